@@ -1,0 +1,71 @@
+# Every target does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The wheelhouse is for the Python of the hosts, so the control host's must be of the same minor version.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
+PACKAGES := gcc libmilter-dev python3-dev python3-venv
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: $(VENV)/ready dist ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
+	$(BIN)/python -m tests.demo
+
+.PHONY: test
+test: $(VENV)/ready dist ## unit, black-box and end-to-end tests, on two real relays (root)
+	$(BIN)/pytest
+
+.PHONY: test-unit
+test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds
+	$(BIN)/pytest tests/unit
+
+.PHONY: lint
+lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline ansible
+
+.PHONY: format
+format: $(VENV)/ready ## lay out the Python files
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: dist
+dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, for hosts without PyPI
+	ansible/build-wheelhouse
+
+.PHONY: lab-up lab-down lab-status
+lab-up: $(VENV)/ready dist ## boot the lab and deploy the two relays (root)
+	$(BIN)/python -m tests.lab up
+	$(BIN)/python -m tests.lab deploy
+lab-down: $(VENV)/ready ## take the lab down (root)
+	$(BIN)/python -m tests.lab down
+lab-status: $(VENV)/ready ## what of the lab is up
+	$(BIN)/python -m tests.lab status
+
+.PHONY: clean
+clean: ## remove what the targets made here (the lab's cache stays)
+	rm -rf $(VENV) dist build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Made whole or not at all: the stamp is written last.
+$(VENV)/ready: setup.cfg pyproject.toml constraints.txt
+	@echo "== setting up $(VENV)"
+	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null \
+	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(PACKAGES) | sort) -); \
+	if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" != 0 ]; then echo "as root, run: apt-get install" $$missing >&2; exit 1; fi; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing </dev/null; \
+	fi
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,lab]'
+	@touch $@

@@ -1,0 +1,95 @@
+"""Addresses as a chatmail relay knows them: lower case, no comments, no source routes.
+
+Takes an RFC 5321 mailbox in any form that peers send and gives one canonical form, so that
+`U@EXAMPLE.org`, `<u@example.org>`, `u@1.2.3.4` and `u@[1.2.3.4]` compare as they should. Not a parser for
+header fields (see `header_from`), and quoted local parts are refused: no chatmail account has one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from email.errors import HeaderParseError
+from email.headerregistry import Address as HeaderAddress
+from email.headerregistry import HeaderRegistry
+
+# RFC 5321, 4.1.2: Dot-string of atext. 4.5.3.1: 64 octets of local part, 255 of domain.
+_LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+
+_registry = HeaderRegistry()
+
+
+class MalformedAddressError(ValueError):
+    """The text is not one mailbox; the message says what is wrong with it, without repeating it."""
+
+
+def parse(text: str) -> str:
+    """Canonical `local@domain` of one mailbox, angle brackets optional.
+
+    IP domains come out bracketed: `u@[1.2.3.4]`, `u@[IPv6:2001:db8::1]`. Raises `MalformedAddressError`.
+    """
+    bare = text.strip(" \t")
+    if bare.startswith("<") and bare.endswith(">"):
+        bare = bare[1:-1]
+    if not bare.isprintable() or any(c in bare for c in ' <>,;"\\'):
+        raise MalformedAddressError("an address has no spaces, quotes, commas or control characters")
+    local_part, at, domain_text = bare.rpartition("@")
+    if not at:
+        raise MalformedAddressError("an address is written local-part@domain")
+    local_part = local_part.lower()
+    if len(local_part) > 64 or not _LOCAL_PART.match(local_part):
+        raise MalformedAddressError("the local part is malformed")
+    return f"{local_part}@{domain(domain_text)}"
+
+
+def domain(text: str) -> str:
+    """Canonical domain: lower case A-labels, or a bracketed IP literal. Raises `MalformedAddressError`."""
+    literal = ip_literal(text)
+    if literal is not None:
+        return f"[IPv6:{literal}]" if literal.version == 6 else f"[{literal}]"
+    name = text.lower()
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise MalformedAddressError("the domain is malformed") from None
+    if len(name) > 255 or not all(_LABEL.match(label) for label in name.split(".")):
+        raise MalformedAddressError("the domain is malformed")
+    return name
+
+
+def domain_of(address: str) -> str:
+    """The domain of a canonical address."""
+    return address.rpartition("@")[2]
+
+
+def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a domain stands for (`1.2.3.4`, `[1.2.3.4]`, `[IPv6:…]`), or None for a name."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if bare[:5].lower() == "ipv6:":
+        bare = bare[5:]
+    try:
+        return ipaddress.ip_address(bare)
+    except ValueError:
+        return None
+
+
+def trusts_any_certificate(domain_text: str) -> bool:
+    """True where nobody verifies a certificate: IP literals, and test domains that begin with `_`."""
+    return domain_text.startswith("_") or ip_literal(domain_text) is not None
+
+
+def header_from(value: str) -> str:
+    """The one canonical mailbox of a From header field's value (RFC 5322, 3.6.2).
+
+    Raises `MalformedAddressError` for none, several, or one that is malformed.
+    """
+    try:
+        found: tuple[HeaderAddress, ...] = _registry("from", value).addresses
+    except (HeaderParseError, IndexError, ValueError, AttributeError):
+        # The parser of the standard library raises what it likes on hostile input.
+        raise MalformedAddressError("the From header can't be parsed") from None
+    if len(found) != 1:
+        raise MalformedAddressError("the From header must name one mailbox")
+    return parse(found[0].addr_spec)

@@ -1,0 +1,44 @@
+"""Every SMTP reply that our own programs give. No reply is written anywhere else.
+
+Texts are what deployed clients and peers look for, to the letter. Enhanced codes: RFC 3463 and its registry.
+"""
+
+from __future__ import annotations
+
+from chatmail_milter.verdict import Action, Verdict
+
+
+def _reject(code: int, enhanced: str, text: str, reason: str) -> Verdict:
+    return Verdict(Action.REJECT, code, enhanced, text, reason)
+
+
+def _tempfail(code: int, enhanced: str, text: str, reason: str) -> Verdict:
+    return Verdict(Action.TEMPFAIL, code, enhanced, text, reason)
+
+
+PASS = Verdict(Action.PASS, 250, "2.0.0", "OK", "pass")
+
+# The gate. 523 is in no RFC; it is what every chatmail client knows.
+ENCRYPTION_NEEDED = _reject(523, "5.7.1", "Encryption Needed: Invalid Unencrypted Mail", "cleartext")
+
+# Inbound: DKIM (RFC 6376, RFC 8601). 4.7.5 is "cryptographic failure", temporary.
+NO_DKIM = _reject(554, "5.7.1", "No DKIM signature found", "dkim-none")
+INVALID_DKIM = _reject(554, "5.7.1", "No valid DKIM signature found", "dkim-invalid")
+DKIM_DNS = _tempfail(451, "4.7.5", "DKIM key lookup failed, try again later", "dkim-dns")
+IP_LITERAL_MISMATCH = _reject(554, "5.7.1", "Sender's address literal is not your address", "ip-literal")
+
+# A bug of ours is never an accept and never a permanent refusal.
+OUR_FAULT = _tempfail(451, "4.3.0", "Internal error, try again later", "our-fault")
+
+
+def invalid_from(header_from: str, mail_from: str) -> Verdict:
+    """The From header of a submitted message is not its envelope sender."""
+    return _reject(500, "5.7.1", f"Invalid FROM <{header_from}> for <{mail_from}>", "from-mismatch")
+
+
+# Relay out: where mail for a domain can't go. RFC 7505 (null MX), RFC 7504 and RFC 3463, 5.1.2.
+NULL_MX = _reject(556, "5.1.10", "Recipient domain does not accept mail (null MX)", "null-mx")
+NO_SUCH_DOMAIN = _reject(512, "5.1.2", "Recipient domain does not exist", "nxdomain")
+DNS_TROUBLE = _tempfail(451, "4.4.3", "Recipient domain lookup failed, try again later", "dns")
+NO_ROAD = _tempfail(451, "4.4.1", "Peer could not be reached over HTTPS, try again later", "no-https")
+BUSY = _tempfail(421, "4.3.2", "Too many deliveries under way, try again later", "busy")

@@ -1,0 +1,246 @@
+"""The one typed configuration, `/etc/chatmail/chatmail.toml` (or `$CHATMAIL_CONFIG`), read by every program.
+
+Unknown and malformed keys are errors of one line that names the key and the nearest known one. Sizes and
+durations carry units (`30MiB`, `5s`, `2d`). The documented example is generated from these types
+(`chatmailctl config example`), so a comment on a field here is its documentation there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+
+from chatmail_milter import address
+
+DEFAULT_PATH = Path("/etc/chatmail/chatmail.toml")
+
+_SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message is one line that names the key."""
+
+
+class Size(int):
+    """Octets, written with a unit: `30MiB`."""
+
+
+class Duration(float):
+    """Seconds, written with a unit: `5s`, `20d`."""
+
+
+class MailDomain(str):
+    """A mail domain in canonical form: a name, or an IP literal."""
+
+
+class NetworkList(tuple[Network, ...]):
+    """IP networks, written as a list of `address/prefix`."""
+
+
+class Endpoint(str):
+    """`host:port` on this machine."""
+
+    @property
+    def pair(self) -> tuple[str, int]:
+        """Host and port, as socket functions want them."""
+        host, _, port = self.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def _doc(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all sections share: frozen, keyword-only, no unknown keys."""
+
+
+class Mail(Section, frozen=True):
+    """This relay."""
+
+    domain: Annotated[MailDomain, _doc("The mail domain: what stands after the @ of every account here.")]
+    hostname: Annotated[MailDomain | None, _doc("This host's name, its MX. The mail domain if left out.")] = (
+        None
+    )
+    max_message_size: Annotated[Size, _doc("Largest message, on every road; 30 MiB is what peers take.")] = (
+        Size(31457280)
+    )
+    max_recipients: Annotated[int, _doc("Recipients of one message.")] = 1000
+
+    @property
+    def host(self) -> str:
+        """The name that this host calls itself."""
+        return self.hostname or self.domain
+
+
+class Accounts(Section, frozen=True):
+    """Accounts, made at their first login."""
+
+    registration: Annotated[
+        Literal["open", "closed"],
+        _doc("`open`: a first login makes the account. `closed`: the operator does."),
+    ] = "open"
+    local_part_min: Annotated[int, _doc("Fewest characters before the @.")] = 8
+    local_part_max: Annotated[int, _doc("Most characters before the @.")] = 20
+    password_min: Annotated[int, _doc("Fewest characters of a password.")] = 9
+    quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
+
+
+class Inbound(Section, frozen=True):
+    """Mail from peers, by SMTP and by HTTPS."""
+
+    ip_literals: Annotated[
+        Literal["strict", "open"],
+        _doc(
+            "Senders at an IP literal can't sign with DKIM: `strict` takes them only from that very address."
+        ),
+    ] = "strict"
+
+
+class Relay(Section, frozen=True):
+    """Mail to peers."""
+
+    connect_timeout: Annotated[Duration, _doc("For one TCP connection and TLS handshake.")] = Duration(5)
+    attempt_timeout: Annotated[Duration, _doc("For a whole POST; far under Postfix's LMTP timeout.")] = (
+        Duration(30)
+    )
+    allow_networks: Annotated[
+        NetworkList,
+        _doc("Special-purpose networks that peers may live in all the same (a lab's, a site's own)."),
+    ] = NetworkList()
+    workers: Annotated[int, _doc("HTTPS deliveries under way at once.")] = 64
+    nameservers: Annotated[
+        tuple[str, ...], _doc("DNS servers to ask, as IP addresses. Those of /etc/resolv.conf if empty.")
+    ] = ()
+
+
+class Listen(Section, frozen=True):
+    """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
+
+    inject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that came by /mxdeliv.")] = Endpoint(
+        "127.0.0.1:10025"
+    )
+    reinject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that goes on by SMTP.")] = Endpoint(
+        "127.0.0.1:10026"
+    )
+    https_only: Annotated[Endpoint, _doc("The relay's SMTP port that tries only HTTPS.")] = Endpoint(
+        "127.0.0.1:10027"
+    )
+    hooks: Annotated[Endpoint, _doc("chatmail-hooks, asked by Dovecot.")] = Endpoint("127.0.0.1:10028")
+
+
+class Store(Section, frozen=True):
+    """What the relay remembers."""
+
+    url: Annotated[str, _doc("SQLAlchemy URL; SQLite, or PostgreSQL where several hosts share it.")] = (
+        "sqlite:////var/lib/chatmail/store.sqlite"
+    )
+
+
+class Config(Section, frozen=True):
+    """The whole file."""
+
+    mail: Mail
+    accounts: Accounts = Accounts()
+    inbound: Inbound = Inbound()
+    relay: Relay = Relay()
+    listen: Listen = Listen()
+    store: Store = Store()
+
+
+def load(path: Path | None = None) -> Config:
+    """The configuration at `path` (else `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`). Raises `ConfigError`."""
+    path = path or Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
+    try:
+        return parse(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8") from None
+
+
+def parse(text: str, name: str = "configuration") -> Config:
+    """The configuration that `text` (TOML) spells; `name` begins every error. Raises `ConfigError`."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not TOML: {error}") from None
+    _refuse_unknown(name, tree, Config, "")
+    try:
+        return msgspec.convert(tree, Config, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise ConfigError(f"{name}: {where.rstrip('`') or 'the file'}: {what}") from None
+
+
+def load_or_exit() -> Config:
+    """`load`, or one line on stderr and exit 78 (EX_CONFIG of sysexits.h): how every program begins."""
+    try:
+        return load()
+    except ConfigError as error:
+        print(f"fix the configuration: {error}", file=sys.stderr)
+        sys.exit(78)
+
+
+def _refuse_unknown(name: str, tree: dict[str, Any], section: type[Any], prefix: str) -> None:
+    known = get_type_hints(section)
+    for key, value in tree.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ConfigError(f"{name}: {prefix}{key}: no such key; the nearest is {prefix}{nearest[0]}")
+        inner = known[key]
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, Section):
+            _refuse_unknown(name, value, inner, f"{prefix}{key}.")
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    try:
+        decode = _DECODERS[kind]
+    except KeyError:
+        raise NotImplementedError(kind) from None
+    return decode(value)
+
+
+def _with_unit(value: Any, units: dict[str, Any], example: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"wants a number with a unit ({', '.join(units)}), e.g. {example}")
+    return float(match[1]) * float(units[match[2]])
+
+
+def _mail_domain(value: Any) -> MailDomain:
+    if not isinstance(value, str):
+        raise ValueError("wants a domain name")
+    return MailDomain(address.domain(value))
+
+
+def _networks(value: Any) -> NetworkList:
+    if not isinstance(value, list):
+        raise ValueError("wants a list of networks")
+    return NetworkList(ipaddress.ip_network(one) for one in value)
+
+
+def _endpoint(value: Any) -> Endpoint:
+    if not isinstance(value, str) or not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}", value):
+        raise ValueError("wants host:port")
+    return Endpoint(value)
+
+
+_DECODERS: dict[type[Any], Any] = {
+    Size: lambda value: Size(_with_unit(value, _SIZE_UNITS, "30MiB")),
+    Duration: lambda value: Duration(_with_unit(value, _DURATION_UNITS, "30s")),
+    MailDomain: _mail_domain,
+    NetworkList: _networks,
+    Endpoint: _endpoint,
+}

@@ -1,0 +1,82 @@
+"""Addresses: one canonical form, whatever peers send."""
+
+import pytest
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("alice@example.org", "alice@example.org"),
+        ("<Alice@Example.ORG>", "alice@example.org"),
+        ("  a.b+c@_a.lab ", "a.b+c@_a.lab"),
+        ("u@1.2.3.4", "u@[1.2.3.4]"),
+        ("u@[1.2.3.4]", "u@[1.2.3.4]"),
+        ("u@[IPv6:2001:DB8:0::1]", "u@[IPv6:2001:db8::1]"),
+        ("u@bücher.example", "u@xn--bcher-kva.example"),
+    ],
+)
+def test_each_form_of_a_mailbox_has_one_canonical_form(text: str, canonical: str) -> None:
+    assert address.parse(text) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<>",
+        "alice",
+        "@example.org",
+        "alice@",
+        "a@b@c d",
+        "a\r\nRCPT TO:<x>@example.org",
+        "a\x00@example.org",
+        '"a b"@example.org',
+        "a..b@example.org",
+        "<@relay:a@example.org>",
+        "a,b@example.org",
+        "a@-b.example",
+        "a@b..example",
+        "a@" + "x" * 64 + ".example",
+        "x" * 65 + "@example.org",
+        "a@[1.2.3]",
+        "alice@example.org>",
+    ],
+)
+def test_a_malformed_mailbox_is_refused(text: str) -> None:
+    with pytest.raises(MalformedAddressError):
+        address.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        ("Alice <Alice@Example.org>", "alice@example.org"),
+        ("<alice@example.org>", "alice@example.org"),
+        ("alice@example.org (Alice)", "alice@example.org"),
+        ("=?utf-8?q?Al=C3=ADce?= <alice@example.org>", "alice@example.org"),
+        ('"a, b" <alice@example.org>', "alice@example.org"),
+    ],
+)
+def test_a_from_header_names_one_mailbox(value: str, canonical: str) -> None:
+    assert address.header_from(value) == canonical
+
+
+@pytest.mark.parametrize(
+    "value", ["", "Alice", "a@b.example, c@d.example", "g: a@b.example, c@d.example;", "<>", "\x00"]
+)
+def test_a_from_header_that_names_none_or_several_is_refused(value: str) -> None:
+    with pytest.raises(MalformedAddressError):
+        address.header_from(value)
+
+
+@pytest.mark.parametrize(
+    ("domain", "any_certificate"),
+    [("_a.lab", True), ("[1.2.3.4]", True), ("1.2.3.4", True), ("a_b.lab", False), ("example.org", False)],
+)
+def test_only_test_domains_and_literals_go_without_a_verified_certificate(
+    domain: str, any_certificate: bool
+) -> None:
+    assert address.trusts_any_certificate(domain) is any_certificate

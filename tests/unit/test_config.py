@@ -1,0 +1,67 @@
+"""The configuration: typed, with units, and errors of one line that name the key."""
+
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter import config
+from chatmail_milter.config import ConfigError
+
+MINIMAL = '[mail]\ndomain = "_a.lab"\n'
+
+
+def test_a_domain_is_all_that_must_be_said() -> None:
+    loaded = config.parse(MINIMAL)
+    assert loaded.mail.host == "_a.lab"
+    assert loaded.mail.max_message_size == 30 * 1024 * 1024
+    assert loaded.relay.attempt_timeout == 30.0
+    assert loaded.listen.inject.pair == ("127.0.0.1", 10025)
+
+
+def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
+    loaded = config.parse(
+        MINIMAL
+        + 'max_message_size = "5 MB"\n[relay]\nconnect_timeout = "1500ms"\nallow_networks = ["10.0.0.0/8"]\n'
+    )
+    assert loaded.mail.max_message_size == 5_000_000
+    assert loaded.relay.connect_timeout == 1.5
+    assert str(loaded.relay.allow_networks[0]) == "10.0.0.0/8"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('[mail]\ndomian = "x"', "mail.domian: no such key; the nearest is mail.domain"),
+        (MINIMAL + "[relya]\n", "relya: no such key; the nearest is relay"),
+        (MINIMAL + "max_message_size = 5", "mail.max_message_size: wants a number with a unit"),
+        (MINIMAL + 'max_message_size = "5 parsecs"', "mail.max_message_size: wants a number with a unit"),
+        (MINIMAL + 'max_recipients = "many"', "mail.max_recipients: Expected `int`, got `str`"),
+        ('[mail]\ndomain = "no spaces"', "mail.domain: the domain is malformed"),
+        ('[mail]\ndomain = ""', "mail.domain: the domain is malformed"),
+        (MINIMAL + '[inbound]\nip_literals = "lax"', "inbound.ip_literals: Invalid enum value 'lax'"),
+        (
+            MINIMAL + '[relay]\nallow_networks = ["10.0.0.1/8"]',
+            "relay.allow_networks: 10.0.0.1/8 has host bits set",
+        ),
+        (MINIMAL + '[listen]\ninject = "10025"', "listen.inject: wants host:port"),
+        ("mail = 3", "mail: Expected `object`, got `int`"),
+        ("", "missing required field `mail`"),
+        ("[mail", "is not TOML"),
+    ],
+)
+def test_a_bad_configuration_is_one_line_that_names_the_key(text: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "chatmail.toml")
+    assert str(caught.value).startswith("chatmail.toml: ")
+    assert error in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_stops_with_ex_config_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHATMAIL_CONFIG", str(tmp_path / "missing.toml"))
+    with pytest.raises(SystemExit) as caught:
+        config.load_or_exit()
+    assert caught.value.code == 78
+    assert capsys.readouterr().err.count("\n") == 1
