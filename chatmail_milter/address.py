@@ -10,12 +10,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from email.errors import HeaderParseError
-from email.headerregistry import Address as HeaderAddress
-from email.headerregistry import HeaderRegistry
+from email.headerregistry import AddressHeader, HeaderRegistry
 
 # RFC 5321, 4.1.2: Dot-string of atext. 4.5.3.1: 64 octets of local part, 255 of domain.
 _LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+
+# A display name and a mailbox fit many times over; the parser's time grows faster than its input.
+_MAX_FROM = 2000
 
 _registry = HeaderRegistry()
 
@@ -85,11 +87,13 @@ def header_from(value: str) -> str:
 
     Raises `MalformedAddressError` for none, several, or one that is malformed.
     """
+    if len(value) > _MAX_FROM:
+        raise MalformedAddressError("the From header is too long")
     try:
-        found: tuple[HeaderAddress, ...] = _registry("from", value).addresses
-    except (HeaderParseError, IndexError, ValueError, AttributeError):
+        header = _registry("from", value)
+    except (HeaderParseError, IndexError, ValueError, AttributeError, RecursionError):
         # The parser of the standard library raises what it likes on hostile input.
         raise MalformedAddressError("the From header can't be parsed") from None
-    if len(found) != 1:
+    if not isinstance(header, AddressHeader) or len(header.addresses) != 1:
         raise MalformedAddressError("the From header must name one mailbox")
-    return parse(found[0].addr_spec)
+    return parse(header.addresses[0].addr_spec)
