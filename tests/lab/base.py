@@ -1,0 +1,147 @@
+"""The base: a Debian root directory with every package a host needs, made once and cached.
+
+Its name holds a hash of what went into it, so a change makes another. It is built under another name and
+renamed when it is complete: an interrupted build leaves no half base. Package files are kept across builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.lab import nspawn
+from tests.lab.command import SEALED, Progress, run_long
+from tests.lab.debian import Repository, proxy_environment, repositories
+from tests.lab.errors import LabError
+from tests.lab.plan import SUITE, Paths
+
+PACKAGES = Path(__file__).with_name("packages.txt")
+RECIPE = 1  # raise it when what is done with the packages changes
+
+# Off in the base, so that a host boots in seconds and the playbook has to enable what it wants.
+QUIET = [
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "certbot.timer",
+    "dovecot.service",
+    "dovecot.socket",
+    "dpkg-db-backup.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty@tty1.service",
+    "logrotate.timer",
+    "nftables.service",
+    "nginx.service",
+    "nsd.service",
+    "opendkim.service",
+    "postfix.service",
+    "systemd-networkd.service",
+    "unbound.service",
+]
+
+
+def package_list(text: str) -> list[str]:
+    """The packages of a list with `#` comments, sorted."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return sorted({line for line in lines if line})
+
+
+def key(packages: Sequence[str]) -> str:
+    """Twelve hex digits that change with the packages and with how the base is made."""
+    ingredients = [SUITE, f"recipe {RECIPE}", *packages, "off:", *QUIET]
+    return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:12]
+
+
+def path(paths: Paths) -> Path:
+    """Where the base is, or will be."""
+    wanted = package_list(PACKAGES.read_text(encoding="utf-8"))
+    return paths.cache / f"base-{key(wanted)}"
+
+
+def ensure(paths: Paths, progress: Progress) -> Path:
+    """The base, built now if it isn't there. Takes minutes then."""
+    base = path(paths)
+    if base.is_dir():
+        return base
+    packages = package_list(PACKAGES.read_text(encoding="utf-8"))
+    log = paths.cache / "build.log"
+    building = paths.cache / "building"
+    archives = paths.cache / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    nspawn.forget(building.name, building)
+    remove(building)
+    sources = repositories(SUITE, progress, log)
+    mirror = next(source for source in sources if source.suite == SUITE)
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, **proxy_environment(), **quiet}
+
+    progress("debootstrap: a Debian 12 from nothing (about a minute)")
+    run_long(
+        [*SEALED, "debootstrap", "--variant=minbase", "--include=ca-certificates", f"--cache-dir={archives}",
+         SUITE, str(building), mirror.uri],
+        log, progress, environment,
+    )  # fmt: skip
+    prepare_apt(building, sources)
+    progress(f"apt: {len(packages)} packages and what they need (one or two minutes)")
+    for words in (
+        ["apt-get", "update", "-q"],
+        ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages],
+        ["systemctl", "disable", *QUIET],
+    ):
+        run_long([*contained(building, archives, environment), *words], log, progress)
+    unprepare(building)
+    nspawn.forget(building.name, building)
+    building.rename(base)
+    progress(f"the base is complete: {base}")
+    forget_others(paths, base)
+    return base
+
+
+def contained(root: Path, archives: Path, environment: dict[str, str]) -> list[str]:
+    """The words that run a command inside `root`; what it mounts goes when it ends, however it ends."""
+    passed = ("http_proxy", "DEBIAN_FRONTEND", "LC_ALL")
+    return [
+        *SEALED, "systemd-nspawn", "--quiet", f"--directory={root}", "--register=no", "--keep-unit",
+        "--as-pid2", "--pipe", "--resolv-conf=copy-host", f"--bind={archives}:/var/cache/apt/archives",
+        *(f"--setenv={name}={environment[name]}" for name in passed if name in environment),
+    ]  # fmt: skip
+
+
+def prepare_apt(root: Path, sources: Sequence[Repository]) -> None:
+    lines = [f"deb {source.uri} {source.suite} {source.component}\n" for source in sources]
+    (root / "etc/apt/sources.list").write_text("".join(lines), encoding="utf-8")
+    # The base is thrown away when its building is interrupted, so dpkg need not fsync.
+    (root / "etc/dpkg/dpkg.cfg.d/lab-unsafe-io").write_text("force-unsafe-io\n", encoding="utf-8")
+    # Nothing starts while packages are installed: 101 means forbidden, see invoke-rc.d(8).
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+    policy.chmod(0o755)
+
+
+def unprepare(root: Path) -> None:
+    """Take out what was for the building only, and what each host must have of its own."""
+    for name in ("etc/dpkg/dpkg.cfg.d/lab-unsafe-io", "usr/sbin/policy-rc.d", "etc/resolv.conf"):
+        (root / name).unlink(missing_ok=True)
+    (root / "etc/machine-id").write_text("", encoding="utf-8")
+    for file in (root / "etc/ssh").glob("ssh_host_*"):
+        file.unlink()
+
+
+def forget_others(paths: Paths, base: Path) -> None:
+    """Remove the bases made from other lists, unless a lab stands on one."""
+    mounted = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    for other in paths.cache.glob("base-*"):
+        if other != base and str(other) not in mounted:
+            remove(other)
+
+
+def remove(tree: Path) -> None:
+    """Remove a root directory, but never what somebody has mounted in it."""
+    if f" {tree}/" in Path("/proc/self/mountinfo").read_text(encoding="utf-8"):
+        raise LabError(f"unmount what is mounted below {tree}: it is to be removed")
+    if tree.exists():
+        shutil.rmtree(tree)

@@ -1,0 +1,47 @@
+"""Trouble on purpose, made from outside the host: ports that hang or refuse, a cable that is out.
+
+The rules are in an nftables table of the lab's own in the host's namespace, one chain per port, so that what
+the host itself has in nftables is untouched and a fault can be undone without looking for a handle.
+"""
+
+from __future__ import annotations
+
+from tests.lab.command import run
+from tests.lab.plan import Host
+
+TABLE = "inet chatlab_faults"
+# Before the host's own filters: priority filter is 0.
+HOOK = "{ type filter hook input priority -50; policy accept; }"
+
+
+def drop_port(host: Host, port: int) -> None:
+    put(host, port, "drop")
+
+
+def refuse_port(host: Host, port: int) -> None:
+    put(host, port, "reject with tcp reset")
+
+
+def put(host: Host, port: int, verdict: str) -> None:
+    chain = f"{TABLE} port_{port}"
+    nft(
+        host,
+        f"add table {TABLE}\n"
+        f"add chain {chain} {HOOK}\n"
+        f"flush chain {chain}\n"
+        # Loopback is left alone: the fault is the network's, not the host's.
+        f"add rule {chain} iifname != lo tcp dport {port} {verdict}\n",
+    )
+
+
+def restore_port(host: Host, port: int) -> None:
+    chain = f"{TABLE} port_{port}"
+    nft(host, f"add table {TABLE}\nadd chain {chain} {HOOK}\nflush chain {chain}\ndelete chain {chain}\n")
+
+
+def set_cable(host: Host, state: str) -> None:
+    run("ip", "link", "set", host.interface, state)
+
+
+def nft(host: Host, script: str) -> None:
+    run("ip", "netns", "exec", host.netns, "nft", "-f", "-", input=script)

@@ -1,0 +1,43 @@
+"""The Ansible inventory of the lab: the two relays and the variables an operator would set for them. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.lab import keys
+from tests.lab.plan import DNS, NETWORK, RELAYS, REPOSITORY, ZONE, Host, Paths
+
+GROUP = "relays"
+
+
+def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
+    return {
+        "ansible_host": host.ip,
+        "chatmail_domain": host.domain,
+        "chatmail_dns_records_file": str(paths.records(host)),
+    }
+
+
+def shared_variables(paths: Paths) -> dict[str, Any]:
+    control_path = paths.run / "ssh-%C"
+    persistent = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={control_path}"]
+    return {
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_private_key_file": str(paths.ssh / keys.CLIENT_KEY),
+        "ansible_ssh_args": " ".join([*keys.common_arguments(paths), *persistent]),
+        "ansible_pipelining": True,
+        "chatmail_wheelhouse": str(REPOSITORY / "dist/wheelhouse"),
+        "chatmail_allow_networks": [str(NETWORK)],
+        "chatmail_dns_forwarders": [DNS.ip],
+        # Under these, NXDOMAIN needs no proof; any other name outside the lab is a SERVFAIL, as the lab's
+        # root is not signed.
+        "chatmail_dns_insecure_zones": [ZONE, "example."],
+    }
+
+
+def inventory(paths: Paths) -> str:
+    hosts = {host.domain: relay_variables(host, paths) for host in RELAYS}
+    tree = {GROUP: {"hosts": hosts, "vars": shared_variables(paths)}}
+    return f"# Written by the lab. JSON is YAML too.\n{json.dumps(tree, indent=2)}\n"

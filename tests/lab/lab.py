@@ -1,0 +1,176 @@
+"""The lab as one thing: up, deploy, status, down. What each part does is in the module of its name."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import (
+    base,
+    ca,
+    container,
+    debian,
+    deployment,
+    inventory,
+    keys,
+    limits,
+    mta,
+    nameserver,
+    network,
+    process,
+)
+from tests.lab.command import Progress
+from tests.lab.errors import LabError
+from tests.lab.host import LabHost
+from tests.lab.plan import BRIDGE, BY_NAME, DNS, HOSTS, Host, Paths
+
+BOOTING = tuple(host for host in HOSTS if host.boots)
+ROOTED = (DNS, *BOOTING)  # those with a root directory of their own
+
+
+def silent(_: str) -> None:
+    """Progress for those who want none."""
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """`state`: up, down, or half (an interrupted run left something)."""
+
+    name: str
+    domain: str
+    ip: str
+    state: str
+
+
+class Lab:
+    """The lab on this machine. There is one, whoever asks for it."""
+
+    def __init__(self, paths: Paths | None = None) -> None:
+        self.paths = paths or Paths.from_environment()
+
+    def up(self, progress: Progress = silent) -> None:
+        """Bring up what isn't; a lab that is up stays as it is."""
+        debian.require_root()
+        debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
+        with self.locked(progress):
+            debian.install_tools(progress, self.paths.log / "tools")
+            root = base.ensure(self.paths, progress)
+            if self.stands_on_another(root):
+                progress("the base has changed: taking down what stands on the old one")
+                self.take_down(progress)
+                base.forget_others(self.paths, root)
+            self.raise_hosts(root, progress)
+
+    def stands_on_another(self, root: Path) -> bool:
+        stamp = self.paths.state / "base"
+        return stamp.exists() and stamp.read_text(encoding="utf-8") != str(root)
+
+    def raise_hosts(self, root: Path, progress: Progress) -> None:
+        paths = self.paths
+        for directory in (paths.run, paths.log, paths.records(DNS).parent):
+            directory.mkdir(parents=True, exist_ok=True)
+        (paths.state / "base").write_text(str(root), encoding="utf-8")
+        limits.widen(paths.run / "limits.json")
+        keys.ensure(paths)
+        ca.ensure(paths.ca)
+        paths.inventory.write_text(inventory.inventory(paths), encoding="utf-8")
+        network.make_bridge()
+        for host in HOSTS:
+            network.plug(host)
+        if process.alive(paths.process("dns")) is None:
+            progress(f"name server at {DNS.ip}")
+            container.mount(DNS, paths, root)
+            nameserver.start(paths)
+        started = []
+        for host in BOOTING:
+            if process.alive(paths.process(host.name)) is None:
+                container.shut(host, paths)
+                container.mount(host, paths, root)
+                container.furnish(host, paths)
+                if host.name == "mta":
+                    mta.furnish(paths.root(host), paths)
+                container.boot(host, paths)
+                started.append(host)
+        if started:
+            progress(f"booting {', '.join(host.domain for host in started)}")
+        for host in BOOTING:
+            container.await_ready(host, paths)
+        progress("up: " + ", ".join(f"{host.domain} {host.ip}" for host in BOOTING))
+
+    def deploy(self, progress: Progress = silent) -> deployment.Recap:
+        """Run the playbook on the relays and publish the DNS records that it wrote."""
+        debian.require_root()
+        if any(entry.state != "up" for entry in self.status()):
+            raise LabError("run `python -m tests.lab up` first: not all hosts are up")
+        with self.locked(progress):
+            recap = deployment.deploy(self.paths, progress)
+            nameserver.publish(self.paths)
+            progress("published: " + ", ".join(f"{host.domain}" for host in HOSTS if host.relay))
+        return recap
+
+    def publish(self) -> None:
+        """Serve the records files anew, after somebody changed one."""
+        nameserver.publish(self.paths)
+
+    def down(self, progress: Progress = silent) -> None:
+        """Take down what is up, and leave this machine as it was; the cached base stays."""
+        debian.require_root()
+        with self.locked(progress):
+            self.take_down(progress)
+
+    def take_down(self, progress: Progress) -> None:
+        paths = self.paths
+        nameserver.stop(paths)
+        keys.close_connections(paths)
+        for host in BOOTING:
+            container.shut(host, paths)
+        for host in ROOTED:
+            container.unmount(host, paths)
+        for host in reversed(HOSTS):
+            network.unplug(host)
+        network.remove_bridge()
+        limits.restore(paths.run / "limits.json")
+        shutil.rmtree(paths.state, ignore_errors=True)
+        shutil.rmtree(paths.run, ignore_errors=True)
+        progress("down")
+
+    def status(self) -> list[HostStatus]:
+        namespaces = network.namespaces() if shutil.which("ip") else set()
+        return [HostStatus(host.name, host.domain, host.ip, self.state(host, namespaces)) for host in HOSTS]
+
+    def state(self, host: Host, namespaces: set[str]) -> str:
+        if host.boots:
+            running = container.leader(host, self.paths) is not None
+        elif host is DNS:
+            running = process.alive(self.paths.process("dns")) is not None
+        else:
+            running = host.netns in namespaces
+        if running and host.netns in namespaces:
+            return "up"
+        return "half" if host.netns in namespaces or self.paths.root(host).is_mount() else "down"
+
+    def host(self, name: str) -> LabHost:
+        """A host by its name or its domain."""
+        try:
+            return LabHost(BY_NAME[name], self.paths)
+        except KeyError:
+            raise LabError(f"name one of {', '.join(host.name for host in HOSTS)}: no host {name}") from None
+
+    def netns(self, name: str) -> str:
+        """The network namespace of a host, for `ip netns exec`."""
+        return self.host(name).netns
+
+    @contextmanager
+    def locked(self, progress: Progress) -> Iterator[None]:
+        """One command at a time may change the lab. The lock goes with the process that holds it."""
+        with Path(f"/run/{BRIDGE}.lock").open("w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress("another command changes the lab: waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,53 @@
+"""`mta.lab`: a host that speaks nothing but SMTP. Stock Postfix, local mailboxes, a certificate.
+
+It stands for the rest of the mail world: it offers TLS, signs nothing and delivers what it is given to
+/home/USER/Maildir.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.lab import ca
+from tests.lab.command import run
+from tests.lab.plan import BY_NAME, NETWORK, Paths
+
+HOST = BY_NAME["mta"]
+USERS = ("reader", "carol")
+
+MAIN_CF = f"""\
+compatibility_level = 3.6
+myhostname = {HOST.domain}
+mydestination = {HOST.domain}
+mynetworks = 127.0.0.0/8 {NETWORK}
+inet_interfaces = all
+inet_protocols = ipv4
+home_mailbox = Maildir/
+alias_maps =
+alias_database =
+message_size_limit = 52428800
+mailbox_size_limit = 0
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = /etc/postfix/lab.key, /etc/postfix/lab.crt
+smtp_tls_security_level = may
+smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt
+# Tests look at what happens to a message within seconds.
+minimal_backoff_time = 2s
+queue_run_delay = 2s
+smtpd_client_connection_rate_limit = 0
+"""
+
+
+def furnish(root: Path, paths: Paths) -> None:
+    """Make the host in `root`, not yet booted, this one."""
+    certificate, key = ca.issue(paths.ca, [HOST.domain])
+    postfix = root / "etc/postfix"
+    (postfix / "main.cf").write_text(MAIN_CF, encoding="utf-8")
+    shutil.copy(certificate, postfix / "lab.crt")
+    shutil.copy(key, postfix / "lab.key")
+    (postfix / "lab.key").chmod(0o600)
+    for user in USERS:
+        if f"\n{user}:" not in (root / "etc/passwd").read_text(encoding="utf-8"):
+            run("chroot", root, "useradd", "--create-home", "--shell", "/bin/sh", user)
+    run("systemctl", f"--root={root}", "enable", "postfix.service")

@@ -1,0 +1,103 @@
+"""What the lab consists of: hosts, addresses, names and paths, as values. Touches nothing.
+
+Every interface, network namespace, cgroup and path the lab makes is named here, so that taking it down
+needs nothing but these names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+BRIDGE = "chatlab"
+NETWORK = ipaddress.ip_network("10.77.0.0/24")
+CONTROL_ADDRESS = "10.77.0.1"
+ZONE = "lab."
+SUITE = "bookworm"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host of the lab. `boots`: it runs systemd in a container; else it is a network namespace only.
+
+    `greets`: the ports on which a server greets once the host is up."""
+
+    name: str
+    domain: str
+    ip: str
+    boots: bool
+    relay: bool = False
+    greets: tuple[int, ...] = ()
+
+    @property
+    def netns(self) -> str:
+        return f"chatlab-{self.name}"
+
+    @property
+    def interface(self) -> str:
+        """The end of its cable that is on the bridge; 15 characters at most, IFNAMSIZ."""
+        return f"chatlab-{self.name}"
+
+
+HOSTS = (
+    Host("dns", "dns.lab", "10.77.0.2", boots=False),
+    Host("a", "_a.lab", "10.77.0.11", boots=True, relay=True, greets=(22,)),
+    Host("b", "_b.lab", "10.77.0.12", boots=True, relay=True, greets=(22,)),
+    Host("mta", "mta.lab", "10.77.0.21", boots=True, greets=(22, 25)),
+    Host("client", "client.lab", "10.77.0.31", boots=False),
+)
+BY_NAME = {name: host for host in HOSTS for name in (host.name, host.domain)}
+RELAYS = tuple(host for host in HOSTS if host.relay)
+DNS = BY_NAME["dns"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the lab keeps things. `cache` outlives it; the others go with it."""
+
+    cache: Path
+    state: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls) -> Paths:
+        return cls(
+            cache=Path(os.environ.get("CHATMAIL_LAB_CACHE", "/var/cache/chatmail-lab")),
+            state=Path("/var/lib/chatmail-lab"),
+            run=Path("/run/chatmail-lab"),
+        )
+
+    @property
+    def ca(self) -> Path:
+        return self.state / "ca"
+
+    @property
+    def ssh(self) -> Path:
+        return self.state / "ssh"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.ssh / "config"
+
+    @property
+    def inventory(self) -> Path:
+        return self.state / "inventory.yml"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "log"
+
+    def records(self, host: Host) -> Path:
+        """What the playbook says is to be published for a relay, in zone file syntax."""
+        return self.state / "records" / f"{host.domain}.zone"
+
+    def root(self, host: Host) -> Path:
+        """The root directory of a host: an overlay on the base."""
+        return self.state / "hosts" / host.name / "root"
+
+    def process(self, name: str) -> Path:
+        """The record of a process that the lab started."""
+        return self.run / f"{name}.process"

@@ -1,0 +1,106 @@
+"""What the lab reads of the machine that it runs on."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.lab import base, cgroup, debian, process
+from tests.lab.command import run
+from tests.lab.errors import LabError
+from tests.lab.wait import until
+
+INDEX_TARGETS = """\
+http://mirror.example/debian/ bookworm Debian main
+http://mirror.example/debian/ bookworm-updates Debian main
+http://mirror.example/debian-security/ bookworm-security Debian main
+http://mirror.example/debian/ trixie Debian main
+https://other.example/node_20.x/ nodistro . main
+"""
+
+
+def test_only_debians_own_repositories_of_the_suite_are_taken() -> None:
+    assert debian.parse_index_targets(INDEX_TARGETS, "bookworm") == [
+        debian.Repository("http://mirror.example/debian", "bookworm", "main"),
+        debian.Repository("http://mirror.example/debian-security", "bookworm-security", "main"),
+        debian.Repository("http://mirror.example/debian", "bookworm-updates", "main"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["ID=debian\n", 'NAME=x\nID="debian"\n'])
+def test_debian_is_recognized(text: str) -> None:
+    debian.require_debian(text)
+
+
+@pytest.mark.parametrize("text", ["ID=ubuntu\nID_LIKE=debian\n", ""])
+def test_on_another_system_the_error_begins_with_what_to_do(text: str) -> None:
+    with pytest.raises(LabError, match=r"^run this on Debian: [^\n]*$"):
+        debian.require_debian(text)
+
+
+def test_the_package_list_has_no_comments_and_is_in_order() -> None:
+    assert base.package_list("# why\npostfix  # mail\n\ndovecot-core\npostfix\n") == [
+        "dovecot-core",
+        "postfix",
+    ]
+
+
+def test_another_list_of_packages_is_another_base() -> None:
+    assert base.key(["postfix"]) != base.key(["postfix", "nginx"])
+    assert base.key(["postfix"]) == base.key(["postfix"])
+
+
+def test_cgroup_hierarchies_of_both_versions_are_found_without_cpuset() -> None:
+    mountinfo = (
+        "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
+        "31 30 0:27 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n"
+        "32 30 0:28 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n"
+        "33 30 0:29 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n"
+        "34 30 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+    )
+    root = Path("/sys/fs/cgroup")
+    assert cgroup.mounts(mountinfo) == [root / "memory", root / "systemd", root / "unified"]
+
+
+def test_a_process_name_with_spaces_and_parentheses_does_not_hide_its_start_time() -> None:
+    fields = " ".join(["S", *(str(number) for number in range(4, 53))])
+    assert process.identity(f"4321 (a ) (b) {fields}\n") == (4321, 22)
+
+
+def test_a_started_process_is_found_again_and_ended(tmp_path: Path) -> None:
+    record = tmp_path / "sleeper.process"
+    process.start(["sleep", "1000"], record, tmp_path / "log")
+    pid = wait_for(record)
+    assert process.alive(record) == pid
+    process.stop(record, deadline=5)
+    assert process.alive(record) is None
+    assert not record.exists()
+
+
+def test_a_process_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
+    record = tmp_path / "stubborn.process"
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    process.start(["sh", "-c", f"trap '' TERM; echo >{ready}; sleep 1000"], record, tmp_path / "log")
+    ready.read_bytes()
+    process.stop(record, deadline=0.1)
+    assert process.alive(record) is None
+
+
+def test_a_later_process_with_the_same_number_is_not_taken_for_ours(tmp_path: Path) -> None:
+    own = Path("/proc/self/stat").read_text(encoding="utf-8")
+    pid, started = process.identity(own)
+    record = tmp_path / "record"
+    record.write_text(own.replace(f" {started} ", f" {started - 1} ", 1), encoding="utf-8")
+    assert process.alive(record) is None
+    record.write_text(own, encoding="utf-8")
+    assert process.alive(record) == pid
+
+
+def test_a_command_that_fails_is_one_line_that_names_it() -> None:
+    with pytest.raises(LabError, match=r"^look into `sh -c echo no >&2; exit 3`: no$"):
+        run("sh", "-c", "echo no >&2; exit 3")
+
+
+def wait_for(record: Path) -> int:
+    return until(lambda: process.alive(record), 5, f"{record} did not come")
