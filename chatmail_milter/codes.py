@@ -42,3 +42,28 @@ NO_SUCH_DOMAIN = _reject(512, "5.1.2", "Recipient domain does not exist", "nxdom
 DNS_TROUBLE = _tempfail(451, "4.4.3", "Recipient domain lookup failed, try again later", "dns")
 NO_ROAD = _tempfail(451, "4.4.1", "Peer could not be reached over HTTPS, try again later", "no-https")
 BUSY = _tempfail(421, "4.3.2", "Too many deliveries under way, try again later", "busy")
+# RFC 3463: X.4.4 is "unable to route". Ours to say: smtp(8) would hand such mail back to us for ever.
+NO_HOST = _reject(550, "5.4.4", "Recipient domain has no mail host", "no-host")
+# Postfix would connect there; a stranger must not choose where in our network.
+FORBIDDEN_ADDRESS = _reject(
+    550, "5.1.2", "Recipient domain resolves to an address that is not public", "forbidden-address"
+)
+REINJECT_AWAY = _tempfail(451, "4.3.2", "Local mail system is not taking mail, try again later", "postfix-away")
+SENT = Verdict(Action.PASS, 250, "2.0.0", "OK", "sent")
+
+# The relay's own ears: LMTP (RFC 2033) and SMTP (RFC 5321), spoken by Postfix alone.
+BAD_SEQUENCE = _reject(503, "5.5.1", "Bad sequence of commands", "bad-sequence")
+UNKNOWN_COMMAND = _reject(500, "5.5.2", "Command not recognized", "unknown-command")
+BAD_SYNTAX = _reject(501, "5.5.4", "Syntax error in parameters", "bad-syntax")
+BAD_PARAMETER = _reject(555, "5.5.4", "Unsupported parameter", "bad-parameter")
+BAD_ADDRESS = _reject(501, "5.1.3", "Malformed recipient address", "bad-address")
+TOO_LARGE = _reject(552, "5.3.4", "Message is larger than this system takes", "too-large")
+TOO_MANY_RECIPIENTS = _tempfail(452, "4.5.3", "Too many recipients", "too-many-recipients")
+ONE_DOMAIN = _tempfail(452, "4.5.3", "One recipient domain a transaction", "one-domain")
+STOPPING = _tempfail(421, "4.3.2", "Service is stopping, try again later", "stopping")
+IDLE = _tempfail(421, "4.4.2", "Idle for too long", "idle")
+
+# The road by HTTPS, both ends.
+PEER_SILENT = _tempfail(451, "4.5.0", "Peer's answer doesn't name this recipient", "peer-silent")
+QUEUE_AWAY = _tempfail(451, "4.3.0", "Mail queue can't be reached, try again later", "queue-away")
+BODY_CUT = _tempfail(451, "4.4.2", "Message was cut off on its way here", "body-cut")

@@ -58,6 +58,16 @@ class Endpoint(str):
         return host.strip("[]"), int(port)
 
 
+class Nameserver(str):
+    """A DNS server: an IP address, or `address@port` where the port isn't 53."""
+
+    @property
+    def pair(self) -> tuple[str, int]:
+        """Address and port."""
+        host, _, port = self.partition("@")
+        return host, int(port or 53)
+
+
 def _doc(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
@@ -121,7 +131,8 @@ class Relay(Section, frozen=True):
     ] = NetworkList()
     workers: Annotated[int, _doc("HTTPS deliveries under way at once.")] = 64
     nameservers: Annotated[
-        tuple[str, ...], _doc("DNS servers to ask, as IP addresses. Those of /etc/resolv.conf if empty.")
+        tuple[Nameserver, ...],
+        _doc("DNS servers to ask: IP addresses, `address@port` if not 53. Those of /etc/resolv.conf if empty."),
     ] = ()
 
 
@@ -131,6 +142,9 @@ class Listen(Section, frozen=True):
     inject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that came by /mxdeliv.")] = Endpoint(
         "127.0.0.1:10025"
     )
+    mixed: Annotated[
+        Endpoint, _doc("The same, for recipients of whom some were refused: Postfix sends the bounce.")
+    ] = Endpoint("127.0.0.1:10029")
     reinject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that goes on by SMTP.")] = Endpoint(
         "127.0.0.1:10026"
     )
@@ -237,10 +251,19 @@ def _endpoint(value: Any) -> Endpoint:
     return Endpoint(value)
 
 
+def _nameserver(value: Any) -> Nameserver:
+    found = re.fullmatch(r"([0-9A-Fa-f.:]+)(?:@(\d{1,5}))?", value) if isinstance(value, str) else None
+    if found is None or int(found[2] or 53) > 65535:
+        raise ValueError("wants an IP address, or address@port")
+    ipaddress.ip_address(found[1])
+    return Nameserver(value)
+
+
 _DECODERS: dict[type[Any], Any] = {
     Size: lambda value: Size(_with_unit(value, _SIZE_UNITS, "30MiB")),
     Duration: lambda value: Duration(_with_unit(value, _DURATION_UNITS, "30s")),
     MailDomain: _mail_domain,
     NetworkList: _networks,
     Endpoint: _endpoint,
+    Nameserver: _nameserver,
 }

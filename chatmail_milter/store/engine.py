@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
@@ -18,18 +19,23 @@ def open_store(url: str) -> Engine:
 
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
-    from chatmail_milter.store import accounts, peers  # noqa: F401  (their tables register on metadata)
+    from chatmail_milter.store import accounts, endpoints, peers, routes  # noqa: F401  (tables register on metadata)
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
-    metadata.create_all(engine)
+    # Not create_all(): it looks first and makes later, and several of our programs start at the same time.
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # WAL: readers never wait for the one writer. The timeout outlasts any transaction of ours by far.
+    connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA foreign_keys = ON")

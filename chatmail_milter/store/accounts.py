@@ -1,0 +1,82 @@
+"""Accounts: address, password hash, and the days of creation and last login.
+
+Days, never times: that is all a relay remembers of when its users are there. Addresses are canonical
+(`address.parse`); whether one may have an account is not decided here. Hashes are in Dovecot's form, scheme
+first (`{ARGON2ID}$argon2id$…`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Column, Date, Engine, String, Table, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from chatmail_milter.store.engine import metadata
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("address", String(320), primary_key=True),  # RFC 5321, 4.5.3.1: 64 + 1 + 255
+    Column("password_hash", String(255), nullable=False),
+    Column("created", Date, nullable=False),
+    Column("last_login", Date),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account; `last_login` is None until the first."""
+
+    address: str
+    password_hash: str
+    created: date
+    last_login: date | None
+
+
+class Accounts:
+    """The accounts in a store. `today` is asked for the day of creation."""
+
+    def __init__(self, engine: Engine, today: Callable[[], date] = date.today) -> None:
+        self._engine = engine
+        self._today = today
+
+    def lookup(self, address: str) -> Account | None:
+        """The account of a canonical address."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(accounts).where(accounts.c.address == address)).one_or_none()
+        return None if row is None else Account(*row)
+
+    def create(self, address: str, password_hash: str) -> bool:
+        """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True."""
+        values = {"address": address, "password_hash": password_hash, "created": self._today()}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(accounts).values(values))
+        except IntegrityError:
+            return False
+        return True
+
+    def touch(self, address: str, day: date) -> bool:
+        """Remember a login on `day`; one write a day at most. False if there is no such account."""
+        account = self.lookup(address)
+        if account is None:
+            return False
+        if account.last_login is None or account.last_login < day:
+            with self._engine.begin() as connection:
+                mine = accounts.c.address == address
+                connection.execute(update(accounts).where(mine).values(last_login=day))
+        return True
+
+    def delete(self, address: str) -> bool:
+        """Forget an account; its mail is not touched. False if there is none."""
+        with self._engine.begin() as connection:
+            return connection.execute(delete(accounts).where(accounts.c.address == address)).rowcount > 0
+
+    def list(self) -> tuple[Account, ...]:
+        """All accounts, by address."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(accounts).order_by(accounts.c.address)).all()
+        return tuple(Account(*row) for row in rows)

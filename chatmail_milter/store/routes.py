@@ -1,0 +1,103 @@
+"""Where the operator says that mail for a domain goes, over what DNS says. Effective on the next message.
+
+A target is a host name, an IP address (the domain's own name is then what the certificate must show), or
+an https URL. No target: the usual hosts, and only `https`, `verify` or `one_per_recipient` differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from sqlalchemy import Boolean, Column, Engine, Row, String, Table, delete, select
+
+from chatmail_milter import address
+from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.upsert import upsert
+
+Https = Literal["prefer", "only", "never"]
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("target", String(512)),
+    Column("https", String(16), nullable=False),
+    Column("verify", Boolean),  # NULL: as the domain's name says
+    Column("one_per_recipient", Boolean, nullable=False),
+)
+
+
+class RouteError(ValueError):
+    """A route that can't be; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One domain's route. Raises `RouteError` for a target that is none."""
+
+    domain: str
+    target: str | None = None
+    https: Https = "prefer"
+    verify: bool | None = None
+    one_per_recipient: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target is None:
+            return
+        if "://" in self.target:
+            try:
+                parts = urlsplit(self.target)
+                port = parts.port
+            except ValueError:
+                raise RouteError("write the URL as https://host[:port][/path]") from None
+            if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or port == 0:
+                raise RouteError("write the URL as https://host[:port][/path]")
+            return
+        try:
+            address.domain(self.target)
+        except address.MalformedAddressError:
+            raise RouteError("write the target as a host name, an IP address, or an https URL") from None
+
+
+class Routes:
+    """The routes, in the store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get(self, domain: str) -> Route | None:
+        """The route of `domain`, if it has one."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(routes).where(routes.c.domain == domain)).one_or_none()
+        return None if row is None else _route(row)
+
+    def list(self) -> list[Route]:
+        """All routes, by domain."""
+        with self._engine.connect() as connection:
+            return [_route(row) for row in connection.execute(select(routes).order_by(routes.c.domain))]
+
+    def set(self, route: Route) -> None:
+        """Make or replace the route of `route.domain`."""
+        with self._engine.begin() as connection:
+            upsert(
+                connection,
+                routes,
+                {
+                    "domain": route.domain,
+                    "target": route.target,
+                    "https": route.https,
+                    "verify": route.verify,
+                    "one_per_recipient": route.one_per_recipient,
+                },
+            )
+
+    def unset(self, domain: str) -> bool:
+        """Take the route of `domain` away; False if it had none."""
+        with self._engine.begin() as connection:
+            return connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
+
+
+def _route(row: Row[Any]) -> Route:
+    return Route(row.domain, row.target, cast(Https, row.https), row.verify, row.one_per_recipient)

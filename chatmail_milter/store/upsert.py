@@ -1,0 +1,25 @@
+"""INSERT … ON CONFLICT, which SQLAlchemy Core spells per dialect and both of our databases know alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def upsert(connection: Connection, table: Table, values: dict[str, Any], *, add: Sequence[str] = ()) -> None:
+    """Write the row `values`, or its columns over the row with the same primary key.
+
+    Columns of `add` are then added to what was there; columns not in `values` stay.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(table).values(**values)
+    keys = [column.name for column in table.primary_key]
+    changed = {
+        name: table.c[name] + insert.excluded[name] if name in add else insert.excluded[name]
+        for name in values
+        if name not in keys
+    }
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))

@@ -1,0 +1,154 @@
+"""`mxdeliv-relay`: HTTPS to peers, else back to Postfix. Started by its systemd sockets, stopped by SIGTERM.
+
+Sockets: `lmtp` (Postfix's default transport) and `https-only` (SMTP, the fallback relay of smtp(8)). A
+delivery cut by a kill was never answered, so Postfix still has the mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from functools import partial
+from importlib.metadata import version
+
+from sqlalchemy.exc import OperationalError
+
+from chatmail_milter import codes
+from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.routes import Routes
+from mxdeliv_app.relay.activation import NotActivatedError, sockets
+from mxdeliv_app.relay.breaker import Breaker
+from mxdeliv_app.relay.connection import dialer
+from mxdeliv_app.relay.deliver import Delivery, Mode
+from mxdeliv_app.relay.dispatch import Dispatch
+from mxdeliv_app.relay.fallback import Fallback
+from mxdeliv_app.relay.guard import Guard
+from mxdeliv_app.relay.https import Https
+from mxdeliv_app.relay.ledger import Ledger
+from mxdeliv_app.relay.lmtp import Limits, Session
+from mxdeliv_app.relay.names import Names, NameTroubleError
+from mxdeliv_app.relay.smtplog import Follower
+from mxdeliv_app.relay.stream import Stream
+from mxdeliv_app.relay.where import Where
+
+_MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
+_TICK = 0.5  # seconds
+_GRACE = 10.0  # seconds that stopping takes longer than the longest attempt
+_FAREWELL = 2.0  # seconds for the last replies to go out
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """The daemon's parts, and its sessions."""
+
+    def __init__(self, config: Config) -> None:
+        relay = config.relay
+        engine = open_store(config.store.url)
+        self._peers = Peers(engine)
+        self._ledger = Ledger(self._peers)
+        names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
+        dial = dialer(names, guard, relay.connect_timeout)
+        agent = f"mxdeliv-relay/{version('chatmail-milter')}"
+        self._https = Https(dial, relay.connect_timeout, relay.attempt_timeout, agent)
+        delivery = Delivery(
+            where=Where(names, guard, Routes(engine).get),
+            https=self._https,
+            fallback=Fallback(config.listen.reinject, config.mail.host),
+            endpoints=Endpoints(engine),
+            ledger=self._ledger,
+            breaker=Breaker(),
+            patience=relay.attempt_timeout,
+        )
+        self._dispatch = Dispatch(delivery, relay.workers)
+        self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
+        self._grace = relay.attempt_timeout + _GRACE
+        self._smtplog = Follower(self._peers, config.listen.https_only)
+        self._sessions: dict[asyncio.Task[None], tuple[Session, asyncio.StreamWriter]] = {}
+
+    async def serve(self, listening: dict[str, socket.socket]) -> None:
+        """Serve the sockets (by name) until SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._smtplog.start()
+        ticking = asyncio.create_task(self._tick())
+        servers = []
+        for name, one in listening.items():
+            start = asyncio.start_unix_server if one.family == socket.AF_UNIX else asyncio.start_server
+            servers.append(await start(partial(self._session, _MODES[name]), sock=one))
+        log.info("event=ready sockets=%s", ",".join(listening))
+        await stop.wait()
+        log.info("event=stopping sessions=%d", len(self._sessions))
+        for server in servers:
+            server.close()
+        for session, writer in list(self._sessions.values()):
+            if session.waiting:
+                writer.close()
+        await self._dispatch.stop(self._grace)
+        if self._sessions:
+            await asyncio.wait(self._sessions.keys(), timeout=_FAREWELL)
+        ticking.cancel()
+        self._smtplog.stop()
+        self._https.close()
+        self._ledger.flush()
+
+    async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = Session(Stream(reader, writer), self._dispatch, self._limits, mode)
+        running = asyncio.create_task(session.run())
+        self._sessions[running] = (session, writer)
+        try:
+            await running
+        except Exception:
+            log.exception("event=session-failed")
+            writer.write(codes.OUR_FAULT.reply.encode() + b"\r\n")
+        finally:
+            del self._sessions[running]
+            writer.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            try:
+                self._https.sweep()
+                await asyncio.to_thread(self._ledger.flush)
+            except Exception:
+                # It must go on: without it no attempt is ever cut.
+                log.exception("event=tick-failed")
+
+
+def main() -> None:
+    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or missing sockets."""
+    config = load_or_exit()
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        listening = sockets()
+    except NotActivatedError as error:
+        sys.exit(_usage(str(error)))
+    missing = _MODES.keys() - listening.keys()
+    if missing or listening.keys() - _MODES.keys():
+        sys.exit(_usage(f"sockets must be named {' and '.join(_MODES)}, not {', '.join(listening)}"))
+    try:
+        relay = Relay(config)
+    except NameTroubleError as error:
+        sys.exit(_usage(f"set relay.nameservers: {error}"))
+    except OperationalError as error:
+        print(f"mxdeliv-relay: check store.url: it can't be opened: {error.orig}", file=sys.stderr)
+        sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
+    asyncio.run(relay.serve(listening))
+    logging.shutdown()
+    # Worker threads whose attempt outlived the grace must not hold the exit; their mail is still Postfix's.
+    os._exit(0)
+
+
+def _usage(text: str) -> int:
+    print(f"mxdeliv-relay: {text}", file=sys.stderr)
+    return 78

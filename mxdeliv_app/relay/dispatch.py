@@ -1,0 +1,72 @@
+"""Letters to worker threads: one job per recipient domain, side by side, so that none waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from chatmail_milter import codes
+from chatmail_milter.verdict import Verdict
+from mxdeliv_app.relay.deliver import Delivery, Mode
+from mxdeliv_app.relay.letter import Letter, Recipient
+
+log = logging.getLogger(__name__)
+
+
+class Dispatch:
+    """The bounded pool of workers. Lives on one event loop."""
+
+    def __init__(self, delivery: Delivery, workers: int) -> None:
+        self._delivery = delivery
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="deliver")
+        self._jobs = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    def refusal(self) -> Verdict | None:
+        """Why no transaction should begin now, or None."""
+        if self._stopping:
+            return codes.STOPPING
+        return codes.BUSY if self._jobs >= self._workers else None
+
+    async def deliver(self, letter: Letter, mode: Mode) -> list[str]:
+        """Reply lines, one for each recipient, in order."""
+        domains: dict[str, list[int]] = {}
+        for index, recipient in enumerate(letter.recipients):
+            domains.setdefault(recipient.domain, []).append(index)
+        lines = [""] * len(letter.recipients)
+
+        async def one(indexes: list[int]) -> None:
+            recipients = [letter.recipients[index] for index in indexes]
+            for index, line in zip(indexes, await self._job(letter, recipients, mode), strict=True):
+                lines[index] = line
+
+        await asyncio.gather(*map(one, domains.values()))
+        return lines
+
+    async def _job(self, letter: Letter, recipients: list[Recipient], mode: Mode) -> list[str]:
+        self._jobs += 1
+        self._idle.clear()
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._delivery.deliver, letter, recipients, mode)
+        except Exception:
+            log.exception("event=our-fault domain=%s", recipients[0].domain)
+            return [codes.OUR_FAULT.reply] * len(recipients)
+        finally:
+            self._jobs -= 1
+            if not self._jobs:
+                self._idle.set()
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing new, and wait up to `grace` seconds for what is under way."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("event=stopped-with-deliveries-under-way jobs=%d", self._jobs)
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,62 @@
+"""Handing mail back to Postfix, for delivery by SMTP: its reinject port queues for smtp(8).
+
+The envelope goes over as it came. Each recipient gets the reply that this Postfix gave for it; 250 means
+that it is in Postfix's queue, on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+from collections.abc import Sequence
+
+from chatmail_milter import codes
+from chatmail_milter.config import Endpoint
+from mxdeliv_app import wire
+from mxdeliv_app.relay.letter import Letter, Recipient
+
+TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
+
+log = logging.getLogger(__name__)
+
+
+class Fallback:
+    """The way back; safe for threads."""
+
+    def __init__(self, reinject: Endpoint, hostname: str) -> None:
+        self._reinject = reinject
+        self._hostname = hostname
+
+    def hand_over(self, letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+        """Reply lines, one for each of `recipients` (some of those of `letter`), in order."""
+        try:
+            host, port = self._reinject.pair
+            with smtplib.SMTP(host, port, local_hostname=self._hostname, timeout=TIMEOUT) as client:
+                # smtplib says ASCII unless told; an address in UTF-8 comes only with SMTPUTF8 (RFC 6531).
+                client.command_encoding = "utf-8"
+                return _transact(client, letter, recipients)
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            log.error("event=reinject-failed error=%s", type(error).__name__)
+            return [codes.REINJECT_AWAY.reply] * len(recipients)
+
+
+def _transact(client: smtplib.SMTP, letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+    client.ehlo_or_helo_if_needed()
+    parameters = f"BODY=8BITMIME SIZE={len(letter.content)}{' SMTPUTF8' if letter.smtputf8 else ''}"
+    # `client.mail` would take addresses apart and put them together in its own way.
+    code, text = client.docmd("MAIL", f"FROM:<{letter.sender}> {parameters}")
+    if code != 250:
+        return [_line(code, text)] * len(recipients)
+    lines = []
+    for one in recipients:
+        code, text = client.docmd("RCPT", f"TO:<{one.raw}>")
+        lines.append(_line(code, text))
+    if not any(line.startswith("2") for line in lines):
+        return lines
+    answer = _line(*client.data(letter.content))
+    return [answer if line.startswith("2") else line for line in lines]
+
+
+def _line(code: int, text: bytes) -> str:
+    one_line = wire.one_line(text.replace(b"\n", b" "))
+    return f"{code} {one_line}"

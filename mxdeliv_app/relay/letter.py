@@ -1,0 +1,52 @@
+"""A message on its way through the relay, and whom it is for. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient as Postfix wrote it (`raw`, kept for SMTP), and in canonical form, which HTTPS speaks.
+
+    `canonical` is None where it has none (a quoted local part): such mail goes by SMTP.
+    """
+
+    raw: str
+    domain: str
+    canonical: str | None
+
+
+def recipient(raw: str) -> Recipient:
+    """`raw` understood. Raises `MalformedAddressError` if it has no domain that mail could go to."""
+    try:
+        canonical = address.parse(raw)
+    except MalformedAddressError:
+        local_part, _, domain = raw.rpartition("@")
+        if not local_part:
+            raise
+        return Recipient(raw, address.domain(domain), None)
+    return Recipient(raw, address.domain_of(canonical), canonical)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One transaction. `sender` is as Postfix wrote it, "" the null sender; `content` is not dot-stuffed."""
+
+    sender: str
+    recipients: tuple[Recipient, ...]
+    content: bytes
+    smtputf8: bool = False
+
+    @property
+    def canonical_sender(self) -> str | None:
+        """The sender as HTTPS speaks it, or None where it has no such form."""
+        if not self.sender:
+            return ""
+        try:
+            return address.parse(self.sender)
+        except MalformedAddressError:
+            return None

@@ -1,0 +1,204 @@
+"""What Postfix speaks to the relay: LMTP (RFC 2033), and SMTP on the HTTPS-only port.
+
+LMTP answers for each recipient after the message, SMTP once for all. Our own dialogue and not aiosmtpd's:
+that reads a message line by line in Python, which takes seconds for 30 MB, and answers errors after DATA
+only once. No AUTH, no TLS, no BDAT: the only client is the Postfix of this host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatmail_milter import codes
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.verdict import Verdict
+from mxdeliv_app.relay.deliver import Mode
+from mxdeliv_app.relay.letter import Letter, Recipient, recipient
+from mxdeliv_app.relay.stream import Stream
+
+IDLE_TIMEOUT = 300.0  # seconds, RFC 5321, 4.5.3.2.7
+# smtp(8) takes a server that greets with the client's own name for a mail loop.
+GREETING_NAME = "localhost"
+
+# RFC 5321, 4.1.2: a quoted local part may hold a >.
+_PATH = r': ?<((?:"(?:[^"\\]|\\.)*"|[^">])*)>((?: +\S+)*) *'
+_FROM = re.compile("FROM" + _PATH, re.IGNORECASE)
+_TO = re.compile("TO" + _PATH, re.IGNORECASE)
+
+log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """Who takes letters; `dispatch.Dispatch` in the daemon."""
+
+    def refusal(self) -> Verdict | None: ...
+
+    async def deliver(self, letter: Letter, mode: Mode) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is announced and kept to: octets of a message, recipients of a transaction."""
+
+    size: int
+    recipients: int
+
+
+class Session:
+    """One connection. `run` returns when it is over."""
+
+    def __init__(self, stream: Stream, service: Service, limits: Limits, mode: Mode) -> None:
+        self._stream = stream
+        self._service = service
+        self._limits = limits
+        self._mode = mode
+        self._lmtp = mode is Mode.HTTPS_FIRST
+        self._greeted = False
+        self._open = True
+        self._reset()
+        self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "RSET": self._rset,
+            "NOOP": self._noop,
+            "QUIT": self._quit,
+        }
+        greetings = ("LHLO",) if self._lmtp else ("EHLO", "HELO")
+        self._commands.update(dict.fromkeys(greetings, self._hello))
+
+    async def run(self) -> None:
+        """Speak until the client leaves or is left."""
+        self._stream.say(f"220 {GREETING_NAME} {'LMTP' if self._lmtp else 'ESMTP'} mxdeliv-relay")
+        try:
+            while self._open:
+                async with asyncio.timeout(IDLE_TIMEOUT):
+                    line = await self._stream.line()
+                await self._command(line)
+            await self._stream.flush()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            log.debug("event=client-left")
+        except TimeoutError:
+            self._say(codes.IDLE)
+            await self._stream.flush()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no transaction is under way, so that nothing is lost by closing."""
+        return self._sender is None
+
+    async def _command(self, line: bytes | None) -> None:
+        try:
+            verb, _, argument = (line or b"").decode("utf-8").partition(" ")
+        except UnicodeDecodeError:
+            verb, argument = "", ""
+        command = self._commands.get(verb.upper())
+        if command is None or not argument.isprintable():
+            self._say(codes.UNKNOWN_COMMAND if command is None else codes.BAD_SYNTAX)
+        else:
+            await command(argument)
+
+    def _say(self, verdict: Verdict) -> None:
+        self._stream.say(verdict.reply)
+        if verdict.code == 421:
+            self._open = False
+
+    def _ok(self, text: str = "OK", status: str = "2.0.0") -> None:
+        self._stream.say(f"250 {status} {text}")
+
+    def _reset(self) -> None:
+        self._sender: str | None = None
+        self._smtputf8 = False
+        self._recipients: list[Recipient] = []
+
+    async def _hello(self, argument: str) -> None:
+        self._reset()
+        self._greeted = True
+        lines = [
+            GREETING_NAME,
+            "PIPELINING",
+            f"SIZE {self._limits.size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        ]
+        self._stream.say(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
+
+    async def _mail(self, argument: str) -> None:
+        path = _FROM.fullmatch(argument)
+        if not self._greeted or self._sender is not None:
+            return self._say(codes.BAD_SEQUENCE)
+        if path is None:
+            return self._say(codes.BAD_SYNTAX)
+        for parameter in path[2].upper().split():
+            name, _, value = parameter.partition("=")
+            if name == "SIZE" and value.isdecimal():
+                if int(value) > self._limits.size:
+                    return self._say(codes.TOO_LARGE)
+            elif parameter == "SMTPUTF8":
+                self._smtputf8 = True
+            elif parameter not in ("BODY=8BITMIME", "BODY=7BIT"):
+                return self._say(codes.BAD_PARAMETER)
+        refusal = self._service.refusal()
+        if refusal is not None:
+            return self._say(refusal)
+        self._sender = path[1]
+        return self._ok(status="2.1.0")
+
+    async def _rcpt(self, argument: str) -> None:
+        path = _TO.fullmatch(argument)
+        if self._sender is None:
+            return self._say(codes.BAD_SEQUENCE)
+        if path is None:
+            return self._say(codes.BAD_SYNTAX)
+        if path[2]:
+            return self._say(codes.BAD_PARAMETER)
+        if len(self._recipients) >= self._limits.recipients:
+            return self._say(codes.TOO_MANY_RECIPIENTS)
+        try:
+            found = recipient(path[1])
+        except MalformedAddressError:
+            return self._say(codes.BAD_ADDRESS)
+        if not self._lmtp and self._recipients and found.domain != self._recipients[0].domain:
+            return self._say(codes.ONE_DOMAIN)
+        self._recipients.append(found)
+        return self._ok(status="2.1.5")
+
+    async def _data(self, argument: str) -> None:
+        if not self._recipients or self._sender is None:
+            return self._say(codes.BAD_SEQUENCE)
+        self._stream.say("354 End data with <CR><LF>.<CR><LF>")
+        async with asyncio.timeout(IDLE_TIMEOUT):
+            content = await self._stream.message(self._limits.size)
+        if content is None:
+            lines = [codes.TOO_LARGE.reply] * len(self._recipients)
+        else:
+            letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8)
+            lines = await self._service.deliver(letter, self._mode)
+        self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))
+        self._reset()
+        if self._service.refusal() is codes.STOPPING:
+            self._open = False
+        await self._stream.flush()
+        return None
+
+    async def _rset(self, argument: str) -> None:
+        self._reset()
+        self._ok()
+
+    async def _noop(self, argument: str) -> None:
+        self._ok()
+
+    async def _quit(self, argument: str) -> None:
+        self._stream.say("221 2.0.0 Bye")
+        self._open = False
+
+
+def _for_all(lines: list[str]) -> str:
+    """The one reply of SMTP. Where recipients differ, all are tried again: twice is better than never."""
+    return lines[0] if len({line[0] for line in lines}) == 1 else codes.OUR_FAULT.reply

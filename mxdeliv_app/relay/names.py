@@ -1,0 +1,92 @@
+"""DNS as the relay asks it: mail hosts of a domain (RFC 5321, 5.1; RFC 7505) and addresses of a host.
+
+Answers are cached for their TTL. No address is judged here, and search lists are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import dns.exception
+import dns.flags
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+
+from chatmail_milter.config import Nameserver
+from mxdeliv_app.relay.guard import IPAddress
+
+LIFETIME = 5.0  # seconds for one question, all servers and tries
+# A stranger may list hundreds. smtp(8) tries the first five addresses (smtp_mx_address_limit) and no more.
+MAX_MAIL_HOSTS = 16
+_CACHED_ANSWERS = 20_000
+
+
+class NoSuchDomainError(Exception):
+    """NXDOMAIN."""
+
+
+class NullMxError(Exception):
+    """The domain takes no mail (RFC 7505)."""
+
+
+class NameTroubleError(Exception):
+    """No answer that could be used; asking later may help."""
+
+
+class Names:
+    """A caching stub resolver; safe for threads. Raises `NameTroubleError` if there is no server to ask."""
+
+    def __init__(self, nameservers: Sequence[Nameserver] = ()) -> None:
+        try:
+            self._resolver = dns.resolver.Resolver(configure=not nameservers)
+        except dns.resolver.NoResolverConfiguration:
+            raise NameTroubleError("no nameserver in /etc/resolv.conf") from None
+        if nameservers:
+            self._resolver.nameservers = [
+                dns.nameserver.Do53Nameserver(*server.pair) for server in nameservers
+            ]
+        self._resolver.cache = dns.resolver.LRUCache(_CACHED_ANSWERS)
+        self._resolver.lifetime = LIFETIME
+
+    def mail_hosts(self, domain: str) -> tuple[str, ...]:
+        """MX hosts in order of preference; the domain itself if it has no MX (implicit MX).
+
+        Raises `NoSuchDomainError`, `NullMxError`, `NameTroubleError`.
+        """
+        answer = self._ask(domain, "MX")
+        records = sorted(
+            (record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in answer
+        )
+        hosts = [host for _, host in records if host not in (".", "@", "")]
+        if records and not hosts:
+            raise NullMxError
+        return tuple(dict.fromkeys(hosts))[:MAX_MAIL_HOSTS] or (domain,)
+
+    def addresses(self, host: str) -> list[IPAddress]:
+        """Addresses of `host`, IPv6 first; none if it doesn't exist. Raises `NameTroubleError`."""
+        found: list[IPAddress] = []
+        trouble: NameTroubleError | None = None
+        for kind in ("AAAA", "A"):
+            try:
+                found += [ip_address(record.address) for record in self._ask(host, kind)]
+            except NoSuchDomainError:
+                break
+            except NameTroubleError as error:
+                # Some servers fail AAAA alone; one kind of address will do.
+                trouble = error
+        if trouble is not None and not found:
+            raise trouble
+        return found
+
+    def _ask(self, name: str, kind: str) -> dns.resolver.Answer:
+        try:
+            return self._resolver.resolve(
+                dns.name.from_text(name), kind, search=False, raise_on_no_answer=False
+            )
+        except dns.resolver.NXDOMAIN:
+            raise NoSuchDomainError from None
+        except dns.exception.DNSException as error:
+            raise NameTroubleError(type(error).__name__) from None

@@ -1,0 +1,76 @@
+"""The octets of an SMTP dialogue: command lines and dot-terminated messages in, replies out (RFC 5321).
+
+Knows no commands. Only CRLF.CRLF ends a message; whatever was pipelined behind it is kept (RFC 2920).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+MAX_LINE = 4096  # RFC 5321, 4.5.3.1.4 wants 512, and each extension adds to it
+_CHUNK = 1 << 18
+_END = b"\r\n.\r\n"
+
+
+class Stream:
+    """One connection, buffered both ways: replies to pipelined commands go out together."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._buffer = bytearray()
+        self._replies = bytearray()
+
+    async def line(self) -> bytes | None:
+        """The next command line without its end, or None if it is longer than `MAX_LINE`.
+
+        Raises `asyncio.IncompleteReadError` when the client has gone.
+        """
+        too_long = False
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > MAX_LINE:
+                self._buffer.clear()
+                too_long = True
+            await self._fill()
+        found = bytes(self._buffer[:end]).removesuffix(b"\r")
+        del self._buffer[: end + 1]
+        return None if too_long or len(found) > MAX_LINE else found
+
+    async def message(self, limit: int) -> bytes | None:
+        """The message up to the lone dot, dots unstuffed, or None if it has more than `limit` octets."""
+        while len(self._buffer) < 3:
+            await self._fill()
+        if self._buffer.startswith(b".\r\n"):
+            del self._buffer[:3]
+            return b""
+        too_large, start = False, 0
+        while (end := self._buffer.find(_END, start)) < 0:
+            if len(self._buffer) > 2 * limit + _CHUNK:  # all dots, each stuffed, would still fit
+                too_large = True
+                del self._buffer[: -len(_END)]
+            start = max(0, len(self._buffer) - len(_END) + 1)
+            await self._fill()
+        found = bytes(self._buffer[: end + 2])
+        del self._buffer[: end + len(_END)]
+        found = found.removeprefix(b".").replace(b"\r\n.", b"\r\n")
+        return None if too_large or len(found) > limit else found
+
+    def say(self, *lines: str) -> None:
+        """Queue reply lines. They are cut and cleaned here: texts in them come from strangers."""
+        for line in lines:
+            printable = "".join(c if " " <= c <= "~" else "?" for c in line)
+            self._replies += printable[:510].encode("ascii") + b"\r\n"  # RFC 5321, 4.5.3.1.5
+
+    async def flush(self) -> None:
+        """Send what was queued."""
+        if self._replies:
+            self._writer.write(self._replies)
+            self._replies = bytearray()
+            await self._writer.drain()
+
+    async def _fill(self) -> None:
+        await self.flush()
+        chunk = await self._reader.read(_CHUNK)
+        if not chunk:
+            raise asyncio.IncompleteReadError(b"", None)
+        self._buffer += chunk

@@ -1,0 +1,348 @@
+"""A small world around the installed `mxdeliv-relay`: DNS, HTTPS peers, and a port that stands for Postfix.
+
+All on loopback. Peers have addresses of their own in 127.0.0.0/8 and listen on port 443, as peers do, so
+the tests that need one are skipped where that port may not be bound.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+from aiosmtpd.controller import Controller
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+BIN = Path(sys.executable).parent
+MESSAGE = b"From: a@_here.test\r\nSubject: [...]\r\n\r\nHello\r\n"
+
+# Sockets become descriptors 3 and 4, as systemd passes them (sd_listen_fds(3)).
+_LAUNCH = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="lmtp:https-only")
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Dns:
+    """An authoritative server for whatever `zone` says: (name, type) to texts, or an rcode by name."""
+
+    def __init__(self) -> None:
+        self.zone: dict[tuple[str, str], list[str]] = {}
+        self.rcodes: dict[str, int] = {}
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                octets, client = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            self._socket.sendto(self._answer(dns.message.from_wire(octets)).to_wire(), client)
+
+    def _answer(self, query: dns.message.Message) -> dns.message.Message:
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True)
+        kind = dns.rdatatype.to_text(question.rdtype)
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.RA
+        texts = self.zone.get((name, kind))
+        if name in self.rcodes:
+            answer.set_rcode(dns.rcode.Rcode(self.rcodes[name]))
+        elif texts:
+            answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", kind, *texts))
+        elif not any(known == name for known, _ in self.zone):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        return answer
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@dataclass
+class Seen:
+    """A POST that a peer saw."""
+
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+Script = Callable[[Seen], tuple[int, dict[str, str], bytes]]
+
+
+def accept_all(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"Content-Type": "text/plain"}, b"250 2.0.0 OK\r\n"
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Script:
+    """A script that always answers the same."""
+    return lambda _seen: (status, {key.replace("_", "-"): value for key, value in headers.items()}, body)
+
+
+class Peer:
+    """An HTTPS server at `address`:443 whose answers `script` gives."""
+
+    def __init__(self, address: str, certificate: Path) -> None:
+        self.script: Script = accept_all
+        self.seen: list[Seen] = []
+        self.connections = 0
+        peer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                seen = Seen(self.path, list(self.headers.items()), body)
+                peer.seen.append(seen)
+                status, headers, content = peer.script(seen)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def get_request(self) -> tuple[socket.socket, Any]:
+                # The handshake is done by the thread that serves: a failed one must not end this one.
+                plain, client = super().get_request()
+                peer.connections += 1
+                return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), client
+
+            def handle_error(self, *_arguments: object) -> None:
+                pass  # clients that refuse our certificate are what some tests are about
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server = Server((address, 443), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Sink:
+    """What Postfix's reinject port took: an independent SMTP server with scripted replies."""
+
+    refuse: dict[str, str] = field(default_factory=dict)
+    taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
+    ) -> str:
+        if address in self.refuse:
+            return self.refuse[address]
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+        sender = "" if envelope.mail_from == "<>" else envelope.mail_from
+        self.taken.append((sender, list(envelope.rcpt_tos), envelope.original_content))
+        return "250 2.0.0 Ok: queued as SINK"
+
+
+class World:
+    """Everything, with a relay that can be started, stopped and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.dns = Dns()
+        self.sink = Sink()
+        self.peers: list[Peer] = []
+        self.relay: subprocess.Popen[str] | None = None
+        self.lmtp_path = str(directory / "relay.sock")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.reinject_port: int = free.getsockname()[1]
+        self._smtp = Controller(
+            self.sink, hostname="127.0.0.1", port=self.reinject_port, enable_SMTPUTF8=True
+        )
+        self._smtp.start()
+        self._lmtp = socket.socket(socket.AF_UNIX)
+        self._lmtp.bind(self.lmtp_path)
+        self._lmtp.listen(64)
+        self._https_only = socket.create_server(("127.0.0.1", 0))
+        self.https_only_port: int = self._https_only.getsockname()[1]
+        self.config = directory / "chatmail.toml"
+        self.environment = os.environ | {"CHATMAIL_CONFIG": str(self.config)}
+        self.configure()
+
+    def configure(self, mail: str = "", **relay: str) -> None:
+        settings = {
+            "connect_timeout": '"1s"',
+            "attempt_timeout": '"1s"',
+            "allow_networks": '["127.0.0.0/29"]',
+            "nameservers": f'["127.0.0.1@{self.dns.port}"]',
+        } | relay
+        lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+        self.config.write_text(
+            f'[mail]\ndomain = "_here.test"\n{mail}\n[relay]\n{lines}\n'
+            f'[listen]\nreinject = "127.0.0.1:{self.reinject_port}"\n'
+            f'https_only = "127.0.0.1:{self.https_only_port}"\n'
+            f'[store]\nurl = "sqlite:///{self.directory}/store.sqlite"\n'
+        )
+
+    def start(self) -> None:
+        """Start the installed program; its listening sockets queue whoever comes before it is ready."""
+        numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in (self._lmtp, self._https_only)]
+        self.relay = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
+            env=self.environment,
+            pass_fds=numbers,
+            stderr=(self.directory / "relay.log").open("a"),
+            text=True,
+        )
+        for number in numbers:
+            os.close(number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.relay is not None
+        self.relay.send_signal(number)
+        code = self.relay.wait(30)
+        self.relay = None
+        return code
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "relay.log").read_text()
+
+    def peer(self, address: str = "127.0.0.2", names: tuple[str, ...] = ("_peer.test",)) -> Peer:
+        """A peer whose domain `_peer.test` has no MX, only an address."""
+        certificate = self.directory / f"{names[0]}.pem"
+        make_certificate(certificate, names)
+        peer = Peer(address, certificate)
+        self.peers.append(peer)
+        for name in names:
+            self.dns.zone[name, "A"] = [address]
+        return peer
+
+    def ctl(self, *arguments: str) -> Any:
+        """What `chatmailctl … --json` prints, decoded; None if it prints nothing."""
+        done = subprocess.run(
+            [BIN / "chatmailctl", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if "--json" in arguments else None
+
+    def peers_row(self, domain: str, road: str, attempts: int) -> dict[str, Any]:
+        """The row of `chatmailctl peers`, once it counts that many; counts are written twice a second."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for row in self.ctl("peers", "--json"):
+                if (row["domain"], row["road"], row["attempts"]) == (domain, road, attempts):
+                    return dict(row)
+        raise AssertionError(f"{domain} by {road} never came to {attempts} attempts")
+
+    def close(self) -> None:
+        if self.relay is not None:
+            self.relay.kill()
+            self.relay.wait()
+        for peer in self.peers:
+            peer.close()
+        self._smtp.stop()
+        self.dns.close()
+        self._lmtp.close()
+        self._https_only.close()
+
+
+class Lmtp(smtplib.LMTP):
+    """An LMTP client that hears an answer for each recipient (RFC 2033, 4.2)."""
+
+    def deliver(
+        self, *recipients: str, sender: str = "u@_here.test", content: bytes = MESSAGE
+    ) -> list[tuple[int, str]]:
+        """Answers in order: of RCPT where that refuses, else of the message."""
+        self.ehlo_or_helo_if_needed()
+        code, text = self.docmd(f"MAIL FROM:<{sender}> BODY=8BITMIME")
+        if code != 250:
+            return [(code, text.decode())] * len(recipients)
+        found = [self.docmd(f"RCPT TO:<{recipient}>") for recipient in recipients]
+        waiting = [index for index, (code, _) in enumerate(found) if code == 250]
+        if waiting:
+            # Once for the first that was accepted; the others' answers are read one by one.
+            found[waiting[0]] = self.data(content)
+            for index in waiting[1:]:
+                found[index] = self.getreply()
+        else:
+            self.docmd("RSET")
+        return [(code, text.decode()) for code, text in found]
+
+
+@contextmanager
+def lmtp(world: World, timeout: float = 30.0) -> Iterator[Lmtp]:
+    """A connection to the relay, closed without ceremony: it may have gone."""
+    client = Lmtp(world.lmtp_path, timeout=timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def make_certificate(path: Path, names: tuple[str, ...], expired: bool = False) -> None:
+    """A self-signed certificate and its key, in one file, which can also be its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=-1 if expired else 1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )

@@ -1,0 +1,272 @@
+"""`mxdeliv-relay` as a daemon: the dialogue it keeps to, and what it survives without losing mail."""
+
+from __future__ import annotations
+
+import signal
+import smtplib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.relay_world import BIN, MESSAGE, Seen, World, accept_all, lmtp
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    world.dns.zone["_down.test", "A"] = ["127.0.0.3"]
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    world.start()
+    return world
+
+
+class Held:
+    """A script for a peer that keeps a message until it is let go."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        self.arrived.set()
+        self.go.wait(10)
+        return accept_all(seen)
+
+
+@pytest.fixture
+def held(world: World) -> Held:
+    try:
+        peer = world.peer()
+    except PermissionError:
+        pytest.skip("peers listen on port 443, which may not be bound here")
+    peer.script = held = Held()
+    return held
+
+
+def dialogue(world: World, script: str) -> None:
+    """Play a transcript: lines `C: …` are sent, `S: …` are beginnings of what must come back."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(world.lmtp_path)
+        stream = connection.makefile("rwb")
+        for step in filter(None, (line.strip() for line in script.splitlines())):
+            who, _, text = step.partition(": ")
+            if who == "C":
+                stream.write(text.encode().decode("unicode_escape").encode("latin-1") + b"\r\n")
+                stream.flush()
+            else:
+                heard = stream.readline().decode().rstrip()
+                assert heard.startswith(text), f"{heard!r} instead of {text!r}"
+
+
+def test_greeting_offers_what_postfix_uses(running: World) -> None:
+    dialogue(
+        running,
+        """
+        S: 220 localhost LMTP
+        C: LHLO mail.test
+        S: 250-localhost
+        S: 250-PIPELINING
+        S: 250-SIZE 31457280
+        S: 250-8BITMIME
+        S: 250-SMTPUTF8
+        S: 250 ENHANCEDSTATUSCODES
+        C: NOOP
+        S: 250 2.0.0
+        C: QUIT
+        S: 221 2.0.0
+        S:
+        """,
+    )
+
+
+def test_protocol_violations_are_answered_and_survived(running: World) -> None:
+    dialogue(
+        running,
+        f"""
+        S: 220
+        C: MAIL FROM:<a@b.test>
+        S: 503 5.5.1
+        C: EHLO mail.test
+        S: 500 5.5.2
+        C: LHLO mail.test
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250 E
+        C: DATA
+        S: 503 5.5.1
+        C: RCPT TO:<a@b.test>
+        S: 503 5.5.1
+        C: MAIL FROM:a@b.test
+        S: 501 5.5.4
+        C: MAIL FROM:<a@b.test> SIZE=31457281
+        S: 552 5.3.4
+        C: MAIL FROM:<a@b.test> AUTH=<>
+        S: 555 5.5.4
+        C: MAIL FROM:<a@b.test> SIZE=100 BODY=8BITMIME SMTPUTF8
+        S: 250 2.1.0
+        C: MAIL FROM:<a@b.test>
+        S: 503 5.5.1
+        C: RCPT TO:<no-domain>
+        S: 501 5.1.3
+        C: RCPT TO:<a@b.test> NOTIFY=NEVER
+        S: 555 5.5.4
+        C: DATA
+        S: 503 5.5.1
+        C: \\x00\\xff
+        S: 500 5.5.2
+        C: {"x" * 5000}
+        S: 500 5.5.2
+        C: RSET
+        S: 250 2.0.0
+        C: RCPT TO:<a@b.test>
+        S: 503 5.5.1
+        """,
+    )
+    assert "level=ERROR" not in running.log
+
+
+def test_pipelined_commands_are_answered_in_order(running: World) -> None:
+    dialogue(
+        running,
+        """
+        S: 220
+        C: LHLO m\\r\\nMAIL FROM:<>\\r\\nRCPT TO:<a@_down.test>\\r\\nRCPT TO:<b@_down.test>\\r\\nDATA
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250 E
+        S: 250 2.1.0
+        S: 250 2.1.5
+        S: 250 2.1.5
+        S: 354
+        C: Subject: x\\r\\n\\r\\n..\\r\\n.\\r\\nQUIT
+        S: 250 2.0.0 Ok: queued as SINK
+        S: 250 2.0.0 Ok: queued as SINK
+        S: 221
+        """,
+    )
+    assert running.sink.taken == [("", ["a@_down.test", "b@_down.test"], b"Subject: x\r\n\r\n.\r\n")]
+
+
+def test_message_larger_than_announced_is_refused_for_every_recipient(world: World) -> None:
+    world.configure(mail='max_message_size = "10kB"')
+    world.start()
+    with lmtp(world) as client:
+        found = client.deliver("a@_down.test", "b@_down.test", content=b"x" * 78 + b"\r\n" + MESSAGE * 2000)
+        assert [code for code, _ in found] == [552, 552]
+        assert client.deliver("a@_down.test")[0][0] == 250, "and the connection goes on"
+
+
+def test_recipients_past_the_limit_wait_for_another_transaction(world: World) -> None:
+    world.configure(mail="max_recipients = 2")
+    world.start()
+    with lmtp(world) as client:
+        found = client.deliver("a@_down.test", "b@_down.test", "c@_down.test")
+    assert [code for code, _ in found] == [250, 250, 452]
+
+
+def test_postfix_away_keeps_the_mail_in_its_queue(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        world.reinject_port = free.getsockname()[1]
+    world.configure()
+    world.start()
+    with lmtp(world) as client:
+        assert client.deliver("a@_down.test") == [
+            (451, "4.3.2 Local mail system is not taking mail, try again later")
+        ]
+
+
+def test_kill_in_the_middle_of_a_delivery_says_no_250(running: World, held: Held) -> None:
+    with lmtp(running) as client:
+        failed: list[Exception] = []
+
+        def deliver() -> None:
+            try:
+                client.deliver("a@_peer.test")
+            except (smtplib.SMTPException, OSError) as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        assert held.arrived.wait(10)
+        running.stop(signal.SIGKILL)
+        thread.join(10)
+    held.go.set()
+    assert failed, "Postfix sees the connection break and keeps the mail"
+    running.start()
+    with lmtp(running) as client:
+        assert client.deliver("a@_peer.test")[0][0] == 250
+
+
+def test_stopping_finishes_what_is_under_way(running: World, held: Held) -> None:
+    found: list[tuple[int, str]] = []
+    with lmtp(running) as client, lmtp(running) as idle:
+        idle.ehlo_or_helo_if_needed()
+        thread = threading.Thread(target=lambda: found.extend(client.deliver("a@_peer.test")))
+        thread.start()
+        assert held.arrived.wait(10)
+        assert running.relay is not None
+        running.relay.send_signal(signal.SIGTERM)
+        assert idle.sock is not None
+        assert idle.sock.recv(1) == b"", "a connection without a transaction is closed"
+        held.go.set()
+        thread.join(10)
+    assert found == [(250, "2.0.0 OK")]
+    assert running.stop() == 0
+    assert "Traceback" not in running.log
+
+
+def test_busy_relay_says_so_before_the_message(world: World, held: Held) -> None:
+    world.configure(workers="1")
+    world.start()
+    with lmtp(world) as first, lmtp(world) as second:
+        thread = threading.Thread(target=first.deliver, args=("a@_peer.test",))
+        thread.start()
+        assert held.arrived.wait(10)
+        assert second.deliver("b@_peer.test")[0][0] == 421
+        held.go.set()
+        thread.join(10)
+    with lmtp(world) as third:
+        assert third.deliver("b@_peer.test")[0][0] == 250
+
+
+def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(running: World) -> None:
+    running.stop()
+    with socket.socket(socket.AF_UNIX) as early:
+        early.connect(running.lmtp_path)
+        running.start()
+        early.settimeout(20)
+        assert early.recv(100).startswith(b"220 ")
+
+
+def test_without_sockets_it_says_how_to_start_it(world: World) -> None:
+    done = subprocess.run(
+        [BIN / "mxdeliv-relay"], env=world.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert done.stderr == "mxdeliv-relay: no sockets passed: start it by its systemd socket units\n"
+
+
+def test_bad_configuration_is_one_line_that_names_the_key(world: World) -> None:
+    world.configure(conect_timeout='"5s"')
+    done = subprocess.run(
+        [BIN / "mxdeliv-relay"], env=world.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert done.stderr.count("\n") == 1
+    assert "relay.conect_timeout: no such key; the nearest is relay.connect_timeout" in done.stderr

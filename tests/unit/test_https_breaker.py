@@ -1,0 +1,38 @@
+"""When a hanging peer is no longer waited for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from mxdeliv_app.relay.breaker import Breaker
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_opens_when_four_attempts_hang_for_more_than_five_seconds() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    with ExitStack() as under_way:
+        for _ in range(4):
+            under_way.enter_context(breaker.attempt("b.test"))
+        assert not breaker.is_open("b.test"), "many at once are only busy"
+        clock.now += 5.1
+        assert breaker.is_open("b.test")
+        assert not breaker.is_open("c.test")
+    assert not breaker.is_open("b.test")
+
+
+def test_three_that_hang_do_not_open_it() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    with ExitStack() as under_way:
+        for _ in range(3):
+            under_way.enter_context(breaker.attempt("b.test"))
+        clock.now += 60
+        assert not breaker.is_open("b.test")

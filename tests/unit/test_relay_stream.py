@@ -1,0 +1,88 @@
+"""Messages and commands out of a stream that comes in pieces of any size."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxdeliv_app.relay.stream import MAX_LINE, Stream
+
+T = TypeVar("T")
+
+LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"x", b"a\nb", b"\r", b"\xff" * 9]), max_size=8)
+
+
+def read(octets: bytes, chunk: int, work: Callable[[Stream], Awaitable[T]]) -> T:
+    """What `work` makes of a client that sends `octets` in pieces of `chunk`, then leaves."""
+
+    class Pieces:
+        def __init__(self) -> None:
+            self.rest = octets
+
+        async def read(self, _most: int) -> bytes:
+            piece, self.rest = self.rest[:chunk], self.rest[chunk:]
+            return piece
+
+    async def run() -> T:
+        stream = Stream(cast(asyncio.StreamReader, Pieces()), cast(asyncio.StreamWriter, None))
+        return await work(stream)
+
+    return asyncio.run(run())
+
+
+def stuffed(content: bytes) -> bytes:
+    return re.sub(rb"(\A|\r\n)\.", rb"\1..", content) + b".\r\n"
+
+
+@given(LINES, st.integers(1, 12))
+def test_message_comes_out_as_it_went_in_and_what_follows_is_kept(lines: list[bytes], chunk: int) -> None:
+    content = b"".join(line + b"\r\n" for line in lines)
+
+    async def work(stream: Stream) -> tuple[bytes | None, bytes | None]:
+        return await stream.message(10_000), await stream.line()
+
+    assert read(stuffed(content) + b"QUIT\r\n", chunk, work) == (content, b"QUIT")
+
+
+@given(st.integers(0, 30), st.integers(1, 40))
+def test_limit_is_exact(size: int, chunk: int) -> None:
+    content = b"x" * size + b"\r\n"
+    found = read(stuffed(content), chunk, lambda stream: stream.message(20))
+    assert found == (content if len(content) <= 20 else None)
+
+
+@pytest.mark.parametrize("end", [b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r"])
+def test_only_crlf_dot_crlf_ends_a_message(end: bytes) -> None:
+    with pytest.raises(asyncio.IncompleteReadError):
+        read(b"x" + end, 100, lambda stream: stream.message(1000))
+
+
+def test_huge_message_does_not_fill_the_memory() -> None:
+    async def work(stream: Stream) -> tuple[bytes | None, int, bytes | None]:
+        found = await stream.message(1000)
+        return found, len(stream._buffer), await stream.line()
+
+    found, left, after = read(b"x" * 3_000_000 + b"\r\n.\r\nQUIT\r\n", 65536, work)
+    assert (found, after) == (None, b"QUIT")
+    assert left < 100
+
+
+def test_line_that_is_too_long_is_none_and_the_next_is_read() -> None:
+    async def work(stream: Stream) -> tuple[bytes | None, bytes | None]:
+        return await stream.line(), await stream.line()
+
+    assert read(b"x" * (3 * MAX_LINE) + b"\r\nNOOP\n", 1000, work) == (None, b"NOOP")
+
+
+@given(st.text())
+def test_replies_are_one_printable_line_each(text: str) -> None:
+    stream = Stream(cast(asyncio.StreamReader, None), cast(asyncio.StreamWriter, None))
+    stream.say(text)
+    said = bytes(stream._replies)
+    assert re.fullmatch(rb"[ -~]{0,510}\r\n", said)

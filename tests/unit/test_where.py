@@ -1,0 +1,168 @@
+"""Where mail for a domain goes, from DNS, route, literal and memory: order, names, refusals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from chatmail_milter import codes
+from chatmail_milter.store.endpoints import Endpoint
+from chatmail_milter.store.routes import Route
+from mxdeliv_app.relay.guard import Guard, IPAddress
+from mxdeliv_app.relay.names import NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.relay.where import MAX_TARGETS, Plan, Target, Where
+
+
+class Zone:
+    """DNS as two dicts; a domain may have an error in place of hosts."""
+
+    def __init__(
+        self,
+        hosts: dict[str, tuple[str, ...] | Exception] | None = None,
+        addresses: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.hosts = hosts or {}
+        self.address_texts = addresses or {}
+
+    def mail_hosts(self, domain: str) -> tuple[str, ...]:
+        found = self.hosts.get(domain, (domain,))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def addresses(self, host: str) -> list[IPAddress]:
+        return [ip_address(text) for text in self.address_texts.get(host, [])]
+
+
+def plan(domain: str, zone: Zone | None = None, route: Route | None = None, host: str | None = None) -> Plan:
+    known = Endpoint(domain, host, datetime.now(UTC), 0, None, None) if host else None
+    found = Where(zone or Zone(), Guard(), lambda _domain: route).plan(domain, known)
+    assert isinstance(found, Plan)
+    return found
+
+
+def urls(found: Plan) -> list[str]:
+    return [target.url for target in found.targets]
+
+
+def test_mx_hosts_in_order_then_the_domain_itself() -> None:
+    zone = Zone({"example.org": ("mx1.example.org", "mx2.example.org")})
+    assert urls(plan("example.org", zone)) == [
+        "https://mx1.example.org/mxdeliv",
+        "https://mx2.example.org/mxdeliv",
+        "https://example.org/mxdeliv",
+    ]
+
+
+def test_domain_that_is_its_own_mx_is_asked_once() -> None:
+    assert urls(plan("_b.lab", Zone({"_b.lab": ("_b.lab",)}))) == ["https://_b.lab/mxdeliv"]
+
+
+def test_host_that_worked_last_comes_first() -> None:
+    zone = Zone({"example.org": ("mx1.example.org", "mx2.example.org")})
+    assert urls(plan("example.org", zone, host="example.org"))[0] == "https://example.org/mxdeliv"
+
+
+def test_host_that_dns_no_longer_names_is_forgotten() -> None:
+    zone = Zone({"example.org": ("mx1.example.org",)})
+    assert "old" not in "".join(urls(plan("example.org", zone, host="old.example.org")))
+
+
+def test_a_strangers_hundred_hosts_are_not_all_tried() -> None:
+    zone = Zone({"example.org": tuple(f"mx{number}.example.org" for number in range(100))})
+    assert len(plan("example.org", zone).targets) == MAX_TARGETS
+
+
+@pytest.mark.parametrize("host", ["evil.test/x?", "a b.test", "user@evil.test", "evil.test:25", "Ünix.test"])
+def test_host_that_is_no_name_never_gets_into_a_url(host: str) -> None:
+    assert urls(plan("example.org", Zone({"example.org": (host,)}))) == ["https://example.org/mxdeliv"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "verified"),
+    [("example.org", True), ("_b.lab", False), ("[8.8.8.8]", False), ("[IPv6:2606:4700::1111]", False)],
+)
+def test_certificates_are_verified_for_names_only(domain: str, verified: bool) -> None:
+    assert {target.verify for target in plan(domain).targets} == {verified}
+
+
+def test_verification_follows_the_mail_domain_not_the_host() -> None:
+    assert not plan("_b.lab", Zone({"_b.lab": ("mx.example.org",)})).targets[0].verify
+    assert plan("example.org", Zone({"example.org": ("_mx.example.org",)})).targets[0].verify
+
+
+def test_literal_is_its_own_host() -> None:
+    assert urls(plan("[8.8.8.8]")) == ["https://8.8.8.8/mxdeliv"]
+    assert urls(plan("[IPv6:2606:4700::1111]")) == ["https://[2606:4700::1111]/mxdeliv"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "verdict"),
+    [
+        (NoSuchDomainError(), codes.NO_SUCH_DOMAIN),
+        (NullMxError(), codes.NULL_MX),
+        (NameTroubleError(), codes.DNS_TROUBLE),
+    ],
+)
+def test_what_dns_refuses(trouble: Exception, verdict: object) -> None:
+    where = Where(Zone({"example.org": trouble}), Guard(), lambda _domain: None)
+    assert where.plan("example.org", None) is verdict
+    assert where.smtp_refusal("example.org") is verdict
+
+
+class TestRoutes:
+    def test_host(self) -> None:
+        route = Route("example.org", "mail.example.net")
+        assert plan("example.org", route=route).targets == (Target("mail.example.net"),)
+
+    def test_ip_address_keeps_the_domains_name_for_tls(self) -> None:
+        route = Route("example.org", "9.9.9.9")
+        (target,) = plan("example.org", route=route).targets
+        assert (target.url, target.pinned) == ("https://example.org/mxdeliv", ip_address("9.9.9.9"))
+        assert target.verify
+
+    def test_url(self) -> None:
+        route = Route("example.org", "https://mail.example.net:8443/in")
+        assert urls(plan("example.org", route=route)) == ["https://mail.example.net:8443/in"]
+
+    def test_url_without_path_has_the_usual_one(self) -> None:
+        route = Route("example.org", "https://mail.example.net:8443")
+        assert urls(plan("example.org", route=route)) == ["https://mail.example.net:8443/mxdeliv"]
+
+    def test_asks_no_dns(self) -> None:
+        zone = Zone({"example.org": NoSuchDomainError()})
+        assert plan("example.org", zone, Route("example.org", "9.9.9.9")).routed
+
+    def test_without_target_keeps_the_usual_hosts(self) -> None:
+        found = plan("example.org", route=Route("example.org", https="never"))
+        assert (urls(found), found.https, found.routed) == (["https://example.org/mxdeliv"], "never", False)
+
+    @pytest.mark.parametrize("verify", [True, False])
+    def test_verify_overrides_the_rule(self, verify: bool) -> None:
+        for domain in ("_b.lab", "example.org"):
+            assert plan(domain, route=Route(domain, verify=verify)).targets[0].verify is verify
+
+
+class TestSmtp:
+    def refusal(self, domain: str, zone: Zone, allowed: str = "192.0.2.0/24") -> object:
+        return Where(zone, Guard([ip_network(allowed)]), lambda _domain: None).smtp_refusal(domain)
+
+    def test_public_hosts_are_postfixs(self) -> None:
+        zone = Zone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})
+        assert self.refusal("example.org", zone) is None
+
+    def test_any_special_address_is_one_that_postfix_might_choose(self) -> None:
+        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["8.8.8.8"], "mx2": ["8.8.4.4", "127.0.0.1"]})
+        assert self.refusal("example.org", zone) is codes.FORBIDDEN_ADDRESS
+
+    def test_allowed_network(self) -> None:
+        assert self.refusal("a.lab", Zone(addresses={"a.lab": ["192.0.2.7"]})) is None
+
+    def test_no_address_at_all(self) -> None:
+        assert self.refusal("example.org", Zone()) is codes.NO_HOST
+
+    def test_literals(self) -> None:
+        assert self.refusal("[8.8.8.8]", Zone()) is None
+        assert self.refusal("[10.0.0.1]", Zone()) is codes.FORBIDDEN_ADDRESS
