@@ -1,0 +1,187 @@
+"""What Dovecot's Lua asks, on loopback: is there an account, may there be one, and that somebody logged in.
+
+The caller shows a secret (`X-Chatmail-Secret`): a local user that can connect learns nothing. A password
+comes here only for an account that does not exist yet; the passwords of those that do stay in Dovecot, which
+verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
+
+    POST /dovecot/lookup {"user"}            200 {"exists": true, "password": hash}, 404 {"exists": false}
+    POST /dovecot/create {"user","password"} 201 {"password": hash}, 403 {"reason"}, 409 {"reason"}
+    POST /dovecot/login  {"user"}            204, 404 {"exists": false}
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import falcon
+import msgspec
+from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPUnauthorized
+
+from chatmail_milter import address, config, credentials
+from chatmail_milter.rules import registration
+from chatmail_milter.store.accounts import Account, Accounts
+from chatmail_milter.store.engine import open_store
+from mxdeliv_app import faults
+
+SECRET_HEADER = "X-Chatmail-Secret"  # noqa: S105  (the name of a header)
+SECRET_PATH = Path("/etc/chatmail/hooks.secret")
+_SECRET_MIN = 32  # characters; the playbook makes 64
+
+# An address and a password; Dovecot itself takes no more than 8 KiB of a client's line.
+_MAX_BODY = 16 << 10
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+class _User(msgspec.Struct, frozen=True):
+    user: str
+
+
+class _Login(msgspec.Struct, frozen=True):
+    user: str
+    password: str
+
+
+class OnlyDovecot:
+    """Middleware: nobody gets an answer, not even a 404, without the secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
+        """401 unless the secret is shown. Compared in constant time."""
+        shown = (request.get_header(SECRET_HEADER) or "").encode("utf-8", "replace")
+        if not hmac.compare_digest(shown, self._secret):
+            raise HTTPUnauthorized(title="The secret is missing or wrong")
+
+
+class Lookup:
+    """Whether there is an account, and its hash."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Any spelling but the canonical one is nobody's; Dovecot has it lower-cased before it asks."""
+        account = find(self._accounts, _asked(request, _User).user)
+        if account is None:
+            _unknown(response)
+        else:
+            response.media = {"exists": True, "password": account.password_hash}
+
+
+class Create:
+    """A first login makes the account."""
+
+    def __init__(self, accounts: Accounts, settings: config.Config) -> None:
+        self._accounts = accounts
+        self._settings = settings
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Of ten at once one is told 201; the others 409, and look again."""
+        asked = _asked(request, _Login)
+        reason = "registration is closed"
+        if self._settings.accounts.registration == "open":
+            rules, domain = self._settings.accounts, self._settings.mail.domain
+            reason = registration.refuse(rules, domain, asked.user, asked.password) or ""
+        if reason:
+            _log.info('event=account-refused reason="%s"', reason)
+            response.status, response.media = 403, {"reason": reason}
+            return
+        password_hash = credentials.hash_password(asked.password)
+        if self._accounts.create(asked.user, password_hash):
+            _log.info("event=account-created")
+            response.status, response.media = 201, {"password": password_hash}
+        else:
+            response.status, response.media = 409, {"reason": "exists"}
+
+
+class Login:
+    """Somebody logged in, today."""
+
+    def __init__(self, accounts: Accounts, today: Callable[[], date]) -> None:
+        self._accounts = accounts
+        self._today = today
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """The day is all that is kept."""
+        if self._accounts.touch(_asked(request, _User).user, self._today()):
+            response.status = 204
+        else:
+            _unknown(response)
+
+
+def create_app(
+    settings: config.Config, accounts: Accounts, secret: str, today: Callable[[], date]
+) -> falcon.App[Any, Any]:
+    """The application."""
+    app = falcon.App(middleware=[OnlyDovecot(secret)])
+    app.add_error_handler(Exception, faults.our_fault)
+    app.add_route("/dovecot/lookup", Lookup(accounts))
+    app.add_route("/dovecot/create", Create(accounts, settings))
+    app.add_route("/dovecot/login", Login(accounts, today))
+    return app
+
+
+def app_from_environment() -> falcon.App[Any, Any]:
+    """The application as the configuration wants it: what gunicorn is told to serve."""
+    settings = config.load_or_exit()
+    faults.log_to_stderr()
+    secret = read_secret(secret_path())
+    accounts = Accounts(open_store(settings.store.url), today=_today)
+    return create_app(settings, accounts, secret, _today)
+
+
+def secret_path() -> Path:
+    """The file that holds the secret: `$CHATMAIL_HOOKS_SECRET`, else `SECRET_PATH`."""
+    return Path(os.environ.get("CHATMAIL_HOOKS_SECRET", SECRET_PATH))
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file of one line; else one line on stderr and exit 78: without it nobody is served."""
+    try:
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"the hooks' secret can't be read: {path}: {type(error).__name__}", file=sys.stderr)
+        sys.exit(78)
+    if len(secret) < _SECRET_MIN:
+        print(f"the hooks' secret is too short: {path}: wants {_SECRET_MIN} characters", file=sys.stderr)
+        sys.exit(78)
+    return secret
+
+
+def find(accounts: Accounts, user: str) -> Account | None:
+    """The account that `user` names in canonical form."""
+    try:
+        canonical = address.parse(user)
+    except address.MalformedAddressError:
+        return None
+    return accounts.lookup(canonical) if canonical == user else None
+
+
+def _asked(request: falcon.Request, kind: type[_T]) -> _T:
+    """The request's JSON as `kind`; 413 or 400 if it isn't."""
+    body = request.stream.read(_MAX_BODY + 1)
+    if len(body) > _MAX_BODY:
+        raise HTTPContentTooLarge
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HTTPBadRequest(title="Not the JSON that is expected here") from None
+
+
+def _unknown(response: falcon.Response) -> None:
+    response.status, response.media = 404, {"exists": False}
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

@@ -1,0 +1,170 @@
+"""One SMTP conversation with a loopback port of our own Postfix: just the verbs that injection needs.
+
+Not `smtplib`: the message is written as it arrives, already encoded (`lines`), and recipients are pipelined
+(RFC 2920). XCLIENT (https://www.postfix.org/XCLIENT_README.html) makes Postfix see the peer, not us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from mxdeliv_app import wire
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+CONNECT_TIMEOUT = 5.0  # seconds; it is this very machine
+REPLY_TIMEOUT = 60.0  # a recipient's answer waits for Dovecot's quota-status
+END_OF_DATA_TIMEOUT = 180.0  # DKIM keys are looked up and the message is synced to disk before it comes
+
+# Postfix reads on while it answers. Few enough commands that the answers fit the socket's buffers.
+_PIPELINED = 100
+_MAX_LINE = 4096
+_MAX_REPLY_LINES = 128
+
+_REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\Z)(?:([245]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z", re.DOTALL)
+
+
+class QueueAwayError(Exception):
+    """Postfix can't be reached, doesn't answer in time, or talks nonsense; nothing was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply: `code`, enhanced `status` (made from the code where there is none), `text` in one line."""
+
+    code: int
+    status: str
+    text: str
+
+    @property
+    def positive(self) -> bool:
+        """2yz, or 3yz (go on)."""
+        return self.code < 400
+
+    def to(self, address: str) -> wire.RecipientReply:
+        """The same reply as that for one recipient."""
+        return wire.RecipientReply(address, self.code, self.status, self.text)
+
+
+class Conversation:
+    """A connection, from greeting to QUIT. Every method raises `QueueAwayError` when Postfix is away."""
+
+    def __init__(self, endpoint: tuple[str, int]) -> None:
+        try:
+            self._socket = socket.create_connection(endpoint, CONNECT_TIMEOUT)
+        except OSError as error:
+            raise QueueAwayError(f"connect: {error.strerror or error}") from None
+        self._socket.settimeout(REPLY_TIMEOUT)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._input = self._socket.makefile("rb")
+        self._extensions: frozenset[str] = frozenset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up. A message whose end was not sent is thus never accepted (RFC 5321, 4.1.1.10)."""
+        self._input.close()
+        self._socket.close()
+
+    def open(self, peer: IPAddress, name: str) -> Reply:
+        """Greet Postfix as `name`, and introduce `peer` as who it is that talks. Positive, or the refusal."""
+        greeting = self._read()
+        if not greeting.positive:
+            raise QueueAwayError(f"greeting: {greeting.code}")
+        self._hello(name)
+        if "XCLIENT" not in self._extensions:
+            # Never go on: Postfix would trust the whole world as it trusts this machine.
+            raise QueueAwayError("the port does not offer XCLIENT")
+        attribute = f"IPV6:{peer}" if peer.version == 6 else str(peer)
+        reply = self._command(f"XCLIENT ADDR={attribute} NAME=[UNAVAILABLE] PROTO=ESMTP")
+        return self._hello(name) if reply.positive else reply
+
+    def mail(self, sender: str, size: int | None) -> Reply:
+        """MAIL FROM: a canonical address or `""`. `size` in octets, where it is known (RFC 1870)."""
+        parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
+        if size is not None and "SIZE" in self._extensions:
+            parameters += f" SIZE={size}"
+        return self._command(f"MAIL FROM:<{sender}>{parameters}")
+
+    def recipients(self, addresses: Sequence[str]) -> list[Reply]:
+        """RCPT TO for each canonical address, answered in order."""
+        replies: list[Reply] = []
+        batch = _PIPELINED if "PIPELINING" in self._extensions else 1
+        for start in range(0, len(addresses), batch):
+            some = addresses[start : start + batch]
+            self.write(b"".join(f"RCPT TO:<{address}>\r\n".encode("ascii") for address in some))
+            replies += [self._read() for _ in some]
+        return replies
+
+    def data(self) -> Reply:
+        """DATA; positive means: `write` the message, then `end`."""
+        return self._command("DATA")
+
+    def write(self, octets: bytes) -> None:
+        """Send octets as they are."""
+        try:
+            self._socket.sendall(octets)
+        except OSError as error:
+            raise QueueAwayError(f"write: {error.strerror or error}") from None
+
+    def end(self) -> Reply:
+        """Write the final dot, and hear the verdict. Until then the message is nobody's."""
+        self.write(b".\r\n")
+        self._socket.settimeout(END_OF_DATA_TIMEOUT)
+        return self._read()
+
+    def quit(self) -> None:
+        """Say goodbye, without waiting to hear it; if nobody listens any more, that is as good."""
+        with contextlib.suppress(QueueAwayError):
+            self.write(b"QUIT\r\n")
+
+    def _hello(self, name: str) -> Reply:
+        self.write(f"EHLO {name}\r\n".encode("ascii"))
+        lines = self._read_lines()
+        self._extensions = frozenset(line[4:].split(b" ")[0].decode("ascii", "replace") for line in lines)
+        return _reply(lines)
+
+    def _command(self, command: str) -> Reply:
+        self.write(command.encode("ascii") + b"\r\n")
+        return self._read()
+
+    def _read(self) -> Reply:
+        return _reply(self._read_lines())
+
+    def _read_lines(self) -> list[bytes]:
+        lines: list[bytes] = []
+        while len(lines) < _MAX_REPLY_LINES:
+            try:
+                line = self._input.readline(_MAX_LINE)
+            except OSError as error:
+                raise QueueAwayError(f"read: {error.strerror or error}") from None
+            if not line.endswith(b"\n"):
+                raise QueueAwayError("hung up")
+            line = line.rstrip(b"\r\n")
+            if not _REPLY_LINE.match(line):
+                raise QueueAwayError("the reply is not SMTP")
+            lines.append(line)
+            if line[3:4] != b"-":
+                return lines
+        raise QueueAwayError("the reply has no end")
+
+
+def _reply(lines: Sequence[bytes]) -> Reply:
+    matches = [match for line in lines if (match := _REPLY_LINE.match(line))]
+    code, _, status, _ = matches[-1].groups()
+    words = b" ".join(match[4] for match in matches)
+    enhanced = status.decode("ascii") if status else f"{code[:1].decode()}.0.0"
+    return Reply(int(code), enhanced, wire.one_line(words))

@@ -1,0 +1,270 @@
+"""The `POST /mxdeliv` format as values: header fields, SMTP replies as HTTP answers, and back.
+
+Used by both ends: `receive` speaks it, `relay.https` understands it. Pure: no sockets, no files, no clock.
+The body of a request is in `lines`. There is no standard for this wire: it is what deployed chatmail servers
+(madmail, filtermail) speak, plus the JSON answer for peers that ask for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+
+from chatmail_milter import address, codes
+from chatmail_milter.address import MalformedAddressError
+
+PATH = "/mxdeliv"
+MAIL_FROM = "X-Mail-From"
+MAIL_TO = "X-Mail-To"
+ACCEPT = "application/json, text/plain"
+
+# A thousand recipients of the longest addresses, with a reply of ordinary length each, come to half of this.
+MAX_ANSWER_SIZE = 1 << 20
+MAX_REPLY_TEXT = 500
+RETRY_AFTER_SECONDS = 60
+
+# What chatmail servers say without an enhanced code: filtermail's 523 and 500 have none.
+KNOWN_TEXTS = (
+    codes.ENCRYPTION_NEEDED.text,
+    codes.NO_DKIM.text,
+    codes.INVALID_DKIM.text,
+    "Invalid FROM",
+)
+# RFC 5321, 4.2.3, and 454, 455 of RFC 4954 and 5321: all other 4yz are some web server's own.
+_TEMPORARY_CODES = frozenset({421, 450, 451, 452, 454, 455})
+
+_REPLY = re.compile(r"([45]\d\d)[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z")
+_SUCCESS = re.compile(rb"\s*(?:250|OK)\b")
+
+
+class MalformedRequestError(ValueError):
+    """A header field of a request can't be understood; the message says which, and holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReply:
+    """One SMTP answer for one recipient: `code` (RFC 5321), `status` (RFC 3463), `text` in one line."""
+
+    address: str
+    code: int
+    status: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        """The reply line, e.g. `550 5.1.1 User unknown`."""
+        return f"{self.code} {self.status} {self.text}"
+
+    @property
+    def accepted(self) -> bool:
+        """2yz."""
+        return self.code // 100 == 2
+
+    @property
+    def temporary(self) -> bool:
+        """4yz."""
+        return self.code // 100 == 4
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An HTTP response: `headers` besides Content-Type, `body` in octets."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    content_type: str = "text/plain; charset=us-ascii"
+
+
+class Meaning(Enum):
+    """What an answer of a peer means for the message."""
+
+    DELIVERED = "delivered"  # for all recipients
+    PER_RECIPIENT = "per-recipient"  # each has its own reply
+    FINAL = "final"  # refused for all; the sender gets a bounce
+    TEMPORARY = "temporary"  # Postfix tries again later
+    NOT_CHATMAIL = "not-chatmail"  # not an answer of a chatmail server: try SMTP
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """An answer understood: one reply for every recipient that was asked for; none if `NOT_CHATMAIL`."""
+
+    meaning: Meaning
+    replies: tuple[RecipientReply, ...] = ()
+
+
+# --- Header fields ---
+
+
+def mail_from_header(sender: str) -> tuple[str, str]:
+    """Name and value of the field that carries a canonical sender; the null sender is an empty value."""
+    return MAIL_FROM, sender
+
+
+def mail_to_headers(recipients: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and value of the fields that carry canonical recipients: one each, as every peer can read them."""
+    return [(MAIL_TO, recipient) for recipient in recipients]
+
+
+def parse_sender(value: str | None) -> str:
+    """Canonical sender of `X-Mail-From`; `""` is the null sender. Raises `MalformedRequestError`."""
+    bare = (value or "").strip(" \t")
+    if bare in ("", "<>"):
+        return ""
+    try:
+        return address.parse(bare)
+    except MalformedAddressError as error:
+        raise MalformedRequestError(f"{MAIL_FROM}: {error}") from None
+
+
+def parse_recipients(value: str | None) -> tuple[str, ...]:
+    """Canonical recipients of `X-Mail-To`, each once, in order; repeated fields come joined by commas.
+
+    Raises `MalformedRequestError` if there is none or one of them is malformed.
+    """
+    # RFC 9110, 5.6.1.2: empty elements of a list are to be ignored.
+    elements = [element for part in (value or "").split(",") if (element := part.strip(" \t"))]
+    if not elements:
+        raise MalformedRequestError(f"{MAIL_TO}: names no recipient")
+    try:
+        return tuple(dict.fromkeys(address.parse(element) for element in elements))
+    except MalformedAddressError as error:
+        raise MalformedRequestError(f"{MAIL_TO}: {error}") from None
+
+
+def wants_json(accept: str | None) -> bool:
+    """Whether an `Accept` field asks for JSON by name; `*/*` and `application/*` are not asking."""
+    for media_range in (accept or "").lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        refused = any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+        if name == "application/json" and not refused:
+            return True
+    return False
+
+
+# --- Answering: SMTP replies to HTTP ---
+
+# The HTTP status of a permanent refusal, by its enhanced status. 404 is left out on purpose: any web server
+# says that, and peers then take us for one.
+_PERMANENT = {"5.1.1": 422, "5.2.2": 507, "5.3.4": 413}
+_POLICY = 403  # 523, and 5.7.x: encryption needed, DKIM, policy, blocklist
+_OTHER = 400
+
+
+class _JsonReply(msgspec.Struct, frozen=True):
+    address: Annotated[str, msgspec.Meta(max_length=400)]
+    code: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    status: Annotated[str, msgspec.Meta(pattern=r"^[245]\.\d{1,3}\.\d{1,3}$")]
+    text: str = ""
+
+
+class _JsonAnswer(msgspec.Struct, frozen=True):
+    recipients: list[_JsonReply]
+
+
+def http_answer(replies: Sequence[RecipientReply], wants_json: bool) -> HttpAnswer:
+    """The HTTP answer that tells a peer these SMTP replies (at least one).
+
+    Who didn't ask for JSON and has recipients both accepted and refused is told 200: the caller sees to it
+    that the refused ones are bounced. JSON never comes with a status that isn't 2xx: one refusal for all is
+    the status and the reply line, and refusals that differ are a 207 (200 would say that mail is on disk).
+    """
+    accepted = [reply for reply in replies if reply.accepted]
+    uniform = len({reply.line for reply in replies}) == 1
+    if wants_json and (accepted or not uniform):
+        return HttpAnswer(200 if accepted else 207, (), encode_json(replies), "application/json")
+    if accepted:
+        return plain(200, accepted[0])
+    temporary = next((reply for reply in replies if reply.temporary), None)
+    if temporary is not None:
+        return plain(503, temporary)
+    statuses = {permanent_status(reply) for reply in replies}
+    return plain(statuses.pop() if len(statuses) == 1 else 400, replies[0])
+
+
+def encode_json(replies: Sequence[RecipientReply]) -> bytes:
+    """The JSON body: `{"recipients": [{"address", "code", "status", "text"}, …]}`."""
+    rows = [_JsonReply(reply.address, reply.code, reply.status, reply.text) for reply in replies]
+    return msgspec.json.encode(_JsonAnswer(rows))
+
+
+def permanent_status(reply: RecipientReply) -> int:
+    """The HTTP status of a permanent refusal."""
+    if reply.code == codes.ENCRYPTION_NEEDED.code or reply.status.startswith("5.7."):
+        return _POLICY
+    return _PERMANENT.get(reply.status, _OTHER)
+
+
+def plain(status: int, reply: RecipientReply) -> HttpAnswer:
+    """An HTTP answer whose first body line is one reply, with `Retry-After` where it has to be."""
+    headers = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
+    return HttpAnswer(status, headers, reply.line.encode("ascii", "replace") + b"\r\n")
+
+
+# --- Understanding: HTTP to SMTP replies ---
+
+
+def understand(status: int, content_type: str, body: bytes, recipients: Sequence[str]) -> Understood:
+    """What a peer's answer to a POST for `recipients` (canonical) means.
+
+    `body` may be cut at `MAX_ANSWER_SIZE`; whoever reads it from the network must cut it there. Never raises.
+    """
+    if 200 <= status < 300:
+        if content_type.partition(";")[0].strip().lower() == "application/json":
+            replies = _decode_json(body, recipients)
+            return Understood(Meaning.PER_RECIPIENT, replies) if replies else Understood(Meaning.NOT_CHATMAIL)
+        if _SUCCESS.match(body):
+            return _same(Meaning.DELIVERED, recipients, 250, "2.0.0", "OK")
+        return Understood(Meaning.NOT_CHATMAIL)
+    reply = _REPLY.match(one_line(re.split(rb"[\r\n]", body[:2000].lstrip(), maxsplit=1)[0]))
+    if reply is None:
+        return Understood(Meaning.NOT_CHATMAIL)
+    code, enhanced, text = int(reply[1]), reply[2], reply[3]
+    if enhanced is not None and enhanced[0] != reply[1][0]:
+        return Understood(Meaning.NOT_CHATMAIL)
+    if code >= 500 and (enhanced or text.startswith(KNOWN_TEXTS)):
+        return _same(Meaning.FINAL, recipients, code, enhanced or "5.7.1", text)
+    # `404 page not found` is a web server that repeats its status, and so could be a 421 or a 451.
+    if code < 500 and (enhanced or (code in _TEMPORARY_CODES and code != status)):
+        return _same(Meaning.TEMPORARY, recipients, code, enhanced or "4.0.0", text)
+    return Understood(Meaning.NOT_CHATMAIL)
+
+
+def one_line(raw: bytes) -> str:
+    """Reply text from a stranger in one line of printable ASCII, cut at `MAX_REPLY_TEXT`."""
+    text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
+    return "".join(c if c.isprintable() else " " for c in text[:MAX_REPLY_TEXT]).strip()
+
+
+def _same(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:
+    return Understood(meaning, tuple(RecipientReply(one, code, enhanced, text) for one in recipients))
+
+
+def _decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply, ...]:
+    """One reply per recipient, or none if this is not our JSON. Who is not named is tried again."""
+    try:
+        rows = msgspec.json.decode(body, type=_JsonAnswer).recipients
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    found: dict[str, RecipientReply] = {}
+    for row in rows:
+        if str(row.code)[0] != row.status[0]:
+            return ()
+        try:
+            name = address.parse(row.address)
+        except MalformedAddressError:
+            return ()
+        text = one_line(row.text.encode("ascii", "replace"))
+        found.setdefault(name, RecipientReply(name, row.code, row.status, text))
+    if not any(recipient in found for recipient in recipients):
+        return ()
+    silent = codes.PEER_SILENT
+    return tuple(
+        found.get(one) or RecipientReply(one, silent.code, silent.enhanced, silent.text) for one in recipients
+    )

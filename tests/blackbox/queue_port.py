@@ -1,0 +1,127 @@
+"""A scripted SMTP server in Postfix's place, that keeps every octet it is told.
+
+`script` maps the beginning of a command, or `.` for the end of the data, to a reply; `None` hangs up. What
+it does not name is answered as Postfix answers. DATA is read as strictly as RFC 5321 has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socketserver
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+_EXTENSIONS = (
+    "PIPELINING",
+    "SIZE 31457280",
+    "XCLIENT NAME ADDR PROTO HELO",
+    "ENHANCEDSTATUSCODES",
+    "8BITMIME",
+)
+_DEFAULTS = {
+    "XCLIENT": "220 test ESMTP",
+    "MAIL": "250 2.1.0 Ok",
+    "RCPT": "250 2.1.5 Ok",
+    "DATA": "354 End data with <CR><LF>.<CR><LF>",
+    ".": "250 2.0.0 Ok: queued as 4ABC",
+    "QUIT": "221 2.0.0 Bye",
+}
+
+
+@dataclass
+class Conversation:
+    """What one client said: its commands, the data as it was sent, and whether the data had its end."""
+
+    commands: list[str] = field(default_factory=list)
+    data: bytes = b""
+    ended: bool = False
+
+
+class QueuePort:
+    """The server, on a loopback port of its own; a context manager."""
+
+    def __init__(
+        self, script: dict[str, str | None] | None = None, extensions: tuple[str, ...] = _EXTENSIONS
+    ):
+        self.script = script or {}
+        self.extensions = extensions
+        self.conversations: list[Conversation] = []
+        port = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # the client hung up: then it is over
+                    port._talk(self)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = False
+            block_on_close = True
+            allow_reuse_address = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def messages(self) -> list[bytes]:
+        """The data of every message that had its end, as it was sent."""
+        return [one.data for one in self.conversations if one.ended]
+
+    def _reply_to(self, command: str) -> str | None:
+        for beginning, reply in self.script.items():
+            if command.startswith(beginning):
+                return reply
+        if command.startswith("EHLO"):
+            lines = ["test", *self.extensions]
+            return "\r\n".join(f"250{'-' if line != lines[-1] else ' '}{line}" for line in lines)
+        return next(
+            (reply for verb, reply in _DEFAULTS.items() if command.startswith(verb)), "500 5.5.2 What?"
+        )
+
+    def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
+        conversation = Conversation()
+        self.conversations.append(conversation)
+        greeting = self.script.get("", "220 test ESMTP")
+        if greeting is None:
+            return
+        handler.wfile.write(greeting.encode() + b"\r\n")
+        for line in handler.rfile:
+            command = line.removesuffix(b"\r\n").decode("ascii")
+            conversation.commands.append(command)
+            reply = self._reply_to(command)
+            if reply is None:
+                return
+            handler.wfile.write(reply.encode() + b"\r\n")
+            if command == "QUIT":
+                return
+            if reply.startswith("354") and not self._take_data(handler, conversation):
+                return
+
+    def _take_data(self, handler: socketserver.StreamRequestHandler, conversation: Conversation) -> bool:
+        received: list[bytes] = []
+        for line in handler.rfile:
+            if line == b".\r\n":
+                conversation.data, conversation.ended = b"".join(received), True
+                reply = self._reply_to(".")
+                if reply is not None:
+                    handler.wfile.write(reply.encode() + b"\r\n")
+                return reply is not None
+            received.append(line)
+        return False

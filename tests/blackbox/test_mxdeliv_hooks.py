@@ -1,0 +1,99 @@
+"""chatmail-hooks as Dovecot meets it, under gunicorn, and both applications in a bad environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.blackbox.served import Answer, Served, served
+
+SECRET = "5ec2e7" * 8
+ALICE = "alice123@a.example"
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("hooks")
+    (directory / "secret").write_text(f"{SECRET}\n")
+    (directory / "chatmail.toml").write_text(
+        f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{directory}/store.sqlite'\n"
+    )
+    environment = {
+        "CHATMAIL_CONFIG": str(directory / "chatmail.toml"),
+        "CHATMAIL_HOOKS_SECRET": str(directory / "secret"),
+    }
+    with served("mxdeliv_app.hooks:app_from_environment()", directory, environment) as app:
+        yield app
+
+
+def ask(hooks: Served, question: str, **what: Any) -> Answer:
+    fields = [("Content-Type", "application/json"), ("X-Chatmail-Secret", SECRET)]
+    return hooks.request("POST", f"/dovecot/{question}", fields, json.dumps(what).encode())
+
+
+def test_first_logins_at_once_make_one_account_across_processes(hooks: Served) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        passwords = [f"correct horse {i}" for i in range(10)]
+        answers = list(pool.map(lambda one: ask(hooks, "create", user=ALICE, password=one), passwords))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 9
+    winner = next(answer for answer in answers if answer.status == 201)
+    assert ask(hooks, "lookup", user=ALICE).json["password"] == winner.json["password"]
+    assert ask(hooks, "login", user=ALICE).status == 204
+
+
+def test_nobody_is_answered_without_the_secret(hooks: Served) -> None:
+    assert hooks.request("POST", "/dovecot/lookup", [], b'{"user": "x"}').status == 401
+
+
+def test_the_log_names_nobody_and_no_password(hooks: Served) -> None:
+    ask(hooks, "create", user="bob12345@a.example", password="s3cret horse")
+    ask(hooks, "create", user="Mallory1@a.example", password="s3cret horse")
+    assert "event=account-created" in hooks.log
+    assert "event=account-refused" in hooks.log
+    for secret in ("bob12345", "allory", "s3cret", SECRET):
+        assert secret not in hooks.log
+
+
+GOOD = "[mail]\ndomain = 'a.example'\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "secret", "says"),
+    [
+        ("web", f"{GOOD}max_mesage_size = '1MiB'\n", SECRET, "nearest is mail.max_message_size"),
+        ("hooks", f"{GOOD}max_mesage_size = '1MiB'\n", SECRET, "nearest is mail.max_message_size"),
+        ("web", "[mail]\ndomain = 'a..example'\n", SECRET, "mail.domain"),
+        ("web", None, SECRET, "can't be read"),
+        ("hooks", GOOD, "short", "secret is too short"),
+    ],
+)
+def test_a_bad_environment_is_one_line_and_no_start(
+    tmp_path: Path, module: str, text: str | None, secret: str, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "chatmail.toml").write_text(text)
+    (tmp_path / "secret").write_text(secret)
+    ran = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.gunicorn_conf",
+         "--bind", f"unix:{tmp_path}/app.sock", f"mxdeliv_app.{module}:app_from_environment()"],
+        env={
+            **os.environ,
+            "CHATMAIL_CONFIG": str(tmp_path / "chatmail.toml"),
+            "CHATMAIL_HOOKS_SECRET": str(tmp_path / "secret"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )  # fmt: skip
+    assert ran.returncode == 78
+    assert says in ran.stderr
+    assert ran.stderr.count("\n") == 1

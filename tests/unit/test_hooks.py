@@ -1,0 +1,176 @@
+"""What Dovecot's Lua is told: accounts looked up, made and touched, for who knows the secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from falcon import testing
+
+from chatmail_milter import config
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import metadata, open_store
+from mxdeliv_app import hooks
+
+SECRET = "5ec2e7" * 8
+ALICE = "alice123@a.example"
+PASSWORD = "correct horse"
+TODAY = date(2026, 3, 2)
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Accounts:
+    return Accounts(open_store(f"sqlite:///{tmp_path}/store.sqlite"), today=lambda: TODAY)
+
+
+def client(accounts: Accounts, text: str = "") -> testing.TestClient:
+    settings = config.parse(f'[mail]\ndomain = "a.example"\n{text}')
+    return testing.TestClient(hooks.create_app(settings, accounts, SECRET, lambda: TODAY))
+
+
+def ask(to: testing.TestClient, question: str, **what: Any) -> Any:
+    return to.simulate_post(f"/dovecot/{question}", json=what, headers={"X-Chatmail-Secret": SECRET})
+
+
+def test_a_first_login_makes_an_account_that_is_found_from_then_on(accounts: Accounts) -> None:
+    to = client(accounts)
+    assert ask(to, "lookup", user=ALICE).status_code == 404
+    assert ask(to, "lookup", user=ALICE).json == {"exists": False}
+    created = ask(to, "create", user=ALICE, password=PASSWORD)
+    assert created.status_code == 201
+    found = ask(to, "lookup", user=ALICE)
+    assert (found.status_code, found.json) == (200, {"exists": True, "password": created.json["password"]})
+    assert PasswordHasher().verify(found.json["password"].removeprefix("{ARGON2ID}"), PASSWORD)
+
+
+def test_an_account_that_exists_is_never_made_again(accounts: Accounts) -> None:
+    to = client(accounts)
+    before = ask(to, "create", user=ALICE, password=PASSWORD).json["password"]
+    again = ask(to, "create", user=ALICE, password="other password")
+    assert (again.status_code, again.json) == (409, {"reason": "exists"})
+    assert ask(to, "lookup", user=ALICE).json["password"] == before
+
+
+def test_ten_first_logins_at_once_make_one_account(accounts: Accounts) -> None:
+    to = client(accounts)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(
+            pool.map(lambda i: ask(to, "create", user=ALICE, password=PASSWORD + str(i)), range(10))
+        )
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
+    winner = next(answer for answer in answers if answer.status_code == 201)
+    assert ask(to, "lookup", user=ALICE).json["password"] == winner.json["password"]
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "alice123@b.example",
+        "Alice123@a.example",
+        "alice%12@a.example",
+        'a"lice12@a.example',
+        "x" * 5000,
+        "",
+        "a@@",
+    ],
+)
+def test_names_that_may_not_be_are_refused_with_a_reason_and_not_found(accounts: Accounts, user: str) -> None:
+    to = client(accounts)
+    refused = ask(to, "create", user=user, password=PASSWORD)
+    assert refused.status_code == 403
+    assert refused.json["reason"]
+    assert ask(to, "lookup", user=user).status_code == 404
+    assert accounts.list() == ()
+
+
+def test_a_closed_relay_makes_no_accounts_and_serves_those_it_has(accounts: Accounts) -> None:
+    accounts.create(ALICE, "{X}")
+    to = client(accounts, '[accounts]\nregistration = "closed"')
+    refused = ask(to, "create", user="bob12345@a.example", password=PASSWORD)
+    assert (refused.status_code, refused.json) == (403, {"reason": "registration is closed"})
+    assert ask(to, "lookup", user=ALICE).status_code == 200
+
+
+def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
+    accounts.create(ALICE, "{X}")
+    to = client(accounts)
+    assert ask(to, "login", user=ALICE).status_code == 204
+    account = accounts.lookup(ALICE)
+    assert account is not None
+    assert account.last_login == TODAY
+    assert ask(to, "login", user="nobody12@a.example").status_code == 404
+
+
+@pytest.mark.parametrize("shown", [None, "", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "\xff" * 48])
+@pytest.mark.parametrize("path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/nothing/here"])
+def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | None, path: str) -> None:
+    headers = {} if shown is None else {"X-Chatmail-Secret": shown}
+    answer = client(accounts).simulate_post(path, json={"user": ALICE, "password": PASSWORD}, headers=headers)
+    assert answer.status_code == 401
+    assert accounts.list() == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"user": 1}',
+        b'{"user": null}',
+        b"\xff",
+        b"[" * 10_000,
+        b'{"user": "\xff"}',
+        b'{"user": "\\ud800"}',
+    ],
+)
+@pytest.mark.parametrize("question", ["lookup", "create", "login"])
+def test_malformed_questions_are_a_400(accounts: Accounts, question: str, body: bytes) -> None:
+    headers = {"X-Chatmail-Secret": SECRET}
+    answer = client(accounts).simulate_post(f"/dovecot/{question}", body=body, headers=headers)
+    assert answer.status_code == 400
+
+
+def test_a_megabyte_is_a_413(accounts: Accounts) -> None:
+    assert ask(client(accounts), "create", user=ALICE, password="x" * 1_000_000).status_code == 413
+
+
+def test_a_fault_of_ours_says_later_and_logs_where_and_nothing_else(
+    accounts: Accounts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    to = client(accounts)
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    metadata.drop_all(engine)
+    answer = ask(to, "lookup", user=ALICE)
+    assert (answer.status_code, answer.text) == (503, "451 4.3.0 Internal error, try again later\r\n")
+    assert "error=OperationalError" in caplog.text
+    assert "accounts.py" in caplog.text
+    assert "alice" not in caplog.text
+
+
+class TestSecret:
+    def test_is_the_line_in_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "secret"
+        path.write_text(f"{SECRET}\n")
+        assert hooks.read_secret(path) == SECRET
+
+    @pytest.mark.parametrize("content", [None, b"", b"\n", b"short\n", b"\xff" * 64])
+    def test_missing_or_weak_stops_the_program(
+        self, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "secret"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(SystemExit) as stopped:
+            hooks.read_secret(path)
+        assert stopped.value.code == 78
+        assert str(path) in capsys.readouterr().err
