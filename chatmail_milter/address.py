@@ -2,24 +2,17 @@
 
 Takes an RFC 5321 mailbox in any form that peers send and gives one canonical form, so that
 `U@EXAMPLE.org`, `<u@example.org>`, `u@1.2.3.4` and `u@[1.2.3.4]` compare as they should. Not a parser for
-header fields (see `header_from`), and quoted local parts are refused: no chatmail account has one.
+header fields (that is `gate.fields.author`), and quoted local parts are refused: no chatmail account has one.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from email.errors import HeaderParseError
-from email.headerregistry import AddressHeader, HeaderRegistry
 
 # RFC 5321, 4.1.2: Dot-string of atext. 4.5.3.1: 64 octets of local part, 255 of domain.
 _LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
-
-# A display name and a mailbox fit many times over; the parser's time grows faster than its input.
-_MAX_FROM = 2000
-
-_registry = HeaderRegistry()
 
 
 class MalformedAddressError(ValueError):
@@ -80,20 +73,3 @@ def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 def trusts_any_certificate(domain_text: str) -> bool:
     """True where nobody verifies a certificate: IP literals, and test domains that begin with `_`."""
     return domain_text.startswith("_") or ip_literal(domain_text) is not None
-
-
-def header_from(value: str) -> str:
-    """The one canonical mailbox of a From header field's value (RFC 5322, 3.6.2).
-
-    Raises `MalformedAddressError` for none, several, or one that is malformed.
-    """
-    if len(value) > _MAX_FROM:
-        raise MalformedAddressError("the From header is too long")
-    try:
-        header = _registry("from", value)
-    except (HeaderParseError, IndexError, ValueError, AttributeError, RecursionError):
-        # The parser of the standard library raises what it likes on hostile input.
-        raise MalformedAddressError("the From header can't be parsed") from None
-    if not isinstance(header, AddressHeader) or len(header.addresses) != 1:
-        raise MalformedAddressError("the From header must name one mailbox")
-    return parse(header.addresses[0].addr_spec)

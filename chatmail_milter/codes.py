@@ -48,7 +48,9 @@ NO_HOST = _reject(550, "5.4.4", "Recipient domain has no mail host", "no-host")
 FORBIDDEN_ADDRESS = _reject(
     550, "5.1.2", "Recipient domain resolves to an address that is not public", "forbidden-address"
 )
-REINJECT_AWAY = _tempfail(451, "4.3.2", "Local mail system is not taking mail, try again later", "postfix-away")
+REINJECT_AWAY = _tempfail(
+    451, "4.3.2", "Local mail system is not taking mail, try again later", "postfix-away"
+)
 SENT = Verdict(Action.PASS, 250, "2.0.0", "OK", "sent")
 
 # The relay's own ears: LMTP (RFC 2033) and SMTP (RFC 5321), spoken by Postfix alone.

@@ -132,7 +132,9 @@ class Relay(Section, frozen=True):
     workers: Annotated[int, _doc("HTTPS deliveries under way at once.")] = 64
     nameservers: Annotated[
         tuple[Nameserver, ...],
-        _doc("DNS servers to ask: IP addresses, `address@port` if not 53. Those of /etc/resolv.conf if empty."),
+        _doc(
+            "DNS servers to ask: IP addresses, `address@port` if not 53. Those of /etc/resolv.conf if empty."
+        ),
     ] = ()
 
 

@@ -51,38 +51,6 @@ def test_a_malformed_mailbox_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "canonical"),
-    [
-        ("Alice <Alice@Example.org>", "alice@example.org"),
-        ("<alice@example.org>", "alice@example.org"),
-        ("alice@example.org (Alice)", "alice@example.org"),
-        ("=?utf-8?q?Al=C3=ADce?= <alice@example.org>", "alice@example.org"),
-        ('"a, b" <alice@example.org>', "alice@example.org"),
-    ],
-)
-def test_a_from_header_names_one_mailbox(value: str, canonical: str) -> None:
-    assert address.header_from(value) == canonical
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "Alice",
-        "a@b.example, c@d.example",
-        "g: a@b.example, c@d.example;",
-        "<>",
-        "\x00",
-        "(" * 1900,
-        "a" * 5000,
-    ],
-)
-def test_a_from_header_that_names_none_or_several_is_refused(value: str) -> None:
-    with pytest.raises(MalformedAddressError):
-        address.header_from(value)
-
-
-@pytest.mark.parametrize(
     ("domain", "any_certificate"),
     [("_a.lab", True), ("[1.2.3.4]", True), ("1.2.3.4", True), ("a_b.lab", False), ("example.org", False)],
 )

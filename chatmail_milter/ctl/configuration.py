@@ -1,0 +1,45 @@
+"""`chatmailctl config`: the configuration in force, a documented example, a check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chatmail_milter import config as configuration
+from chatmail_milter.ctl import example as example_file
+from chatmail_milter.ctl.output import json_option, print_json
+
+
+@click.group()
+def config() -> None:
+    """The configuration of all programs."""
+
+
+@config.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Every setting as it is in force, defaults included."""
+    loaded = configuration.load_or_exit()
+    if as_json:
+        print_json(example_file.tree(loaded))
+    else:
+        click.echo(example_file.render(loaded, documented=False), nl=False)
+
+
+@config.command()
+def example() -> None:
+    """A configuration file that documents every setting and its default."""
+    click.echo(example_file.render(example_file.EXAMPLE, documented=True), nl=False)
+
+
+@config.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def check(file: Path | None) -> None:
+    """Whether FILE (default: the installed configuration) can be used. Exit 78 if not."""
+    try:
+        configuration.load(file)
+    except configuration.ConfigError as error:
+        click.echo(f"fix the configuration: {error}", err=True)
+        raise click.exceptions.Exit(78) from None
+    click.echo("The configuration is fine.")

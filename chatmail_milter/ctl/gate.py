@@ -1,0 +1,89 @@
+"""`chatmailctl gate`: what the gate says of a message, and by which rule. Never prints any of the message."""
+
+from __future__ import annotations
+
+import sys
+from typing import BinaryIO
+
+import click
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.ctl.output import json_option, print_json
+from chatmail_milter.gate import fields
+from chatmail_milter.gate.gate import Direction, Envelope, Gate
+from chatmail_milter.gate.message import Field, read
+from chatmail_milter.rules import submission
+from chatmail_milter.verdict import Action, Verdict
+
+
+def _mailbox(text: str) -> str:
+    """An envelope address; `<>` is the null sender."""
+    try:
+        return address.parse(text) if text.strip("<>") else ""
+    except MalformedAddressError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.group()
+def gate() -> None:
+    """Ask the PGP-only gate."""
+
+
+@gate.command()
+@click.option(
+    "--direction",
+    type=click.Choice([direction.value for direction in Direction]),
+    default=Direction.OUT.value,
+    show_default=True,
+    help="`out`: one of our users sends it. `in`: a peer does.",
+)
+@click.option(
+    "--sender",
+    type=_mailbox,
+    metavar="ADDRESS",
+    help="Envelope sender; the author if left out. `<>`: the null sender.",
+)
+@click.option(
+    "--recipient", "recipients", type=_mailbox, metavar="ADDRESS", multiple=True, help="Envelope recipient."
+)
+@json_option
+@click.argument("file", type=click.File("rb"))
+def check(
+    direction: str, sender: str | None, recipients: tuple[str, ...], as_json: bool, file: BinaryIO
+) -> None:
+    """Would the message in FILE (- for standard input) pass, and which rule decides?
+
+    Exit status 0: it would; 1: it would be refused. DKIM is not looked at.
+    """
+    verdict = _judge(Direction(direction), sender, recipients, file)
+    passes = verdict.action is Action.PASS
+    said = {
+        "verdict": "pass" if passes else "reject",
+        "code": verdict.code,
+        "text": verdict.text,
+        "reason": verdict.reason,
+    }
+    if as_json:
+        print_json(said)
+    else:
+        click.echo(f"{said['verdict']}: {verdict.reply} ({verdict.reason})")
+    sys.exit(0 if passes else 1)
+
+
+def _judge(direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO) -> Verdict:
+    message = read(file)
+    from_values = [value for name, value in message.fields if name.lower() == b"from"]
+    mail_from = _author(message.fields) if sender is None else sender
+    asked = Gate(direction, Envelope(mail_from, recipients), message.fields)
+    for chunk in message.body:
+        asked.feed(chunk)
+    found = asked.finish()
+    return found.verdict if direction is Direction.IN else submission.judge(from_values, mail_from, found)
+
+
+def _author(header: tuple[Field, ...]) -> str:
+    try:
+        return fields.author([value for name, value in header if name.lower() == b"from"])
+    except MalformedAddressError:
+        return ""

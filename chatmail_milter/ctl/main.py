@@ -1,0 +1,26 @@
+"""`chatmailctl`: what the operator asks and orders.
+
+One file per noun. Each prints a table, or JSON for programs; an error begins with what to do about it.
+"""
+
+from __future__ import annotations
+
+import click
+
+from chatmail_milter.ctl.account import account
+from chatmail_milter.ctl.configuration import config
+from chatmail_milter.ctl.endpoints import endpoints
+from chatmail_milter.ctl.gate import gate
+from chatmail_milter.ctl.peers import peers
+from chatmail_milter.ctl.queue import queue
+from chatmail_milter.ctl.route import route
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chatmail-milter")
+def main() -> None:
+    """Look at and steer this chatmail relay."""
+
+
+for command in (account, config, endpoints, gate, peers, queue, route):
+    main.add_command(command)

@@ -1,0 +1,42 @@
+"""The store as `chatmailctl` opens it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from chatmail_milter import address
+from chatmail_milter.config import load_or_exit
+from chatmail_milter.store.engine import open_store
+
+
+def store() -> Engine:
+    """The configured store, open. Exits with what to do where it can't be."""
+    # A store first made by root must be writable for the services, which share its directory's group.
+    os.umask(0o007)
+    url = load_or_exit().store.url
+    try:
+        return open_store(url)
+    except OperationalError as error:
+        raise click.ClickException(
+            f"run this as root, or check store.url: the store can't be opened: {error.orig}"
+        ) from None
+
+
+def canonical_domain(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Click callback: a mail domain in canonical form."""
+    try:
+        return None if value is None else address.domain(value)
+    except address.MalformedAddressError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def canonical_address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Click callback: an address in canonical form."""
+    try:
+        return address.parse(value)
+    except address.MalformedAddressError as error:
+        raise click.BadParameter(str(error)) from None

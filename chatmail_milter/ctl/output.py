@@ -1,0 +1,63 @@
+"""How all nouns print: a rich table for people, or with `--json` the same rows for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_WIDE = 240  # columns, where there is no terminal: a pipe must not get wrapped cells
+
+
+def json_option(function: Function) -> Function:
+    """The option `--json`, as the argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON; times are written in ISO 8601."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """A table, or `empty` where there are no rows. Cells are text as it is, without markup."""
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+
+
+def ago(then: datetime | None, now: datetime | None = None) -> str:
+    """How long ago, in the largest unit that fits; or until when, for what is to come."""
+    if then is None:
+        return "never"
+    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    size = abs(seconds)
+    unit, length = next((u, n) for u, n in _UNITS if size >= n or n == 1)
+    return f"{int(size / length)} {unit} ago" if seconds >= 0 else f"in {int(size / length)} {unit}"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """`connect 3, timeout 1`."""
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    raise TypeError(type(value))

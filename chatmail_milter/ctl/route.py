@@ -1,0 +1,72 @@
+"""`chatmailctl route`: where mail for a domain goes, over what DNS says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from chatmail_milter.ctl.opened import canonical_domain, store
+from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.store.routes import Https, Route, RouteError, Routes
+
+
+@click.group()
+def route() -> None:
+    """Routes to peers, effective on the next message."""
+
+
+@route.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """All routes."""
+    routes = Routes(store()).list()
+    if as_json:
+        print_json([asdict(one) for one in routes])
+        return
+    print_table(
+        ("Domain", "Target", "HTTPS", "Verify", "One per recipient"),
+        [
+            (
+                one.domain,
+                one.target or "by DNS",
+                one.https,
+                {None: "by rule", True: "yes", False: "no"}[one.verify],
+                "yes" if one.one_per_recipient else "no",
+            )
+            for one in routes
+        ],
+        "There are no routes: DNS says where mail goes.",
+    )
+
+
+@route.command("set")
+@click.argument("domain", callback=canonical_domain)
+@click.argument("target", required=False)
+@click.option(
+    "--https",
+    type=click.Choice(["prefer", "only", "never"]),
+    default="prefer",
+    show_default=True,
+    help="HTTPS with SMTP behind it, HTTPS alone, or SMTP alone.",
+)
+@click.option("--verify/--no-verify", default=None, help="Whether the certificate must be good.")
+@click.option("--one-per-recipient", is_flag=True, help="One POST for each recipient (old madmail).")
+def set_(domain: str, target: str | None, https: Https, verify: bool | None, one_per_recipient: bool) -> None:
+    """Set the route of DOMAIN, in place of any that it has.
+
+    TARGET is a host name, an IP address (the certificate must then be DOMAIN's), or an https URL. It stands
+    for HTTPS alone; SMTP goes by MX.
+    """
+    try:
+        Routes(store()).set(Route(domain, target, https, verify, one_per_recipient))
+    except RouteError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from None
+
+
+@route.command()
+@click.argument("domain", callback=canonical_domain)
+def unset(domain: str) -> None:
+    """Take the route of DOMAIN away."""
+    if not Routes(store()).unset(domain):
+        raise click.ClickException(f"see `chatmailctl route list`: {domain} has no route")

@@ -1,0 +1,6 @@
+"""The PGP-only rule: what a message must look like to enter the queue, on every road.
+
+Pure code over a stream. It opens nothing, reads no clock and no configuration, keeps a bounded amount of
+a message however large that is, and looks at each octet once. `gate.Gate` is the door; behind it, from
+the outside in: `mime` (RFC 2045, 2046), `payload` and `armor` (RFC 9580, 6), `packets` (RFC 9580, 4 and 5).
+"""

@@ -1,0 +1,134 @@
+"""Walks OpenPGP packets (RFC 9580, 4) without opening them: is this one encrypted message and nothing else?
+
+Zero or more session keys, PKESK (5.1) or SKESK (5.3), then one SEIPD (5.13) that ends where the data ends.
+Marker (5.8) and Padding (5.14) packets before it are legal and skipped. Everything else is refused: it
+would be readable, or is obsolete. Nothing is decrypted, so an SEIPD full of noise passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chatmail_milter.gate.errors import RefusedError
+
+_SEIPD: Final = 18
+
+# How the body of each packet that may come must begin: its version, or for a Marker all of it.
+_BEGINNINGS: Final[dict[int, frozenset[bytes]]] = {
+    1: frozenset((b"\x03", b"\x06")),
+    3: frozenset((b"\x04", b"\x05", b"\x06")),
+    10: frozenset((b"PGP",)),
+    _SEIPD: frozenset((b"\x01", b"\x02")),
+    21: frozenset((b"",)),
+}
+_BEGINNING_SIZE: Final = {tag: max(map(len, texts)) for tag, texts in _BEGINNINGS.items()}
+_MARKER: Final = 10
+
+# Tag, five-octet length, and the longest of the beginnings.
+_HEAD_MOST: Final = 1 + 5 + 3
+
+# A header is dear, its body is not: a message may have this many, and one more for each so many octets.
+# Of real ones none comes near: a key for each of 1000 recipients, lengths of 4 KiB and more.
+_HEADERS_FREE: Final = 4096
+_OCTETS_PER_HEADER: Final = 256
+
+# RFC 9580, 4.2.1.4: the first of a packet's partial lengths is at least 512 octets.
+_FIRST_PARTIAL_LEAST: Final = 512
+
+
+class Packets:
+    """A sink for the octets of an OpenPGP message."""
+
+    def __init__(self) -> None:
+        self._head = b""  # of a header that is not complete yet
+        self._left = 0  # octets of the body still to come
+        self._more = False  # the length was partial: after this much of the body comes another length
+        self._sealed = False  # the SEIPD has begun
+        self._before = 0  # octets in the chunks before this one
+        self._headers = 0  # packet headers and lengths so far
+
+    def feed(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                step = min(self._left, size - at)
+                self._left -= step
+                at += step
+                continue
+            known = len(self._head)
+            head = self._head + data[at : at + _HEAD_MOST - known]
+            used = self._next_length(head) if self._more else self._next_packet(head)
+            if not used:
+                self._head = head
+                break
+            self._head = b""
+            at += used - known
+            self._headers += 1
+            if self._headers > _HEADERS_FREE + (self._before + at) // _OCTETS_PER_HEADER:
+                raise RefusedError("packets-too-many")
+        self._before += size
+
+    def finish(self) -> None:
+        if self._head or self._left or self._more:
+            raise RefusedError("packets-truncated")
+        if not self._sealed:
+            raise RefusedError("packets-no-seipd")
+
+    def _next_packet(self, head: bytes) -> int:
+        """Takes a packet's header and the beginning of its body; how many octets that was, 0 if too few."""
+        if self._sealed:
+            raise RefusedError("packets-after-seipd")
+        if not head[0] & 0x80:
+            raise RefusedError("packets-malformed")
+        new_format = head[0] & 0x40
+        tag = head[0] & 0x3F if new_format else head[0] >> 2 & 0x0F
+        if tag not in _BEGINNINGS:
+            raise RefusedError(f"packets-tag-{tag}")
+        size, length, partial = _length(head, 1) if new_format else _legacy_length(head)
+        begins_at = 1 + size
+        begun = begins_at + _BEGINNING_SIZE[tag]
+        if not size or len(head) < min(begun, begins_at + length):
+            return 0
+        if length < begun - begins_at or head[begins_at:begun] not in _BEGINNINGS[tag]:
+            raise RefusedError(f"packets-version-{tag}")
+        if partial and (tag != _SEIPD or length < _FIRST_PARTIAL_LEAST):
+            raise RefusedError("packets-partial")
+        if tag == _MARKER and length != 3:
+            raise RefusedError("packets-marker")
+        self._sealed = tag == _SEIPD
+        self._more = partial
+        self._left = length - (begun - begins_at)
+        return begun
+
+    def _next_length(self, head: bytes) -> int:
+        """Takes the length of a packet's next stretch; how many octets that was, 0 if too few."""
+        size, self._left, partial = _length(head, 0)
+        if size:
+            self._more = partial
+        return size
+
+
+def _length(head: bytes, at: int) -> tuple[int, int, bool]:
+    """RFC 9580, 4.2.1: octets that the length takes (0: more are needed), the length, whether partial."""
+    if len(head) <= at:
+        return 0, 0, False
+    first = head[at]
+    if first < 192:
+        return 1, first, False
+    if first < 224:
+        return (2, (first - 192 << 8) + head[at + 1] + 192, False) if len(head) > at + 1 else (0, 0, False)
+    if first < 255:
+        return 1, 1 << (first & 0x1F), True
+    if len(head) < at + 5:
+        return 0, 0, False
+    return 5, int.from_bytes(head[at + 1 : at + 5], "big"), False
+
+
+def _legacy_length(head: bytes) -> tuple[int, int, bool]:
+    """RFC 9580, 4.2.2, the same way. A length type of 3, until the end of the data, is refused."""
+    if head[0] & 3 == 3:
+        raise RefusedError("packets-indeterminate")
+    size = 1 << (head[0] & 3)
+    if len(head) <= size:
+        return 0, 0, False
+    return size, int.from_bytes(head[1 : 1 + size], "big"), False

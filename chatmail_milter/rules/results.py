@@ -1,0 +1,68 @@
+"""Authentication-Results (RFC 8601, 2.2) as values, for the one method that we ask about: `dkim` (2.7.1).
+
+Strict where it matters: a sender chooses much of what a verifier prints there (`d=`, `i=`, `s=`), so a
+result with a stray word, or with a property twice, says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# A quoted string, a comment's parenthesis, a separator, or a word.
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[()=;]|\s+|[^\s()=;"]+|"')
+_ESCAPED = re.compile(r"\\.")
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """One signature: `result` as in RFC 8601, 2.7.1; `domain` is its `header.d`, empty if not said."""
+
+    result: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One header field: who wrote it, and what it says of DKIM."""
+
+    authserv_id: str
+    dkim: tuple[DkimResult, ...]
+
+
+def parse(value: bytes) -> Results:
+    """The field's value. What can't be read is left out; a field that names nobody has an empty id."""
+    clauses = list(_clauses(value))
+    # The id may be followed by a version (2.2).
+    authserv_id = clauses[0][0].lower() if clauses[0] else ""
+    return Results(authserv_id, tuple(filter(None, map(_dkim, clauses[1:]))))
+
+
+def _clauses(value: bytes) -> Iterator[list[str]]:
+    """What stands between the semicolons, in words and equals signs, comments and white space left out."""
+    text = _ESCAPED.sub("_", value.decode("latin-1"))
+    depth = 0
+    clause: list[str] = []
+    for piece in _PIECE.findall(text):
+        if piece in ("(", ")"):
+            depth = max(0, depth + (1 if piece == "(" else -1))
+        elif depth or piece.isspace():
+            continue
+        elif piece == ";":
+            yield clause
+            clause = []
+        else:
+            clause.append(piece[1:-1] if len(piece) > 1 and piece[0] == '"' else piece)
+    yield clause
+
+
+def _dkim(clause: list[str]) -> DkimResult | None:
+    """`dkim=pass header.d=example.org …` as a result; None if it is another method's, or malformed."""
+    if len(clause) % 3 or any(clause[at] != "=" for at in range(1, len(clause), 3)):
+        return None
+    names = [name.lower() for name in clause[0::3]]
+    if names[:1] != ["dkim"] or len(set(names)) != len(names):
+        return None
+    said = dict(zip(names, clause[2::3], strict=True))
+    return DkimResult(said["dkim"].lower(), said.get("header.d", "").lower())

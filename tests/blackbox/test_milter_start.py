@@ -1,0 +1,99 @@
+"""How the milter starts and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import messages, packets
+from tests.blackbox.test_milter import CONFIG, PROGRAM, Milter
+from tests.milter_client import MilterClient, wait_for
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    # Not tmp_path: a socket's path has at most 107 octets.
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def run(
+    directory: Path, config: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    path = directory / "chatmail.toml"
+    path.write_text(config)
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        env=os.environ | {"CHATMAIL_CONFIG": str(path)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ('[mail]\ndomain = "a.example"\ndoman = "x"\n', ("mail.doman", "mail.domain")),
+        ('[mail]\ndomain = "a.example"\n[inbound]\nip_literals = "never"\n', ("inbound.ip_literals",)),
+        ("[mail\n", ("TOML",)),
+    ],
+)
+def test_a_bad_config_is_one_line_that_names_the_key(
+    directory: Path, config: str, names: tuple[str, ...]
+) -> None:
+    ended = run(directory, config, "--socket", f"unix:{directory}/s")
+    assert ended.returncode == 78
+    assert len(ended.stderr.splitlines()) == 1
+    assert all(name in ended.stderr for name in names)
+
+
+def test_no_socket_is_a_usage_error(directory: Path) -> None:
+    ended = run(directory, CONFIG)
+    assert ended.returncode == 2
+    assert "--socket" in ended.stderr
+
+
+def test_a_socket_meant_for_another_process_is_not_taken(directory: Path) -> None:
+    assert run(directory, CONFIG, LISTEN_FDS="1", LISTEN_PID="1").returncode == 2
+
+
+def test_a_place_where_no_socket_can_be_is_an_error(directory: Path) -> None:
+    ended = run(directory, CONFIG, "--socket", f"unix:{directory}/none/s")
+    assert ended.returncode == os.EX_OSERR
+    assert "can't listen" in ended.stderr
+
+
+def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
+    path = directory / "chatmail.toml"
+    path.write_text(CONFIG)
+    process = subprocess.Popen(
+        [PROGRAM, "--socket", f"unix:{directory}/s"], env=os.environ | {"CHATMAIL_CONFIG": str(path)}
+    )
+    try:
+        wait_for(f"{directory}/s")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_sigterm_ends_it_cleanly_and_leaves_systemd_s_socket(directory: Path) -> None:
+    milter = Milter(directory)
+    wait_for(milter.path)
+    with MilterClient(milter.path) as client:
+        client.connect("submission")
+        assert (
+            client.message(messages.ALICE, [messages.BOB], messages.sealed(packets.seipd())).reply
+            == "continue"
+        )
+    milter.process.send_signal(signal.SIGTERM)
+    assert milter.process.wait(timeout=15) == 0
+    assert Path(milter.path).is_socket()
+    assert sorted(entry.name for entry in directory.iterdir()) == ["chatmail.toml", "log", "s"]

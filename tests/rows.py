@@ -1,0 +1,117 @@
+"""The messages whose verdict is promised (gate.md, 3), each with the answer on every road.
+
+Alice (a.example) submits to Bob, Alice submits to herself, or the message comes in from its author's relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests import messages, packets
+from tests.messages import ALICE, BOUNDARY, envelope_fields, message, multipart, part
+
+PASS, CLEARTEXT, AUTHOR = 250, 523, 500
+
+
+@dataclass(frozen=True)
+class Row:
+    """A message, and the SMTP code of its answer: submitted to Bob, to its sender, and coming in."""
+
+    name: str
+    build: Callable[[], bytes]
+    to_bob: int
+    to_self: int
+    incoming: int
+    # Who it comes in from: envelope sender and author.
+    peer_sender: str = ALICE
+    author: str = ALICE
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def _encrypted(name: str, build: Callable[[], bytes], incoming: int = PASS, outgoing: int = PASS) -> Row:
+    return Row(name, build, outgoing, outgoing, incoming)
+
+
+def _refused(name: str, build: Callable[[], bytes]) -> Row:
+    return Row(name, build, CLEARTEXT, CLEARTEXT, CLEARTEXT)
+
+
+def _inside(octets: bytes) -> Callable[[], bytes]:
+    return lambda: messages.sealed(octets)
+
+
+def _partial_30_megabytes() -> bytes:
+    return messages.sealed(
+        packets.pkesk() + packets.partial(packets.SEIPD, b"\x01" + packets.noise(21_600_000), 16)
+    )
+
+
+def _only_first_part() -> bytes:
+    return message(
+        [*envelope_fields(), ("Content-Type", f'multipart/encrypted; boundary="{BOUNDARY}"')],
+        multipart([messages.VERSION_PART]),
+    )
+
+
+def _named_only_in(place: str) -> bytes:
+    subject = "application/pgp-encrypted" if place == "subject" else "Hello"
+    content_types = {
+        "name": 'text/plain; name="application/pgp-encrypted"',
+        "boundary": 'multipart/mixed; boundary="application/pgp-encrypted"',
+    }
+    clear = "application/pgp-encrypted\r\nHello\r\n" if place == "body" else "Hello\r\n"
+    body = (
+        multipart([part("text/plain", clear)], "application/pgp-encrypted") if place == "boundary" else clear
+    )
+    content_type = content_types.get(place, "text/plain")
+    return message([*envelope_fields(subject=subject), ("Content-Type", content_type)], body)
+
+
+def _attachment() -> bytes:
+    parts = [part("text/plain", "See the picture.\r\n"), part("image/png; name=a.png", "iVBORw0KGgo=\r\n")]
+    return message(
+        [*envelope_fields(), ("Content-Type", f'multipart/mixed; boundary="{BOUNDARY}"')], multipart(parts)
+    )
+
+
+_SEALED = packets.pkesk() + packets.seipd()
+
+ROWS = (
+    _encrypted("PGP/MIME, PKESK and SEIPD", lambda: messages.encrypted(messages.pgpy_armor())),
+    _encrypted(
+        "PGP/MIME, SKESK and SEIPD", lambda: messages.encrypted(messages.pgpy_armor(passphrase="word"))
+    ),
+    _refused("text/plain with BEGIN and END lines", lambda: messages.text(packets.armored(_SEALED))),
+    _refused("literal packet in the wrapper", _inside(packets.new(packets.LITERAL, b"b\0\0\0\0\0Hello"))),
+    _refused("only the first part", _only_first_part),
+    _refused(
+        "text in the epilogue",
+        lambda: messages.encrypted(packets.armored(_SEALED), epilogue="Hello\r\n"),
+    ),
+    _refused("pgp-encrypted in the subject only", lambda: _named_only_in("subject")),
+    _refused("pgp-encrypted in a name only", lambda: _named_only_in("name")),
+    _refused("pgp-encrypted in the boundary only", lambda: _named_only_in("boundary")),
+    _refused("pgp-encrypted in the body only", lambda: _named_only_in("body")),
+    _refused("plain text", messages.text),
+    _refused("HTML", lambda: messages.text("<p>Hello</p>\r\n", "text/html")),
+    _refused("attachment", _attachment),
+    _refused("cleartext MDN", messages.read_receipt),
+    Row("MAILER-DAEMON report", messages.report, AUTHOR, AUTHOR, PASS, "", "mailer-daemon@b.example"),
+    Row("Autocrypt Setup Message", messages.setup_message, CLEARTEXT, PASS, CLEARTEXT),
+    _encrypted("SecureJoin vc-request", messages.secure_join),
+    _encrypted("SecureJoin vg-request", lambda: messages.secure_join("vg-request")),
+    _refused("SecureJoin header, other body", lambda: messages.secure_join(body="Hello\r\n")),
+    _encrypted("SEIPD with partial lengths, 30 MB", _partial_30_megabytes),
+    _encrypted("armor without CRC24", lambda: messages.sealed(_SEALED, crc=False)),
+    _encrypted(
+        "Version: ProtonMail",
+        lambda: messages.sealed(_SEALED, headers=("Version: ProtonMail",)),
+        outgoing=CLEARTEXT,
+    ),
+    _refused("two SEIPD", _inside(_SEALED + packets.seipd())),
+    _refused("trailing packet", _inside(_SEALED + packets.new(packets.PADDING, b"x"))),
+    _refused("truncated", _inside(_SEALED[:-1])),
+)

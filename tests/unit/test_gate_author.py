@@ -1,0 +1,71 @@
+"""Who wrote a message: the From field, RFC 5322, 3.6.2, read strictly."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.gate.fields import author
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("alice@a.example", "alice@a.example"),
+        ("<alice@a.example>", "alice@a.example"),
+        ("Alice <Alice@A.example>", "alice@a.example"),
+        ('"Alice, of \\"A\\"" <alice@a.example>', "alice@a.example"),
+        ("Dr. Alice B. Clark\r\n <alice@a.example>", "alice@a.example"),
+        ("=?utf-8?q?J=C3=B6rg?= <alice@a.example>", "alice@a.example"),
+        ("Jörg <alice@a.example>", "alice@a.example"),
+        ("MAILER-DAEMON@a.example (Mail Delivery System)", "mailer-daemon@a.example"),
+        ("(a (nested) one \\) ) alice@a.example", "alice@a.example"),
+        ("<u@1.2.3.4>", "u@[1.2.3.4]"),
+        ("<u@[IPv6:2001:db8::1]>", "u@[IPv6:2001:db8::1]"),
+    ],
+)
+def test_one_mailbox(value: str, address: str) -> None:
+    assert author([value.encode()]) == address
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        ["alice@a.example", "alice@a.example"],
+        [""],
+        ["Alice"],
+        ["alice@a.example, bob@b.example"],
+        ["<alice@a.example>, <bob@b.example>"],
+        ["alice@a.example <bob@b.example>"],
+        ["alice@a.example\0<bob@b.example>"],
+        ['"alice@a.example" bob@b.example'],
+        ["Friends: alice@a.example;"],
+        ["<alice@a.example> <bob@b.example>"],
+        ["<alice@a.example>bob@b.example"],
+        ["<<alice@a.example>>"],
+        ["<@a.example:bob@b.example>"],
+        ['"alice"@a.example'],
+        ["<alice@a.example"],
+        ["(alice@a.example"],
+        ["alice@a.example)"],
+        ["<alice @a.example>"],
+        ["=?utf-8?q?alice=40a.example?="],
+        ["<alice@a.example>" + " " * 5000],
+    ],
+)
+def test_anything_else_is_malformed(values: list[str]) -> None:
+    with pytest.raises(MalformedAddressError):
+        author([value.encode() for value in values])
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 4000, '"' * 4000, "\\" * 4000, "<" * 4000, "," * 4000, "a " * 2000, "=?" * 2000]
+)
+def test_hostile_fields_cost_nothing(text: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(MalformedAddressError):
+        author([text.encode()])
+    assert time.process_time() - begun < 0.05
