@@ -1,0 +1,121 @@
+-- {{ ansible_managed }}
+-- Dovecot's passdb and userdb (2.3 and 2.4): asks chatmail-hooks on loopback. Whether an account may be made,
+-- how its password is hashed and what is remembered is decided there, in Python. A password is sent there only
+-- to make an account; that of an existing one is compared here, by Dovecot's own code.
+-- An answer that is not understood is a temporary failure: nobody is let in or turned away by it.
+-- https://doc.dovecot.org/2.3/configuration_manual/authentication/lua_based_authentication/
+
+local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
+local SECRET_FILE = "/etc/chatmail/hooks.secret"
+
+-- Postfix 3.7 takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for
+-- another), but says 454 where it hears nothing for 10 s. So a login waits for hooks that are away. They may
+-- have been restarted by then, too.
+local PATIENCE = 12 -- seconds
+
+local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true }
+
+local client, secret
+
+function script_init()
+  local file, problem = io.open(SECRET_FILE)
+  if not file then
+    dovecot.i_error("auth.lua: " .. problem)
+    return 1
+  end
+  secret = file:read("l")
+  file:close()
+  -- No options: their names differ between the versions, and the defaults do.
+  client = dovecot.http.client({})
+  return 0
+end
+
+-- A JSON string (RFC 8259, 7): quotes, backslashes and control characters are escaped.
+local function quoted(text)
+  return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
+end
+
+-- Status and body of the hooks' answer. Where there was none, Dovecot makes up a status above 9000.
+local function ask_once(question, body)
+  local request = client:request({ url = HOOKS .. question, method = "POST" })
+  request:add_header("Content-Type", "application/json")
+  request:add_header("X-Chatmail-Secret", secret)
+  request:set_payload(body)
+  local response = request:submit()
+  return response:status(), response:payload() or ""
+end
+
+-- The same, again each second until `patience` seconds are over. (Lua itself can't sleep; the worker that runs
+-- this does nothing else meanwhile.)
+local function ask(question, body, patience)
+  local give_up = os.time() + patience
+  local status, answer = ask_once(question, body)
+  while not UNDERSTOOD[status] and os.time() < give_up do
+    os.execute("sleep 1")
+    status, answer = ask_once(question, body)
+  end
+  if not UNDERSTOOD[status] then
+    dovecot.i_error("auth.lua: hooks answered " .. question .. " with " .. status)
+  end
+  return status, answer
+end
+
+local function lookup(user, patience)
+  return ask("lookup", '{"user": ' .. quoted(user) .. "}", patience)
+end
+
+local function create(user, password)
+  return ask("create", '{"user": ' .. quoted(user) .. ', "password": ' .. quoted(password) .. "}", PATIENCE)
+end
+
+-- Only the day of the last login is kept. No login fails for it; `ask` has logged why.
+local function remember_login(user)
+  ask("login", '{"user": ' .. quoted(user) .. "}", 0)
+end
+
+-- The hash in an answer. Hashes hold nothing that JSON escapes but, in some encoders, the slash.
+local function hash_in(body)
+  local hash = body:match('"password"%s*:%s*"([^"]+)"')
+  return hash and (hash:gsub("\\/", "/"))
+end
+
+-- `u@1.2.3.4` is `u@[1.2.3.4]`: one account, one mailbox.
+local function canonical(user)
+  return (user:gsub("@(%d+%.%d+%.%d+%.%d+)$", "@[%1]"))
+end
+
+function auth_password_verify(request, password)
+  local user = canonical(request.user)
+  local status, body = lookup(user, PATIENCE)
+  if status == 404 then
+    status, body = create(user, password)
+    if status == 403 then
+      return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
+    elseif status == 409 then
+      -- Another first login came between; its password counts.
+      status, body = lookup(user, PATIENCE)
+    end
+  end
+  local hash = (status == 200 or status == 201) and hash_in(body)
+  local matches = hash and request:password_verify(hash, password)
+  if matches == 0 then
+    return dovecot.auth.PASSDB_RESULT_PASSWORD_MISMATCH, ""
+  elseif matches ~= 1 then
+    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "hooks away, or hash not understood"
+  end
+  remember_login(user)
+  return dovecot.auth.PASSDB_RESULT_OK, { user = user }
+end
+
+-- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly.
+function auth_userdb_lookup(request)
+  local user = canonical(request.user)
+  local status = lookup(user, 0)
+  if status == 200 then
+    -- The ids let services that run as vmail ask about it; Dovecot shows others no user that has none.
+    return dovecot.auth.USERDB_RESULT_OK, { user = user, uid = "vmail", gid = "vmail" }
+  elseif status == 404 then
+    return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
+  end
+  return dovecot.auth.USERDB_RESULT_INTERNAL_FAILURE, "hooks away"
+end

@@ -1,0 +1,139 @@
+"""`chatmail-wake`: makes sure that an idling client is told of every message.
+
+Dovecot tells an idling client 500 ms after its mailbox changed, or at once where it has put the client to
+sleep; but a change that comes less than 500 ms before it puts the client to sleep is told to nobody
+(mailbox-watch.c in 2.3 and 2.4: sleep drops the timer, and the sleeper's watch begins afterwards). So Dovecot
+posts each delivery here (an event_exporter), and a moment later something happens in that mailbox that a
+sleeping client is woken by. Runs as the mailboxes' user; started by its systemd socket with their directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chatmail_milter import address
+from mxdeliv_app.relay.activation import NotActivatedError, sockets
+
+# After the 500 ms, whoever went to sleep in them sleeps.
+DELAY = 0.6  # seconds
+_MAX_BODY = 64 << 10
+_IDLE_CONNECTION = 60.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class _Fields(msgspec.Struct, frozen=True):
+    user: str
+
+
+class _Delivery(msgspec.Struct, frozen=True):
+    fields: _Fields
+
+
+class Waker:
+    """Wakes the clients of a mailbox, `delay` seconds after it is asked to."""
+
+    def __init__(self, mailboxes: Path, delay: float = DELAY) -> None:
+        self._mailboxes = mailboxes
+        self._delay = delay
+        self._due: queue.SimpleQueue[tuple[float, Path]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="waker", daemon=True).start()
+
+    def delivered(self, user: str) -> None:
+        """A message was delivered to `user`, as Dovecot writes it: the canonical address."""
+        directory = inbox(self._mailboxes, user)
+        if directory is not None:
+            self._due.put((time.monotonic() + self._delay, directory))
+
+    def _run(self) -> None:
+        while True:
+            due, directory = self._due.get()
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                stir(directory)
+            except OSError as error:
+                # The account may be gone by now; Dovecot goes on without us in any case.
+                log.warning("event=not-woken error=%s", type(error).__name__)
+
+
+def inbox(mailboxes: Path, user: str) -> Path | None:
+    """Where new mail of `user` comes in (`mail_home` of dovecot.conf), or None if that is nobody's name."""
+    try:
+        canonical = address.parse(user)
+    except address.MalformedAddressError:
+        return None
+    if canonical != user or "/" in user:
+        return None
+    local_part, _, domain = user.rpartition("@")
+    return mailboxes / domain / local_part / "Maildir" / "new"
+
+
+def stir(directory: Path) -> None:
+    """Let something happen in a Maildir's `new` that inotify tells of; nobody reads names with a dot."""
+    file = directory / ".wake"
+    file.touch(mode=0o600)
+    file.unlink(missing_ok=True)
+
+
+def server(listening: socket.socket, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
+    """An HTTP server on a listening socket that hands on the user of each delivery that is posted."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = _IDLE_CONNECTION
+
+        # The name is http.server's.
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            if not length.isdecimal() or int(length) > _MAX_BODY:
+                self.close_connection = True
+                self._answer(413)
+                return
+            try:
+                event = msgspec.json.decode(self.rfile.read(int(length)), type=_Delivery)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._answer(400)
+                return
+            delivered(event.fields.user)
+            self._answer(204)
+
+        def _answer(self, status: int) -> None:
+            self.send_response_only(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing about who got mail."""
+
+    found = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+    found.socket.close()
+    found.socket = listening
+    return found
+
+
+def main() -> None:
+    """The console script; its argument is the directory of all mailboxes."""
+    if len(sys.argv) != 2:
+        sys.exit(_usage("wants one argument, the directory of the mailboxes"))
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        (listening,) = sockets().values()
+    except (NotActivatedError, ValueError) as error:
+        sys.exit(_usage(str(error)))
+    server(listening, Waker(Path(sys.argv[1])).delivered).serve_forever()
+
+
+def _usage(text: str) -> int:
+    print(f"chatmail-wake: {text}", file=sys.stderr)
+    return 78

@@ -1,0 +1,82 @@
+"""chatmail-wake: a delivery that Dovecot posts stirs that mailbox a moment later, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from mxdeliv_app import wake
+from mxdeliv_app.wake import Waker, inbox, server
+
+EVENT = {"event": "mail_delivery_finished", "fields": {"user": "u12345678@_a.lab", "message_size": 746}}
+
+
+@pytest.fixture
+def posted() -> Iterator[tuple[str, queue.Queue[str]]]:
+    """The URL of a running server, and the users that it hands on."""
+    users: queue.Queue[str] = queue.Queue()
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = server(listening, users.put)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/new-mail", users
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_the_user_of_a_delivery_is_handed_on(posted: tuple[str, queue.Queue[str]]) -> None:
+    url, users = posted
+    with requests.Session() as session:
+        for _ in range(2):
+            answer = session.post(url, json=EVENT, timeout=5)
+            assert (answer.status_code, answer.content) == (204, b"")
+    assert [users.get(timeout=5) for _ in range(2)] == ["u12345678@_a.lab"] * 2
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"fields": {}}', b'{"fields": {"user": 1}}', b"\xff"])
+def test_anything_else_is_refused(posted: tuple[str, queue.Queue[str]], body: bytes) -> None:
+    url, users = posted
+    assert requests.post(url, data=body, timeout=5).status_code == 400
+    assert users.empty()
+
+
+def test_too_much_is_not_read(posted: tuple[str, queue.Queue[str]]) -> None:
+    url, users = posted
+    event = json.dumps(EVENT | {"padding": "x" * (64 << 10)})
+    assert requests.post(url, data=event, timeout=5).status_code == 413
+    assert users.empty()
+
+
+@pytest.mark.parametrize(
+    "user", ["", "nobody", "../../x@_a.lab", "a/../b@_a.lab", "x@../y", "U12345678@_a.lab", "x@_a.lab\n"]
+)
+def test_what_is_no_canonical_address_leads_nowhere(user: str) -> None:
+    assert inbox(Path("/mail"), user) is None
+
+
+def test_mailbox_is_stirred_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stirred = threading.Event()
+    stir = wake.stir
+
+    def stir_and_tell(directory: Path) -> None:
+        stir(directory)
+        stirred.set()
+
+    monkeypatch.setattr(wake, "stir", stir_and_tell)
+    new = tmp_path / "_a.lab" / "u12345678" / "Maildir" / "new"
+    new.mkdir(parents=True)
+    before = new.stat().st_mtime_ns
+    waker = Waker(tmp_path, delay=0.01)
+    waker.delivered("gone56789@_a.lab")
+    waker.delivered("u12345678@_a.lab")
+    assert stirred.wait(5)
+    assert new.stat().st_mtime_ns > before
+    assert list(new.iterdir()) == []
