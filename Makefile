@@ -42,7 +42,7 @@ format: $(VENV)/ready ## lay out the Python files
 
 .PHONY: dist
 dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, for hosts without PyPI
-	ansible/build-wheelhouse
+	$(BIN)/python ansible/build_wheelhouse.py
 
 .PHONY: lab-up lab-down lab-status
 lab-up: $(VENV)/ready dist ## boot the lab and deploy the two relays (root)

@@ -125,6 +125,8 @@ class Follower(threading.Thread):
             journalctl,
             "--follow",
             "--no-tail",
+            # Else only entries of this boot, by an ID that a sandboxed service in a container sees wrong.
+            "--merge",
             "--quiet",
             "--output=json",
             "--output-fields=MESSAGE",

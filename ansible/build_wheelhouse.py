@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Build `dist/wheelhouse`: our wheel and every dependency at the versions of `constraints.txt`.
+
+A host installs from it alone and needs no PyPI. The wheels are for the Python that runs this script, which
+must be the hosts' (3.11 on Debian 12). `requirements.txt` in it lists each wheel with its hash: pip checks
+them, and the playbook deploys anew when that file changes. What has not changed is not built again:
+dependencies are kept while the pins are the same, our wheel while its sources are. Beside the directory
+stands `wheelhouse.tar`, the same files in one piece for the way to the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("chatmail_milter", "mxdeliv_app")
+# What the wheel is made from, besides the packages; LICENSE and README.md go into its metadata.
+PROJECT_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+DISTRIBUTION = "chatmail_milter"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The zip format begins in 1980. A fixed time makes the same sources give the same wheel, octet by octet.
+FIRST_DAY_OF_ZIP = "315532800"
+
+
+def main() -> int:
+    """Bring the wheelhouse up to date; 0, or 1 with one line that says what is missing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--directory", type=Path, default=ROOT / "dist" / "wheelhouse")
+    wheelhouse: Path = parser.parse_args().directory.absolute()
+    wheelhouse.parent.mkdir(parents=True, exist_ok=True)
+    with (wheelhouse.parent / ".wheelhouse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return update(wheelhouse)
+
+
+def update(wheelhouse: Path) -> int:
+    """Build what changed. The old wheelhouse stands until the new one is complete."""
+    requirements = install_requires()
+    pins = (ROOT / "constraints.txt").read_bytes()
+    sources = source_files()
+    wanted = {
+        "python": PYTHON,
+        "dependencies": digest([PYTHON.encode(), pins, *(line.encode() for line in requirements)]),
+        "sources": digest(part for path in sources for part in (bytes(path), (ROOT / path).read_bytes())),
+    }
+    found = keys_of(wheelhouse)
+    if found == wanted:
+        print(f"{wheelhouse}: nothing changed")
+        return 0
+    keep = all(found.get(key) == wanted[key] for key in ("python", "dependencies"))
+    if not keep and (lacking := missing_tools()):
+        print(f"can't build pymilter: {lacking} missing.", file=sys.stderr)
+        print("Run: apt-get install gcc libmilter-dev python3-dev", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(dir=wheelhouse.parent, prefix=".wheelhouse-") as scratch:
+        staging = Path(scratch) / "wheelhouse"
+        staging.mkdir(mode=0o755)
+        if keep:
+            for wheel in dependency_wheels(wheelhouse):
+                shutil.copy2(wheel, staging)
+        else:
+            print("building the dependencies (a minute, without pip's cache)", flush=True)
+            pip_wheel(staging, "--constraint", str(ROOT / "constraints.txt"), *requirements)
+        print(f"building {DISTRIBUTION}", flush=True)
+        build_ours(staging, sources, Path(scratch))
+        write_requirements(staging, wanted)
+        put_in_place(staging, wheelhouse, Path(scratch))
+    print(f"{wheelhouse}: {len(list(wheelhouse.glob('*.whl')))} wheels for Python {PYTHON}")
+    return 0
+
+
+def install_requires() -> list[str]:
+    """The requirements that `setup.cfg` declares."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    return config["options"]["install_requires"].split("\n")[1:]
+
+
+def source_files() -> list[Path]:
+    """Every file that our wheel is made from, relative to the repository, sorted."""
+    files = [Path(name) for name in PROJECT_FILES if (ROOT / name).exists()]
+    for package in PACKAGES:
+        files += [path.relative_to(ROOT) for path in (ROOT / package).rglob("*") if path.is_file()]
+    return sorted(path for path in files if "__pycache__" not in path.parts)
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 over parts of which none can run into the next."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(hashlib.sha256(part).digest())
+    return total.hexdigest()
+
+
+def keys_of(wheelhouse: Path) -> dict[str, str]:
+    """The `# key: value` lines of its requirements; empty where it isn't complete."""
+    requirements = wheelhouse / "requirements.txt"
+    if not requirements.exists() or not archive_of(wheelhouse).exists():
+        return {}
+    lines = requirements.read_text("utf-8").splitlines()
+    return dict(line[2:].split(": ", 1) for line in lines if line.startswith("# ") and ": " in line)
+
+
+def archive_of(wheelhouse: Path) -> Path:
+    return wheelhouse.with_name(f"{wheelhouse.name}.tar")
+
+
+def dependency_wheels(wheelhouse: Path) -> list[Path]:
+    return [wheel for wheel in wheelhouse.glob("*.whl") if not wheel.name.startswith(f"{DISTRIBUTION}-")]
+
+
+def missing_tools() -> str:
+    """What the compiler of pymilter, the one dependency without wheels on PyPI, would not find."""
+    headers = {
+        "Python.h (python3-dev)": Path(sysconfig.get_path("include")) / "Python.h",
+        "libmilter/mfapi.h (libmilter-dev)": Path("/usr/include/libmilter/mfapi.h"),
+    }
+    lacking = [name for name, path in headers.items() if not path.exists()]
+    return ", ".join([*lacking, *(["gcc"] if shutil.which("gcc") is None else [])])
+
+
+def pip_wheel(directory: Path, *arguments: str) -> None:
+    """`pip wheel` into `directory`. Raises `CalledProcessError`, after pip has said why."""
+    subprocess.run(  # noqa: S603  (our own words, no shell)
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
+         "--wheel-dir", str(directory), *arguments],
+        check=True,
+        env={**os.environ, "SOURCE_DATE_EPOCH": FIRST_DAY_OF_ZIP},
+    )  # fmt: skip
+
+
+def build_ours(staging: Path, sources: list[Path], scratch: Path) -> None:
+    """Our wheel, from a copy: setuptools takes modules deleted long ago from a `build/` left in the tree."""
+    tree = scratch / "tree"
+    for path in sources:
+        target = tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, target)
+        target.chmod(0o644)
+    pip_wheel(staging, "--no-deps", str(tree))
+
+
+def write_requirements(staging: Path, keys: dict[str, str]) -> None:
+    """What pip installs, with hashes: its content is also how a host is seen to be up to date."""
+    lines = [f"# {key}: {value}" for key, value in keys.items()]
+    for wheel in sorted(staging.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        lines.append(f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}")
+    (staging / "requirements.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def put_in_place(staging: Path, wheelhouse: Path, scratch: Path) -> None:
+    """Archive first, directory last: `keys_of` reads the directory, so an interruption means a rebuild."""
+    archive = scratch / "wheelhouse.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(staging.iterdir()):
+            tar.add(path, arcname=path.name, filter=anonymous)
+    if wheelhouse.exists():
+        wheelhouse.rename(scratch / "old")
+    archive.rename(archive_of(wheelhouse))
+    staging.rename(wheelhouse)
+
+
+def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member without this machine's users and times."""
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = "root"
+    member.mode = 0o644
+    return member
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What the roles promise: every variable is documented, and its documented default is the one in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="comes with ansible-core, of the extra `lab`")
+
+ANSIBLE = Path(__file__).resolve().parents[2] / "ansible"
+ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping; empty where there is no file."""
+    return (yaml.safe_load(path.read_text("utf-8")) or {}) if path.exists() else {}
+
+
+def options(role: Path) -> dict[str, dict[str, Any]]:
+    """The options of the role's main entry point."""
+    specs: dict[str, Any] = read(role / "meta/argument_specs.yml").get("argument_specs", {})
+    found: dict[str, dict[str, Any]] = specs.get("main", {}).get("options", {})
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_argument_specs_are_equal_to_defaults(role: Path) -> None:
+    documented = {name: spec["default"] for name, spec in options(role).items() if not spec.get("required")}
+    assert documented == read(role / "defaults/main.yml")
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_option_says_what_it_is(role: Path) -> None:
+    assert [name for name, spec in options(role).items() if not spec.get("description")] == []
+
+
+def test_every_role_is_in_the_playbook() -> None:
+    [play] = yaml.safe_load((ANSIBLE / "site.yml").read_text("utf-8"))
+    assert sorted(play["roles"]) == [role.name for role in ROLES]
