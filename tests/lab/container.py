@@ -98,7 +98,7 @@ def leader(host: Host, paths: Paths) -> int | None:
 def enter(pid: int) -> list[str]:
     """The words that run a command inside the host with that leader, as root, with a clean environment."""
     return [
-        "nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/root",
+        "nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wdns=/root",
         "env", "-i", "HOME=/root", "USER=root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     ]  # fmt: skip

@@ -1,0 +1,55 @@
+"""Waiting with a bound: nothing in the demo or the tests waits for ever, and nothing sleeps as a guess.
+
+`until` polls a condition; `deadline` bounds any blocking code of the main thread (a socket, a subprocess, a
+call into the chat core) by SIGALRM. Both raise `LateError`, which says what was waited for.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class LateError(AssertionError):
+    """What was waited for did not happen in its time."""
+
+
+def until(what: str, ready: Callable[[], T | None], seconds: float, every: float = 0.1) -> T:
+    """The first truthy value of `ready()`, asked every `every` seconds; `LateError` after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = ready()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise LateError(f"{what}: not within {seconds:g} s")
+        time.sleep(every)
+
+
+@contextmanager
+def deadline(what: str, seconds: float) -> Iterator[None]:
+    """Bounds the block to `seconds`. One inside another is fine: the nearer one strikes first."""
+
+    def late(_signal: int, _frame: FrameType | None) -> None:
+        raise LateError(f"{what}: not within {seconds:g} s")
+
+    began = time.monotonic()
+    outer_handler = signal.signal(signal.SIGALRM, late)
+    outer_left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    if 0 < outer_left < seconds:
+        signal.signal(signal.SIGALRM, outer_handler)
+        signal.setitimer(signal.ITIMER_REAL, outer_left)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, outer_handler)
+        if outer_left:
+            left = outer_left - (time.monotonic() - began)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))

@@ -1,0 +1,31 @@
+"""Closing a host's port for a while, as a broken or blocked peer would look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from tests.lab.host import LabHost
+
+# Those that the tests close, and that an interrupted run may have left closed.
+PORTS = (25, 443)
+
+
+@contextmanager
+def closed(host: LabHost, port: int, how: Literal["refuse", "hang"]) -> Iterator[None]:
+    """The host takes nothing on this TCP port while the block runs; open connections are cut too."""
+    if how == "refuse":
+        host.refuse_port(port)
+    else:
+        host.drop_port(port)
+    try:
+        yield
+    finally:
+        host.restore_port(port)
+
+
+def reopen(host: LabHost) -> None:
+    """Takes away what an interrupted run may have left."""
+    for port in PORTS:
+        host.restore_port(port)

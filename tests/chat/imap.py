@@ -1,0 +1,86 @@
+"""A plain IMAP client over TLS: a mailbox as it lies there, and how soon IDLE tells of new mail."""
+
+from __future__ import annotations
+
+import imaplib
+import select
+import time
+from types import TracebackType
+
+from tests.chat.smtp import any_certificate
+
+_TIMEOUT = 30.0
+
+
+def capabilities(ip: str) -> tuple[str, ...]:
+    """What the server offers before login."""
+    session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
+    try:
+        return session.capabilities
+    finally:
+        session.shutdown()
+
+
+class Mailbox:
+    """INBOX of one account. Raises `imaplib.IMAP4.error` when the login is refused."""
+
+    def __init__(self, ip: str, address: str, password: str) -> None:
+        self._session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
+        try:
+            self._session.login(address, password)
+            self._session.select("INBOX")
+        except BaseException:
+            self._session.shutdown()
+            raise
+
+    def __enter__(self) -> Mailbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.shutdown()
+
+    def find(self, message_id: str) -> bytes | None:
+        """The message with this Message-ID as it lies in the Maildir, or None."""
+        self._session.noop()
+        _, (numbers,) = self._session.search(None, "HEADER", "Message-ID", f"<{message_id}>")
+        if not numbers:
+            return None
+        _, data = self._session.fetch(numbers.split()[0].decode(), "(BODY.PEEK[])")
+        part = data[0]
+        return part[1] if isinstance(part, tuple) else None
+
+    def messages(self) -> list[bytes]:
+        """Every message in the mailbox."""
+        self._session.noop()
+        _, (numbers,) = self._session.search(None, "ALL")
+        found = []
+        for number in numbers.split():
+            _, data = self._session.fetch(number.decode(), "(BODY.PEEK[])")
+            if isinstance(data[0], tuple):
+                found.append(data[0][1])
+        return found
+
+    def begin_idle(self) -> None:
+        """Go into IDLE (RFC 2177) and return when the server has said so."""
+        self._session.send(b"i1 IDLE\r\n")
+        while not self._session.readline().startswith(b"+"):
+            pass
+
+    def stays_quiet(self, seconds: float) -> bool:
+        """In IDLE: whether the server says nothing for so long."""
+        readable, _, _ = select.select([self._session.sock], [], [], seconds)
+        return not readable
+
+    def wait_exists(self) -> float:
+        """In IDLE: the moment of the next EXISTS, in seconds since the epoch."""
+        while b"EXISTS" not in self._session.readline():
+            pass
+        return time.time()
+
+    def end_idle(self) -> None:
+        """Leave IDLE."""
+        self._session.send(b"DONE\r\n")
+        while not self._session.readline().startswith(b"i1 "):
+            pass

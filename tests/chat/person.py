@@ -1,0 +1,157 @@
+"""Someone with Delta Chat: an account made by its first login, contacts, messages sent and received.
+
+Times are seconds since the epoch: `Sent.at` is the moment before the core was told to send, `Received.at`
+the moment the core said that the message was there, fetched and decrypted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Any
+
+from tests.chat import pgp
+from tests.chat.core import Core
+from tests.chat.events import Event, EventLog
+
+# Message states of the core (DC_STATE_*).
+OUT_FAILED = 24
+OUT_DELIVERED = 26
+
+_FIRST_ORDINARY_ID = 10  # smaller message ids are the core's own
+
+
+def fresh_address(domain: str, begin: str = "") -> str:
+    """An address nobody has: twelve characters before the @ (chatmail wants 8 to 20)."""
+    return f"{begin}{secrets.token_hex(6)}"[:12] + f"@{domain}"
+
+
+def fresh_password() -> str:
+    """A password that a chatmail relay takes (9 characters or more)."""
+    return secrets.token_urlsafe(15)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on its way."""
+
+    id: int
+    message_id: str
+    at: float
+    mark: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that arrived, as the core shows it."""
+
+    at: float
+    message: dict[str, Any]
+
+
+class Person:
+    """One account in the core."""
+
+    def __init__(self, core: Core, address: str, password: str) -> None:
+        self.core = core
+        self.address = address
+        self.password = password
+        self.account: int = core.rpc.add_account()
+        self.events: EventLog = core.log(self.account)
+
+    def log_in(self) -> None:
+        """Configure the core with address, password and server alone; a first login makes the account."""
+        host = self.address.partition("@")[2]
+        server = {"imapServer": host, "imapPort": 993, "imapSecurity": "ssl"}
+        server |= {"smtpServer": host, "smtpPort": 465, "smtpSecurity": "ssl"}
+        login = {"addr": self.address, "password": self.password, **server}
+        self.core.rpc.add_or_update_transport(self.account, login)
+        self.core.rpc.start_io(self.account)
+        self.core.rpc.wait_for_all_work_done(self.account)
+
+    def accept_cleartext(self) -> None:
+        """Set the profile as those are that were made before the core ignored all unencrypted mail.
+
+        Since core 2.5x new profiles drop what is not encrypted before they look at it, bounces too.
+        """
+        self.core.rpc.set_config(self.account, "force_encryption", "0")
+
+    def chat_in_clear(self, address: str) -> int:
+        """An unencrypted chat with an address."""
+        contact = self.core.rpc.create_contact(self.account, address, None)
+        return int(self.core.rpc.create_chat_by_contact_id(self.account, contact))
+
+    def invite(self) -> str:
+        """The QR code that another person scans to get in contact (SecureJoin)."""
+        return str(self.core.rpc.get_chat_securejoin_qr_code(self.account, None))
+
+    def join(self, other: Person, seconds: float) -> int:
+        """Scan the other's QR code and wait until both ends have verified each other. The chat."""
+        mark, other_mark = self.events.mark(), other.events.mark()
+        chat = int(self.core.rpc.secure_join(self.account, other.invite()))
+        self.events.wait("SecureJoin, joiner", _done("SecurejoinJoinerProgress"), seconds, mark)
+        other.events.wait("SecureJoin, inviter", _done("SecurejoinInviterProgress"), seconds, other_mark)
+        return chat
+
+    def chat_with_stranger(self, address: str) -> int:
+        """An encrypted chat with an address whose key came by vCard, whether or not anyone is there."""
+        card = pgp.vcard(address, pgp.make_key(address))
+        (contact,) = self.core.rpc.import_vcard_contents(self.account, card)
+        return int(self.core.rpc.create_chat_by_contact_id(self.account, contact))
+
+    def chat_with(self, other: Person) -> int:
+        """The chat with someone that this person is in contact with."""
+        contact = self.core.rpc.lookup_contact_id_by_addr(self.account, other.address)
+        return int(self.core.rpc.create_chat_by_contact_id(self.account, contact))
+
+    def send(self, chat: int, text: str, file: Path | None = None) -> Sent:
+        """Hand a message to the core."""
+        mark, at = self.events.mark(), time()
+        data = {"text": text, "file": str(file) if file else None, "viewtype": "File" if file else "Text"}
+        message = int(self.core.rpc.send_msg(self.account, chat, data))
+        info = self.core.rpc.get_message_info_object(self.account, message)
+        return Sent(message, str(info["rfc724Mid"]), at, mark)
+
+    def sent(self, sent: Sent, seconds: float) -> Event:
+        """Wait until the relay has taken the message."""
+        return self._outcome("MsgDelivered", sent, seconds)
+
+    def failed(self, sent: Sent, seconds: float) -> tuple[Event, str]:
+        """Wait until the core shows the message as failed; the error text that the user sees."""
+        event = self._outcome("MsgFailed", sent, seconds)
+        message = self.message(sent.id)
+        return event, f"{message['error']}" if message["state"] == OUT_FAILED else ""
+
+    def received(
+        self, what: str, matches: Callable[[dict[str, Any]], bool], since: int, seconds: float
+    ) -> Received:
+        """Wait for an incoming message, complete with its file, that matches."""
+        seen: dict[str, Any] = {}
+
+        def complete(event: Event) -> bool:
+            number = int(event.fields.get("msgId") or 0)
+            if event.kind not in ("IncomingMsg", "MsgsChanged") or number < _FIRST_ORDINARY_ID:
+                return False
+            seen.clear()
+            seen.update(self.message(number))
+            return bool(seen["downloadState"] == "Done" and matches(seen))
+
+        event = self.events.wait(what, complete, seconds, since)
+        return Received(event.at, dict(seen))
+
+    def message(self, number: int) -> dict[str, Any]:
+        """A message as the core shows it."""
+        return dict(self.core.rpc.get_message(self.account, number))
+
+    def _outcome(self, kind: str, sent: Sent, seconds: float) -> Event:
+        def ours(event: Event) -> bool:
+            return event.kind == kind and event.fields.get("msgId") == sent.id
+
+        return self.events.wait(f"{kind} at {self.address}", ours, seconds, sent.mark)
+
+
+def _done(kind: str) -> Callable[[Event], bool]:
+    return lambda event: event.kind == kind and event.fields["progress"] == 1000

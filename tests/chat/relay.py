@@ -1,0 +1,39 @@
+"""What a relay says of itself: `chatmailctl` on the host, and its systemd units."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from tests.lab.host import LabHost
+
+_CTL = "/opt/chatmail/venv/bin/chatmailctl"
+
+
+def ctl(host: LabHost, *words: str) -> Any:
+    """The JSON that `chatmailctl … --json` prints."""
+    return json.loads(host.run(shlex.join([_CTL, *words, "--json"])).stdout)
+
+
+def successes(host: LabHost, domain: str, road: str) -> int:
+    """How many deliveries to or from a peer went well by this road, as the relay counts."""
+    for row in ctl(host, "peers"):
+        if row["domain"] == domain and row["road"] == road:
+            return int(row["successes"])
+    return 0
+
+
+def queued(host: LabHost, recipient: str) -> list[dict[str, Any]]:
+    """The queue's messages to a recipient."""
+    return [row for row in ctl(host, "queue") if recipient in row["recipients"]]
+
+
+def forget_endpoints(host: LabHost) -> None:
+    """Make the relay forget whose HTTPS did not work, as it would by itself after some minutes."""
+    host.run(f"{_CTL} endpoints forget --all")
+
+
+def failed_units(host: LabHost) -> str:
+    """systemd's list of failed units; empty is good."""
+    return host.run("systemctl --failed --no-legend --plain").stdout.strip()

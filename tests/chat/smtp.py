@@ -1,0 +1,99 @@
+"""Raw SMTP as users submit (465, 587) and as strangers deliver (25). Answers are values, refusals too.
+
+Connects from the lab's control side straight to a host's address. Certificates are the lab's own, or
+self-signed; they are not what these sessions are about.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer that ended a session: where it came, its code and its words."""
+
+    stage: str
+    code: int
+    text: str
+
+    @property
+    def line(self) -> str:
+        """As SMTP writes it."""
+        return f"{self.code} {self.text}"
+
+
+def submit(
+    ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes, *, sender: str | None = None
+) -> Reply:
+    """Log in with TLS on 465 and submit. `sender` is the envelope's, the login's address if left out."""
+
+    def connect() -> smtplib.SMTP:
+        return smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate())
+
+    return _session(connect, login, login[0] if sender is None else sender, recipients, message)
+
+
+def submit_starttls(ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes) -> Reply:
+    """The same on 587, with STARTTLS."""
+    return _session(lambda: _with_starttls(ip, 587), login, login[0], recipients, message)
+
+
+def deliver(ip: str, sender: str, recipients: Sequence[str], message: bytes) -> Reply:
+    """Deliver as a stranger does: port 25, STARTTLS, no login."""
+    return _session(lambda: _with_starttls(ip, 25), None, sender, recipients, message)
+
+
+def any_certificate() -> ssl.SSLContext:
+    """TLS that takes any certificate, as chat clients do for the lab's domains."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _with_starttls(ip: str, port: int) -> smtplib.SMTP:
+    session = smtplib.SMTP(ip, port, local_hostname="control.lab", timeout=_TIMEOUT)
+    session.ehlo_or_helo_if_needed()
+    if session.has_extn("starttls"):
+        session.starttls(context=any_certificate())
+    return session
+
+
+def _session(
+    connect: Callable[[], smtplib.SMTP],
+    login: tuple[str, str] | None,
+    sender: str,
+    recipients: Sequence[str],
+    message: bytes,
+) -> Reply:
+    stage = "HELO"
+    try:
+        with connect() as session:
+            session.ehlo_or_helo_if_needed()
+            if login:
+                stage = "AUTH"
+                session.login(*login)
+            steps: list[tuple[str, Callable[[], tuple[int, bytes]]]] = [
+                ("MAIL", lambda: session.mail(sender)),
+                *(("RCPT", partial(session.rcpt, one)) for one in recipients),
+                ("DATA", lambda: session.data(message)),
+            ]
+            code, text = 0, b""
+            for name, step in steps:
+                stage, (code, text) = name, step()
+                if code >= 400:
+                    break
+            return _reply(stage, code, text)
+    except smtplib.SMTPResponseException as error:
+        return _reply(stage, error.smtp_code, error.smtp_error)
+
+
+def _reply(stage: str, code: int, text: bytes | str) -> Reply:
+    return Reply(stage, code, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)

@@ -1,0 +1,1 @@
+"""End-to-end tests: real Delta Chat, real hosts, deployed by the playbook. `pytest -m lab`, as root."""

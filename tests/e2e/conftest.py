@@ -1,0 +1,128 @@
+"""The lab, deployed once for all modules, and the people in it.
+
+Takes the lab down again if it was this run that put it up, unless `KEEP=1`. Every test has a bound in time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chat import firewall, relay
+from tests.chat.core import Core
+from tests.chat.deadline import deadline
+from tests.chat.imap import Mailbox
+from tests.chat.person import Person, fresh_address, fresh_password
+from tests.chat.stage import Stage
+from tests.lab import Lab
+from tests.lab.host import LabHost
+
+TEST_SECONDS = 120.0
+
+Login = tuple[str, str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the lab."""
+    for item in items:
+        if "/tests/e2e/" in str(item.path):
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(autouse=True)
+def _bound(request: pytest.FixtureRequest) -> Iterator[None]:
+    with deadline(request.node.name, TEST_SECONDS):
+        yield
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    """The lab with both relays deployed from this tree."""
+    terminal: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+
+    def say(text: str) -> None:
+        terminal.write_line(f"  {text}")
+
+    lab = Lab()
+    ours = any(host.state != "up" for host in lab.status())
+    try:
+        lab.up(say)
+        for name in ("a", "b"):
+            firewall.reopen(lab.host(name))
+        lab.deploy(say)
+        # As if nothing had been tried with the peers before.
+        relay.forget_endpoints(lab.host("a"))
+        yield lab
+    finally:
+        if ours and not os.environ.get("KEEP"):
+            lab.down()
+
+
+@pytest.fixture(scope="session")
+def stage(lab: Lab) -> Iterator[Stage]:
+    """A running Delta Chat core in the client namespace."""
+    with Core(lab.netns("client")) as core:
+        yield Stage(lab, core)
+
+
+@pytest.fixture(scope="session")
+def a(lab: Lab) -> LabHost:
+    """The relay _a.lab."""
+    return lab.host("a")
+
+
+@pytest.fixture(scope="session")
+def b(lab: Lab) -> LabHost:
+    """The relay _b.lab."""
+    return lab.host("b")
+
+
+@pytest.fixture(scope="session")
+def mta(lab: Lab) -> LabHost:
+    """The SMTP-only host mta.lab."""
+    return lab.host("mta")
+
+
+@pytest.fixture(scope="session")
+def alice(stage: Stage, a: LabHost) -> Person:
+    """Someone on _a.lab, who sees bounces."""
+    alice = stage.newcomer(a.domain)
+    alice.accept_cleartext()
+    return alice
+
+
+@pytest.fixture(scope="session")
+def bob(stage: Stage, alice: Person, b: LabHost) -> Person:
+    """Someone on _b.lab who is in contact with Alice."""
+    bob = stage.newcomer(b.domain)
+    stage.acquaint(alice, bob)
+    return bob
+
+
+@pytest.fixture(scope="session")
+def writer(a: LabHost) -> Login:
+    """An account on _a.lab that no core uses: for raw submissions."""
+    return _logged_in(a)
+
+
+@pytest.fixture(scope="session")
+def reader(b: LabHost) -> Login:
+    """An account on _b.lab that no core uses: its mail stays as it was delivered."""
+    return _logged_in(b)
+
+
+@pytest.fixture
+def _https_afresh(a: LabHost) -> Iterator[None]:
+    """Before and after, _a.lab knows of no peer without HTTPS."""
+    relay.forget_endpoints(a)
+    yield
+    relay.forget_endpoints(a)
+
+
+def _logged_in(host: LabHost) -> Login:
+    login = fresh_address(host.domain), fresh_password()
+    with Mailbox(host.ip, *login):
+        return login

@@ -1,0 +1,61 @@
+"""A message as it lies in the receiver's mailbox, and how soon an idling client is told of it."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import time
+
+import pytest
+
+from tests.chat import journal, pgp, smtp
+from tests.chat.deadline import deadline, until
+from tests.chat.imap import Mailbox
+from tests.e2e.conftest import Login
+from tests.lab.host import LabHost
+
+# What says too much about the sender, and what has done its work at delivery.
+TELLTALES = ("Received", "X-Originating-IP", "User-Agent", "X-Mailer")
+DONE_WITH = ("DKIM-Signature", "Authentication-Results")
+
+
+def _send(a: LabHost, writer: Login, reader: Login) -> str:
+    mid = pgp.message_id()
+    reply = smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid))
+    assert reply.code == 250, reply
+    return mid
+
+
+def test_header_fields_that_tell_too_much_are_gone(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    mid = _send(a, writer, reader)
+    with Mailbox(b.ip, *reader) as mailbox:
+        raw = until("the message arrives", lambda: mailbox.find(mid), 20)
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert [name for name in (*TELLTALES, *DONE_WITH) if name in message] == []
+    assert message["Subject"] == "[...]"
+    assert message["From"].addresses[0].addr_spec == writer[0]
+    assert message.get_content_type() == "multipart/encrypted"
+
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.04, 0.3, 0.7, 0.9, 2.0])
+def test_idling_client_is_told_however_long_it_has_idled(
+    a: LabHost, b: LabHost, writer: Login, reader: Login, after: float
+) -> None:
+    with Mailbox(b.ip, *reader) as mailbox:
+        mailbox.begin_idle()
+        assert mailbox.stays_quiet(after)
+        began = time.time()
+        mid = _send(a, writer, reader)
+        with deadline("the client is told", 5):
+            told = mailbox.wait_exists()
+        mailbox.end_idle()
+        assert mailbox.find(mid)
+
+    def saved() -> float:
+        entries = journal.read(b, began - 0.5)
+        return next((one.at for one in entries if mid in one.text and "saved mail" in one.text), 0.0)
+
+    at = until("Dovecot logs the delivery", saved, 10)
+    print(f"IDLE for {after:g} s: told {(told - at) * 1000:.1f} ms after the message was saved")

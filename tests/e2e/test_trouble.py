@@ -1,0 +1,149 @@
+"""Parts of a relay away, killed or hanging: nothing unchecked passes, and no mail is lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.chat import firewall, pgp, relay, smtp
+from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.e2e.conftest import Login
+from tests.lab import Lab
+from tests.lab.host import LabHost
+
+# Peers are made to look dead here; what the relay learns from that must not colour the next test.
+pytestmark = pytest.mark.usefixtures("_https_afresh")
+
+MILTER = "chatmail-milter.socket chatmail-milter.service"
+RELAY = "mxdeliv-relay.socket mxdeliv-relay-https-only.socket mxdeliv-relay.service"
+
+
+@contextmanager
+def _stopped(host: LabHost, units: str) -> Iterator[None]:
+    host.run(f"systemctl stop {units}")
+    try:
+        yield
+    finally:
+        host.run(f"systemctl start {units}")
+
+
+def _send(a: LabHost, writer: Login, reader: Login) -> str:
+    mid = pgp.message_id()
+    reply = smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid))
+    assert reply.code == 250, reply
+    return mid
+
+
+def _deferred(a: LabHost, address: str) -> None:
+    def waiting() -> bool:
+        return any(row["queue"] == "deferred" for row in relay.queued(a, address))
+
+    until("chatmailctl queue shows the mail deferred", waiting, 45, every=0.5)
+
+
+def _copies(b: LabHost, reader: Login, mid: str) -> int:
+    with Mailbox(b.ip, *reader) as mailbox:
+        return sum(f"<{mid}>".encode() in raw for raw in mailbox.messages())
+
+
+def _arrives(a: LabHost, b: LabHost, reader: Login, mid: str) -> int:
+    """Wait until the queue has delivered the mail; how many copies came."""
+
+    def arrived() -> bool:
+        # As the queue manager would by itself, minutes later.
+        a.run("postqueue -f")
+        return _copies(b, reader, mid) > 0
+
+    until("the mail arrives", arrived, 45, every=1)
+    until("nothing is left in the queue", lambda: not relay.queued(a, reader[0]), 45, every=0.5)
+    return _copies(b, reader, mid)
+
+
+def test_without_the_milter_nothing_passes_and_nothing_is_lost(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    clear = pgp.plain(writer[0], reader[0], pgp.message_id())
+    sound = pgp.encrypted(writer[0], reader[0], pgp.message_id())
+    with _stopped(a, MILTER):
+        for message in (clear, sound):
+            assert smtp.submit(a.ip, writer, [reader[0]], message).code // 100 == 4
+        assert smtp.deliver(a.ip, "x@mta.lab", [writer[0]], clear).code // 100 == 4
+    assert smtp.submit(a.ip, writer, [reader[0]], clear).code == 523
+    assert _arrives(a, b, reader, _send(a, writer, reader)) == 1
+
+
+def test_peer_without_its_milter_gets_the_mail_later(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    with _stopped(b, MILTER):
+        mid = _send(a, writer, reader)
+        _deferred(a, reader[0])
+    assert _arrives(a, b, reader, mid) == 1
+
+
+def test_without_the_relay_daemon_mail_waits_in_the_queue(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    with _stopped(a, RELAY):
+        mid = _send(a, writer, reader)
+        _deferred(a, reader[0])
+    assert _arrives(a, b, reader, mid) == 1
+
+
+def test_relay_daemon_killed_in_the_middle_of_a_delivery(
+    lab: Lab, a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    with firewall.closed(b, 443, "hang"), firewall.closed(b, 25, "hang"):
+        before = _daemon(a)
+        mid = _send(a, writer, reader)
+        until("the delivery is under way", lambda: _is_sending(a, b), 10, every=0.05)
+        a.run(f"kill -9 {before}")
+        until("systemd starts it again", lambda: _daemon(a) not in (0, before), 20)
+        _deferred(a, reader[0])
+    # Twice where the peer had, or still gets from the kernel, all of what the killed daemon had sent.
+    assert _arrives(a, b, reader, mid) in (1, 2)
+
+
+def test_peer_closed_on_both_roads_gets_the_mail_later(
+    lab: Lab, a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    with firewall.closed(b, 443, "refuse"), firewall.closed(b, 25, "refuse"):
+        mid = _send(a, writer, reader)
+        _deferred(a, reader[0])
+    assert _arrives(a, b, reader, mid) == 1
+
+
+def _daemon(host: LabHost) -> int:
+    return int(host.run("systemctl show --value -p MainPID mxdeliv-relay.service").stdout)
+
+
+def _is_sending(a: LabHost, b: LabHost) -> bool:
+    """A connection of the daemon to the peer's 443 is being made, or has octets that nobody takes."""
+    rows = a.run(f"ss --no-header --numeric --tcp dst {b.ip} dport = 443").stdout.splitlines()
+    return any(state == "SYN-SENT" or int(unsent) for state, _, unsent, *_ in map(str.split, rows))
+
+
+GUNICORN = "gunicorn --config python:mxdeliv_app.gunicorn_conf --bind 127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "chatmail-milter",
+        "mxdeliv-relay",
+        "chatmailctl config show",
+        f"{GUNICORN} 'mxdeliv_app.web:app_from_environment()'",
+        f"{GUNICORN} 'mxdeliv_app.hooks:app_from_environment()'",
+    ],
+)
+def test_unknown_key_in_the_config_stops_every_program(a: LabHost, program: str) -> None:
+    bad = "/run/chatmail-bad.toml"
+    a.run(f'printf \'[mail]\\ndomain = "_a.lab"\\nmax_mesage_size = "1MiB"\\n\' > {bad}')
+    ran = a.run(f"CHATMAIL_CONFIG={bad} timeout 20 /opt/chatmail/venv/bin/{program} 2>&1; echo exit $?")
+    told, status = ran.stdout.splitlines()
+    assert status == "exit 78"
+    assert "mail.max_mesage_size" in told
+    assert told.endswith("the nearest is mail.max_message_size")
