@@ -6,6 +6,7 @@ its calls have no time limit, so callers hold a `deadline`.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -44,7 +45,7 @@ class Core:
         try:
             self.rpc.start()
         except BaseException:
-            shutil.rmtree(self.directory)
+            self._end()
             raise
         return self
 
@@ -52,13 +53,28 @@ class Core:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.rpc.close()
+            if kind is None:
+                self.rpc.close()
         finally:
-            self.rpc.process.terminate()
-            self.rpc.process.wait(10)
-            for pipe in (self.rpc.process.stdout, self.rpc.process.stderr):
-                pipe.close()
-            shutil.rmtree(self.directory)
+            self._end()
+
+    def _end(self) -> None:
+        """End the process and the library's threads, wherever they were interrupted.
+
+        `close` asks the core first, and may wait for ever for the answer to a question that was cut off. The
+        threads end when their pipes do, but the one that writes waits for a last request that is None.
+        """
+        self.rpc.closing = True
+        process = getattr(self.rpc, "process", None)
+        if process is not None:
+            process.kill()
+            process.wait(10)
+            self.rpc.request_queue.put(None)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                # What was written to it and not read is lost with the process.
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        shutil.rmtree(self.directory)
 
     def log(self, account: int) -> EventLog:
         """The events of an account."""

@@ -67,8 +67,10 @@ def main() -> int:
         if os.environ.get("KEEP"):
             console.print(LOOK_INSIDE)
         else:
+            # A second Ctrl-C must not leave half a lab.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             say("taking the lab down")
-            lab.down()
+            lab.down(say)
     report.show(console, outcomes)
     complete = len(outcomes) == len(STORIES) and not any(one.failure for one in outcomes)
     if as_json:
