@@ -7,6 +7,7 @@ the tests that need one are skipped where that port may not be bound.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -209,7 +210,8 @@ class World:
     def configure(self, mail: str = "", **relay: str) -> None:
         settings = {
             "connect_timeout": '"1s"',
-            "attempt_timeout": '"1s"',
+            # Longer than the other, so that it is certain which of them ends an attempt.
+            "attempt_timeout": '"2s"',
             "allow_networks": '["127.0.0.0/29"]',
             "nameservers": f'["127.0.0.1@{self.dns.port}"]',
         } | relay
@@ -346,3 +348,23 @@ def make_certificate(path: Path, names: tuple[str, ...], expired: bool = False) 
         )
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
+
+
+# For domains that no other test knows.
+NUMBERS = itertools.count()
+
+
+def deliver(world: World, *recipients: str, **settings: str | bytes) -> list[tuple[int, str]]:
+    with lmtp(world) as client:
+        return client.deliver(*recipients, **settings)  # type: ignore[arg-type]
+
+
+def https_only(world: World, *recipients: str) -> tuple[int, bytes]:
+    with smtplib.SMTP("127.0.0.1", world.https_only_port) as client:
+        client.ehlo()
+        client.mail("u@_here.test")
+        for recipient in recipients:
+            code, text = client.rcpt(recipient)
+            if code != 250:
+                return code, text
+        return client.data(MESSAGE)

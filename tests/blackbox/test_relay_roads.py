@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import smtplib
-import socket
-import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.blackbox.relay_world import MESSAGE, Peer, Seen, World, accept_all, answer, lmtp
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("relay"))
-    try:
-        world.peer()
-    except PermissionError:
-        world.close()
-        pytest.skip("peers listen on port 443, which may not be bound here")
-    world.start()
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def peer(world: World) -> Peer:
-    peer = world.peers[0]
-    peer.script = accept_all
-    peer.seen.clear()
-    world.sink.taken.clear()
-    world.sink.refuse.clear()
-    return peer
-
-
-@pytest.fixture
-def domain(world: World) -> str:
-    """A domain of its own for each test, at the peer's address: what is learnt of one is not of another."""
-    name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.2"]
-    return name
-
-
-def deliver(world: World, *recipients: str, **settings: str | bytes) -> list[tuple[int, str]]:
-    with lmtp(world) as client:
-        return client.deliver(*recipients, **settings)  # type: ignore[arg-type]
-
-
-def https_only(world: World, *recipients: str) -> tuple[int, bytes]:
-    with smtplib.SMTP("127.0.0.1", world.https_only_port) as client:
-        client.ehlo()
-        client.mail("u@_here.test")
-        for recipient in recipients:
-            code, text = client.rcpt(recipient)
-            if code != 250:
-                return code, text
-        return client.data(MESSAGE)
+from tests.blackbox.relay_world import (
+    MESSAGE,
+    NUMBERS,
+    Peer,
+    Seen,
+    World,
+    accept_all,
+    answer,
+    deliver,
+    lmtp,
+)
 
 
 class TestHttps:
@@ -227,174 +182,6 @@ class TestBackToPostfix:
         assert peer.seen == []
         assert len(world.sink.taken) == 1
         assert world.peers_row(name, "https", 1)["reasons"] == {"tls": 1}
-
-
-def hang_at_once(connection: socket.socket, gone: threading.Event) -> None:
-    gone.wait(20)
-
-
-def hang_after_tls(connection: socket.socket, gone: threading.Event) -> None:
-    connection.recv(65536)
-    gone.wait(20)
-
-
-def trickle(connection: socket.socket, gone: threading.Event) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    while not gone.wait(0.2):
-        connection.sendall(b"2")
-
-
-def garbage(connection: socket.socket, gone: threading.Event) -> None:
-    received = b""
-    while not received.endswith(MESSAGE):  # closing with something unread would be a reset, not garbage
-        received += connection.recv(65536)
-    connection.sendall(b"220 mail.example.org ESMTP\r\n")
-
-
-def close_after_request(connection: socket.socket, gone: threading.Event) -> None:
-    connection.recv(65536)
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "tls", "reason"),
-    [
-        (hang_at_once, False, "tls-timeout"),
-        (hang_after_tls, True, "timeout"),
-        (trickle, True, "timeout"),
-        (garbage, True, "protocol"),
-        (close_after_request, True, "network"),
-    ],
-)
-def test_ill_peer_costs_one_attempt_and_then_goes_by_smtp(
-    world: World,
-    peer: Peer,
-    behaviour: Callable[[socket.socket, threading.Event], None],
-    tls: bool,
-    reason: str,
-) -> None:
-    name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.4"]
-    gone = threading.Event()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(world.directory / "_peer.test.pem")
-
-    def serve(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        try:
-            behaviour(context.wrap_socket(connection, server_side=True) if tls else connection, gone)
-        except OSError:
-            gone.set()  # cut by the relay, as is its right
-        connection.close()
-
-    with socket.create_server(("127.0.0.4", 443)) as listening:
-        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
-        thread.start()
-        started = time.monotonic()
-        (found,) = deliver(world, f"ann@{name}")
-        took = time.monotonic() - started
-        gone.set()
-        thread.join(10)
-    assert found == (250, "2.0.0 Ok: queued as SINK")
-    assert took < 4
-    assert world.peers_row(name, "https", 1)["reasons"] == {reason: 1}
-
-
-def test_hanging_domain_does_not_delay_another(world: World, peer: Peer, domain: str) -> None:
-    hanging = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[hanging, "A"] = ["127.0.0.5"]
-    with socket.create_server(("127.0.0.5", 443)) as _never_accepts:
-        arrived = threading.Event()
-
-        def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
-            arrived.set()
-            return accept_all(seen)
-
-        peer.script = script
-        with lmtp(world) as client:
-            delivery = threading.Thread(target=client.deliver, args=(f"ann@{hanging}", f"bob@{domain}"))
-            delivery.start()
-            assert arrived.wait(0.9), "well within the hanging attempt's second"
-            delivery.join(20)
-
-
-class TestNowhere:
-    def test_null_mx(self, world: World, peer: Peer, domain: str) -> None:
-        world.dns.zone[domain, "MX"] = ["0 ."]
-        assert deliver(world, f"ann@{domain}") == [
-            (556, "5.1.10 Recipient domain does not accept mail (null MX)")
-        ]
-        assert peer.seen == []
-
-    def test_unknown_domain(self, world: World, peer: Peer) -> None:
-        assert deliver(world, "ann@nowhere.test") == [(512, "5.1.2 Recipient domain does not exist")]
-
-    def test_ill_dns_is_asked_again_later(self, world: World, peer: Peer) -> None:
-        world.dns.rcodes["servfail.test"] = 2
-        assert deliver(world, "ann@servfail.test")[0][0] == 451
-        assert world.sink.taken == []
-
-    def test_domain_with_neither_mx_nor_address(self, world: World, peer: Peer) -> None:
-        world.dns.zone["_txt.test", "TXT"] = ["x"]
-        assert deliver(world, "ann@_txt.test")[0] == (550, "5.4.4 Recipient domain has no mail host")
-        assert world.sink.taken == []
-
-    @pytest.mark.parametrize("address", ["127.0.0.9", "10.0.0.1", "169.254.169.254"])
-    def test_domain_at_a_special_address_is_never_connected_to(
-        self, world: World, peer: Peer, domain: str, address: str
-    ) -> None:
-        world.dns.zone[domain, "A"] = [address]
-        with socket.create_server(("127.0.0.9", 443)) as trap:
-            assert deliver(world, f"ann@{domain}") == [
-                (550, "5.1.2 Recipient domain resolves to an address that is not public")
-            ]
-            trap.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                trap.accept()
-        assert world.sink.taken == [], "nor may Postfix connect there"
-
-    def test_domain_of_which_one_mx_is_at_a_special_address_is_not_given_to_smtp(
-        self, world: World, peer: Peer, domain: str
-    ) -> None:
-        world.dns.zone[domain, "MX"] = [f"10 {domain}.", f"20 inner{domain}."]
-        world.dns.zone[f"inner{domain}", "A"] = ["10.0.0.1"]
-        peer.script = answer(404)
-        assert deliver(world, f"ann@{domain}")[0][0] == 550
-        assert world.sink.taken == []
-
-    def test_special_literal_is_never_connected_to(self, world: World, peer: Peer) -> None:
-        for literal in ("[127.0.0.9]", "[IPv6:::1]", "[IPv6:::ffff:10.0.0.1]", "10.0.0.1"):
-            assert deliver(world, f"ann@{literal}")[0][0] == 550
-        assert world.sink.taken == []
-
-
-class TestHttpsOnly:
-    def test_delivers(self, world: World, peer: Peer, domain: str) -> None:
-        assert https_only(world, f"ann@{domain}", f"bob@{domain}")[0] == 250
-        assert peer.seen[0].values("Accept") == ["text/plain"], (
-            "SMTP can't say who was refused: the peer must"
-        )
-
-    def test_never_hands_mail_back(self, world: World, peer: Peer, domain: str) -> None:
-        peer.script = answer(404)
-        code, text = https_only(world, f"ann@{domain}")
-        assert (code, text.decode()) == (451, "4.4.1 Peer could not be reached over HTTPS, try again later")
-        assert world.sink.taken == []
-
-    def test_tries_a_domain_that_was_marked(self, world: World, peer: Peer, domain: str) -> None:
-        peer.script = answer(404)
-        deliver(world, f"ann@{domain}")
-        peer.script = accept_all
-        assert https_only(world, f"ann@{domain}")[0] == 250
-        peer.seen.clear()
-        deliver(world, f"ann@{domain}")
-        assert len(peer.seen) == 1, "and thereby takes the mark away"
-
-    def test_final_refusal_ends_it(self, world: World, peer: Peer, domain: str) -> None:
-        peer.script = answer(422, b"550 5.1.1 No such user\r\n")
-        assert https_only(world, f"ann@{domain}") == (550, b"5.1.1 No such user")
-
-    def test_second_domain_waits_for_its_own_transaction(self, world: World, peer: Peer, domain: str) -> None:
-        assert https_only(world, f"ann@{domain}", "bob@_other.test")[0] == 452
 
 
 class TestRoutes:

@@ -1,0 +1,40 @@
+"""What the tests of the relay's roads share: one relay for a module, one peer, a domain for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("relay"))
+    try:
+        world.peer()
+    except PermissionError:
+        world.close()
+        pytest.skip("peers listen on port 443, which may not be bound here")
+    world.start()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def peer(world: World) -> Peer:
+    peer = world.peers[0]
+    peer.script = accept_all
+    peer.seen.clear()
+    world.sink.taken.clear()
+    world.sink.refuse.clear()
+    return peer
+
+
+@pytest.fixture
+def domain(world: World) -> str:
+    """A domain of its own for each test, at the peer's address: what is learnt of one is not of another."""
+    name = f"_d{next(NUMBERS)}.test"
+    world.dns.zone[name, "A"] = ["127.0.0.2"]
+    return name

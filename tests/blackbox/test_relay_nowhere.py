@@ -1,0 +1,96 @@
+"""Domains that mail can't go to, and the port that never goes back to Postfix."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.blackbox.relay_world import (
+    Peer,
+    World,
+    accept_all,
+    answer,
+    deliver,
+    https_only,
+)
+
+
+class TestNowhere:
+    def test_null_mx(self, world: World, peer: Peer, domain: str) -> None:
+        world.dns.zone[domain, "MX"] = ["0 ."]
+        assert deliver(world, f"ann@{domain}") == [
+            (556, "5.1.10 Recipient domain does not accept mail (null MX)")
+        ]
+        assert peer.seen == []
+
+    def test_unknown_domain(self, world: World, peer: Peer) -> None:
+        assert deliver(world, "ann@nowhere.test") == [(512, "5.1.2 Recipient domain does not exist")]
+
+    def test_ill_dns_is_asked_again_later(self, world: World, peer: Peer) -> None:
+        world.dns.rcodes["servfail.test"] = 2
+        assert deliver(world, "ann@servfail.test")[0][0] == 451
+        assert world.sink.taken == []
+
+    def test_domain_with_neither_mx_nor_address(self, world: World, peer: Peer) -> None:
+        world.dns.zone["_txt.test", "TXT"] = ["x"]
+        assert deliver(world, "ann@_txt.test")[0] == (550, "5.4.4 Recipient domain has no mail host")
+        assert world.sink.taken == []
+
+    @pytest.mark.parametrize("address", ["127.0.0.9", "10.0.0.1", "169.254.169.254"])
+    def test_domain_at_a_special_address_is_never_connected_to(
+        self, world: World, peer: Peer, domain: str, address: str
+    ) -> None:
+        world.dns.zone[domain, "A"] = [address]
+        with socket.create_server(("127.0.0.9", 443)) as trap:
+            assert deliver(world, f"ann@{domain}") == [
+                (550, "5.1.2 Recipient domain resolves to an address that is not public")
+            ]
+            trap.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                trap.accept()
+        assert world.sink.taken == [], "nor may Postfix connect there"
+
+    def test_domain_of_which_one_mx_is_at_a_special_address_is_not_given_to_smtp(
+        self, world: World, peer: Peer, domain: str
+    ) -> None:
+        world.dns.zone[domain, "MX"] = [f"10 {domain}.", f"20 inner{domain}."]
+        world.dns.zone[f"inner{domain}", "A"] = ["10.0.0.1"]
+        peer.script = answer(404)
+        assert deliver(world, f"ann@{domain}")[0][0] == 550
+        assert world.sink.taken == []
+
+    def test_special_literal_is_never_connected_to(self, world: World, peer: Peer) -> None:
+        for literal in ("[127.0.0.9]", "[IPv6:::1]", "[IPv6:::ffff:10.0.0.1]", "10.0.0.1"):
+            assert deliver(world, f"ann@{literal}")[0][0] == 550
+        assert world.sink.taken == []
+
+
+class TestHttpsOnly:
+    def test_delivers(self, world: World, peer: Peer, domain: str) -> None:
+        assert https_only(world, f"ann@{domain}", f"bob@{domain}")[0] == 250
+        assert peer.seen[0].values("Accept") == ["text/plain"], (
+            "SMTP can't say who was refused: the peer must"
+        )
+
+    def test_never_hands_mail_back(self, world: World, peer: Peer, domain: str) -> None:
+        peer.script = answer(404)
+        code, text = https_only(world, f"ann@{domain}")
+        assert (code, text.decode()) == (451, "4.4.1 Peer could not be reached over HTTPS, try again later")
+        assert world.sink.taken == []
+
+    def test_tries_a_domain_that_was_marked(self, world: World, peer: Peer, domain: str) -> None:
+        peer.script = answer(404)
+        deliver(world, f"ann@{domain}")
+        peer.script = accept_all
+        assert https_only(world, f"ann@{domain}")[0] == 250
+        peer.seen.clear()
+        deliver(world, f"ann@{domain}")
+        assert len(peer.seen) == 1, "and thereby takes the mark away"
+
+    def test_final_refusal_ends_it(self, world: World, peer: Peer, domain: str) -> None:
+        peer.script = answer(422, b"550 5.1.1 No such user\r\n")
+        assert https_only(world, f"ann@{domain}") == (550, b"5.1.1 No such user")
+
+    def test_second_domain_waits_for_its_own_transaction(self, world: World, peer: Peer, domain: str) -> None:
+        assert https_only(world, f"ann@{domain}", "bob@_other.test")[0] == 452
