@@ -78,7 +78,8 @@ class TestQueue:
         return tmp_path / "postqueue.json"
 
     def test_what_waits_and_why(self, postqueue: Path) -> None:
-        arrived = int((NOW - timedelta(minutes=5)).timestamp())
+        # Not NOW: that is when the tests were collected, minutes before.
+        arrived = int((datetime.now(UTC) - timedelta(minutes=5)).timestamp())
         message = {
             "queue_name": "deferred",
             "queue_id": "4BkX7d2wPz",
