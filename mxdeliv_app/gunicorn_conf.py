@@ -21,7 +21,7 @@ threads = 32
 worker_connections = 128
 backlog = 512
 
-# nginx keeps connections to us open between requests, for 60 s: it must be the one who closes them.
+# Dovecot keeps its connections to the hooks. nginx makes one for each request, as a POST can't be repeated.
 keepalive = 75
 # gthread's own heartbeat, not a limit of a request: those are in `smtp`. A stuck worker is replaced.
 timeout = 120

@@ -1,7 +1,7 @@
 """What Postfix speaks to the relay: LMTP (RFC 2033), and SMTP on the HTTPS-only port.
 
 LMTP answers for each recipient after the message, SMTP once for all. Our own dialogue and not aiosmtpd's:
-that reads a message line by line in Python, which takes seconds for 30 MB, and answers errors after DATA
+that reads a message line by line in Python (1.8 s for 30 MB), and answers errors after DATA
 only once. No AUTH, no TLS, no BDAT: the only client is the Postfix of this host.
 """
 

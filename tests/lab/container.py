@@ -12,7 +12,7 @@ from tests.lab.errors import LabError
 from tests.lab.plan import HOSTS, Host, Paths
 from tests.lab.wait import greeting, until
 
-BOOT_DEADLINE = 60.0  # seconds; on two cores three hosts take about five
+BOOT_DEADLINE = 40.0  # seconds; on two cores three hosts take about five
 
 
 def mount(host: Host, paths: Paths, base: Path) -> Path:
@@ -80,7 +80,12 @@ def await_ready(host: Host, paths: Paths) -> None:
             raise LabError(f"read {console}: {host.name} stopped while it booted")
         return all(greeting(host.ip, port) for port in host.greets)
 
-    until(look, BOOT_DEADLINE, f"read {console}: {host.name} does not greet after {BOOT_DEADLINE:.0f} s")
+    try:
+        until(look, BOOT_DEADLINE, f"read {console}: {host.name} does not greet after {BOOT_DEADLINE:.0f} s")
+    except LabError as error:
+        # The log goes when the lab is taken down, and whoever reads this may be a machine that does so.
+        last = "\n".join(console.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+        raise LabError(f"{error}\n{last}") from None
 
 
 def leader(host: Host, paths: Paths) -> int | None:

@@ -98,7 +98,14 @@ class Lab:
         if started:
             progress(f"booting {', '.join(host.domain for host in started)}")
         for host in BOOTING:
-            container.await_ready(host, paths)
+            try:
+                container.await_ready(host, paths)
+            except LabError as error:
+                # Seen once in some thirty boots, of a host that nothing was wrong with the next time.
+                progress(f"{error}\nbooting {host.domain} once more")
+                container.shut(host, paths)
+                container.boot(host, paths)
+                container.await_ready(host, paths)
         progress("up: " + ", ".join(f"{host.domain} {host.ip}" for host in BOOTING))
 
     def deploy(self, progress: Progress = silent) -> deployment.Recap:

@@ -36,6 +36,8 @@ smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt
 minimal_backoff_time = 2s
 queue_run_delay = 2s
 smtpd_client_connection_rate_limit = 0
+# It greets whether or not the lab's name server is quick.
+smtpd_peername_lookup = no
 """
 
 
