@@ -42,9 +42,12 @@ def _bound(request: pytest.FixtureRequest) -> Iterator[None]:
 def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab with both relays deployed from this tree."""
     terminal: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        terminal.write_line(f"  {text}")
+        # Shown as it happens: this takes a minute, or several.
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(f"  {text}")
 
     lab = Lab()
     ours = any(host.state != "up" for host in lab.status())

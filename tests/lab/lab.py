@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,16 @@ def silent(_: str) -> None:
     """Progress for those who want none."""
 
 
+@contextmanager
+def readable() -> Iterator[None]:
+    """What is written meanwhile can be read by the hosts' services, whatever umask we were started with."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 @dataclass(frozen=True)
 class HostStatus:
     """`state`: up, down, or half (an interrupted run left something)."""
@@ -56,7 +67,7 @@ class Lab:
         """Bring up what isn't; a lab that is up stays as it is."""
         debian.require_root()
         debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
-        with self.locked(progress):
+        with self.locked(progress), readable():
             debian.install_tools(progress, self.paths.log / "tools")
             root = base.ensure(self.paths, progress)
             if self.stands_on_another(root):
@@ -98,14 +109,7 @@ class Lab:
         if started:
             progress(f"booting {', '.join(host.domain for host in started)}")
         for host in BOOTING:
-            try:
-                container.await_ready(host, paths)
-            except LabError as error:
-                # Seen once in some thirty boots, of a host that nothing was wrong with the next time.
-                progress(f"{error}\nbooting {host.domain} once more")
-                container.shut(host, paths)
-                container.boot(host, paths)
-                container.await_ready(host, paths)
+            container.await_ready(host, paths)
         progress("up: " + ", ".join(f"{host.domain} {host.ip}" for host in BOOTING))
 
     def deploy(self, progress: Progress = silent) -> deployment.Recap:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.lab import ca
+from tests.lab import ca, container
 from tests.lab.command import run
 from tests.lab.plan import BY_NAME, NETWORK, Paths
 
@@ -45,7 +45,7 @@ def furnish(root: Path, paths: Paths) -> None:
     """Make the host in `root`, not yet booted, this one."""
     certificate, key = ca.issue(paths.ca, [HOST.domain])
     postfix = root / "etc/postfix"
-    (postfix / "main.cf").write_text(MAIN_CF, encoding="utf-8")
+    container.write(postfix / "main.cf", MAIN_CF)
     shutil.copy(certificate, postfix / "lab.crt")
     shutil.copy(key, postfix / "lab.key")
     (postfix / "lab.key").chmod(0o600)
