@@ -60,7 +60,7 @@ clean: ## remove what the targets made here (the lab's cache stays)
 # Made whole or not at all: the stamp is written last.
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@echo "== setting up $(VENV)"
-	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null \
+	@missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null || true; } \
 	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(PACKAGES) | sort) -); \
 	if [ -n "$$missing" ]; then \
 	    if [ "$$(id -u)" != 0 ]; then echo "as root, run: apt-get install" $$missing >&2; exit 1; fi; \
