@@ -51,7 +51,6 @@ FORBIDDEN_ADDRESS = _reject(
 REINJECT_AWAY = _tempfail(
     451, "4.3.2", "Local mail system is not taking mail, try again later", "postfix-away"
 )
-SENT = Verdict(Action.PASS, 250, "2.0.0", "OK", "sent")
 
 # The relay's own ears: LMTP (RFC 2033) and SMTP (RFC 5321), spoken by Postfix alone.
 BAD_SEQUENCE = _reject(503, "5.5.1", "Bad sequence of commands", "bad-sequence")
