@@ -9,10 +9,12 @@ import click
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.ctl.gate_seen import Seen
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.gate import fields
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
-from chatmail_milter.gate.message import Field, read
+from chatmail_milter.gate.message import read
+from chatmail_milter.gate.reasons import rule
 from chatmail_milter.rules import submission
 from chatmail_milter.verdict import Action, Verdict
 
@@ -48,42 +50,68 @@ def gate() -> None:
     "--recipient", "recipients", type=_mailbox, metavar="ADDRESS", multiple=True, help="Envelope recipient."
 )
 @json_option
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb"), required=False)
 def check(
-    direction: str, sender: str | None, recipients: tuple[str, ...], as_json: bool, file: BinaryIO
+    direction: str,
+    sender: str | None,
+    recipients: tuple[str, ...],
+    as_json: bool,
+    file: BinaryIO | None,
 ) -> None:
-    """Would the message in FILE (- for standard input) pass, and which rule decides?
+    """Would the message in FILE (standard input if left out) pass, and which rule decides?
 
-    Exit status 0: it would; 1: it would be refused. DKIM is not looked at.
+    Shows the message as the gate sees it, as far as it looked: parts, armor, packets; never any content.
+    Exit status 0: it would pass; 1: it would be refused. DKIM is not looked at, nor is anything that depends
+    on who the peer is.
     """
-    verdict = _judge(Direction(direction), sender, recipients, file)
+    file = _piped() if file is None else file
+    seen = Seen()
+    try:
+        verdict = _judge(Direction(direction), sender, recipients, file, seen)
+    except OSError as error:
+        raise click.UsageError(f"can't read the message: {error.strerror}") from None
     passes = verdict.action is Action.PASS
     said = {
         "verdict": "pass" if passes else "reject",
         "code": verdict.code,
         "text": verdict.text,
         "reason": verdict.reason,
+        "rule": rule(verdict.reason),
     }
     if as_json:
-        print_json(said)
+        print_json({**said, "message": seen.as_json()})
     else:
         click.echo(f"{said['verdict']}: {verdict.reply} ({verdict.reason})")
+        click.echo(f"rule: {said['rule']}")
+        for line in seen.lines():
+            click.echo(line)
     sys.exit(0 if passes else 1)
 
 
-def _judge(direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO) -> Verdict:
+def _piped() -> BinaryIO:
+    if sys.stdin.isatty():
+        raise click.UsageError("name a FILE, or pipe a message in")
+    return sys.stdin.buffer
+
+
+def _judge(
+    direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO, seen: Seen
+) -> Verdict:
     message = read(file)
-    from_values = [value for name, value in message.fields if name.lower() == b"from"]
-    mail_from = _author(message.fields) if sender is None else sender
-    asked = Gate(direction, Envelope(mail_from, recipients), message.fields)
+    from_values = [value for name, value in message.fields if name == b"from"]
+    mail_from = _author(from_values) if sender is None else sender
+    asked = Gate(direction, Envelope(mail_from, recipients), message.fields, seen)
     for chunk in message.body:
+        seen.octets += len(chunk)
         asked.feed(chunk)
+    if not message.header_octets + seen.octets:
+        raise click.UsageError("the file is empty: there is no message in it")
     found = asked.finish()
     return found.verdict if direction is Direction.IN else submission.judge(from_values, mail_from, found)
 
 
-def _author(header: tuple[Field, ...]) -> str:
+def _author(from_values: list[bytes]) -> str:
     try:
-        return fields.author([value for name, value in header if name.lower() == b"from"])
+        return fields.author(from_values)
     except MalformedAddressError:
         return ""

@@ -8,6 +8,7 @@ beyond what those four kinds ask; that is for `rules`. `check` does all of it fo
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,15 +18,19 @@ from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate import fields
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import FIELDS, ContentType
+from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT, ContentType
 from chatmail_milter.gate.message import read
+from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.payload import IDENTITY
-from chatmail_milter.gate.shapes import SECURE_JOIN_STEPS, Encrypted, SecureJoin
+from chatmail_milter.gate.shapes import SECURE_JOIN_STEPS, encrypted, secure_join
 from chatmail_milter.gate.stream import Sink
 from chatmail_milter.verdict import Verdict
 
-# Two fields of a name are as good as many: each of ours may be there once.
-_KEPT_MOST = 2
+# What is decoded at a time, however large the chunks are that come.
+_PIECE = 65536
+
+# RFC 3834, 5: a keyword, then perhaps parameters and comments.
+_AUTO_SUBMITTED = re.compile(rb"([a-z0-9-]+)[ \t]*(?:[;(\r\n].*)?", re.DOTALL)
 
 
 class Direction(Enum):
@@ -70,13 +75,17 @@ class Gate:
     """One message: its `header` (of which it reads what `FIELDS` names), then its body, then `finish`."""
 
     def __init__(
-        self, direction: Direction, envelope: Envelope, header: Iterable[tuple[bytes, bytes]]
+        self,
+        direction: Direction,
+        envelope: Envelope,
+        header: Iterable[tuple[bytes, bytes]],
+        observer: Observer = NOBODY,
     ) -> None:
         self._kind = Kind.NONE
         self._body: Sink | None = None
         self._refused: str | None = None
         try:
-            self._kind, self._body = _expect(direction, envelope, _Header(header))
+            self._kind, self._body = _expect(direction, envelope, _Header(header), observer)
         except RefusedError as refusal:
             self._refused = refusal.reason
 
@@ -84,7 +93,11 @@ class Gate:
         """The next octets of the body."""
         if self._body is not None and self._refused is None:
             try:
-                self._body.feed(chunk)
+                if len(chunk) <= _PIECE:
+                    self._body.feed(chunk)
+                else:
+                    for at in range(0, len(chunk), _PIECE):
+                        self._body.feed(chunk[at : at + _PIECE])
             except RefusedError as refusal:
                 self._refused = refusal.reason
 
@@ -110,46 +123,51 @@ def check(direction: Direction, envelope: Envelope, message: bytes | BinaryIO) -
 
 
 class _Header:
-    """The fields that the gate reads, at most `_KEPT_MOST` of each."""
+    """The fields that the gate reads, at most `FIELDS_KEPT` of each."""
 
     def __init__(self, given: Iterable[tuple[bytes, bytes]]) -> None:
         self._values: dict[bytes, list[bytes]] = {name: [] for name in FIELDS}
         for name, value in given:
             values = self._values.get(name.lower())
-            if values is not None and len(values) < _KEPT_MOST:
+            if values is not None and len(values) < FIELDS_KEPT:
                 values.append(value)
 
     def all(self, name: bytes) -> Sequence[bytes]:
         return self._values[name]
 
     def one(self, name: bytes) -> bytes:
-        """The value of a field that is there once, trimmed; empty if it isn't."""
+        """The value of a field that is there once, trimmed; empty if it isn't, or is too long to be read."""
         values = self._values[name]
-        return values[0].strip() if len(values) == 1 else b""
+        return values[0].strip() if len(values) == 1 and len(values[0]) <= FIELD_MOST else b""
 
 
-def _expect(direction: Direction, envelope: Envelope, header: _Header) -> tuple[Kind, Sink | None]:
+def _expect(
+    direction: Direction, envelope: Envelope, header: _Header, observer: Observer
+) -> tuple[Kind, Sink | None]:
     """What the header claims to be, and the sink that sees whether the body is. Raises `RefusedError`."""
     content_type = fields.content_type(header.all(b"content-type"))
+    transfer_encoding = fields.transfer_encoding(header.all(b"content-transfer-encoding"))
+    observer.message(content_type.type, transfer_encoding)
     # RFC 2045, 6.4: a multipart has no other. Programs that decode one all the same see another body.
-    if fields.transfer_encoding(header.all(b"content-transfer-encoding")) not in IDENTITY:
+    if transfer_encoding not in IDENTITY:
         raise RefusedError("transfer-encoding")
     if content_type.type == "multipart/encrypted":
-        return Kind.ENCRYPTED, Encrypted(content_type.boundary, strict=direction is Direction.OUT)
+        strict = direction is Direction.OUT
+        return Kind.ENCRYPTED, encrypted(content_type.boundary, strict=strict, observer=observer)
     if direction is Direction.IN and _is_report(content_type, envelope, header):
         return Kind.REPORT, None
     if direction is Direction.OUT and _is_setup_message(content_type, envelope, header):
         return Kind.SETUP, None
     step = header.one(b"secure-join").lower()
     if step in SECURE_JOIN_STEPS and content_type.type.startswith("multipart/"):
-        return Kind.SECURE_JOIN, SecureJoin(content_type.boundary)
+        return Kind.SECURE_JOIN, secure_join(content_type.boundary, observer)
     raise RefusedError("not-encrypted")
 
 
 def _is_report(content_type: ContentType, envelope: Envelope, header: _Header) -> bool:
     """A delivery report (RFC 3464) that a mail system made itself; a read receipt (RFC 8098) never is."""
-    auto_submitted = header.one(b"auto-submitted").partition(b";")[0].strip().lower()
-    if content_type.type != "multipart/report" or auto_submitted in (b"", b"no"):
+    auto_submitted = _AUTO_SUBMITTED.fullmatch(header.one(b"auto-submitted").lower())
+    if content_type.type != "multipart/report" or auto_submitted is None or auto_submitted[1] == b"no":
         return False
     if content_type.parameters.get("report-type", "").lower() == "disposition-notification":
         return False

@@ -1,17 +1,18 @@
-"""Splits a multipart body (RFC 2046, 5.1) as it streams by, into parts and nothing besides.
+"""Splits a multipart body (RFC 2046, 5.1) as it streams by, into the parts expected of it and nothing else.
 
 Preamble and epilogue must be white space. A line that begins like a boundary and isn't exactly one is
 refused, since programs disagree about it. Parts of parts are not looked for: no part may be a multipart.
-Line ends are CRLF or LF; a lone CR is an octet like any other.
+Line ends are CRLF or LF; a lone CR ends no line, and is refused wherever some program takes it to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import PartFields, part_fields
+from chatmail_milter.gate.fields import part_fields
+from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
 # Of a part's header as a whole; what chat clients write stays under 400 octets.
@@ -20,48 +21,52 @@ _PART_HEADER_MOST = 8192
 _LINE_MOST = 998
 
 
-class _At(Enum):
-    PREAMBLE = auto()
-    BOUNDARY = auto()  # at the first octet of what must be a boundary line
-    HEADER = auto()
-    BODY = auto()
-    EPILOGUE = auto()
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A part: its media type, and what makes the sink for its body, given the transfer encoding."""
+
+    type: str
+    open: Callable[[str], Sink]
 
 
 class Multipart:
-    """A sink for the body of a multipart. `open_part` is asked for a sink for each part's body."""
+    """A sink for the body of a multipart that has just the parts that are `expected`, in that order."""
 
-    def __init__(self, boundary: bytes, open_part: Callable[[PartFields], Sink]) -> None:
+    def __init__(self, boundary: bytes, expected: Sequence[Expected], observer: Observer = NOBODY) -> None:
         self._delimiter = b"--" + boundary
         self._newline_delimiter = b"\n" + self._delimiter
-        self._open_part = open_part
-        self._at = _At.PREAMBLE
+        self._expected = expected
+        self._observer = observer
+        self._step: _Step = Multipart._preamble
         self._kept = b""  # octets that can't be judged without those that follow
+        self._known = 0  # how many octets of the data have been looked at in vain already
         self._line_begins = True  # in the preamble: whether the next octet is the first of a line
-        self._header: list[bytes] = []
-        self._header_left = 0
         self._outside = "preamble"  # what is wrong when text stands where a boundary line should
+        self._parts = 0
         self._part: Sink
         self._lead = 0  # 1 while the first octet kept is the newline before the body, not of the body
 
     def feed(self, data: bytes) -> None:
+        self._known = len(self._kept)
         data = self._kept + data
         at = 0
         while True:
-            before = self._at
-            at = _STEPS[before](self, data, at)
-            if self._at is before:
+            step = self._step
+            at = step(self, data, at)
+            if self._step is step:
                 break
         self._kept = data[at:]
 
     def finish(self) -> None:
         # The last boundary may end with the message, without a line end of its own.
         self.feed(b"\r\n")
-        if self._at is not _At.EPILOGUE:
+        if self._step is not Multipart._epilogue:
             raise RefusedError("multipart-truncated")
+        if self._parts != len(self._expected):
+            raise RefusedError("part-count")
 
     # Each step takes what it can of `data` from `at` on, and returns how far it came. It is called again
-    # with more data from there, or the next step is, if it changed `_at`.
+    # with more data from there, or the next step is, if it changed `_step`.
 
     def _preamble(self, data: bytes, at: int) -> int:
         text = data[at:].lstrip(WHITE_SPACE)
@@ -71,7 +76,7 @@ class Multipart:
         if text:
             if not self._line_begins:
                 raise RefusedError("preamble")
-            self._at = _At.BOUNDARY
+            self._step = Multipart._boundary
         return begin
 
     def _boundary(self, data: bytes, at: int) -> int:
@@ -80,48 +85,57 @@ class Multipart:
             raise RefusedError(self._outside)
         if newline < 0:
             return at
-        line = data[at:newline].rstrip(WHITE_SPACE)
+        line = data[at:newline].removesuffix(b"\r").rstrip(b" \t")
         if line == self._delimiter:
-            self._at = _At.HEADER
-            self._header, self._header_left = [], _PART_HEADER_MOST
-        elif line == self._delimiter + b"--":
-            self._at = _At.EPILOGUE
-        else:
-            raise RefusedError(self._outside)
-        return newline + 1
+            self._step = Multipart._part_header
+            return newline
+        if line == self._delimiter + b"--":
+            self._step = Multipart._epilogue
+            return newline + 1
+        raise RefusedError(self._outside)
 
     def _part_header(self, data: bytes, at: int) -> int:
-        while True:
-            newline = data.find(b"\n", at)
-            if (newline if newline >= 0 else len(data)) - at > self._header_left:
+        """From the newline before the header to the one that ends the empty line after it."""
+        most = at + _PART_HEADER_MOST
+        since = max(at, self._known - 2)
+        crlf = data.find(b"\n\r\n", since, most)
+        end = data.find(b"\n\n", since, crlf + 1 if crlf >= 0 else most)
+        if end < 0:
+            end = crlf
+        if end < 0:
+            if len(data) >= most:
                 raise RefusedError("part-header")
-            if newline < 0:
-                return at
-            self._header_left -= newline - at
-            line = data[at:newline].removesuffix(b"\r")
-            if not line:
-                self._part = self._open_part(part_fields(self._header))
-                self._outside = "boundary-line"
-                self._at, self._lead = _At.BODY, 1
-                return newline
-            if not line.strip(WHITE_SPACE):
-                # A continuation line to some programs, the end of the header to others.
-                raise RefusedError("part-header")
-            self._header.append(line)
-            at = newline + 1
+            return at
+        self._open_part(data[at + 1 : end + 1])
+        self._outside = "boundary-line"
+        self._step, self._lead = Multipart._body, 1
+        return end + 2 if end == crlf else end + 1
+
+    def _open_part(self, header: bytes) -> None:
+        fields = part_fields(header)
+        self._observer.part(fields.type, fields.transfer_encoding)
+        if self._parts == len(self._expected):
+            raise RefusedError("part-count")
+        expected = self._expected[self._parts]
+        self._parts += 1
+        if fields.type != expected.type:
+            raise RefusedError("part-type")
+        self._part = expected.open(fields.transfer_encoding)
 
     def _body(self, data: bytes, at: int) -> int:
         found = data.find(self._newline_delimiter, at)
         # RFC 2046, 5.1.1: the line end before a boundary is the boundary's. What may be the beginning of
         # one waits, and so does the CR before it.
         end = found if found >= 0 else len(data) - len(self._newline_delimiter)
-        if found > at + self._lead and data[found - 1] == 0x0D:
+        begin = at + self._lead
+        if found > begin and data[found - 1] == 0x0D:
             end -= 1
-        if end > at + self._lead:
-            self._part.feed(data[at + self._lead : end])
+        if end > begin:
+            self._observer.octets_of_part(end - begin)
+            self._part.feed(data[begin:end])
         if found >= 0:
             self._part.finish()
-            self._at = _At.BOUNDARY
+            self._step = Multipart._boundary
             return found + 1
         if end > at:
             self._lead = 0
@@ -133,10 +147,4 @@ class Multipart:
         return len(data)
 
 
-_STEPS: dict[_At, Callable[[Multipart, bytes, int], int]] = {
-    _At.PREAMBLE: Multipart._preamble,
-    _At.BOUNDARY: Multipart._boundary,
-    _At.HEADER: Multipart._part_header,
-    _At.BODY: Multipart._body,
-    _At.EPILOGUE: Multipart._epilogue,
-}
+_Step = Callable[[Multipart, bytes, int], int]

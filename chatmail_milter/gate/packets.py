@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.observer import NOBODY, Observer
 
 _SEIPD: Final = 18
 
@@ -23,6 +24,7 @@ _BEGINNINGS: Final[dict[int, frozenset[bytes]]] = {
 }
 _BEGINNING_SIZE: Final = {tag: max(map(len, texts)) for tag, texts in _BEGINNINGS.items()}
 _MARKER: Final = 10
+_VERSIONED: Final = frozenset((1, 3, _SEIPD))
 
 # Tag, five-octet length, and the longest of the beginnings.
 _HEAD_MOST: Final = 1 + 5 + 3
@@ -39,7 +41,8 @@ _FIRST_PARTIAL_LEAST: Final = 512
 class Packets:
     """A sink for the octets of an OpenPGP message."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer = NOBODY) -> None:
+        self._observer = observer
         self._head = b""  # of a header that is not complete yet
         self._left = 0  # octets of the body still to come
         self._more = False  # the length was partial: after this much of the body comes another length
@@ -76,20 +79,26 @@ class Packets:
 
     def _next_packet(self, head: bytes) -> int:
         """Takes a packet's header and the beginning of its body; how many octets that was, 0 if too few."""
-        if self._sealed:
-            raise RefusedError("packets-after-seipd")
-        if not head[0] & 0x80:
-            raise RefusedError("packets-malformed")
-        new_format = head[0] & 0x40
-        tag = head[0] & 0x3F if new_format else head[0] >> 2 & 0x0F
-        if tag not in _BEGINNINGS:
-            raise RefusedError(f"packets-tag-{tag}")
+        first = head[0]
+        if not first & 0x80:
+            raise RefusedError("packets-after-seipd" if self._sealed else "packets-malformed")
+        new_format = first & 0x40
+        tag = first & 0x3F if new_format else first >> 2 & 0x0F
+        indeterminate = not new_format and first & 3 == 3
+        if self._sealed or tag not in _BEGINNINGS or indeterminate:
+            self._observer.packet(tag, None, None, partial=False)
+            if self._sealed:
+                raise RefusedError("packets-after-seipd")
+            raise RefusedError("packets-indeterminate" if tag in _BEGINNINGS else f"packets-tag-{tag}")
         size, length, partial = _length(head, 1) if new_format else _legacy_length(head)
         begins_at = 1 + size
         begun = begins_at + _BEGINNING_SIZE[tag]
         if not size or len(head) < min(begun, begins_at + length):
             return 0
-        if length < begun - begins_at or head[begins_at:begun] not in _BEGINNINGS[tag]:
+        beginning = head[begins_at:begun]
+        version = beginning[0] if tag in _VERSIONED and length else None
+        self._observer.packet(tag, version, length, partial=partial)
+        if length < len(beginning) or beginning not in _BEGINNINGS[tag]:
             raise RefusedError(f"packets-version-{tag}")
         if partial and (tag != _SEIPD or length < _FIRST_PARTIAL_LEAST):
             raise RefusedError("packets-partial")
@@ -97,7 +106,7 @@ class Packets:
             raise RefusedError("packets-marker")
         self._sealed = tag == _SEIPD
         self._more = partial
-        self._left = length - (begun - begins_at)
+        self._left = length - len(beginning)
         return begun
 
     def _next_length(self, head: bytes) -> int:
@@ -105,6 +114,7 @@ class Packets:
         size, self._left, partial = _length(head, 0)
         if size:
             self._more = partial
+            self._observer.stretch(self._left)
         return size
 
 
@@ -125,9 +135,7 @@ def _length(head: bytes, at: int) -> tuple[int, int, bool]:
 
 
 def _legacy_length(head: bytes) -> tuple[int, int, bool]:
-    """RFC 9580, 4.2.2, the same way. A length type of 3, until the end of the data, is refused."""
-    if head[0] & 3 == 3:
-        raise RefusedError("packets-indeterminate")
+    """RFC 9580, 4.2.2, the same way. Length type 3, until the end of the data, is refused before this."""
     size = 1 << (head[0] & 3)
     if len(head) <= size:
         return 0, 0, False

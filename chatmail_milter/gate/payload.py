@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chatmail_milter.gate.armor import Armor
 from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.packets import Packets
 from chatmail_milter.gate.stream import WHITE_SPACE, Base64, Sink
 
@@ -18,8 +19,9 @@ IDENTITY = frozenset(("", "7bit", "8bit", "binary"))
 class Payload:
     """A sink for the decoded body. `strict`: no armor headers, no raw packets."""
 
-    def __init__(self, *, strict: bool) -> None:
+    def __init__(self, *, strict: bool, observer: Observer = NOBODY) -> None:
         self._strict = strict
+        self._observer = observer
         self._inner: Sink | None = None
 
     def feed(self, data: bytes) -> None:
@@ -28,7 +30,10 @@ class Payload:
                 return
             # RFC 9580, 4.2: the highest bit of a packet's first octet is set, and of no ASCII character.
             raw = data[0] & 0x80 and not self._strict
-            self._inner = Packets() if raw else Armor(Packets(), headers=not self._strict)
+            packets = Packets(self._observer)
+            self._inner = (
+                packets if raw else Armor(packets, headers=not self._strict, observer=self._observer)
+            )
         self._inner.feed(data)
 
     def finish(self) -> None:
@@ -64,10 +69,10 @@ class TransferBase64:
         self._sink.finish()
 
 
-def payload(transfer_encoding: str, *, strict: bool) -> Sink:
+def payload(transfer_encoding: str, *, strict: bool, observer: Observer = NOBODY) -> Sink:
     """The sink for an encrypted part with this transfer encoding. Raises `RefusedError`."""
     if transfer_encoding in IDENTITY:
-        return Payload(strict=strict)
+        return Payload(strict=strict, observer=observer)
     if transfer_encoding == "base64" and not strict:
-        return TransferBase64(Payload(strict=strict))
+        return TransferBase64(Payload(strict=strict, observer=observer))
     raise RefusedError("transfer-encoding")

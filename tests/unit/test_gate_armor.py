@@ -93,7 +93,10 @@ def test_endless_padding_is_refused(line: str) -> None:
     assert take(text, chunk=65535) in ("base64", "armor-line", "armor-lines", "armor-end")
 
 
-@pytest.mark.parametrize("header", ["Version: ProtonMail", "Version: GnuPG v2", "Comment: https://proton.me"])
+@pytest.mark.parametrize(
+    "header",
+    ["Version: ProtonMail", "Version: GnuPG v2", "Comment: https://proton.me", "Comment: ", "Version:"],
+)
 def test_armor_headers_pass_only_from_peers(header: str) -> None:
     text = p.armored(SEALED, headers=(header, "Comment: another"))
     assert both(text, strict=True) == "armor-header"

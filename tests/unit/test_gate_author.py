@@ -22,6 +22,8 @@ from chatmail_milter.gate.fields import author
         ("Jörg <alice@a.example>", "alice@a.example"),
         ("MAILER-DAEMON@a.example (Mail Delivery System)", "mailer-daemon@a.example"),
         ("(a (nested) one \\) ) alice@a.example", "alice@a.example"),
+        # Clients read UTF-8 and show this very domain; read as Latin-1 it would be somebody else's.
+        ("<alice@bücher.example>", "alice@xn--bcher-kva.example"),
         ("<u@1.2.3.4>", "u@[1.2.3.4]"),
         ("<u@[IPv6:2001:db8::1]>", "u@[IPv6:2001:db8::1]"),
     ],
@@ -52,6 +54,9 @@ def test_one_mailbox(value: str, address: str) -> None:
         ["(alice@a.example"],
         ["alice@a.example)"],
         ["<alice @a.example>"],
+        ["Alice\r <alice@a.example>"],
+        ["Alice\0 <alice@a.example>"],
+        ["Alice\n<alice@a.example>"],
         ["=?utf-8?q?alice=40a.example?="],
         ["<alice@a.example>" + " " * 5000],
     ],
@@ -59,6 +64,15 @@ def test_one_mailbox(value: str, address: str) -> None:
 def test_anything_else_is_malformed(values: list[str]) -> None:
     with pytest.raises(MalformedAddressError):
         author([value.encode() for value in values])
+
+
+def test_a_domain_that_is_neither_ascii_nor_utf_8_is_malformed() -> None:
+    with pytest.raises(MalformedAddressError):
+        author(["<alice@bücher.example>".encode("latin-1")])
+
+
+def test_a_name_in_any_charset_is_no_matter() -> None:
+    assert author(["Jörg <alice@a.example>".encode("latin-1")]) == "alice@a.example"
 
 
 @pytest.mark.parametrize(

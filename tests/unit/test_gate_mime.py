@@ -44,7 +44,7 @@ def with_parts(*parts: str, **around: str) -> bytes:
         TYPED,
         f"multipart/encrypted; boundary={BOUNDARY}",
         f'MULTIPART/Encrypted;\r\n Protocol="x";\r\n\tBOUNDARY="{BOUNDARY}";',
-        f' multipart/encrypted ; boundary = "{BOUNDARY[:3]}\\{BOUNDARY[3:]}" ; ; x=y',
+        f' multipart/encrypted ; boundary = "{BOUNDARY}" ; ; x="\\"y\\\\"',
     ],
 )
 def test_content_types_that_mean_the_same(content_type: str) -> None:
@@ -68,6 +68,10 @@ def test_content_types_that_mean_the_same(content_type: str) -> None:
         ((f"multipart/encrypted; boundary*0={BOUNDARY}",), "boundary"),
         ((TYPED + "; boundary*=utf-8''other",), "boundary"),
         ((TYPED.replace("encrypted;", "encrypted\0;", 1),), "content-type"),
+        # Some programs take a lone CR for a line end: to them these say something else.
+        ((TYPED.replace("encrypted;", "encryp\rted;", 1),), "content-type"),
+        ((TYPED.replace("protocol", "\rprotocol", 1),), "content-type"),
+        ((TYPED.replace("pgp-encrypted", "pgp-\rencrypted", 1),), "content-type"),
         ((TYPED + "; x=" + "y" * 5000,), "content-type"),
         (("multipart/mixed; boundary=" + BOUNDARY,), "not-encrypted"),
         (("multipart/signed; boundary=" + BOUNDARY,), "not-encrypted"),
@@ -79,7 +83,7 @@ def test_content_types_that_are_refused(content_types: tuple[str, ...], why: str
     assert reason(with_type(*content_types)) == why
 
 
-@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x"])
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x", "7\rbit", "7bit" + " " * 5000 + "x"])
 def test_a_multipart_has_no_transfer_encoding(encoding: str) -> None:
     fields = [*envelope_fields(), ("Content-Type", TYPED), ("Content-Transfer-Encoding", encoding)]
     assert reason(message(fields, multipart([VERSION_PART, encrypted_part(ARMOR)]))) == "transfer-encoding"
@@ -123,6 +127,13 @@ def test_a_multipart_has_no_transfer_encoding(encoding: str) -> None:
             with_parts(VERSION_PART, encrypted_part(ARMOR).replace("\r\n\r\n", "\r\n \r\n\r\n", 1)),
             "part-header",
         ),
+        (with_parts(VERSION_PART, "X-Hello: a\r\rb\r\n" + encrypted_part(ARMOR)), "part-header"),
+        (with_parts(VERSION_PART, "X-Hello: a\0b\r\n" + encrypted_part(ARMOR)), "part-header"),
+        (with_parts(VERSION_PART, "X-Hello: a\r\r\n" + encrypted_part(ARMOR)), "part-header"),
+        (with_parts(VERSION_PART, "X-Hello : a\r\n" + encrypted_part(ARMOR)), "part-header"),
+        (with_parts(VERSION_PART, " X-Hello: a\r\n" + encrypted_part(ARMOR)), "part-header"),
+        (with_parts(VERSION_PART, "X-Hello:\r\n\ta\n b\xe4\r\n" + encrypted_part(ARMOR)), "encrypted"),
+        (with_parts(VERSION_PART, encrypted_part(ARMOR).replace("; name", ";\r\n\tname")), "encrypted"),
         (with_parts(VERSION_PART, "X-Hello: " + "x" * 9000 + "\r\n" + encrypted_part(ARMOR)), "part-header"),
         (with_parts(VERSION_PART, encrypted_part(ARMOR), preamble="This is MIME.\r\n"), "preamble"),
         (with_parts(VERSION_PART, encrypted_part(ARMOR), preamble=" "), "preamble"),
@@ -135,6 +146,8 @@ def test_a_multipart_has_no_transfer_encoding(encoding: str) -> None:
         (GOOD.replace(b"\r\n", b"\n"), "encrypted"),
         (GOOD.replace(f"--{BOUNDARY}\r".encode(), f"--{BOUNDARY} \t \r".encode()), "encrypted"),
         (GOOD.replace(f"--{BOUNDARY}\r".encode(), f"--{BOUNDARY}x\r".encode()), "preamble"),
+        (GOOD.replace(f"--{BOUNDARY}\r".encode(), f"--{BOUNDARY}\r \r".encode()), "preamble"),
+        (GOOD.replace(f"--{BOUNDARY}\r".encode(), f"--{BOUNDARY}\r\r".encode()), "preamble"),
         (GOOD.replace(f"\r\n--{BOUNDARY}--".encode(), f"\r\n--{BOUNDARY}-".encode()), "boundary-line"),
         (GOOD.replace(b"\r\n--", b"\r--"), "preamble"),
         (with_type(TYPED, body=" " * 3_000_000), "multipart-truncated"),
@@ -178,6 +191,26 @@ class TestReports:
     @pytest.mark.parametrize("sender", SENDERS)
     def test_pass_from_a_mail_system(self, sender: str) -> None:
         assert reason(messages.report(), Direction.IN, Envelope(sender, (ALICE,))) == "report"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "auto-generated",
+            "Auto-Replied (vacation)",
+            "auto-notified; owner-email=x@b.example",
+            "auto-x\r\n (no)",
+        ],
+    )
+    def test_pass_however_they_say_that_nobody_wrote_them(self, value: str) -> None:
+        octets = messages.report("MAILER-DAEMON@b.example", ("Auto-Submitted", value))
+        assert reason(octets, Direction.IN, Envelope("", (ALICE,))) == "report"
+
+    @pytest.mark.parametrize(
+        "value", ["no", "NO", "no (really)", "no; x=y", "no\r\n (x)", "", "(x) no", "a b"]
+    )
+    def test_are_refused_if_somebody_did(self, value: str) -> None:
+        octets = messages.report("MAILER-DAEMON@b.example", ("Auto-Submitted", value))
+        assert reason(octets, Direction.IN, Envelope("", (ALICE,))) == "not-encrypted"
 
     @pytest.mark.parametrize(
         ("octets", "sender"),

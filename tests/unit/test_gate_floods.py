@@ -1,0 +1,331 @@
+"""What strangers send to keep the gate busy: each has its verdict, takes time in proportion, and no memory.
+
+A flood is a few octets over and over, with something before and after. Time is the CPU's, the least of some
+runs, of a flood and of one four times as long: where the work grew with the square, that would be sixteen.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from chatmail_milter.gate.gate import Direction, Envelope, Gate
+from chatmail_milter.gate.message import read
+from tests import packets
+from tests.messages import (
+    ALICE,
+    BOB,
+    BOUNDARY,
+    VERSION_PART,
+    encrypted_part,
+    multipart,
+    part,
+)
+
+ENVELOPE = Envelope(ALICE, (BOB,))
+FIELDS = [(b"Content-Type", f'multipart/encrypted; boundary="{BOUNDARY}"'.encode())]
+SEALED = packets.pkesk() + packets.seipd()
+GOOD = multipart([VERSION_PART, encrypted_part(packets.armored(SEALED))]).encode()
+
+MIB = 1 << 20
+BLOCK = 65535  # what a milter gets at a time
+
+
+@dataclass(frozen=True)
+class Flood:
+    """`unit` so often that it makes `size` octets; `around` has what goes before and after so many units."""
+
+    name: str
+    unit: bytes
+    around: Callable[[int], tuple[bytes, bytes]]
+    reason: str
+    direction: Direction = Direction.OUT
+    size: int = 2 * MIB
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+    def body(self, size: int, chunk: int) -> Iterator[bytes]:
+        """The body in chunks of at most that many octets."""
+        count = size // len(self.unit)
+        each = max(1, chunk // len(self.unit))
+        block = self.unit * each
+        before, after = self.around(count)
+        for piece in (before, *[block] * (count // each), self.unit * (count % each), after):
+            for at in range(0, len(piece), chunk):
+                yield piece[at : at + chunk]
+
+
+def fixed(before: bytes = b"", after: bytes = b"") -> Callable[[int], tuple[bytes, bytes]]:
+    return lambda _: (before, after)
+
+
+def in_armor(before: str, after: str) -> Callable[[int], tuple[bytes, bytes]]:
+    """Around what stands in the encrypted part."""
+    whole = multipart([VERSION_PART, encrypted_part(f"{before}\0{after}")]).encode()
+    return fixed(*whole.split(b"\0"))
+
+
+def in_raw(
+    before: Callable[[int], bytes], after: bytes = b"", header: str = ""
+) -> Callable[[int], tuple[bytes, bytes]]:
+    """Around the octets of raw packets, that peers may send."""
+    whole = multipart([VERSION_PART, encrypted_part("\0", *([header] if header else []))]).encode()
+    begin, end = whole.split(b"\0")
+    return lambda count: (begin + before(count), after + end)
+
+
+def seipd_of(octets_per_unit: int) -> Callable[[int], bytes]:
+    """The header of an SEIPD that holds all the units."""
+    return lambda count: b"\xd2\xff" + (1 + count * octets_per_unit).to_bytes(4, "big") + b"\x01"
+
+
+def base64_seipd(characters_per_unit: int) -> Callable[[int], tuple[bytes, bytes]]:
+    """Around units of Base64 that are the content of an SEIPD."""
+
+    def around(count: int) -> tuple[bytes, bytes]:
+        before, after = in_armor(BEGUN, "\r\n" + ENDING)(0)
+        rest = b"A" * (-count * characters_per_unit % 4)
+        octets = (count * characters_per_unit + len(rest)) // 4 * 3
+        header = b"\xd2\xff" + (3 + octets).to_bytes(4, "big") + b"\x01\0\0"
+        return before + base64.b64encode(header), rest + after
+
+    return around
+
+
+def begun_in_parts(_: int) -> bytes:
+    """An SEIPD with the first of its partial lengths, 512 octets, the least that is legal."""
+    return b"\xd2\xe9\x01" + b"x" * 511
+
+
+BEGUN = "-----BEGIN PGP MESSAGE-----\r\n\r\n"
+ARMOR = packets.armored(SEALED, crc=False)
+ENDING = "-----END PGP MESSAGE-----\r\n"
+SECOND = f"--{BOUNDARY}\r\n{VERSION_PART}\r\n--{BOUNDARY}\r\n".encode()
+PREFIX = f"\n--{BOUNDARY}".encode()[:-1]
+
+FLOODS = (
+    Flood("white space in the preamble", b" \t\r\n", fixed(after=GOOD), "encrypted", size=8 * MIB),
+    Flood("white space alone", b"\r\n", fixed(), "multipart-truncated"),
+    Flood("bare CR", b"\r", fixed(), "multipart-truncated"),
+    Flood("bare CR before a boundary", b"\r", fixed(after=GOOD), "preamble"),
+    Flood("bare LF", b"\n", fixed(after=GOOD), "encrypted"),
+    Flood("white space in the epilogue", b" \t\r\n", fixed(GOOD), "encrypted"),
+    Flood("NULs", b"\0", fixed(after=GOOD), "preamble"),
+    Flood("8-bit", b"\xff", fixed(after=GOOD), "preamble"),
+    Flood("text and no boundary", b"Hello\r\n", fixed(), "preamble"),
+    Flood("boundaries alone", f"--{BOUNDARY}\r\n".encode(), fixed(), "part-header"),
+    Flood("closing boundaries", f"--{BOUNDARY}--\r\n".encode(), fixed(GOOD), "epilogue"),
+    Flood("white space after a boundary", b" ", fixed(f"--{BOUNDARY}".encode(), GOOD), "preamble"),
+    Flood(
+        "nested multiparts",
+        f"Content-Type: multipart/mixed; boundary={BOUNDARY}\r\n\r\n--{BOUNDARY}\r\n".encode(),
+        fixed(SECOND, GOOD),
+        "part-type",
+    ),
+    Flood(
+        "parts without end",
+        f"{part('text/plain', 'Hello')}\r\n--{BOUNDARY}\r\n".encode(),
+        fixed(SECOND),
+        "part-type",
+    ),
+    Flood("a part header without end", b"X: y\r\n", fixed(SECOND), "part-header"),
+    Flood("a part header of one line", b"x", fixed(SECOND + b"X: "), "part-header"),
+    Flood("a folded part header", b"\r\n x", fixed(SECOND + b"X: "), "part-header"),
+    Flood("white space in the version part", b"\r\n", in_armor("", ARMOR), "encrypted"),
+    Flood(
+        "an armor without end",
+        b"A" * 64 + b"\r\n",
+        fixed(SECOND + b"Content-Type: application/octet-stream\r\n\r\n" + BEGUN.encode()),
+        "packets-malformed",
+    ),
+    Flood("a line of Base64", b"AAAA", base64_seipd(4), "encrypted", size=8 * MIB),
+    Flood("a character a line", b"A\r\n", base64_seipd(1), "encrypted"),
+    Flood("Base64 with bare CR", b"AAAA\r", base64_seipd(4), "encrypted"),
+    Flood("blank lines in the Base64", b"\r\n", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "encrypted"),
+    Flood("blank lines before the armor", b"\r\n", in_armor("", ARMOR), "encrypted"),
+    Flood("blank lines after the armor", b"\r\n", in_armor(ARMOR, ""), "encrypted"),
+    Flood("blank lines before its end", b"\r\n", in_armor(ARMOR.removesuffix(ENDING), ENDING), "armor-lines"),
+    Flood("spaces before its end", b" ", in_armor(ARMOR.removesuffix(ENDING), ENDING), "armor-line"),
+    Flood(
+        "armor headers", b"Comment: x\r\n", in_armor(BEGUN[:-2], ARMOR[-200:]), "armor-header", Direction.IN
+    ),
+    Flood("padding", b"=", in_armor(ARMOR.removesuffix(ENDING), ENDING), "armor-line"),
+    Flood("padding on lines", b"=\r\n", in_armor(ARMOR.removesuffix(ENDING), ENDING), "base64"),
+    Flood("NULs in the Base64", b"\0", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "base64"),
+    Flood("8-bit in the Base64", b"\xff", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "base64"),
+    Flood("dashes", b"-", in_armor("", ARMOR), "armor-line"),
+    Flood("beginnings of a boundary", PREFIX, in_raw(seipd_of(len(PREFIX))), "encrypted", Direction.IN),
+    Flood("shorter beginnings", b"\n--", in_raw(seipd_of(3)), "encrypted", Direction.IN),
+    Flood("newlines in raw packets", b"\r\n", in_raw(seipd_of(2)), "encrypted", Direction.IN),
+    Flood(
+        "tiny partial lengths",
+        b"\xe0x",
+        in_raw(begun_in_parts, b"\0"),
+        "packets-too-many",
+        Direction.IN,
+    ),
+    Flood(
+        "as many partial lengths as pass",
+        b"\xe8" + b"x" * 256,
+        in_raw(begun_in_parts, b"\0"),
+        "encrypted",
+        Direction.IN,
+    ),
+    Flood("empty packets", b"\xd5\0", in_raw(lambda _: b"", SEALED), "packets-too-many", Direction.IN),
+    Flood(
+        "padding after a transfer encoding",
+        b"=",
+        in_raw(lambda _: base64.b64encode(SEALED), header="Content-Transfer-Encoding: base64"),
+        "base64",
+        Direction.IN,
+    ),
+    Flood(
+        "blank lines after a transfer encoding",
+        b"\r\n",
+        in_raw(lambda _: base64.b64encode(SEALED), header="Content-Transfer-Encoding: base64"),
+        "encrypted",
+        Direction.IN,
+    ),
+)
+
+# Fields above a message that is good otherwise, so and so many octets of them.
+Fields = list[tuple[bytes, bytes]]
+HEADERS: dict[str, tuple[Callable[[int], Fields], str]] = {
+    "Content-Types": (lambda size: FIELDS * (size // 60), "content-type"),
+    "a long Content-Type": (lambda size: [typed(b"; x=" + b"y" * size)], "content-type"),
+    "a folded Content-Type": (lambda size: [typed(b";\r\n x=y" * (size // 7))], "content-type"),
+    "blank folds": (lambda size: [typed(b"\r\n " * (size // 3))], "content-type"),
+    "RFC 2231 parameters": (lambda size: [typed(b"; x*0*=utf-8''y" * (size // 15))], "content-type"),
+    "semicolons": (lambda size: [typed(b";" * size)], "content-type"),
+    "backslashes in quotes": (lambda size: [typed(b'; x="' + b"\\\\" * (size // 2))], "content-type"),
+    "8-bit in a Content-Type": (lambda size: [typed(b'; x="' + b"\xff" * size + b'"')], "content-type"),
+    "NULs in a Content-Type": (lambda size: [typed(b"\0" * size)], "content-type"),
+    "a long transfer encoding": (
+        lambda size: [*FIELDS, (b"Content-Transfer-Encoding", b"7bit" + b" " * size + b"x")],
+        "transfer-encoding",
+    ),
+    "a long subject": (lambda size: [*FIELDS, (b"Subject", b"x" * size)], "encrypted"),
+    "a folded subject": (lambda size: [*FIELDS, (b"Subject", b"x\r\n " * (size // 4))], "encrypted"),
+    "a long SecureJoin": (lambda size: [*FIELDS, (b"Secure-Join", b"x" * size)], "encrypted"),
+    "authors": (lambda size: [*FIELDS, *[(b"From", b"<a@a.example>")] * (size // 20)], "encrypted"),
+    "other fields": (lambda size: [*FIELDS, *[(b"X", b"y")] * (size // 6)], "encrypted"),
+    "one long other field": (lambda size: [*FIELDS, (b"X", b"y" * size)], "encrypted"),
+}
+
+headers = pytest.mark.parametrize(("build", "reason"), HEADERS.values(), ids=HEADERS)
+
+
+def typed(more: bytes) -> tuple[bytes, bytes]:
+    return (FIELDS[0][0], FIELDS[0][1] + more)
+
+
+def answer_to_fields(fields: Fields, _: bytes = b"") -> str:
+    """As the milter asks."""
+    gate = Gate(Direction.OUT, ENVELOPE, fields)
+    gate.feed(GOOD)
+    return gate.finish().reason
+
+
+def answer_to_file(_: Fields, message: bytes) -> str:
+    """As `chatmailctl` asks."""
+    opened = read(io.BytesIO(message))
+    gate = Gate(Direction.OUT, ENVELOPE, opened.fields)
+    for chunk in opened.body:
+        gate.feed(chunk)
+    return gate.finish().reason
+
+
+@headers
+@pytest.mark.parametrize("ask", [answer_to_fields, answer_to_file])
+def test_a_flood_in_the_header_costs_as_little(
+    build: Callable[[int], Fields], reason: str, ask: Callable[[Fields, bytes], str]
+) -> None:
+    def built(size: int) -> tuple[Fields, bytes]:
+        fields = build(size)
+        return fields, b"".join(name + b": " + value + b"\r\n" for name, value in fields) + b"\r\n" + GOOD
+
+    whole, quarter = built(MIB // 4), built(MIB // 16)
+    assert ask(*whole) == reason
+    assert seconds(lambda: ask(*whole), runs=2) < 6 * seconds(lambda: ask(*quarter)) + 0.01
+    assert peak(lambda: ask(*quarter)) < MIB
+
+
+@pytest.mark.parametrize("text", [b";" * 4000, b'; x="' + b"\\a" * 1900, b"; x*1=y" * 500, b";\r\n x" * 600])
+def test_what_is_just_short_enough_to_be_parsed_costs_milliseconds(text: bytes) -> None:
+    fields = [typed(text)]
+    assert seconds(lambda: answer_to_fields(fields)) < 0.02
+
+
+def test_one_chunk_of_megabytes_takes_no_more_memory_than_many() -> None:
+    flood = next(flood for flood in FLOODS if flood.name == "a line of Base64")
+    body = b"".join(flood.body(flood.size, BLOCK))
+
+    def ask() -> str:
+        gate = Gate(Direction.OUT, ENVELOPE, FIELDS)
+        gate.feed(body)
+        return gate.finish().reason
+
+    assert ask() == "encrypted"
+    assert peak(ask) < MIB
+
+
+floods = pytest.mark.parametrize("flood", FLOODS, ids=str)
+
+
+def answer(flood: Flood, size: int, chunk: int) -> str:
+    gate = Gate(flood.direction, ENVELOPE, FIELDS)
+    for piece in flood.body(size, chunk):
+        gate.feed(piece)
+    return gate.finish().reason
+
+
+def seconds(work: Callable[[], object], runs: int = 3) -> float:
+    """The least CPU time of a few runs."""
+    times = []
+    for _ in range(runs):
+        begun = time.process_time()
+        work()
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+def assert_linear(work: Callable[[int], object], size: int) -> None:
+    once = seconds(functools.partial(work, size // 4))
+    assert seconds(functools.partial(work, size), runs=2) < 6 * once + 0.01
+
+
+def peak(work: Callable[[], object]) -> int:
+    """By how many octets the memory in use grew at most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@floods
+def test_a_flood_gets_its_verdict_in_linear_time(flood: Flood) -> None:
+    assert answer(flood, flood.size, BLOCK) == flood.reason
+    assert_linear(lambda size: answer(flood, size, BLOCK), flood.size)
+
+
+@floods
+def test_octet_by_octet_too(flood: Flood) -> None:
+    size = 40_000
+    assert (answer(flood, 10_000, 1) == "encrypted") == (answer(flood, 10_000, BLOCK) == "encrypted")
+    assert_linear(lambda size: answer(flood, size, 1), size)
+
+
+@floods
+def test_a_flood_takes_no_memory(flood: Flood) -> None:
+    # The chunk itself, its Base64 decoded, and copies of both on the way.
+    assert peak(lambda: answer(flood, flood.size // 4, BLOCK)) < MIB
