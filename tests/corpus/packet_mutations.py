@@ -1,0 +1,158 @@
+"""Armor and packets made wrong on purpose: text in the armor, readable packets beside the sealed one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from random import Random
+
+from tests import packets
+from tests.corpus.framing import Packet, TruncatedError, split
+from tests.packets import LITERAL, MARKER, PADDING, SEIPD
+
+_ARMOR = re.compile(
+    rb"-----BEGIN PGP MESSAGE-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.*?)-----END PGP MESSAGE-----\r?\n?", re.DOTALL
+)
+_CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\r?\n\Z")
+
+_TEXT = b"Meet me at nine."
+_READABLE = packets.new(LITERAL, b"b\x00\x00\x00\x00\x00" + _TEXT)
+
+_LINES = (
+    b"Comment: Meet me at nine.",
+    b"Version: x",
+    b"Hash: SHA512",
+    b"Charset: utf-8",
+    b"Comment:",
+    b"Meet me at nine.",
+    b"",
+    b" ",
+    b"=abcd",
+    b"=",
+    b"==",
+    b"=abcd Meet me",
+    b"-----BEGIN PGP MESSAGE-----",
+    b"-----END PGP MESSAGE-----",
+    b"-----BEGIN PGP SIGNATURE-----",
+    b"-----BEGIN PGP MESSAGE, PART 1/2-----",
+    b"- -----END PGP MESSAGE-----",
+)
+
+
+def armor_line(random: Random, octets: bytes) -> bytes:
+    """A line put in somewhere in the armor, mostly near its ends."""
+    found = _ARMOR.search(octets)
+    if not found:
+        return octets
+    lines = found[0].splitlines(keepends=True)
+    at = random.choice((0, 1, 2, 3, -3, -2, -1, len(lines), random.randrange(len(lines) + 1)))
+    lines.insert(at, random.choice(_LINES) + random.choice((b"\r\n", b"\n", b"\r", b"\x0c\r\n", b"")))
+    return octets[: found.start()] + b"".join(lines) + octets[found.end() :]
+
+
+def armor_text(random: Random, octets: bytes) -> bytes:
+    """Text on one of the armor's own lines."""
+    found = _ARMOR.search(octets)
+    if not found:
+        return octets
+    lines = found[0].splitlines(keepends=True)
+    at = random.choice((0, 1, 2, -3, -2, -1)) % len(lines)
+    words = random.choice(
+        (b" Meet me at nine.", b"-", b"=", b"==", b"A", b"\0", b"\xa0", b"\x0c", b" ", b"\r")
+    )
+    bare = lines[at].rstrip(b"\r\n")
+    lines[at] = random.choice((words + bare, bare + words)) + lines[at][len(bare) :]
+    return octets[: found.start()] + b"".join(lines) + octets[found.end() :]
+
+
+def write(random: Random, each: Packet) -> bytes:
+    """The packet with a header of some kind that can hold it, or nearly."""
+    tag, body = each
+    forms: list[Callable[[], bytes]] = [
+        lambda: packets.new(tag, body),
+        lambda: packets.new(tag, body),
+        lambda: packets.new(tag, body, length_octets=5),
+        lambda: packets.partial(tag, body, random.choice((0, 1, 8, 9, 10, 12))),
+        lambda: packets.new(tag, body)[:-1],
+        lambda: packets.new(tag, body) + b"\0",
+    ]
+    if tag < 16:
+        forms += [lambda: packets.legacy(tag, body, 2), lambda: packets.legacy(tag, body, 3)]
+    return random.choice(forms)()
+
+
+def packet(random: Random, octets: bytes) -> bytes:
+    """The armored packets otherwise: more, fewer, in another order, with other headers or versions."""
+    found = _ARMOR.search(octets)
+    if not found:
+        return octets
+    try:
+        plain = base64.b64decode(_CHECKSUM.sub(b"", found[1]))
+    except binascii.Error:
+        return octets
+    crooked = _crooked(random, plain)
+    armor = packets.armored(crooked, crc=random.random() < 0.5, headers=())
+    return octets[: found.start()] + armor.encode() + octets[found.end() :]
+
+
+def _crooked(random: Random, plain: bytes) -> bytes:
+    try:
+        parts = split(plain)
+    except TruncatedError:
+        return plain
+    what = random.randrange(7)
+    if what == 0:
+        strange = (
+            LITERAL,
+            packets.COMPRESSED,
+            packets.SIGNATURE,
+            packets.SED,
+            packets.AEAD,
+            SEIPD,
+            MARKER,
+            PADDING,
+            0,
+            60,
+        )
+        more = (
+            random.choice(strange),
+            random.choice((_TEXT, b"PGP", b"\x01" + _TEXT, b"b\0\0\0\0\0" + _TEXT, b"")),
+        )
+        parts.insert(random.randrange(len(parts) + 1), more)
+    elif what == 1 and parts:
+        at = random.randrange(len(parts))
+        tag, body = parts[at]
+        parts[at] = random.choice(
+            ((LITERAL, body), (tag, bytes((random.randrange(8),)) + body[1:]), (tag, body[:1]), (tag, b""))
+        )
+    elif what == 2 and parts:
+        parts.pop(random.randrange(len(parts)))
+    elif what == 3:
+        random.shuffle(parts)
+    elif what == 4:
+        return plain + random.choice((_READABLE, _TEXT, b"\0", b"\n"))
+    elif what == 5:
+        return random.choice((_READABLE, _TEXT, b"\0", b"\n")) + plain
+    else:
+        return plain[: -random.randrange(1, 40)]
+    return b"".join(write(random, each) for each in parts)
+
+
+def raw_packets(random: Random, octets: bytes) -> bytes:
+    """The armor replaced by what is in it, then and there something readable."""
+    found = _ARMOR.search(octets)
+    if not found:
+        return octets
+    try:
+        plain = base64.b64decode(_CHECKSUM.sub(b"", found[1]))
+    except binascii.Error:
+        return octets
+    return (
+        octets[: found.start()]
+        + plain
+        + random.choice((b"", b"", _READABLE, _TEXT))
+        + b"\r\n"
+        + octets[found.end() :]
+    )

@@ -1,0 +1,33 @@
+"""What tests of `chatmailctl` share: a configuration with a store of its own, and a queue in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of the store that the configuration of a.test names."""
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    file = tmp_path / "chatmail.toml"
+    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
+    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
+    # The command sets one for its process, which here is that of all tests.
+    before = os.umask(0o022)
+    yield url
+    os.umask(before)
+
+
+@pytest.fixture
+def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `postqueue -j` prints; beside it, `.hurried` gets the ID of each `postqueue -i`."""
+    program = tmp_path / "postqueue"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program.write_text('#!/bin/sh\ncase $1 in -j) cat "$0.json";; -i) echo "$2" >> "$0.hurried";; esac\n')
+    program.chmod(0o755)
+    (tmp_path / "postqueue.json").write_text("")
+    return tmp_path / "postqueue.json"

@@ -1,0 +1,43 @@
+"""Real messages: the gate says of them what their makers do, and so do other parsers."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatmail_milter.gate.gate import Direction, Envelope, Kind, check
+from tests.corpus import Sample, committed, rule, samples
+from tests.corpus.trees import Reader
+
+REASON = {Kind.ENCRYPTED.value, Kind.SECURE_JOIN.value, Kind.REPORT.value, Kind.SETUP.value}
+
+each_sample = pytest.mark.parametrize("sample", samples(), ids=str)
+each_direction = pytest.mark.parametrize("direction", Direction, ids=lambda direction: direction.value)
+
+
+def expected(sample: Sample, direction: Direction) -> str:
+    return sample.incoming if direction is Direction.IN else sample.outgoing
+
+
+@each_direction
+@each_sample
+def test_the_gate_says_what_the_maker_does(sample: Sample, direction: Direction) -> None:
+    verdict = check(direction, Envelope(sender=sample.sender, recipients=sample.recipients), sample.octets)
+    found = verdict.reason if verdict.reason in REASON else Kind.NONE.value
+    assert found == expected(sample, direction), verdict.reason
+
+
+@each_direction
+@each_sample
+@pytest.mark.parametrize("reader", rule.READERS, ids=lambda reader: reader.__name__)
+def test_other_parsers_say_the_same(sample: Sample, direction: Direction, reader: Reader) -> None:
+    assert rule.kind(direction.value, sample.octets, reader) == expected(sample, direction)
+
+
+def test_every_program_and_every_promise_has_samples() -> None:
+    everything = committed()
+    rooms = {sample.name.partition("/")[0] for sample in everything}
+    assert rooms == {"core", "gnupg", "pgpy", "sequoia"}
+    for room in rooms - {"core"}:
+        kinds = {sample.incoming for sample in everything if sample.name.startswith(room)}
+        assert kinds == {"encrypted", "none"}
+    assert {sample.incoming for sample in everything} == {"encrypted", "securejoin", "none"}
