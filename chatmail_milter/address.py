@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
+
+# Whom a connection is from; None for a process of this host.
+Peer = ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 # RFC 5321, 4.1.2: Dot-string of atext. 4.5.3.1: 64 octets of local part, 255 of domain.
 _LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -59,11 +63,28 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
+def patterns(domain_text: str) -> Iterator[str]:
+    """How a list may name a canonical domain: `a.b.c` itself, then `.b.c` and `.c`, each for all below it.
+
+    Postfix's meaning: `.b.c` is not `b.c`. An IP literal is below nothing.
+    """
+    yield domain_text
+    if domain_text.startswith("["):
+        return
+    at = domain_text.find(".")
+    while at >= 0:
+        yield domain_text[at:]
+        at = domain_text.find(".", at + 1)
+
+
 def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The IP address that a domain stands for (`1.2.3.4`, `[1.2.3.4]`, `[IPv6:…]`), or None for a name."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if bare[:5].lower() == "ipv6:":
         bare = bare[5:]
+    # Nearly all are names, and it is dear to learn that from an exception.
+    if ":" not in bare and not bare[-1:].isdigit():
+        return None
     try:
         return ipaddress.ip_address(bare)
     except ValueError:

@@ -36,6 +36,20 @@ def invalid_from(header_from: str, mail_from: str) -> Verdict:
     return _reject(500, "5.7.1", f"Invalid FROM <{header_from}> for <{mail_from}>", "from-mismatch")
 
 
+# What the operator decided (`rules.policy`): to peers, to our users, and to both.
+BLOCKED_SENDER = _reject(554, "5.7.1", "Sender or network is blocked here", "blocked")
+BLOCKED_USER = _reject(550, "5.7.1", "Your address or network is blocked, ask the operator", "blocked")
+SUSPENDED = _reject(550, "5.7.1", "Your account is suspended, ask the operator", "suspended")
+BLOCKED_RECIPIENT = _reject(554, "5.7.1", "Recipient domain is blocked here", "blocked")
+FEDERATION_CLOSED = _reject(554, "5.7.1", "This server exchanges no mail with that domain", "federation")
+STORE_AWAY = _tempfail(451, "4.3.0", "Policy can't be read, try again later", "store-away")
+
+
+def too_much_mail(sender: str) -> Verdict:
+    """The sender's rate. Clients look for this line with its colon, so it stands where the code ends."""
+    return _tempfail(450, "4.7.1:", f"Too much mail from <{sender}>", "rate")
+
+
 # Relay out: where mail for a domain can't go. RFC 7505 (null MX), RFC 7504 and RFC 3463, 5.1.2.
 NULL_MX = _reject(556, "5.1.10", "Recipient domain does not accept mail (null MX)", "null-mx")
 NO_SUCH_DOMAIN = _reject(512, "5.1.2", "Recipient domain does not exist", "nxdomain")

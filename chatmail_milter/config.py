@@ -107,6 +107,18 @@ class Accounts(Section, frozen=True):
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
 
 
+class Submission(Section, frozen=True):
+    """Mail from our users."""
+
+    rate_per_minute: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="Messages that one user may send in a minute; 0 for no limit."),
+    ] = 60
+    rate_burst: Annotated[
+        int, msgspec.Meta(ge=1, description="How many of them at once, after which one at a time.")
+    ] = 10
+
+
 class Inbound(Section, frozen=True):
     """Mail from peers, by SMTP and by HTTPS."""
 
@@ -169,6 +181,7 @@ class Config(Section, frozen=True):
 
     mail: Mail
     accounts: Accounts = Accounts()
+    submission: Submission = Submission()
     inbound: Inbound = Inbound()
     relay: Relay = Relay()
     listen: Listen = Listen()

@@ -13,7 +13,8 @@ local SECRET_FILE = "/etc/chatmail/hooks.secret"
 -- have been restarted by then, too.
 local PATIENCE = 12 -- seconds
 
-local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true }
+local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true,
+  [423] = true }
 
 local client, secret
 
@@ -60,12 +61,14 @@ local function ask(question, body, patience)
   return status, answer
 end
 
-local function lookup(user, patience)
-  return ask("lookup", '{"user": ' .. quoted(user) .. "}", patience)
+-- With an `ip` the question is whether `user` may log in from there, too.
+local function lookup(user, ip, patience)
+  return ask("lookup", '{"user": ' .. quoted(user) .. (ip and ', "ip": ' .. quoted(ip) or "") .. "}", patience)
 end
 
-local function create(user, password)
-  return ask("create", '{"user": ' .. quoted(user) .. ', "password": ' .. quoted(password) .. "}", PATIENCE)
+local function create(user, ip, password)
+  local what = '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. ', "password": ' .. quoted(password)
+  return ask("create", what .. "}", PATIENCE)
 end
 
 -- Only the day of the last login is kept. No login fails for it; `ask` has logged why.
@@ -86,15 +89,21 @@ end
 
 function auth_password_verify(request, password)
   local user = canonical(request.user)
-  local status, body = lookup(user, PATIENCE)
+  -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
+  local ip = request.rip or request.remote_ip or ""
+  local status, body = lookup(user, ip, PATIENCE)
   if status == 404 then
-    status, body = create(user, password)
+    status, body = create(user, ip, password)
     if status == 403 then
       return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
     elseif status == 409 then
       -- Another first login came between; its password counts.
-      status, body = lookup(user, PATIENCE)
+      status, body = lookup(user, ip, PATIENCE)
     end
+  end
+  if status == 423 then
+    -- Blocked or suspended, whatever the password.
+    return dovecot.auth.PASSDB_RESULT_USER_DISABLED, ""
   end
   local hash = (status == 200 or status == 201) and hash_in(body)
   local matches = hash and request:password_verify(hash, password)
@@ -107,10 +116,11 @@ function auth_password_verify(request, password)
   return dovecot.auth.PASSDB_RESULT_OK, { user = user }
 end
 
--- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly.
+-- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly. A suspended account gets its
+-- mail all the same, so no `ip`.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
-  local status = lookup(user, 0)
+  local status = lookup(user, nil, 0)
   if status == 200 then
     -- The ids let services that run as vmail ask about it; Dovecot shows others no user that has none.
     return dovecot.auth.USERDB_RESULT_OK, { user = user, uid = "vmail", gid = "vmail" }

@@ -1,17 +1,22 @@
-"""What Dovecot's Lua asks, on loopback: is there an account, may there be one, and that somebody logged in.
+"""What Dovecot's Lua asks, on loopback: is there an account, may there be one, may its user log in now.
 
 The caller shows a secret (`X-Chatmail-Secret`): a local user that can connect learns nothing. A password
 comes here only for an account that does not exist yet; the passwords of those that do stay in Dovecot, which
 verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
 
-    POST /dovecot/lookup {"user"}            200 {"exists": true, "password": hash}, 404 {"exists": false}
-    POST /dovecot/create {"user","password"} 201 {"password": hash}, 403 {"reason"}, 409 {"reason"}
-    POST /dovecot/login  {"user"}            204, 404 {"exists": false}
+    POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password"}, 404 {"exists": false}
+    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403 {"reason"}, 409 {"reason"}
+    POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
+
+`ip` is where a login comes from, empty if Dovecot doesn't know; a look-up without it is for a delivery, which
+no policy forbids. A login that the operator's policy denies is answered 423 {"reason"}. The IP address is
+looked at and forgotten; of the login itself the day is kept.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import os
 import sys
@@ -26,8 +31,11 @@ from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPUnauthorized
 
 from chatmail_milter import address, config, credentials
 from chatmail_milter.rules import registration
+from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.verdict import Action
 from mxdeliv_app import faults
 
 SECRET_HEADER = "X-Chatmail-Secret"  # noqa: S105  (the name of a header)
@@ -46,9 +54,15 @@ class _User(msgspec.Struct, frozen=True):
     user: str
 
 
-class _Login(msgspec.Struct, frozen=True):
+class _Lookup(msgspec.Struct, frozen=True):
+    user: str
+    ip: str | None = None
+
+
+class _Create(msgspec.Struct, frozen=True):
     user: str
     password: str
+    ip: str = ""
 
 
 class OnlyDovecot:
@@ -67,12 +81,16 @@ class OnlyDovecot:
 class Lookup:
     """Whether there is an account, and its hash."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, policy: Callable[[], Policy]) -> None:
         self._accounts = accounts
+        self._policy = policy
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Any spelling but the canonical one is nobody's; Dovecot has it lower-cased before it asks."""
-        account = find(self._accounts, _asked(request, _User).user)
+        asked = _asked(request, _Lookup)
+        if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
+            return
+        account = find(self._accounts, asked.user)
         if account is None:
             _unknown(response)
         else:
@@ -82,13 +100,16 @@ class Lookup:
 class Create:
     """A first login makes the account."""
 
-    def __init__(self, accounts: Accounts, settings: config.Config) -> None:
+    def __init__(self, accounts: Accounts, settings: config.Config, policy: Callable[[], Policy]) -> None:
         self._accounts = accounts
         self._settings = settings
+        self._policy = policy
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Of ten at once one is told 201; the others 409, and look again."""
-        asked = _asked(request, _Login)
+        asked = _asked(request, _Create)
+        if _denied(self._policy(), asked.user, asked.ip, response):
+            return
         reason = "registration is closed"
         if self._settings.accounts.registration == "open":
             rules, domain = self._settings.accounts, self._settings.mail.domain
@@ -121,13 +142,17 @@ class Login:
 
 
 def create_app(
-    settings: config.Config, accounts: Accounts, secret: str, today: Callable[[], date]
+    settings: config.Config,
+    accounts: Accounts,
+    policy: Callable[[], Policy],
+    secret: str,
+    today: Callable[[], date],
 ) -> falcon.App[Any, Any]:
-    """The application."""
+    """The application; `policy` gives the one in force."""
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, faults.our_fault)
-    app.add_route("/dovecot/lookup", Lookup(accounts))
-    app.add_route("/dovecot/create", Create(accounts, settings))
+    app.add_route("/dovecot/lookup", Lookup(accounts, policy))
+    app.add_route("/dovecot/create", Create(accounts, settings, policy))
     app.add_route("/dovecot/login", Login(accounts, today))
     return app
 
@@ -137,8 +162,9 @@ def app_from_environment() -> falcon.App[Any, Any]:
     settings = config.load_or_exit()
     faults.log_to_stderr()
     secret = read_secret(secret_path())
-    accounts = Accounts(open_store(settings.store.url), today=_today)
-    return create_app(settings, accounts, secret, _today)
+    engine = open_store(settings.store.url)
+    accounts = Accounts(engine, today=_today)
+    return create_app(settings, accounts, Policies(engine).current, secret, _today)
 
 
 def secret_path() -> Path:
@@ -166,6 +192,20 @@ def find(accounts: Accounts, user: str) -> Account | None:
     except address.MalformedAddressError:
         return None
     return accounts.lookup(canonical) if canonical == user else None
+
+
+def _denied(policy: Policy, user: str, ip: str, response: falcon.Response) -> bool:
+    """Whether `policy` keeps `user` from logging in from `ip`, which `response` then says."""
+    try:
+        peer = ipaddress.ip_address(ip) if ip else None
+    except ValueError:
+        raise HTTPBadRequest(title="Not an IP address") from None
+    verdict = policy.login(user, peer)
+    if verdict.action is Action.PASS:
+        return False
+    _log.info("event=login-denied reason=%s", verdict.reason)
+    response.status, response.media = 423, {"reason": verdict.reason}
+    return True
 
 
 def _asked(request: falcon.Request, kind: type[_T]) -> _T:

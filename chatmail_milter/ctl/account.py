@@ -1,12 +1,17 @@
-"""`chatmailctl account`: who has an account here."""
+"""`chatmailctl account`: who has an account here, and who may not use it for now."""
 
 from __future__ import annotations
+
+from datetime import date
 
 import click
 
 from chatmail_milter.ctl.opened import canonical_address, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.suspensions import Suspensions
 
 
 @click.group()
@@ -17,21 +22,31 @@ def account() -> None:
 @account.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All accounts, with the day of their creation and of their last login."""
-    rows = [
-        {
-            "address": one.address,
-            "created": one.created.isoformat(),
-            "last_login": one.last_login.isoformat() if one.last_login else None,
-        }
-        for one in Accounts(store()).list()
-    ]
+    """All accounts: the days of creation, of the last login, and since when an account is suspended.
+
+    A deleted account that was suspended still is, and is listed with no day of creation.
+    """
+    engine = store()
+    suspended = Suspensions(engine).list()
+    rows = {one: _row(one, since=since) for one, since in suspended.items()}
+    for found in Accounts(engine).list():
+        since = suspended.get(found.address)
+        rows[found.address] = _row(found.address, found.created, found.last_login, since)
+    ordered = [rows[one] for one in sorted(rows)]
     if as_json:
-        print_json(rows)
+        print_json(ordered)
         return
     print_table(
-        ("Address", "Created", "Last login"),
-        [(row["address"] or "", row["created"] or "", row["last_login"] or "never") for row in rows],
+        ("Address", "Created", "Last login", "Suspended since"),
+        [
+            (
+                row["address"] or "",
+                row["created"] or "deleted",
+                row["last_login"] or "never",
+                row["suspended"] or "",
+            )
+            for row in ordered
+        ],
         "There are no accounts yet.",
     )
 
@@ -40,5 +55,38 @@ def list_(as_json: bool) -> None:
 @click.argument("address", callback=canonical_address)
 def delete(address: str) -> None:
     """Delete the account ADDRESS. Its mail stays in the Maildir; open registration lets it come back."""
-    if not Accounts(store()).delete(address):
+    engine = store()
+    if not Accounts(engine).delete(address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    if address in Suspensions(engine).list():
+        click.echo(f"It can't come back: {address} stays suspended until `chatmailctl account resume`.")
+
+
+@account.command()
+@click.argument("address", callback=canonical_address)
+def suspend(address: str) -> None:
+    """Keep the account ADDRESS from logging in and sending, from now on. It still gets mail."""
+    engine = store()
+    if Accounts(engine).lookup(address) is None:
+        raise click.ClickException(
+            f"see `chatmailctl account list`: there is no account {address}; "
+            f"`chatmailctl block add {address}` keeps it from being made"
+        )
+    if not Suspensions(engine).suspend(address):
+        click.echo(f"{address} was suspended before.")
+    end_refused(Policies(engine).current())
+
+
+@account.command()
+@click.argument("address", callback=canonical_address)
+def resume(address: str) -> None:
+    """Let the account ADDRESS log in and send again."""
+    if not Suspensions(store()).resume(address):
+        raise click.ClickException(f"see `chatmailctl account list`: {address} is not suspended")
+
+
+def _row(
+    address: str, created: date | None = None, last_login: date | None = None, since: date | None = None
+) -> dict[str, str | None]:
+    days = {"created": created, "last_login": last_login, "suspended": since}
+    return {"address": address, **{name: day.isoformat() if day else None for name, day in days.items()}}

@@ -8,8 +8,10 @@ from __future__ import annotations
 import click
 
 from chatmail_milter.ctl.account import account
+from chatmail_milter.ctl.block import block
 from chatmail_milter.ctl.configuration import config
 from chatmail_milter.ctl.endpoints import endpoints
+from chatmail_milter.ctl.federation import federation
 from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.peers import peers
 from chatmail_milter.ctl.queue import queue
@@ -22,5 +24,5 @@ def main() -> None:
     """Look at and steer this chatmail relay."""
 
 
-for command in (account, config, endpoints, gate, peers, queue, route):
+for command in (account, block, config, endpoints, federation, gate, peers, queue, route):
     main.add_command(command)

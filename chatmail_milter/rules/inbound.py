@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatmail_milter import address, codes
-from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.gate import fields
 from chatmail_milter.gate.gate import Classification
 from chatmail_milter.rules import dkim
 from chatmail_milter.rules.dkim import DkimFacts
 from chatmail_milter.verdict import Action, Verdict
-
-Peer = ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,16 @@ class Judgement:
     null_sender: bool = False
 
 
+def author_of(from_values: Sequence[bytes]) -> str | None:
+    """Who wrote the message, canonical; None where its From doesn't name one."""
+    try:
+        return fields.author(from_values)
+    except MalformedAddressError:
+        return None
+
+
 def judge(
-    from_values: Sequence[bytes],
+    author: str | None,
     mail_from: str,
     peer: Peer,
     found: Classification,
@@ -38,12 +44,13 @@ def judge(
     *,
     any_ip_literal: bool,
 ) -> Judgement:
-    """The judgement on a message from `peer`; `any_ip_literal` is the config's `ip_literals = open`."""
+    """The judgement on a message of `author` from `peer`.
+
+    `any_ip_literal` is the config's `ip_literals = open`.
+    """
     if found.verdict.action is not Action.PASS:
         return Judgement(found.verdict)
-    try:
-        author = fields.author(from_values)
-    except MalformedAddressError:
+    if author is None:
         # With no author there is no domain that could have signed.
         return Judgement(codes.INVALID_DKIM.because("from-malformed"))
     domain = address.domain_of(author)

@@ -19,7 +19,8 @@ def open_store(url: str) -> Engine:
 
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
-    from chatmail_milter.store import accounts, endpoints, peers, routes  # noqa: F401  (tables register on metadata)
+    # They register their tables on `metadata`; `policies` brings along those it reads.
+    from chatmail_milter.store import accounts, endpoints, peers, policies, routes  # noqa: F401
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":

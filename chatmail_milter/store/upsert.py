@@ -23,3 +23,10 @@ def upsert(connection: Connection, table: Table, values: dict[str, Any], *, add:
         if name not in keys
     }
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Write those of `rows` whose primary keys are not there yet."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    if rows:
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)

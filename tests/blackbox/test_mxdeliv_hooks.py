@@ -16,20 +16,25 @@ import pytest
 from tests.blackbox.served import Answer, Served, served
 
 SECRET = "5ec2e7" * 8
-ALICE = "alice123@a.example"
+ALICE, CAROL = "alice123@a.example", "carol123@a.example"
 
 
 @pytest.fixture(scope="module")
-def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("hooks")
     (directory / "secret").write_text(f"{SECRET}\n")
     (directory / "chatmail.toml").write_text(
         f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{directory}/store.sqlite'\n"
     )
-    environment = {
+    return {
         "CHATMAIL_CONFIG": str(directory / "chatmail.toml"),
         "CHATMAIL_HOOKS_SECRET": str(directory / "secret"),
     }
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Served]:
+    directory = tmp_path_factory.mktemp("served")
     with served("mxdeliv_app.hooks:app_from_environment()", directory, environment) as app:
         yield app
 
@@ -49,6 +54,33 @@ def test_first_logins_at_once_make_one_account_across_processes(hooks: Served) -
     assert ask(hooks, "login", user=ALICE).status == 204
 
 
+def test_an_order_of_chatmailctl_is_obeyed_by_every_process_when_it_returns(
+    hooks: Served, environment: dict[str, str]
+) -> None:
+    """Eight at a time, so that each of gunicorn's processes is asked while it holds an older policy."""
+    ask(hooks, "create", user=CAROL, password="correct horse", ip="198.51.100.7")
+
+    def statuses(ip: str) -> set[int]:
+        with ThreadPoolExecutor(8) as pool:
+            return {
+                one.status for one in pool.map(lambda _: ask(hooks, "lookup", user=CAROL, ip=ip), range(40))
+            }
+
+    for order, ip, status in [
+        (("account", "suspend", CAROL), "198.51.100.7", 423),
+        (("account", "resume", CAROL), "198.51.100.7", 200),
+        (("block", "add", "192.0.2.0/24"), "192.0.2.7", 423),
+        (("block", "remove", "192.0.2.0/24"), "192.0.2.7", 200),
+        (("block", "add", CAROL), "198.51.100.7", 423),
+        (("block", "remove", CAROL), "198.51.100.7", 200),
+    ]:
+        statuses(ip)
+        program = Path(sys.executable).with_name("chatmailctl")
+        subprocess.run([program, *order], env=os.environ | environment, check=True, capture_output=True)
+        assert statuses(ip) == {status}, order
+        assert ask(hooks, "lookup", user=CAROL).status == 200, "deliveries go on"
+
+
 def test_nobody_is_answered_without_the_secret(hooks: Served) -> None:
     assert hooks.request("POST", "/dovecot/lookup", [], b'{"user": "x"}').status == 401
 
@@ -58,7 +90,7 @@ def test_the_log_names_nobody_and_no_password(hooks: Served) -> None:
     ask(hooks, "create", user="Mallory1@a.example", password="s3cret horse")
     assert "event=account-created" in hooks.log
     assert "event=account-refused" in hooks.log
-    for secret in ("bob12345", "allory", "s3cret", SECRET):
+    for secret in ("bob12345", "allory", "s3cret", SECRET, CAROL, "192.0.2.7", "198.51.100.7"):
         assert secret not in hooks.log
 
 

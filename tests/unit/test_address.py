@@ -58,3 +58,16 @@ def test_only_test_domains_and_literals_go_without_a_verified_certificate(
     domain: str, any_certificate: bool
 ) -> None:
     assert address.trusts_any_certificate(domain) is any_certificate
+
+
+@pytest.mark.parametrize(
+    ("domain", "patterns"),
+    [
+        ("example.org", ["example.org", ".org"]),
+        ("a.b.example.org", ["a.b.example.org", ".b.example.org", ".example.org", ".org"]),
+        ("localhost", ["localhost"]),
+        ("[192.0.2.1]", ["[192.0.2.1]"]),
+    ],
+)
+def test_a_list_names_a_domain_itself_or_those_above_it_with_a_dot(domain: str, patterns: list[str]) -> None:
+    assert list(address.patterns(domain)) == patterns

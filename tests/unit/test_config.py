@@ -16,6 +16,7 @@ def test_a_domain_is_all_that_must_be_said() -> None:
     assert loaded.mail.max_message_size == 30 * 1024 * 1024
     assert loaded.relay.attempt_timeout == 30.0
     assert loaded.listen.inject.pair == ("127.0.0.1", 10025)
+    assert (loaded.submission.rate_per_minute, loaded.submission.rate_burst) == (60, 10)
 
 
 def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
@@ -38,6 +39,9 @@ def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
         (MINIMAL + 'max_recipients = "many"', "mail.max_recipients: Expected `int`, got `str`"),
         ('[mail]\ndomain = "no spaces"', "mail.domain: the domain is malformed"),
         ('[mail]\ndomain = ""', "mail.domain: the domain is malformed"),
+        (MINIMAL + "[submission]\nrate_per_minute = -1", "submission.rate_per_minute: Expected `int` >= 0"),
+        (MINIMAL + "[submission]\nrate_burst = 0", "submission.rate_burst: Expected `int` >= 1"),
+        (MINIMAL + '[submission]\nrate_burst = "10"', "submission.rate_burst: Expected `int`, got `str`"),
         (MINIMAL + '[inbound]\nip_literals = "lax"', "inbound.ip_literals: Invalid enum value 'lax'"),
         (
             MINIMAL + '[relay]\nallow_networks = ["10.0.0.1/8"]',

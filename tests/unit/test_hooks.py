@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 from falcon import testing
+from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
+from chatmail_milter.rules.blocklist import Blocklist
+from chatmail_milter.rules.federation import Federation
+from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import metadata, open_store
 from mxdeliv_app import hooks
@@ -30,9 +34,9 @@ def accounts(tmp_path: Path) -> Accounts:
     return Accounts(open_store(f"sqlite:///{tmp_path}/store.sqlite"), today=lambda: TODAY)
 
 
-def client(accounts: Accounts, text: str = "") -> testing.TestClient:
+def client(accounts: Accounts, text: str = "", policy: Policy = OPEN) -> testing.TestClient:
     settings = config.parse(f'[mail]\ndomain = "a.example"\n{text}')
-    return testing.TestClient(hooks.create_app(settings, accounts, SECRET, lambda: TODAY))
+    return testing.TestClient(hooks.create_app(settings, accounts, lambda: policy, SECRET, lambda: TODAY))
 
 
 def ask(to: testing.TestClient, question: str, **what: Any) -> Any:
@@ -106,6 +110,69 @@ def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
     assert account is not None
     assert account.last_login == TODAY
     assert ask(to, "login", user="nobody12@a.example").status_code == 404
+
+
+class TestPolicy:
+    POLICY = Policy(
+        Blocklist.of(["mallory1@a.example", "192.0.2.0/24", "2001:db8::/32"]),
+        Federation(),
+        frozenset({"bob12345@a.example"}),
+    )
+
+    @pytest.mark.parametrize(
+        ("user", "ip", "reason"),
+        [
+            ("bob12345@a.example", "198.51.100.7", "suspended"),
+            ("bob12345@a.example", "", "suspended"),
+            ("mallory1@a.example", "198.51.100.7", "blocked"),
+            (ALICE, "192.0.2.7", "blocked-network"),
+            (ALICE, "::ffff:192.0.2.7", "blocked-network"),
+            (ALICE, "2001:db8::7", "blocked-network"),
+        ],
+    )
+    def test_a_login_that_it_denies_is_told_so_and_makes_no_account(
+        self, accounts: Accounts, user: str, ip: str, reason: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        to = client(accounts, policy=self.POLICY)
+        denied = ask(to, "lookup", user=user, ip=ip)
+        assert (denied.status_code, denied.json) == (423, {"reason": reason})
+        denied = ask(to, "create", user=user, password=PASSWORD, ip=ip)
+        assert (denied.status_code, denied.json) == (423, {"reason": reason})
+        assert accounts.list() == ()
+        assert f"event=login-denied reason={reason}" in caplog.text
+        for secret in filter(None, (user, ip)):
+            assert secret not in caplog.text
+
+    @pytest.mark.parametrize("ip", ["198.51.100.7", "2001:db9::7", "fe80::1%eth0", ""])
+    def test_a_login_that_it_allows_is_answered_as_ever(self, accounts: Accounts, ip: str) -> None:
+        to = client(accounts, policy=self.POLICY)
+        assert ask(to, "lookup", user=ALICE, ip=ip).status_code == 404
+        assert ask(to, "create", user=ALICE, password=PASSWORD, ip=ip).status_code == 201
+        assert ask(to, "lookup", user=ALICE, ip=ip).status_code == 200
+
+    def test_a_suspended_account_is_there_for_its_mail(self, accounts: Accounts) -> None:
+        accounts.create("bob12345@a.example", "{X}")
+        assert (
+            ask(client(accounts, policy=self.POLICY), "lookup", user="bob12345@a.example").status_code == 200
+        )
+
+    @pytest.mark.parametrize("ip", ["x", "192.0.2", "192.0.2.0/24", " ", 7, [], {}])
+    @pytest.mark.parametrize("question", ["lookup", "create"])
+    def test_what_is_no_ip_address_is_a_400(self, accounts: Accounts, question: str, ip: Any) -> None:
+        answer = ask(client(accounts), question, user=ALICE, password=PASSWORD, ip=ip)
+        assert answer.status_code == 400
+        assert accounts.list() == ()
+
+    def test_a_policy_that_can_not_be_read_means_later(self, accounts: Accounts) -> None:
+        def away() -> Policy:
+            raise OperationalError("SELECT", {}, Exception("locked"))
+
+        settings = config.parse('[mail]\ndomain = "a.example"')
+        to = testing.TestClient(hooks.create_app(settings, accounts, away, SECRET, lambda: TODAY))
+        assert ask(to, "lookup", user=ALICE, ip="").status_code == 503
+        assert ask(to, "create", user=ALICE, password=PASSWORD, ip="").status_code == 503
+        assert ask(to, "lookup", user=ALICE).status_code == 404
 
 
 @pytest.mark.parametrize("shown", [None, "", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "\xff" * 48])

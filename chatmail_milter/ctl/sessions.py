@@ -1,0 +1,89 @@
+"""Ends the IMAP sessions of those who may no longer log in: a session outlives the policy that let it begin.
+
+`doveadm kick` ends processes. An idling client sleeps in a process that it shares with all others, which
+would be ended with it; so its mailbox is stirred first, it gets a process of its own for as long as Dovecot
+needs to see that there is nothing new (40 ms), and that one is ended. Missed, it is tried again.
+What can't be done here is said in one line; the policy holds for the next login all the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from chatmail_milter.address import Peer
+from chatmail_milter.rules.policy import Policy
+from chatmail_milter.verdict import Action
+
+WHERE_DEBIAN_KEEPS_IT = "/usr/bin/doveadm"
+DEADLINE = 10.0  # seconds, for all of them
+_ONE_COMMAND = 5.0  # seconds
+
+
+def end_refused(policy: Policy) -> None:
+    """End the sessions that `policy` would not let begin, and say on stderr what came of it."""
+    program = shutil.which(WHERE_DEBIAN_KEEPS_IT)
+    if program is None or os.geteuid() != 0:
+        why = "there is no Dovecot here" if program is None else "that takes root"
+        click.echo(f"IMAP sessions that are open stay open: {why}.", err=True)
+        return
+    try:
+        first = left = _refused(program, policy)
+        deadline = time.monotonic() + DEADLINE
+        while left and time.monotonic() < deadline:
+            for user in left:
+                _end(program, user)
+            left = _refused(program, policy)
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        click.echo(f"IMAP sessions that are open may stay open: doveadm: {type(error).__name__}.", err=True)
+        return
+    ended = len(first - left)
+    if ended:
+        click.echo(f"Ended the IMAP sessions of {ended} user{'' if ended == 1 else 's'}.", err=True)
+    if left:
+        click.echo(f"Still open, see `doveadm who`: those of {', '.join(sorted(left))}.", err=True)
+
+
+def parse(text: str) -> Iterator[tuple[str, Peer]]:
+    """User and client's address of each IMAP connection in the output of `doveadm -f tab who -1`.
+
+    Raises `ValueError` and `KeyError` where it is something else.
+    """
+    for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
+        if row["proto"] == "imap":
+            # A program on this host that is connected by a socket has none.
+            yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
+
+
+def _refused(program: str, policy: Policy) -> set[str]:
+    """The users with a connection that may not be."""
+    connected = parse(_doveadm(program, "-f", "tab", "who", "-1"))
+    return {user for user, peer in connected if policy.login(user, peer).action is not Action.PASS}
+
+
+def _end(program: str, user: str) -> None:
+    home = _doveadm(program, "user", "-f", "home", user).strip()
+    if home:
+        file = Path(home, "Maildir", "new", ".wake")
+        # Without a mailbox there is nobody who sleeps on it.
+        with suppress(OSError):
+            file.touch(mode=0o600)
+            file.unlink(missing_ok=True)
+    _doveadm(program, "kick", user)
+
+
+def _doveadm(program: str, *arguments: str) -> str:
+    """What it prints; whether it failed, the next look at the sessions tells."""
+    done = subprocess.run(  # noqa: S603
+        [program, *arguments], capture_output=True, text=True, check=False, timeout=_ONE_COMMAND
+    )
+    return done.stdout

@@ -1,0 +1,71 @@
+"""The blocklist as an operator keeps it: entries, the day each was added, and why.
+
+Entries are canonical (`rules.blocklist.entry`); whether one locks out too many is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Column, Date, Engine, String, Table, bindparam, delete, select, update
+
+from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.revision import change
+from chatmail_milter.store.upsert import insert_new
+
+NOTE_MAX = 200  # characters
+
+blocklist = Table(
+    "blocklist",
+    metadata,
+    Column("entry", String(320), primary_key=True),
+    Column("added", Date, nullable=False),
+    Column("note", String(NOTE_MAX)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One entry; `note` is the operator's."""
+
+    entry: str
+    added: date
+    note: str | None
+
+
+class Blocks:
+    """The entries in a store. Whatever changes them is in force everywhere when it returns."""
+
+    def __init__(self, engine: Engine, today: Callable[[], date] = date.today) -> None:
+        self._engine = engine
+        self._today = today
+
+    def list(self) -> tuple[Block, ...]:
+        """All entries, in order of their text."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(blocklist).order_by(blocklist.c.entry)).all()
+        return tuple(Block(*row) for row in rows)
+
+    def add(self, entries: Iterable[str], note: str | None = None) -> int:
+        """Block them, all or none; how many were not blocked before. A note replaces that of the others."""
+        wanted = dict.fromkeys(entries)
+        with change(self._engine) as connection:
+            known = set(connection.execute(select(blocklist.c.entry)).scalars())
+            new = [one for one in wanted if one not in known]
+            added = self._today()
+            insert_new(connection, blocklist, [{"entry": one, "added": added, "note": note} for one in new])
+            noted = [{"old": one, "note": note} for one in wanted if one in known]
+            if note is not None and noted:
+                which = blocklist.c.entry == bindparam("old")
+                connection.execute(update(blocklist).where(which), noted)
+        return len(new)
+
+    def remove(self, entries: Iterable[str]) -> int:
+        """Block them no longer; how many of them were blocked."""
+        removed = 0
+        with change(self._engine) as connection:
+            for one in dict.fromkeys(entries):
+                removed += connection.execute(delete(blocklist).where(blocklist.c.entry == one)).rowcount
+        return removed

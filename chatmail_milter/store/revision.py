@@ -1,0 +1,60 @@
+"""How a change of policy is made, so that all processes on all hosts go by it when it is done.
+
+Whoever goes by the policy holds a snapshot for at most `LEASE` (see `policies.py`), and reads a new one only
+where the revision has changed. So each change counts the revision up in its own transaction, and then waits
+until no older snapshot is held any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select
+
+from chatmail_milter.rules.federation import Rule
+from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.upsert import upsert
+
+LEASE = 0.05  # seconds
+
+# The one row of what is not a list. A store has none before its first change.
+policy = Table(
+    "policy",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, nullable=False),
+    Column("federation", String(16), nullable=False, default="open"),
+)
+_ID = 1
+
+
+@contextmanager
+def change(engine: Engine, **columns: str) -> Iterator[Connection]:
+    """A transaction that changes the policy, and `columns` of its row; in force when this returns."""
+    with engine.begin() as connection:
+        yield connection
+        # Last: the row is locked only from here to the commit, and revisions are committed in order.
+        upsert(connection, policy, {"id": _ID, "revision": 1, **columns}, add=("revision",))
+    # Hosts' clocks may differ; how long this takes doesn't.
+    time.sleep(LEASE)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The revision, and the federation rule in force."""
+
+    revision: int
+    rule: Rule
+
+
+def current(connection: Connection) -> State:
+    """What the row says."""
+    row = connection.execute(_CURRENT).one_or_none()
+    return State(0, "open") if row is None else State(row.revision, cast(Rule, row.federation))
+
+
+_CURRENT = select(policy.c.revision, policy.c.federation).where(policy.c.id == _ID)

@@ -1,0 +1,188 @@
+"""`chatmailctl account`: who has one, who may not use it, and that open sessions of theirs are ended."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chatmail_milter.ctl import sessions
+from chatmail_milter.ctl.main import main
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.verdict import Action
+
+ALICE, BOB = "alice123@a.test", "bob12345@a.test"
+TODAY = date.today().isoformat()
+
+# Like the real one: a table, and nobody is ended by less than `kicks` kicks.
+DOVEADM = """#!/bin/sh
+echo "$@" >> "$0.log"
+case "$1 $2" in
+    "-f tab") cat "$0.who" ;;
+    "user -f") echo "$0.home" ;;
+    "kick "*)
+        kicks=$(($(cat "$0.kicks") - 1)); echo $kicks > "$0.kicks"
+        [ $kicks -gt 0 ] || { grep -v "^$2	" "$0.who" > "$0.new"; cp "$0.new" "$0.who"; } ;;
+esac
+"""
+WHO = "username\tproto\tpid\tip\n"
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """The command sets one for its process, which here is that of all tests."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    file = tmp_path / "chatmail.toml"
+    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
+    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
+    monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "doveadm"))
+    accounts = Accounts(open_store(url))
+    for address in (ALICE, BOB):
+        accounts.create(address, "{ARGON2ID}x")
+    return url
+
+
+@pytest.fixture
+def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script in Dovecot's place: `.who` is what it answers, `.log` what it was asked."""
+    program = tmp_path / "doveadm"
+    program.write_text(DOVEADM)
+    program.chmod(0o755)
+    program.with_suffix(".kicks").write_text("1")
+    (program.with_suffix(".home") / "Maildir" / "new").mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return program
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def rows() -> Any:
+    result = run("account", "list", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def connected(doveadm: Path, *lines: tuple[str, str]) -> None:
+    doveadm.with_suffix(".who").write_text(
+        WHO + "".join(f"{user}\timap\t7\t{peer}\n" for user, peer in lines)
+    )
+
+
+def test_accounts_are_listed_without_what_guards_them_and_deleted() -> None:
+    assert rows()[0] == {"address": ALICE, "created": TODAY, "last_login": None, "suspended": None}
+    assert "ARGON2ID" not in run("account", "list").output
+    assert run("account", "delete", "Alice123@a.test").exit_code == 0
+    assert run("account", "delete", ALICE).exit_code == 1
+    assert [row["address"] for row in rows()] == [BOB]
+
+
+def test_a_suspended_account_is_listed_as_such_and_resumed(store: str) -> None:
+    assert run("account", "suspend", "Alice123@a.test").exit_code == 0
+    assert Policies(open_store(store)).current().login(ALICE, None).action is Action.REJECT
+    assert [row["suspended"] for row in rows()] == [TODAY, None]
+    assert "Suspended since" in run("account", "list").output
+    assert "was suspended before" in run("account", "suspend", ALICE).stdout
+    assert run("account", "resume", ALICE).exit_code == 0
+    assert Policies(open_store(store)).current().login(ALICE, None).action is Action.PASS
+    assert [row["suspended"] for row in rows()] == [None, None]
+
+
+def test_who_is_not_there_is_not_suspended_and_who_is_not_suspended_is_not_resumed() -> None:
+    result = run("account", "suspend", "nobody12@a.test")
+    assert result.exit_code == 1
+    assert "`chatmailctl block add nobody12@a.test` keeps it from being made" in result.stderr
+    assert run("account", "resume", ALICE).exit_code == 1
+    assert run("account", "suspend", "no address").exit_code == 2
+
+
+def test_an_account_that_was_suspended_stays_so_when_it_is_deleted(store: str) -> None:
+    run("account", "suspend", ALICE)
+    assert "stays suspended" in run("account", "delete", ALICE).stdout
+    assert rows()[0] == {"address": ALICE, "created": None, "last_login": None, "suspended": TODAY}
+    assert "deleted" in run("account", "list").output
+    assert Policies(open_store(store)).current().login(ALICE, None).action is Action.REJECT
+    assert run("account", "resume", ALICE).exit_code == 0
+    assert [row["address"] for row in rows()] == [BOB]
+
+
+class TestSessions:
+    def test_those_of_the_suspended_are_ended_and_no_others(self, doveadm: Path) -> None:
+        connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "192.0.2.7"), (ALICE, "198.51.100.7"))
+        result = run("account", "suspend", ALICE)
+        assert (result.exit_code, result.stderr) == (0, "Ended the IMAP sessions of 1 user.\n")
+        assert f"kick {BOB}" not in doveadm.with_suffix(".log").read_text()
+
+    def test_a_blocked_network_ends_those_of_all_who_come_from_there(self, doveadm: Path) -> None:
+        connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "2001:db8::7"))
+        assert run("block", "add", "192.0.2.0/24", "2001:db8::/32").stderr == (
+            "Ended the IMAP sessions of 2 users.\n"
+        )
+
+    def test_who_sleeps_on_is_woken_and_tried_again(self, doveadm: Path) -> None:
+        doveadm.with_suffix(".kicks").write_text("4")
+        connected(doveadm, (ALICE, "192.0.2.7"))
+        assert run("account", "suspend", ALICE).stderr == "Ended the IMAP sessions of 1 user.\n"
+        assert doveadm.with_suffix(".log").read_text().count("kick") == 4
+        assert list((doveadm.with_suffix(".home") / "Maildir" / "new").iterdir()) == []
+
+    def test_who_can_not_be_ended_is_named_in_the_end(
+        self, doveadm: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sessions, "DEADLINE", 0.2)
+        doveadm.with_suffix(".kicks").write_text("100000")
+        connected(doveadm, (ALICE, "192.0.2.7"))
+        result = run("account", "suspend", ALICE)
+        assert (result.exit_code, result.stderr) == (0, f"Still open, see `doveadm who`: those of {ALICE}.\n")
+
+    def test_nobody_connected_is_nothing_to_tell(self, doveadm: Path) -> None:
+        connected(doveadm, (BOB, "192.0.2.7"))
+        assert run("account", "suspend", ALICE).stderr == ""
+
+    @pytest.mark.parametrize(
+        "output", ["", "Fatal: no\n", "username\tproto\tpid\tip\nx\timap\t7\tnowhere\n", "a\tb\nc\td\n"]
+    )
+    def test_a_dovecot_that_is_not_understood_is_no_failure(self, doveadm: Path, output: str) -> None:
+        doveadm.with_suffix(".who").write_text(output)
+        result = run("account", "suspend", ALICE)
+        assert result.exit_code == 0
+        assert result.stderr.count("\n") <= 1
+
+    def test_who_is_not_root_is_told_that_it_takes_root(
+        self, doveadm: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        result = run("account", "suspend", ALICE)
+        assert (result.exit_code, result.stderr) == (
+            0, "IMAP sessions that are open stay open: that takes root.\n"
+        )  # fmt: skip
+
+    def test_lines_of_doveadm(self) -> None:
+        lines = (
+            f"{ALICE}\timap\t7\t192.0.2.7",
+            f"{BOB}\tlmtp\t8\t::1",
+            f"{BOB}\timap\t8\t2001:db8::1",
+            f"{BOB}\timap\t9\t",
+        )
+        assert list(sessions.parse(WHO + "\n".join(lines))) == [
+            (ALICE, ipaddress.ip_address("192.0.2.7")),
+            (BOB, ipaddress.ip_address("2001:db8::1")),
+            (BOB, None),
+        ]
