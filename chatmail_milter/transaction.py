@@ -9,17 +9,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
-from chatmail_milter import address
-from chatmail_milter.address import MalformedAddressError
+from chatmail_milter import address, codes
+from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.config import Config
-from chatmail_milter.gate.fields import FIELDS
+from chatmail_milter.gate.fields import FIELDS, FIELDS_KEPT
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
-from chatmail_milter.rules.inbound import Judgement, Peer
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.rules.policy import Policy
+from chatmail_milter.verdict import Action, Verdict
 
 # The roads that are judged, by the name of the service.
 ROADS: Mapping[str, Direction] = MappingProxyType(
@@ -28,9 +29,6 @@ ROADS: Mapping[str, Direction] = MappingProxyType(
 
 # Mail that Postfix made itself (bounces), and mail on its way out again that was judged when it came in.
 LET_BY = frozenset(("internal", "reinject"))
-
-# A message has one of each field that the gate reads; the second shows that it has too many.
-_KEPT_MOST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,65 +50,89 @@ class Decision:
     `null_sender`: if it passes, its envelope sender must become the null sender. `forged`: which
     Authentication-Results fields must go, counted from 1 among the fields of that name, last first, so that
     taking one away doesn't renumber those still to go. `bare`: it has no subject and gets `[...]`, since
-    Postfix took the one in clear away (submission_header_checks).
+    Postfix took the one in clear away (submission_header_checks). `domain`: the author's, of inbound mail
+    that names one; if it passes, that domain has been proven.
     """
 
     verdict: Verdict
     null_sender: bool = False
     forged: tuple[int, ...] = ()
     bare: bool = False
+    domain: str = ""
 
 
 class Transaction:
-    """One message. Call in the order of SMTP: `recipient`s, `field`s, `end_of_header`, `body`, `decide`."""
+    """One message. Call in the order of SMTP: `recipient`s, `field`s, `end_of_header`, `body`, `decide`.
 
-    def __init__(self, settings: Settings, direction: Direction, peer: Peer, mail_from: str) -> None:
+    Cheap rules come before dear ones: what the header decides is decided at its end, and the body of such a
+    message is not looked at.
+    """
+
+    def __init__(
+        self, settings: Settings, direction: Direction, peer: Peer, mail_from: str, policy: Policy
+    ) -> None:
         self._settings = settings
         self._direction = direction
         self._peer = peer
-        self._mail_from = canonical(mail_from)
+        self._mail_from = mail_from
+        self._policy = policy
         self._recipients: list[str] = []
         self._fields: list[tuple[bytes, bytes]] = []
         self._counts = dict.fromkeys(FIELDS, 0)
         self._signatures = DkimFacts(settings.authserv_id)
+        self._author: str | None = None
+        self._by_header = codes.PASS
         self._gate: Gate | None = None
         self.size = 0
 
     def recipient(self, text: str) -> None:
         """The next recipient, as RCPT TO gives it."""
-        self._recipients.append(canonical(text))
+        # Who they are matters only where one might be the sender, and alone.
+        if self._direction is Direction.OUT and len(self._recipients) < 2:
+            self._recipients.append(canonical(text))
 
     def field(self, name: bytes, value: bytes) -> None:
         """The next header field."""
         self.size += len(name) + len(value) + 4
         # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
         name = name.strip().lower()
-        if name in FIELDS and self._counts[name] < _KEPT_MOST:
-            self._counts[name] += 1
-            self._fields.append((name, value))
+        if name in self._counts:
+            if self._counts[name] < FIELDS_KEPT:
+                self._counts[name] += 1
+                self._fields.append((name, value))
         elif self._direction is Direction.IN:
             self._signatures.see(name, value)
 
     def end_of_header(self) -> None:
         """All fields have been given."""
         self.size += 2
+        from_values = self._values(b"from")
+        if self._direction is Direction.OUT:
+            self._by_header = submission.sender(from_values, self._mail_from)
+        else:
+            self._author = inbound.author_of(from_values)
+            if self._author is not None:
+                self._by_header = self._policy.author(self._author)
         envelope = Envelope(self._mail_from, tuple(self._recipients))
         self._gate = Gate(self._direction, envelope, self._fields)
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
         self.size += len(chunk)
-        self._the_gate().feed(chunk)
+        if self._by_header.action is Action.PASS:
+            self._the_gate().feed(chunk)
 
     def decide(self) -> Decision:
         """The message is over."""
-        found = self._the_gate().finish()
-        from_values = [value for name, value in self._fields if name == b"from"]
+        gate = self._the_gate()
+        domain = address.domain_of(self._author or "")
+        if self._by_header.action is not Action.PASS:
+            return Decision(self._by_header, domain=domain)
+        found = gate.finish()
         if self._direction is Direction.OUT:
-            verdict = submission.judge(from_values, self._mail_from, found)
-            return Decision(verdict, bare=not self._counts[b"subject"])
-        judgement: Judgement = inbound.judge(
-            from_values,
+            return Decision(found.verdict, bare=not self._counts[b"subject"])
+        judgement = inbound.judge(
+            self._author,
             self._mail_from,
             self._peer,
             found,
@@ -118,7 +140,10 @@ class Transaction:
             any_ip_literal=self._settings.any_ip_literal,
         )
         forged = tuple(reversed(self._signatures.forged))
-        return Decision(judgement.verdict, judgement.null_sender, forged)
+        return Decision(judgement.verdict, judgement.null_sender, forged, domain=domain)
+
+    def _values(self, wanted: bytes) -> list[bytes]:
+        return [value for name, value in self._fields if name == wanted]
 
     def _the_gate(self) -> Gate:
         if self._gate is None:
@@ -126,6 +151,8 @@ class Transaction:
         return self._gate
 
 
+# The same people write again and again, and this is dearer than what is done with the result.
+@lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
     """An envelope address in canonical form, empty for `<>`; as it is, where it isn't one we could have."""
     try:

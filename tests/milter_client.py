@@ -14,14 +14,14 @@ from types import TracebackType
 
 # Commands that can be negotiated to have no reply, with their bits (SMFIP_NR_*).
 NO_REPLY = {
+    b"L": 0x80,
     b"C": 0x1000,
     b"H": 0x2000,
     b"M": 0x4000,
     b"R": 0x8000,
     b"T": 0x10000,
-    b"N": 0x40000 << 0,
-    b"L": 0x80,
-    b"E": 0x40000,
+    b"U": 0x20000,
+    b"N": 0x40000,
     b"B": 0x80000,
 }
 # All actions and all protocol steps, as Postfix 3.7 offers them.
@@ -33,10 +33,11 @@ Header = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the milter said at the end: `reply` is the SMTP reply, or the name of the decision."""
+    """What the milter said: `reply` is the SMTP reply, or the name of the decision; `at`, to what."""
 
     reply: str
     changed: tuple[str, ...] = ()
+    at: str = "end"
 
 
 @dataclass
@@ -107,10 +108,10 @@ class MilterClient:
         family = b"6" if ":" in peer else b"4"
         return self.say(b"C", b"client.example\0" + family + struct.pack(">H", 4711) + peer.encode() + b"\0")
 
-    def envelope(self, sender: str, recipients: Iterable[str]) -> None:
+    def envelope(self, sender: str, recipients: Iterable[str]) -> list[str]:
+        """The answers to the recipients."""
         assert self.say(b"M", f"<{sender}>\0".encode()) == "continue"
-        for recipient in recipients:
-            assert self.say(b"R", f"<{recipient}>\0".encode()) == "continue"
+        return [self.say(b"R", f"<{recipient}>\0".encode()) for recipient in recipients]
 
     def header(self, fields: Header) -> None:
         for name, value in fields:
@@ -142,9 +143,12 @@ class MilterClient:
     def message(
         self, sender: str, recipients: Iterable[str], message: bytes, chunk: int = BODY_CHUNK
     ) -> Answer:
-        """A whole transaction."""
+        """A whole transaction; one whose recipients are all refused ends there, as Postfix ends it."""
         header, _, body = message.partition(b"\r\n\r\n")
-        self.envelope(sender, recipients)
+        answers = self.envelope(sender, recipients)
+        if "continue" not in answers:
+            self.send(b"A")
+            return Answer(answers[0], at="recipient")
         self.header(fields(header))
         self.body(body, chunk)
         return self.end()

@@ -14,9 +14,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.rules.policy import Policy
+from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.deliver import Mode
 from mxdeliv_app.relay.letter import Letter, Recipient, recipient
 from mxdeliv_app.relay.stream import Stream
@@ -52,9 +55,12 @@ class Limits:
 class Session:
     """One connection. `run` returns when it is over."""
 
-    def __init__(self, stream: Stream, service: Service, limits: Limits, mode: Mode) -> None:
+    def __init__(
+        self, stream: Stream, service: Service, policy: Callable[[], Policy], limits: Limits, mode: Mode
+    ) -> None:
         self._stream = stream
         self._service = service
+        self._policy_in_force = policy
         self._limits = limits
         self._mode = mode
         self._lmtp = mode is Mode.HTTPS_FIRST
@@ -115,6 +121,7 @@ class Session:
         self._sender: str | None = None
         self._smtputf8 = False
         self._recipients: list[Recipient] = []
+        self._policy: Policy | None = None
 
     async def _hello(self, argument: str) -> None:
         self._reset()
@@ -166,8 +173,25 @@ class Session:
             return self._say(codes.BAD_ADDRESS)
         if not self._lmtp and self._recipients and found.domain != self._recipients[0].domain:
             return self._say(codes.ONE_DOMAIN)
+        verdict = await self._admission(found.domain)
+        if verdict.action is not Action.PASS:
+            return self._say(verdict)
         self._recipients.append(found)
         return self._ok(status="2.1.5")
+
+    async def _admission(self, domain: str) -> Verdict:
+        """Whether the policy lets our users' mail go to `domain`; all of a transaction goes by one policy."""
+        try:
+            if self._policy is None:
+                # The store may have to be read, and must not keep other sessions waiting.
+                self._policy = await asyncio.to_thread(self._policy_in_force)
+        except SQLAlchemyError as error:
+            log.error("event=policy-not-read error=%s", type(error).__name__)
+            return codes.STORE_AWAY
+        verdict = self._policy.outgoing(domain)
+        if verdict.action is not Action.PASS:
+            log.info("event=refused domain=%s reason=%s", domain, verdict.reason)
+        return verdict
 
     async def _data(self, argument: str) -> None:
         if not self._recipients or self._sender is None:

@@ -1,4 +1,4 @@
-"""What the tests of the relay's roads share: one relay for a module, one peer, a domain for each test."""
+"""What tests share. Of the relay's roads: one relay for a module, one peer, a domain for each test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.blackbox.receiver import Receiver, receiving
 from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all
 
 
@@ -38,3 +39,17 @@ def domain(world: World) -> str:
     name = f"_d{next(NUMBERS)}.test"
     world.dns.zone[name, "A"] = ["127.0.0.2"]
     return name
+
+
+@pytest.fixture(scope="session")
+def _receiving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    with receiving(tmp_path_factory.mktemp("app")) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def receiver(_receiving: Receiver) -> Receiver:
+    """mxdeliv-app, with nothing said to it yet."""
+    for port in (_receiving.inject, _receiving.mixed):
+        port.afresh()
+    return _receiving

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import messages, packets
-from tests.blackbox.test_milter import CONFIG, PROGRAM, Milter
+from tests.blackbox.milter_world import GOOD, MINIMAL, PROGRAM, Milter
+from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient, wait_for
 
 
@@ -56,24 +56,24 @@ def test_a_bad_config_is_one_line_that_names_the_key(
 
 
 def test_no_socket_is_a_usage_error(directory: Path) -> None:
-    ended = run(directory, CONFIG)
+    ended = run(directory, MINIMAL)
     assert ended.returncode == 2
     assert "--socket" in ended.stderr
 
 
 def test_a_socket_meant_for_another_process_is_not_taken(directory: Path) -> None:
-    assert run(directory, CONFIG, LISTEN_FDS="1", LISTEN_PID="1").returncode == 2
+    assert run(directory, MINIMAL, LISTEN_FDS="1", LISTEN_PID="1").returncode == 2
 
 
 def test_a_place_where_no_socket_can_be_is_an_error(directory: Path) -> None:
-    ended = run(directory, CONFIG, "--socket", f"unix:{directory}/none/s")
+    ended = run(directory, MINIMAL, "--socket", f"unix:{directory}/none/s")
     assert ended.returncode == os.EX_OSERR
     assert "can't listen" in ended.stderr
 
 
 def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
     path = directory / "chatmail.toml"
-    path.write_text(CONFIG)
+    path.write_text(MINIMAL)
     process = subprocess.Popen(
         [PROGRAM, "--socket", f"unix:{directory}/s"], env=os.environ | {"CHATMAIL_CONFIG": str(path)}
     )
@@ -84,16 +84,15 @@ def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
         process.wait()
 
 
-def test_sigterm_ends_it_cleanly_and_leaves_systemd_s_socket(directory: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(directory: Path, told: signal.Signals) -> None:
     milter = Milter(directory)
     wait_for(milter.path)
     with MilterClient(milter.path) as client:
         client.connect("submission")
-        assert (
-            client.message(messages.ALICE, [messages.BOB], messages.sealed(packets.seipd())).reply
-            == "continue"
-        )
-    milter.process.send_signal(signal.SIGTERM)
-    assert milter.process.wait(timeout=15) == 0
+        assert client.message(ALICE, [BOB], GOOD).reply == "continue"
+        milter.process.send_signal(told)
+        assert milter.process.wait(timeout=3) == 0
     assert Path(milter.path).is_socket()
-    assert sorted(entry.name for entry in directory.iterdir()) == ["chatmail.toml", "log", "s"]
+    left = {entry.name.partition("-")[0] for entry in directory.iterdir()}
+    assert left == {"chatmail.toml", "log", "s", "store"}

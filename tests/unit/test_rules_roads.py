@@ -6,10 +6,11 @@ import ipaddress
 
 import pytest
 
+from chatmail_milter.address import Peer
 from chatmail_milter.gate.gate import Classification, Kind
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
-from chatmail_milter.rules.inbound import Judgement, Peer
+from chatmail_milter.rules.inbound import Judgement
 
 GOOD = Classification(Kind.ENCRYPTED, "encrypted")
 CLEAR = Classification(Kind.NONE, "not-encrypted")
@@ -33,7 +34,14 @@ def came_in(
     found: Classification = GOOD,
     any_ip_literal: bool = False,
 ) -> Judgement:
-    return inbound.judge([author.encode()], mail_from, peer, found, signed(by), any_ip_literal=any_ip_literal)
+    return inbound.judge(
+        inbound.author_of([author.encode()]),
+        mail_from,
+        peer,
+        found,
+        signed(by),
+        any_ip_literal=any_ip_literal,
+    )
 
 
 class TestSubmission:
@@ -86,12 +94,12 @@ class TestInbound:
         assert verdict.reply == "554 5.7.1 No valid DKIM signature found"
 
     def test_no_signature(self) -> None:
-        none = inbound.judge([b"bob@b.example"], "", PEER, GOOD, DkimFacts("a.example"), any_ip_literal=False)
+        none = inbound.judge("bob@b.example", "", PEER, GOOD, DkimFacts("a.example"), any_ip_literal=False)
         assert none.verdict.reply == "554 5.7.1 No DKIM signature found"
 
     def test_trouble_with_dns_is_temporary(self) -> None:
         facts = DkimFacts("a.example", signed=True)
-        trouble = inbound.judge([b"bob@b.example"], "", PEER, GOOD, facts, any_ip_literal=False)
+        trouble = inbound.judge("bob@b.example", "", PEER, GOOD, facts, any_ip_literal=False)
         assert (trouble.verdict.code, trouble.verdict.enhanced) == (451, "4.7.5")
 
     @pytest.mark.parametrize("author", ["", "bob@b.example, eve@c.example", "bob@b.example <eve@c.example>"])

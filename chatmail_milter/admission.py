@@ -1,0 +1,94 @@
+"""Whether a transaction may begin: what the operator decided, then how often the sender sends.
+
+Asked once a transaction, at its first recipient, for all of them. While the store can't be read nobody knows
+who is blocked, so nothing is let in (451); that is logged when it begins and when it ends, not per message.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import codes
+from chatmail_milter.address import Peer
+from chatmail_milter.gate.gate import Direction
+from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.rules.rate import Limiter
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.verdict import Action, Verdict
+
+log = logging.getLogger("chatmail-milter")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer to all recipients of a transaction, and the policy that its message is judged by."""
+
+    verdict: Verdict
+    policy: Policy
+
+
+class Door:
+    """Lets transactions in. One object serves all threads.
+
+    `open_policies` is called at the first transaction, and again at each as long as it raises
+    `SQLAlchemyError`: the program may be there before its store is.
+    """
+
+    def __init__(
+        self,
+        open_policies: Callable[[], Policies],
+        limiter: Limiter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_policies = open_policies
+        self._limiter = limiter
+        self._clock = clock
+        self._policies: Policies | None = None
+        self._opening = threading.Lock()
+        self._counting = threading.Lock()
+        self._put_off = 0
+
+    def admit(self, direction: Direction, sender: str, peer: Peer) -> Admission:
+        """May mail of `sender` (canonical, empty for the null sender) come in from `peer`?"""
+        try:
+            policy = self._opened().current()
+        except SQLAlchemyError as fault:
+            self._away(fault)
+            return Admission(codes.STORE_AWAY, OPEN)
+        if self._put_off:
+            self._back()
+        if direction is Direction.IN:
+            return Admission(policy.incoming(sender, peer), policy)
+        verdict = policy.submission(sender, peer)
+        # Whoever is refused for another reason takes no token.
+        if verdict.action is Action.PASS and not self._limiter.take(sender, self._clock()):
+            verdict = codes.too_much_mail(sender)
+        return Admission(verdict, policy)
+
+    def _opened(self) -> Policies:
+        if self._policies is None:
+            with self._opening:
+                if self._policies is None:
+                    self._policies = self._open_policies()
+        return self._policies
+
+    def _away(self, fault: SQLAlchemyError) -> None:
+        with self._counting:
+            self._put_off += 1
+            begins = self._put_off == 1
+        if begins:
+            # Not str(fault), which has the statement's parameters.
+            cause = getattr(fault, "orig", None) or fault
+            log.error("store=away fault=%s cause=%s", type(fault).__name__, type(cause).__name__)
+
+    def _back(self) -> None:
+        with self._counting:
+            put_off, self._put_off = self._put_off, 0
+        if put_off:
+            log.info("store=back transactions-put-off=%d", put_off)

@@ -1,0 +1,198 @@
+"""One connection of Postfix's, in pymilter's terms (the only file besides `milter.py` that knows those).
+
+Nothing is asked for that no rule needs, and Postfix waits at two stages only: at each recipient, where
+policy and rate are told, and at the end of the message, which gets the verdict. Whatever goes wrong in
+between is our fault and makes the next answer a 451.
+
+libmilter protocol: https://www.milter.org/developers/api/ ; Postfix: MILTER_README.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import milter
+
+from chatmail_milter import address, codes
+from chatmail_milter.address import MalformedAddressError, Peer
+from chatmail_milter.admission import Door
+from chatmail_milter.gate.gate import Direction
+from chatmail_milter.transaction import (
+    LET_BY,
+    ROADS,
+    Decision,
+    Settings,
+    Transaction,
+    canonical,
+    peer_address,
+)
+from chatmail_milter.verdict import Action, Verdict
+
+log = logging.getLogger("chatmail-milter")
+
+ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.CHGFROM | milter.SETSYMLIST
+_NOT_ASKED = milter.P_NOHELO | milter.P_NODATA | milter.P_NOUNKNOWN
+# Each answer costs a round trip. (libmilter answers itself where Postfix doesn't know these.)
+_NOT_ANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
+# The stages that are answered. The others only collect.
+ANSWERED = ("envrcpt", "eom")
+# Postfix sends macros with every stage and every header field, also of stages that it isn't to tell us. Where
+# none are named it sends what it sends to everybody, and looks some of that up for it; `{none}` is nothing.
+_MACROS = {
+    milter.M_CONNECT: "{daemon_name}",
+    milter.M_HELO: "{none}",
+    milter.M_ENVFROM: "{none}",
+    milter.M_ENVRCPT: "{none}",
+    milter.M_DATA: "{none}",
+    milter.M_EOM: "i",
+    milter.M_EOH: "{none}",
+}
+
+# libmilter refuses more than 980 octets of reply text; clients see no use in more than this.
+_REPLY_MOST = 600
+
+CONTINUE, NO_REPLY = int(milter.CONTINUE), int(milter.NOREPLY)
+_ANSWERS = {Action.PASS: milter.CONTINUE, Action.REJECT: milter.REJECT, Action.TEMPFAIL: milter.TEMPFAIL}
+
+
+class Session:
+    """One connection of Postfix's to us, and the message that is under way on it.
+
+    `_verdict` is what the recipients of the transaction were told, None before the first.
+    """
+
+    def __init__(self, settings: Settings, door: Door) -> None:
+        self._settings = settings
+        self._door = door
+        self._road = ""
+        self._peer: Peer = None
+        self._sender = ""
+        self._began = 0.0
+        self._verdict: Verdict | None = None
+        self._transaction: Transaction | None = None
+        self._spoiled = False
+
+    def negotiate(self, ctx: Any, offer: list[int]) -> int:
+        offer[0] &= ACTIONS
+        offer[1] &= _NOT_ASKED | _NOT_ANSWERED
+        offer[2] = offer[3] = 0
+        if offer[0] & milter.SETSYMLIST:
+            for stage, names in _MACROS.items():
+                ctx.setsymlist(stage, names)
+        return CONTINUE
+
+    def connect(self, ctx: Any, _name: str, _family: int, peer: object) -> int:
+        self._peer = peer_address(peer[0]) if isinstance(peer, tuple) else None
+        # Last: without a road nothing gets in, whatever failed before.
+        self._road = ctx.getsymval("{daemon_name}") or ""
+        return NO_REPLY
+
+    def envfrom(self, _ctx: Any, mail_from: bytes, *_parameters: bytes) -> int:
+        self._begin()
+        self._began = time.monotonic()
+        self._sender = canonical(mail_from.decode(errors="replace"))
+        return NO_REPLY
+
+    def envrcpt(self, ctx: Any, recipient: bytes, *_parameters: bytes) -> int:
+        if self._road in LET_BY:
+            return int(milter.ACCEPT)
+        if self._verdict is None:
+            self._verdict = self._admit()
+        if self._transaction is not None:
+            self._transaction.recipient(recipient.decode(errors="replace"))
+        return answer(ctx, self._verdict)
+
+    def header(self, _ctx: Any, name: str, value: bytes) -> int:
+        if self._transaction is not None:
+            self._transaction.field(name.encode(), value)
+        return NO_REPLY
+
+    def eoh(self, _ctx: Any) -> int:
+        if self._transaction is not None:
+            self._transaction.end_of_header()
+        return NO_REPLY
+
+    def body(self, _ctx: Any, chunk: bytes) -> int:
+        if self._transaction is not None:
+            self._transaction.body(chunk)
+        return NO_REPLY
+
+    def eom(self, ctx: Any) -> int:
+        decision = self._decide()
+        if decision.verdict.action is Action.PASS:
+            for number in decision.forged:
+                ctx.chgheader("Authentication-Results", number, None)
+            if decision.null_sender:
+                ctx.chgfrom("<>")
+            if decision.bare:
+                ctx.addheader("Subject", "[...]")
+        size = self._transaction.size if self._transaction is not None else 0
+        self._log(decision.verdict, ctx.getsymval("i") or "-", size, decision.domain)
+        self._begin()
+        return answer(ctx, decision.verdict)
+
+    def abort(self, _ctx: Any) -> int:
+        self._begin()
+        return CONTINUE
+
+    def spoil(self) -> int:
+        """Something of ours failed: this message can't be answered as if all of it were known."""
+        self._spoiled = True
+        return NO_REPLY
+
+    def _begin(self) -> None:
+        self._sender = ""
+        self._verdict = self._transaction = None
+        self._spoiled = False
+
+    def _admit(self) -> Verdict:
+        if self._spoiled:
+            return codes.OUR_FAULT
+        if self._road not in ROADS:
+            log.error("road=unknown verdict=tempfail reason=daemon-name")
+            return codes.OUR_FAULT.because("daemon-name")
+        direction = ROADS[self._road]
+        admission = self._door.admit(direction, self._sender, self._peer)
+        if admission.verdict.action is Action.PASS:
+            self._transaction = Transaction(
+                self._settings, direction, self._peer, self._sender, admission.policy
+            )
+        elif admission.verdict is not codes.STORE_AWAY:
+            self._log(admission.verdict, "-", 0, _domain(self._sender))
+        return admission.verdict
+
+    def _decide(self) -> Decision:
+        if self._verdict is None:
+            raise RuntimeError("a message without recipients")
+        if self._spoiled:
+            return Decision(codes.OUR_FAULT)
+        # Postfix ends no message whose recipients were all refused.
+        return Decision(self._verdict) if self._transaction is None else self._transaction.decide()
+
+    def _log(self, verdict: Verdict, queue_id: str, size: int, domain: str) -> None:
+        line = f"road={self._road} verdict={verdict.action.value} reason={verdict.reason}"
+        line += f" queue={queue_id} size={size}"
+        if ROADS.get(self._road) is Direction.IN:
+            # The relay counts by these what peers bring (mxdeliv_app/relay/inboundlog.py).
+            line += f" domain={domain or '-'} seconds={time.monotonic() - self._began:.4f}"
+        log.info("%s", line)
+
+
+def _domain(sender: str) -> str:
+    """The domain of an envelope sender, empty where it has none that can be one."""
+    try:
+        return address.domain(address.domain_of(sender))
+    except MalformedAddressError:
+        return ""
+
+
+def answer(ctx: Any, verdict: Verdict) -> int:
+    """Gives libmilter the reply, and returns what libmilter is to be told."""
+    if verdict.action is not Action.PASS:
+        # libmilter takes the text for a printf format, and Postfix turns %% back into %. The enhanced code
+        # goes with the text: libmilter knows none with a colon, as the reply to too much mail has it.
+        text = "".join(c if c.isprintable() else " " for c in f"{verdict.enhanced} {verdict.text}")
+        ctx.setreply(str(verdict.code), None, text[:_REPLY_MOST].replace("%", "%%"))
+    return int(_ANSWERS[verdict.action])

@@ -1,0 +1,149 @@
+"""The installed milter for tests: on a socket that it inherits as from systemd, with a store of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from chatmail_milter.store.engine import open_store
+from tests import messages, packets
+from tests.messages import ALICE, BOB
+from tests.milter_client import Answer, MilterClient, wait_for
+
+PROGRAM = str(Path(sys.executable).with_name("chatmail-milter"))
+MINIMAL = '[mail]\ndomain = "a.example"\nhostname = "mx.a.example"\n'
+GOOD = messages.sealed(packets.pkesk() + packets.seipd())
+CLEAR = messages.text()
+CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
+OUR_FAULT = "451 4.3.0 Internal error, try again later"
+
+
+def config(store: Path, per_minute: int = 0, burst: int = 10) -> str:
+    """A configuration, without a limit if not told otherwise."""
+    return (
+        f"{MINIMAL}[submission]\nrate_per_minute = {per_minute}\nrate_burst = {burst}\n"
+        f'[store]\nurl = "sqlite:///{store}"\n'
+    )
+
+
+class Milter:
+    """The program, listening at `path`; `log` is what it has written so far."""
+
+    def __init__(
+        self, directory: Path, per_minute: int = 0, burst: int = 10, store: str = "store", **environment: str
+    ) -> None:
+        self.path = str(directory / "s")
+        self.store = directory / store
+        self._log = directory / "log"
+        (directory / "chatmail.toml").write_text(config(self.store, per_minute, burst))
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.path)
+        listening.listen(100)
+        environment["CHATMAIL_CONFIG"] = str(directory / "chatmail.toml")
+        self.process = inherit(listening, self._log, environment)
+        listening.close()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def resident(self) -> int:
+        """KiB of memory now."""
+        return self._status("VmRSS")
+
+    @property
+    def most_resident(self) -> int:
+        """KiB of memory, the most so far."""
+        return self._status("VmHWM")
+
+    @property
+    def threads(self) -> int:
+        """How many there are."""
+        return self._status("Threads")
+
+    def engine(self) -> Engine:
+        """The store, as another program opens it."""
+        return open_store(f"sqlite:///{self.store}")
+
+    def submit(self, message: bytes = GOOD, sender: str = ALICE, *recipients: str) -> Answer:
+        with MilterClient(self.path) as client:
+            client.connect("submission")
+            return client.message(sender, recipients or [BOB], message)
+
+    def take(
+        self,
+        message: bytes = GOOD,
+        sender: str = ALICE,
+        *results: str,
+        road: str = "smtp",
+        peer: str = "192.0.2.7",
+        chunk: int = 65535,
+    ) -> Answer:
+        """The answer to a message from a peer, to which OpenDKIM added `results`."""
+        added = "".join(f"Authentication-Results: {result}\r\n" for result in results).encode()
+        with MilterClient(self.path) as client:
+            client.connect(road, peer)
+            return client.message(sender, [BOB], added + message, chunk)
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition(f"{name}:")[2].split()[0])
+
+
+@contextmanager
+def running(
+    per_minute: int = 0, burst: int = 10, store: str = "store", **environment: str
+) -> Iterator[Milter]:
+    """A milter that must still be there at the end; `store` is where in its directory."""
+    # Not tmp_path: a socket's path has at most 107 octets.
+    with tempfile.TemporaryDirectory() as directory:
+        milter = Milter(Path(directory), per_minute, burst, store, **environment)
+        try:
+            wait_for(milter.path)
+            yield milter
+            assert milter.process.poll() is None, milter.log
+        finally:
+            milter.process.terminate()
+            milter.process.wait(timeout=10)
+
+
+def inherit(listening: socket.socket, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Starts the program with `listening` as descriptor 3, the way systemd does (sd_listen_fds(3))."""
+
+    def become_systemd() -> None:
+        os.dup2(listening.fileno(), 3, inheritable=True)
+        os.environ.update(environment, LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+
+    with log.open("wb") as stderr:
+        return subprocess.Popen(
+            [PROGRAM],
+            preexec_fn=become_systemd,
+            pass_fds=(3,),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+        )
+
+
+def signed(by: str = "a.example", result: str = "pass") -> str:
+    """What OpenDKIM adds."""
+    return f"mx.a.example; dkim={result} (2048-bit key; unprotected) header.d={by} header.s=chatmail"
+
+
+def written_by(author: str) -> bytes:
+    """A good message of `author`."""
+    return GOOD.replace(b"<alice@a.example>", f"<{author}>".encode(), 1)
+
+
+def code(answer: Answer) -> int:
+    """The SMTP code that the client gets."""
+    return 250 if answer.reply == "continue" else int(answer.reply[:3])
