@@ -7,7 +7,7 @@ in by (`milter_macro_daemon_name`), never by an address. Of the message only wha
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -29,6 +29,9 @@ ROADS: Mapping[str, Direction] = MappingProxyType(
 
 # Mail that Postfix made itself (bounces), and mail on its way out again that was judged when it came in.
 LET_BY = frozenset(("internal", "reinject"))
+
+# The fields that the gate reads, by name as Postfix gives it.
+_READ: Mapping[str, bytes] = MappingProxyType({name.decode(): name for name in FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Decision:
 
 
 class Transaction:
-    """One message. Call in the order of SMTP: `recipient`s, `field`s, `end_of_header`, `body`, `decide`.
+    """One message. Call in the order of SMTP: `recipient`, `fields`, `end_of_header`, `body`, `decide`.
 
     Cheap rules come before dear ones: what the header decides is decided at its end, and the body of such a
     message is not looked at.
@@ -91,17 +94,20 @@ class Transaction:
         if self._direction is Direction.OUT and len(self._recipients) < 2:
             self._recipients.append(canonical(text))
 
-    def field(self, name: bytes, value: bytes) -> None:
-        """The next header field."""
-        self.size += len(name) + len(value) + 4
-        # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
-        name = name.strip().lower()
-        if name in self._counts:
-            if self._counts[name] < FIELDS_KEPT:
-                self._counts[name] += 1
-                self._fields.append((name, value))
-        elif self._direction is Direction.IN:
-            self._signatures.see(name, value)
+    def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
+        """The next header fields."""
+        signatures = self._signatures if self._direction is Direction.IN else None
+        for name, value in given:
+            self.size += len(name) + len(value) + 4
+            # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
+            name = name.strip().lower()
+            known = _READ.get(name)
+            if known is not None:
+                if self._counts[known] < FIELDS_KEPT:
+                    self._counts[known] += 1
+                    self._fields.append((known, value))
+            elif signatures is not None:
+                signatures.see(name.encode(), value)
 
     def end_of_header(self) -> None:
         """All fields have been given."""

@@ -179,6 +179,25 @@ class TestHostile:
         assert milter.most_resident - before < 4096
 
 
+# More fields and more body than are held until the end.
+LARGE = b"X-Field: x\r\n" * 100 + messages.sealed(packets.seipd(size=200_000))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "chatmail_milter.transaction:Transaction.fields",
+        "chatmail_milter.transaction:Transaction.end_of_header",
+        "chatmail_milter.gate.gate:Gate.feed",
+    ],
+)
+def test_a_bug_of_ours_is_seen_at_the_end_where_all_was_held_until_then(broken: str) -> None:
+    with running(PYTHONPATH=str(FAULTS), BROKEN=broken) as milter, MilterClient(milter.path) as client:
+        client.connect("submission")
+        assert client.message(ALICE, [BOB], GOOD) == Answer(OUR_FAULT, at="end")
+        assert "stage=eom fault=ZeroDivisionError" in milter.log
+
+
 # What fails, at which stage that is seen, and where the answer comes.
 @pytest.mark.parametrize(
     ("broken", "stage", "at"),
@@ -186,8 +205,8 @@ class TestHostile:
         ("chatmail_milter.session:canonical", "envfrom", "recipient"),
         ("chatmail_milter.admission:Door.admit", "envrcpt", "recipient"),
         ("chatmail_milter.transaction:Transaction.recipient", "envrcpt", "recipient"),
-        ("chatmail_milter.transaction:Transaction.field", "header", "end"),
-        ("chatmail_milter.transaction:Transaction.end_of_header", "eoh", "end"),
+        ("chatmail_milter.transaction:Transaction.fields", "header", "end"),
+        ("chatmail_milter.transaction:Transaction.end_of_header", "body", "end"),
         ("chatmail_milter.gate.gate:Gate.feed", "body", "end"),
         ("chatmail_milter.gate.gate:Gate.finish", "eom", "end"),
         ("chatmail_milter.session:peer_address", "connect", "recipient"),
@@ -199,7 +218,7 @@ def test_a_bug_of_ours_is_a_451_and_a_traceback_without_content(broken: str, sta
         with MilterClient(milter.path) as client:
             client.connect("submission")
             for _ in range(2):
-                assert client.message(ALICE, [BOB], GOOD) == Answer(OUR_FAULT, at=at)
+                assert client.message(ALICE, [BOB], LARGE) == Answer(OUR_FAULT, at=at)
         assert f"stage={stage} fault=ZeroDivisionError" in milter.log
         assert 'File "' in milter.log
         assert "@" not in milter.log
