@@ -28,6 +28,22 @@ test: $(VENV)/ready dist ## unit, black-box and end-to-end tests, on two real re
 test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds
 	$(BIN)/pytest tests/unit
 
+.PHONY: corpus
+corpus: $(VENV)/ready ## make the samples of real ciphertext anew, by every program that makes some (needs gnupg)
+	$(BIN)/python -m tests.corpus
+
+# For how long, in seconds.
+FUZZ_SECONDS ?= 180
+
+.PHONY: fuzz
+fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECONDS long
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: $(VENV)/ready dist ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
+	$(BIN)/python -m tests.bench $(if $(JSON),--json) $(ONLY)
+
 .PHONY: lint
 lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/ruff check
