@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.address import Peer
 from chatmail_milter.gate.gate import Direction
+from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.rules.rate import Limiter
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 

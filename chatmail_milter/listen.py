@@ -16,6 +16,8 @@ from pathlib import Path
 
 # SD_LISTEN_FDS_START.
 _FIRST = 3
+# A connection per smtpd process, all at once after a restart of Postfix.
+_BACKLOG = 1024
 
 
 class ListenError(Exception):
@@ -39,6 +41,17 @@ def inherited() -> int | None:
     if not listens:
         raise ListenError(f"descriptor {_FIRST} is no listening socket")
     return _FIRST
+
+
+def at(path: str) -> int:
+    """The descriptor of a new socket that listens at `path`. Raises `ListenError`."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(path)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        raise ListenError(f"{path}: {error.strerror or error}") from None
+    return listening.detach()
 
 
 def substitute(descriptor: int, open_at: Callable[[str], None]) -> None:

@@ -7,30 +7,29 @@ ours becomes a line in the log with a traceback and without content, and a 451.
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from os import EX_OK, EX_OSERR, EX_SOFTWARE, _exit
+from os import EX_OSERR, EX_SOFTWARE, _exit
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import milter
 
-from chatmail_milter import codes, listen
+from chatmail_milter import codes, listen, processes
 from chatmail_milter.admission import Door
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.rules.rate import Limiter
+from chatmail_milter.limiter import Limiter
+from chatmail_milter.processes import several
+from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.transaction import Settings
 
 log = logging.getLogger("chatmail-milter")
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # The session whose callback runs in this thread. libmilter moves sessions between threads, but pymilter gives
 # each a thread state of its own, and that is what thread-local data hangs on.
@@ -81,25 +80,11 @@ def _uncallable(kind: type[BaseException], _fault: BaseException, trace: Traceba
     session.spoil()
 
 
-def _end_when_told() -> None:
-    """Ends the program at a signal. Call before any other thread is started.
-
-    libmilter also waits for these, but heeds them only every five seconds, and serves nobody meanwhile. Linux
-    wakes the thread that is there longer: this one. Who waits at systemd's socket is served by the next
-    process; what is under way Postfix tempfails, as it would if libmilter broke it off.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-
-    def end() -> None:
-        signal.sigwait(_ENDING)
-        _exit(EX_OK)
-
-    threading.Thread(target=end, daemon=True).start()
-
-
 def _serve(settings: Settings, door: Door, open_socket: Callable[[], None]) -> None:
-    """Registers with libmilter, opens the socket, and runs until told to end."""
-    _end_when_told()
+    """Registers with libmilter, opens the socket, and runs for ever.
+
+    libmilter would end it at a signal, up to five seconds later: see `processes`.
+    """
     for stage in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{stage}_callback")(_callback(stage, settings, door))
     milter.set_close_callback(_close)
@@ -112,31 +97,54 @@ def _serve(settings: Settings, door: Door, open_socket: Callable[[], None]) -> N
     milter.main()
 
 
-def _open(where: str) -> None:
-    milter.setconn(where)
+def _open(path: str) -> None:
+    milter.setconn(f"unix:{path}")
     milter.opensocket(False)
 
 
 @click.command()
 @click.option("--socket", "where", metavar="unix:PATH", help="Listen here, where systemd gives no socket.")
-def main(where: str | None) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=processes.wanted,
+    show_default="one for each processor, 4 at most",
+    help="How many share the work.",
+)
+def main(where: str | None, processes: int) -> None:
     """Answer Postfix about every message, on the socket that systemd opened."""
     config = load_or_exit()
     settings = Settings.of(config)
     door = Door(
         lambda: Policies(open_store(config.store.url)),
-        Limiter(config.submission.rate_per_minute, config.submission.rate_burst),
+        Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
     )
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     try:
-        descriptor = listen.inherited()
-        if descriptor is not None:
-            given = descriptor
-            _serve(settings, door, lambda: listen.substitute(given, lambda path: _open(f"unix:{path}")))
-        elif where is not None:
-            _serve(settings, door, lambda: _open(where))
-        else:
-            raise click.UsageError("no socket: start it by its systemd socket unit, or give --socket")
-    except (listen.ListenError, milter.error) as error:
-        log.error("can't listen: %s", error)
-        sys.exit(EX_OSERR)
+        listening = _listening(where)
+    except listen.ListenError as error:
+        _can_t_listen(error)
+
+    def serve() -> None:
+        try:
+            _serve(settings, door, lambda: listen.substitute(listening, _open))
+        except (listen.ListenError, milter.error) as error:
+            _can_t_listen(error)
+
+    sys.exit(several(processes, serve))
+
+
+def _listening(where: str | None) -> int:
+    """The socket's descriptor: systemd's, else one at `where`. Raises `ListenError`."""
+    inherited = listen.inherited()
+    if inherited is not None:
+        return inherited
+    kind, _, path = (where or "").partition(":")
+    if kind != "unix" or not path:
+        raise click.UsageError("no socket: start it by its systemd socket unit, or give --socket unix:PATH")
+    return listen.at(path)
+
+
+def _can_t_listen(error: Exception) -> NoReturn:
+    log.error("can't listen: %s", error)
+    sys.exit(EX_OSERR)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.blocklist import Blocklist, entry
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.rules.rate import Limiter
+from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
@@ -36,7 +37,7 @@ def measure(world: World) -> Sequence[Table]:
     world.say(f"{BLOCKED} blocklist entries, {SENDERS} senders, {ROUNDS} rounds of {TIMES} messages")
     blocked = entries(BLOCKED)
     full = Policy(Blocklist.of(blocked), OPEN.federation, frozenset())
-    limits = {"none": Limiter(60, 10), "full": Limiter(60, 10)}
+    limits = {"none": Limiter(Rate(60, 10)), "full": Limiter(Rate(60, 10))}
     for number in range(SENDERS):
         limits["full"].take(f"user{number}@a.example", 1000.0)
     with stored([]) as few, stored(blocked) as many:

@@ -38,7 +38,13 @@ class Milter:
     """The program, listening at `path`; `log` is what it has written so far."""
 
     def __init__(
-        self, directory: Path, per_minute: int = 0, burst: int = 10, store: str = "store", **environment: str
+        self,
+        directory: Path,
+        per_minute: int = 0,
+        burst: int = 10,
+        store: str = "store",
+        processes: int = 2,
+        **environment: str,
     ) -> None:
         self.path = str(directory / "s")
         self.store = directory / store
@@ -48,7 +54,7 @@ class Milter:
         listening.bind(self.path)
         listening.listen(100)
         environment["CHATMAIL_CONFIG"] = str(directory / "chatmail.toml")
-        self.process = inherit(listening, self._log, environment)
+        self.process = inherit(listening, self._log, environment, "--processes", str(processes))
         listening.close()
 
     @property
@@ -57,12 +63,12 @@ class Milter:
 
     @property
     def resident(self) -> int:
-        """KiB of memory now."""
+        """KiB of memory now, of all processes."""
         return self._status("VmRSS")
 
     @property
     def most_resident(self) -> int:
-        """KiB of memory, the most so far."""
+        """KiB of memory, the most so far, of all processes."""
         return self._status("VmHWM")
 
     @property
@@ -94,19 +100,26 @@ class Milter:
             client.connect(road, peer)
             return client.message(sender, [BOB], added + message, chunk)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that share the work."""
+        of_main_thread = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        return [int(pid) for pid in Path(of_main_thread).read_text().split()]
+
     def _status(self, name: str) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition(f"{name}:")[2].split()[0])
+        """The sum over the processes."""
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids]
+        return sum(int(text.partition(f"{name}:")[2].split()[0]) for text in texts)
 
 
 @contextmanager
 def running(
-    per_minute: int = 0, burst: int = 10, store: str = "store", **environment: str
+    per_minute: int = 0, burst: int = 10, store: str = "store", processes: int = 2, **environment: str
 ) -> Iterator[Milter]:
     """A milter that must still be there at the end; `store` is where in its directory."""
     # Not tmp_path: a socket's path has at most 107 octets.
     with tempfile.TemporaryDirectory() as directory:
-        milter = Milter(Path(directory), per_minute, burst, store, **environment)
+        milter = Milter(Path(directory), per_minute, burst, store, processes, **environment)
         try:
             wait_for(milter.path)
             yield milter
@@ -116,7 +129,9 @@ def running(
             milter.process.wait(timeout=10)
 
 
-def inherit(listening: socket.socket, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def inherit(
+    listening: socket.socket, log: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.Popen[bytes]:
     """Starts the program with `listening` as descriptor 3, the way systemd does (sd_listen_fds(3))."""
 
     def become_systemd() -> None:
@@ -125,7 +140,7 @@ def inherit(listening: socket.socket, log: Path, environment: dict[str, str]) ->
 
     with log.open("wb") as stderr:
         return subprocess.Popen(
-            [PROGRAM],
+            [PROGRAM, *arguments],
             preexec_fn=become_systemd,
             pass_fds=(3,),
             stdin=subprocess.DEVNULL,

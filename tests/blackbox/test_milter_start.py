@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +98,30 @@ def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(directory: Path, t
     assert Path(milter.path).is_socket()
     left = {entry.name.partition("-")[0] for entry in directory.iterdir()}
     assert left == {"chatmail.toml", "log", "s", "store"}
+
+
+def test_the_end_of_one_process_ends_all_of_them(directory: Path) -> None:
+    milter = Milter(directory)
+    wait_for(milter.path)
+    one, other = milter.pids
+    os.kill(one, signal.SIGKILL)
+    assert milter.process.wait(timeout=3) == os.EX_SOFTWARE
+    assert_gone(other)
+
+
+def test_no_process_outlives_the_first_one(directory: Path) -> None:
+    milter = Milter(directory)
+    wait_for(milter.path)
+    pids = milter.pids
+    milter.process.kill()
+    milter.process.wait()
+    for pid in pids:
+        assert_gone(pid)
+
+
+def assert_gone(pid: int) -> None:
+    deadline = time.monotonic() + 3
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, f"{pid} is still there"
+            time.sleep(0.01)
