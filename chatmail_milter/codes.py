@@ -55,7 +55,19 @@ NULL_MX = _reject(556, "5.1.10", "Recipient domain does not accept mail (null MX
 NO_SUCH_DOMAIN = _reject(512, "5.1.2", "Recipient domain does not exist", "nxdomain")
 DNS_TROUBLE = _tempfail(451, "4.4.3", "Recipient domain lookup failed, try again later", "dns")
 NO_ROAD = _tempfail(451, "4.4.1", "Peer could not be reached over HTTPS, try again later", "no-https")
+
+
+def no_road_but(words: str) -> Verdict:
+    """No road took it; `words` say why SMTP didn't, empty where that isn't known."""
+    text = "Peer could be reached neither over HTTPS nor by SMTP"
+    return _tempfail(451, "4.4.1", f"{text}: {words}" if words else f"{text}, try again later", "no-road")
+
+
 BUSY = _tempfail(421, "4.3.2", "Too many deliveries under way, try again later", "busy")
+# RFC 3463: X.4.5 is "mail system congestion".
+BUSY_DOMAIN = _tempfail(
+    421, "4.4.5", "Too many deliveries to this domain under way, try again later", "busy-domain"
+)
 # RFC 3463: X.4.4 is "unable to route". Ours to say: smtp(8) would hand such mail back to us for ever.
 NO_HOST = _reject(550, "5.4.4", "Recipient domain has no mail host", "no-host")
 # Postfix would connect there; a stranger must not choose where in our network.

@@ -134,14 +134,24 @@ class Relay(Section, frozen=True):
     """Mail to peers."""
 
     connect_timeout: Annotated[Duration, _doc("For one TCP connection and TLS handshake.")] = Duration(5)
-    attempt_timeout: Annotated[Duration, _doc("For a whole POST; far under Postfix's LMTP timeout.")] = (
-        Duration(30)
-    )
+    attempt_timeout: Annotated[
+        Duration,
+        _doc(
+            "For all attempts for a message together, and 8 s more for each MiB of it. Postfix waits 600 s."
+        ),
+    ] = Duration(30)
     allow_networks: Annotated[
         NetworkList,
         _doc("Special-purpose networks that peers may live in all the same (a lab's, a site's own)."),
     ] = NetworkList()
-    workers: Annotated[int, _doc("HTTPS deliveries under way at once.")] = 64
+    workers: Annotated[int, msgspec.Meta(ge=1, description="Deliveries under way at once.")] = 64
+    workers_per_domain: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            description="How many of them may go to one domain; fewer where several domains are slow.",
+        ),
+    ] = 16
     nameservers: Annotated[
         tuple[Nameserver, ...],
         _doc(
@@ -166,6 +176,9 @@ class Listen(Section, frozen=True):
         "127.0.0.1:10027"
     )
     hooks: Annotated[Endpoint, _doc("chatmail-hooks, asked by Dovecot.")] = Endpoint("127.0.0.1:10028")
+    mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, asked by the relay.")] = (
+        "/run/dovecot/chatmail-mailboxes"
+    )
 
 
 class Store(Section, frozen=True):

@@ -20,22 +20,11 @@ from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app import inject, lines, wire
 from mxdeliv_app.smtp import IPAddress, QueueAwayError
-from mxdeliv_app.tally import Tally
 from mxdeliv_app.wire import HttpAnswer, MalformedRequestError, RecipientReply
 
 # nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
 PEER_ADDRESS = "X-Real-IP"
 _PIECE = 1 << 16
-
-# The reason of a refusal in the counts, by HTTP status.
-_REASONS = {
-    400: "refused",
-    403: "policy",
-    413: "too-large",
-    422: "unknown-user",
-    503: "temporary",
-    507: "mailbox-full",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -60,14 +49,12 @@ class Receive:
 
     def __init__(
         self,
-        ports: inject.Ports,
+        injector: inject.Injector,
         max_message_size: int,
-        tally: Tally,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ports = ports
+        self._injector = injector
         self._max_message_size = max_message_size
-        self._tally = tally
         self._clock = clock
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **_groups: Any) -> None:
@@ -111,7 +98,7 @@ class Receive:
         # Not `bounded_stream`, empty for chunked uploads: gunicorn ends `stream` where the body ends.
         body = pieces(request.stream, envelope.size, self._max_message_size)
         with lines.DataEncoder() as encoder:
-            return inject.inject(self._ports, envelope, _encoded(encoder, body), each_is_told=told)
+            return self._injector.inject(envelope, _encoded(encoder, body), each_is_told=told)
 
     def _note(
         self,
@@ -127,17 +114,11 @@ class Receive:
             'event=received domain=%s recipients=%d accepted=%d status=%d reply="%d %s" seconds=%.3f',
             domain or "<>", len(replies), accepted, answer.status, first.code, first.status, seconds,
         )  # fmt: skip
-        if accepted:
-            self._tally.accepted(domain, seconds)
-        elif first.code == codes.ENCRYPTION_NEEDED.code:
-            self._tally.refused(domain, codes.ENCRYPTION_NEEDED.reason)
-        else:
-            self._tally.refused(domain, _REASONS.get(answer.status, "refused"))
 
     def _failed(self, envelope: inject.Envelope, status: int, verdict: Verdict) -> HttpAnswer:
         domain = address.domain_of(envelope.sender)
+        # The relay counts by this line, and what Postfix and the milter said by theirs (relay/inboundlog.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
-        self._tally.refused(domain, verdict.reason)
         return _verdict(status, verdict)
 
 

@@ -16,12 +16,9 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from chatmail_milter import address, config, credentials
-from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.peers import Peers
 from mxdeliv_app import faults, wire
-from mxdeliv_app.inject import Ports
+from mxdeliv_app.inject import Injector, Ports
 from mxdeliv_app.receive import Receive
-from mxdeliv_app.tally import Tally
 
 AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml")
 
@@ -80,8 +77,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     settings = config.load_or_exit()
     faults.log_to_stderr()
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
-    tally = Tally(Peers(open_store(settings.store.url)))
-    return create_app(settings, Receive(ports, settings.mail.max_message_size, tally))
+    return create_app(settings, Receive(Injector(ports), settings.mail.max_message_size))
 
 
 def landing_page(settings: config.Config) -> Page:

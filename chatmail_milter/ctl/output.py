@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from chatmail_milter.store.words import printable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,13 +31,16 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table, or `empty` where there are no rows. Cells are text as it is, without markup."""
+    """A table, or `empty` where there are no rows.
+
+    Cells are text without markup, and nothing in them controls a terminal: some of it strangers wrote.
+    """
     if not rows:
         click.echo(empty)
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
@@ -49,6 +54,13 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
     return f"{int(size / length)} {unit} ago" if seconds >= 0 else f"in {int(size / length)} {unit}"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """`12 ms`; under ten with a decimal."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"
+
+
 def counts(numbers: Mapping[str, int]) -> str:
     """`connect 3, timeout 1`."""
     return ", ".join(f"{name} {number}" for name, number in numbers.items())
@@ -60,4 +72,6 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
     raise TypeError(type(value))

@@ -1,68 +1,68 @@
-"""`chatmailctl queue`: what waits in Postfix's queue, and why (`postqueue -j`)."""
+"""`chatmailctl queue`: what waits in Postfix's queue, and why; and having it tried now."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any
+import time
+from dataclasses import asdict
 
 import click
 
-from chatmail_milter.address import domain_of
+from chatmail_milter.ctl.opened import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
+from chatmail_milter.ctl.postqueue import Postqueue
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.revision import LEASE
 
-_WHERE_DEBIAN_KEEPS_IT = "/usr/sbin/postqueue"  # not in every user's PATH
 _SHOWN_REASONS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """One message in the queue. `size` in octets; `reasons` are Postfix's own words, each once."""
-
-    queue: str
-    queue_id: str
-    arrived: datetime
-    size: int
-    sender: str
-    recipients: tuple[str, ...]
-    domains: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-
-def parse(text: str) -> Iterator[Queued]:
-    """The messages in the output of `postqueue -j`: a JSON object a line."""
-    for line in text.splitlines():
-        message = json.loads(line)
-        recipients: list[dict[str, Any]] = message["recipients"]
-        addresses = tuple(recipient["address"] for recipient in recipients)
-        reasons = (recipient.get("delay_reason", "") for recipient in recipients)
-        yield Queued(
-            queue=message["queue_name"],
-            queue_id=message["queue_id"],
-            arrived=datetime.fromtimestamp(message["arrival_time"], UTC),
-            size=message["message_size"],
-            sender=message["sender"],
-            recipients=addresses,
-            domains=tuple(dict.fromkeys(map(domain_of, addresses))),
-            reasons=tuple(dict.fromkeys(filter(None, reasons))),
-        )
-
-
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
-def queue(as_json: bool) -> None:
+@click.pass_context
+def queue(context: click.Context, as_json: bool) -> None:
     """Messages that wait in Postfix's queue, oldest first."""
-    program = shutil.which("postqueue") or shutil.which(_WHERE_DEBIAN_KEEPS_IT)
-    if program is None:
-        raise click.ClickException("run this on the relay itself: there is no postqueue here")
-    done = subprocess.run([program, "-j"], capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise click.ClickException(f"see whether Postfix runs: postqueue says: {done.stderr.strip()}")
-    messages = sorted(parse(done.stdout), key=lambda one: one.arrived)
+    if context.invoked_subcommand is None:
+        _print(as_json)
+    elif as_json:
+        raise click.UsageError(f"say --json after {context.invoked_subcommand}")
+
+
+@queue.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """The same as `queue` alone."""
+    _print(as_json)
+
+
+@queue.command()
+@click.argument("domain", required=False, callback=canonical_domain)
+def flush(domain: str | None) -> None:
+    """Try now what is deferred, all of it or what is for DOMAIN.
+
+    A "no HTTPS" mark of these domains is taken away first: whoever hurries mail thinks that its peer is back.
+    """
+    postqueue = Postqueue.here()
+    waiting = [one for one in postqueue.list() if one.queue == "deferred"]
+    if domain is not None:
+        waiting = [one for one in waiting if domain in one.domains]
+    endpoints = Endpoints(store())
+    for name in {name for one in waiting for name in one.domains} if domain is None else {domain}:
+        endpoints.unmark(name)
+    time.sleep(LEASE)  # for which relays hold what they have read
+    # One by one: `postqueue -s` knows only the domains of fast_flush_domains, which ours are not.
+    for one in waiting:
+        postqueue.hurry(one.queue_id)
+    number = len(waiting)
+    where = "" if domain is None else f" for {domain}"
+    click.echo(
+        f"Hurried {number} message{'' if number == 1 else 's'}{where}."
+        if number
+        else f"Nothing is deferred{where}."
+    )
+
+
+def _print(as_json: bool) -> None:
+    messages = Postqueue.here().list()
     if as_json:
         print_json([asdict(message) for message in messages])
         return

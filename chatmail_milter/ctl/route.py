@@ -8,6 +8,7 @@ import click
 
 from chatmail_milter.ctl.opened import canonical_domain, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.routes import Https, Route, RouteError, Routes
 
 
@@ -56,17 +57,23 @@ def set_(domain: str, target: str | None, https: Https, verify: bool | None, one
     """Set the route of DOMAIN, in place of any that it has.
 
     TARGET is a host name, an IP address (the certificate must then be DOMAIN's), or an https URL. It stands
-    for HTTPS alone; SMTP goes by MX.
+    for HTTPS alone; SMTP goes by MX. What was learnt of HTTPS at DOMAIN is forgotten.
     """
     try:
-        Routes(store()).set(Route(domain, target, https, verify, one_per_recipient))
+        wanted = Route(domain, target, https, verify, one_per_recipient)
     except RouteError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from None
+    engine = store()
+    Routes(engine).set(wanted)
+    # A mark is of the way as it was: the next message must not be kept from this one.
+    Endpoints(engine).forget(domain)
 
 
 @route.command()
 @click.argument("domain", callback=canonical_domain)
 def unset(domain: str) -> None:
     """Take the route of DOMAIN away."""
-    if not Routes(store()).unset(domain):
+    engine = store()
+    if not Routes(engine).unset(domain):
         raise click.ClickException(f"see `chatmailctl route list`: {domain} has no route")
+    Endpoints(engine).forget(domain)

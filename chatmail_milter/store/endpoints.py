@@ -6,15 +6,21 @@ one minute at first, doubling to thirty. Whatever is learnt from a success takes
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Integer, Row, String, Table, delete, select, update
+from sqlalchemy import Column, Engine, Float, Integer, Row, String, Table, delete, func, select, update
 
 from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.upsert import upsert
 
+# Of a domain that was not written to for so long, nothing is known any more.
+FORGOTTEN_AFTER = timedelta(days=90)
+# Strangers choose names, and can have any number: of more than this, those heard of last are kept.
+MOST = 20_000
 FIRST_MARK = timedelta(minutes=1)
 LONGEST_MARK = timedelta(minutes=30)
 # A success is written again only after this long: a busy peer need not cost a write a message.
@@ -65,8 +71,8 @@ class Endpoints:
         with self._engine.connect() as connection:
             return [_endpoint(row) for row in connection.execute(select(endpoints).order_by("domain"))]
 
-    def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> None:
-        """`host` took HTTPS for `domain`; `known` is what `get` said before."""
+    def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> bool:
+        """`host` took HTTPS for `domain`; `known` is what `get` said before. True if that was written."""
         if (
             known is not None
             and known.host == host
@@ -74,10 +80,11 @@ class Endpoints:
             and known.worked is not None
             and now - known.worked < _REFRESH
         ):
-            return
+            return False
         values = {"domain": domain, "host": host, "worked": now.timestamp(), "failures": 0}
         with self._engine.begin() as connection:
             upsert(connection, endpoints, {**values, "no_https_until": None, "reason": None})
+        return True
 
     def failed(self, domain: str, reason: str, now: datetime, known: Endpoint | None) -> None:
         """No host of `domain` took HTTPS; `known` is what `get` said before."""
@@ -101,7 +108,17 @@ class Endpoints:
         if domain is not None:
             statement = statement.where(endpoints.c.domain == domain)
         with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount
+            number = connection.execute(statement).rowcount
+        time.sleep(LEASE)  # for which relays hold what they have read
+        return number
+
+    def forget_old(self, now: datetime, most: int = MOST) -> int:
+        """Forget the domains of `FORGOTTEN_AFTER`, and those beyond `most`; how many."""
+        heard = func.coalesce(endpoints.c.no_https_until, endpoints.c.worked, 0.0)
+        with self._engine.begin() as connection:
+            beyond = connection.execute(select(heard).order_by(heard.desc()).offset(most).limit(1))
+            since = max((now - FORGOTTEN_AFTER).timestamp(), beyond.scalar_one_or_none() or 0.0)
+            return connection.execute(delete(endpoints).where(heard <= since)).rowcount
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:

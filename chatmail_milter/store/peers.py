@@ -2,22 +2,42 @@
 
 An attempt is one try to hand over a message for one domain: one POST, one SMTP transaction. Latency is
 measured by whoever makes the attempt, in seconds, and counts successes only. Failure reasons come from
-closed lists of short slugs, so that rows stay few.
+closed lists of short slugs, so that rows stay few. What adds up is in `contacts`, quantiles are in `latency`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, Engine, Float, Integer, String, Table, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    String,
+    Table,
+    delete,
+    exists,
+    select,
+)
+from sqlalchemy.schema import Column
 
+from chatmail_milter.store import errors
+from chatmail_milter.store.contacts import Contact, Sum, sums
 from chatmail_milter.store.engine import metadata
-from chatmail_milter.store.upsert import upsert
+from chatmail_milter.store.latency import quantile
+from chatmail_milter.store.upsert import upsert, upsert_all
 
-Road = Literal["https", "smtp", "inbound"]
+# Who was not heard of for a season is not a peer; when it comes back, it is counted anew.
+FORGOTTEN_AFTER = timedelta(days=90)
+# And a domain can have any number of names below it, each with a key to sign by: of more than this many,
+# those heard of last are kept.
+MOST = 20_000
+# What was said under a name that nobody vouches for and that is no peer's.
+UNPROVEN = "(unproven)"
 
 peers = Table(
     "peers",
@@ -31,6 +51,8 @@ peers = Table(
     Column("last_contact", Float, nullable=False),  # POSIX time
 )
 
+_ADDED = ("attempts", "successes", "timed", "seconds")
+
 peer_failures = Table(
     "peer_failures",
     metadata,
@@ -38,6 +60,16 @@ peer_failures = Table(
     Column("road", String(16), primary_key=True),
     Column("reason", String(64), primary_key=True),
     Column("failures", Integer, nullable=False),
+)
+
+# A table of its own, not columns: stores that earlier versions made have `peers` as it is.
+peer_latencies = Table(
+    "peer_latencies",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("road", String(16), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("successes", Integer, nullable=False),
 )
 
 # How far a reader of a log has counted. In the same transaction as its counts: none lost, none twice.
@@ -50,20 +82,8 @@ peer_log_marks = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
-    """One attempt and how it ended. `latency` in seconds; `reason` only of a failure."""
-
-    domain: str
-    road: Road
-    ok: bool
-    latency: float | None
-    reason: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class PeerRow:
-    """What is known of one peer on one road. `mean_latency` in seconds, None before the first success."""
+    """What is known of one peer on one road. Latencies in seconds, None before the first success."""
 
     domain: str
     road: str
@@ -71,6 +91,8 @@ class PeerRow:
     successes: int
     failures: int
     mean_latency: float | None
+    p50_latency: float | None
+    p95_latency: float | None
     last_contact: datetime
     reasons: Mapping[str, int]
 
@@ -81,36 +103,10 @@ class Peers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(
-        self, domain: str, road: Road, *, ok: bool, latency: float | None, reason: str | None, at: datetime
-    ) -> None:
-        """Count one attempt."""
-        self.add([Contact(domain, road, ok, latency, reason, at)])
-
     def add(self, contacts: Iterable[Contact], *, reader: str | None = None, mark: str = "") -> None:
         """Count attempts; with `reader`, remember in that transaction how far its log is read."""
         with self._engine.begin() as connection:
-            # Sorted, so that two writers lock rows in the same order.
-            for contact in sorted(contacts, key=lambda one: (one.domain, one.road)):
-                timed = contact.ok and contact.latency is not None
-                row = {
-                    "domain": contact.domain,
-                    "road": contact.road,
-                    "attempts": 1,
-                    "successes": int(contact.ok),
-                    "timed": int(timed),
-                    "seconds": contact.latency if timed else 0.0,
-                    "last_contact": contact.at.timestamp(),
-                }
-                upsert(connection, peers, row, add=("attempts", "successes", "timed", "seconds"))
-                if not contact.ok:
-                    failure = {
-                        "domain": contact.domain,
-                        "road": contact.road,
-                        "reason": contact.reason or "unknown",
-                        "failures": 1,
-                    }
-                    upsert(connection, peer_failures, failure, add=("failures",))
+            _write(connection, sums(_vouched(connection, list(contacts))))
             if reader is not None:
                 upsert(connection, peer_log_marks, {"reader": reader, "mark": mark})
 
@@ -120,15 +116,19 @@ class Peers:
             found = connection.execute(select(peer_log_marks.c.mark).where(peer_log_marks.c.reader == reader))
             return found.scalar_one_or_none()
 
-    def list(self) -> list[PeerRow]:
-        """All peers, by domain and road."""
+    def list(self, domain: str | None = None) -> list[PeerRow]:
+        """All peers, or one, by domain and road."""
         with self._engine.connect() as connection:
             reasons: dict[tuple[str, str], dict[str, int]] = {}
-            for failure in connection.execute(
-                select(peer_failures).order_by(peer_failures.c.failures.desc())
-            ):
-                reasons.setdefault((failure.domain, failure.road), {})[failure.reason] = failure.failures
-            rows = connection.execute(select(peers).order_by(peers.c.domain, peers.c.road)).all()
+            by_number = peer_failures.c.failures.desc()
+            counted = select(peer_failures).where(peer_failures.c.failures > 0, _of(peer_failures, domain))
+            for row in connection.execute(counted.order_by(by_number, peer_failures.c.reason)):
+                reasons.setdefault((row.domain, row.road), {})[row.reason] = row.failures
+            latencies: dict[tuple[str, str], dict[int, int]] = {}
+            for row in connection.execute(select(peer_latencies).where(_of(peer_latencies, domain))):
+                latencies.setdefault((row.domain, row.road), {})[row.bucket] = row.successes
+            ordered = select(peers).where(_of(peers, domain)).order_by(peers.c.domain, peers.c.road)
+            rows = connection.execute(ordered).all()
         return [
             PeerRow(
                 domain=row.domain,
@@ -137,8 +137,60 @@ class Peers:
                 successes=row.successes,
                 failures=row.attempts - row.successes,
                 mean_latency=row.seconds / row.timed if row.timed else None,
+                p50_latency=quantile(latencies.get((row.domain, row.road), {}), 0.5),
+                p95_latency=quantile(latencies.get((row.domain, row.road), {}), 0.95),
                 last_contact=datetime.fromtimestamp(row.last_contact, UTC),
                 reasons=reasons.get((row.domain, row.road), {}),
             )
             for row in rows
         ]
+
+    def forget_old(self, now: datetime, most: int = MOST) -> int:
+        """Forget the rows of `FORGOTTEN_AFTER`, and those beyond `most`; how many."""
+        with self._engine.begin() as connection:
+            since = (now - FORGOTTEN_AFTER).timestamp()
+            latest = select(peers.c.last_contact).order_by(peers.c.last_contact.desc())
+            beyond = connection.execute(latest.offset(most).limit(1)).scalar_one_or_none()
+            old = peers.c.last_contact < since
+            if beyond is not None:
+                old |= peers.c.last_contact <= beyond
+            forgotten = connection.execute(delete(peers).where(old)).rowcount
+            if forgotten:
+                for table in (peer_failures, peer_latencies):
+                    same = (peers.c.domain == table.c.domain) & (peers.c.road == table.c.road)
+                    connection.execute(delete(table).where(~exists().where(same)))
+            errors.forget_old(connection, now)
+        return forgotten
+
+
+def _vouched(connection: Connection, contacts: list[Contact]) -> list[Contact]:
+    """The same, with names that are only claimed replaced where they aren't known."""
+    claims = {contact.domain for contact in contacts if contact.claimed}
+    if not claims:
+        return contacts
+    known = select(peers.c.domain).where(peers.c.domain.in_(claims))
+    proven = {contact.domain for contact in contacts if not contact.claimed}
+    proven |= set(connection.execute(known).scalars())
+    return [
+        replace(contact, domain=UNPROVEN) if contact.claimed and contact.domain not in proven else contact
+        for contact in contacts
+    ]
+
+
+def _write(connection: Connection, totals: Mapping[tuple[str, str], Sum]) -> None:
+    rows, failures, latencies = [], [], []
+    for (domain, road), total in totals.items():
+        peer = {"domain": domain, "road": road}
+        figures = {name: getattr(total, name) for name in (*_ADDED, "last_contact")}
+        rows.append(peer | figures)
+        failures += [peer | {"reason": name, "failures": n} for name, n in sorted(total.reasons.items()) if n]
+        latencies += [peer | {"bucket": at, "successes": n} for at, n in sorted(total.buckets.items())]
+    upsert_all(connection, peers, rows, add=_ADDED)
+    upsert_all(connection, peer_failures, failures, add=("failures",))
+    upsert_all(connection, peer_latencies, latencies, add=("successes",))
+    for (domain, road), total in totals.items():
+        errors.remember(connection, domain, road, total.errors)
+
+
+def _of(table: Table, domain: str | None) -> ColumnElement[bool]:
+    return table.c.domain == domain if domain is not None else table.c.domain.is_not(None)

@@ -43,11 +43,16 @@ class Policies:
         # Of a store in which nothing was ever decided; not held for any time.
         self._held = _Held(OPEN, 0, float("-inf"))
 
+    def held(self) -> Policy | None:
+        """The policy in force where it is at hand; None where it has to be read. Never blocks."""
+        held = self._held
+        return held.policy if self._clock() < held.until else None
+
     def current(self) -> Policy:
         """The policy in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
-        held = self._held
-        if self._clock() < held.until:
-            return held.policy
+        policy = self.held()
+        if policy is not None:
+            return policy
         with self._reading:
             # Whoever waited here may find that another has read meanwhile.
             now, held = self._clock(), self._held

@@ -6,6 +6,7 @@ an https URL. No target: the usual hosts, and only `https`, `verify` or `one_per
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -14,15 +15,17 @@ from sqlalchemy import Boolean, Column, Engine, Row, String, Table, delete, sele
 
 from chatmail_milter import address
 from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.upsert import upsert
 
 Https = Literal["prefer", "only", "never"]
+_LONGEST = 512  # characters
 
 routes = Table(
     "routes",
     metadata,
     Column("domain", String(255), primary_key=True),
-    Column("target", String(512)),
+    Column("target", String(_LONGEST)),
     Column("https", String(16), nullable=False),
     Column("verify", Boolean),  # NULL: as the domain's name says
     Column("one_per_recipient", Boolean, nullable=False),
@@ -46,19 +49,13 @@ class Route:
     def __post_init__(self) -> None:
         if self.target is None:
             return
+        if len(self.target) > _LONGEST or not self.target.isprintable() or " " in self.target:
+            raise RouteError("write the target without spaces and control characters, 512 characters at most")
         if "://" in self.target:
-            try:
-                parts = urlsplit(self.target)
-                port = parts.port
-            except ValueError:
-                raise RouteError("write the URL as https://host[:port][/path]") from None
-            if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or port == 0:
+            if not _is_url(self.target):
                 raise RouteError("write the URL as https://host[:port][/path]")
-            return
-        try:
-            address.domain(self.target)
-        except address.MalformedAddressError:
-            raise RouteError("write the target as a host name, an IP address, or an https URL") from None
+        elif not _is_domain(self.target):
+            raise RouteError("write the target as a host name, an IP address, or an https URL")
 
 
 class Routes:
@@ -92,11 +89,31 @@ class Routes:
                     "one_per_recipient": route.one_per_recipient,
                 },
             )
+        time.sleep(LEASE)  # for which relays hold what they have read
 
     def unset(self, domain: str) -> bool:
         """Take the route of `domain` away; False if it had none."""
         with self._engine.begin() as connection:
-            return connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
+            found = connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
+        time.sleep(LEASE)
+        return found
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    alone = not (parts.username or parts.password or parts.query or parts.fragment)
+    return parts.scheme == "https" and alone and text.isascii() and port != 0 and _is_domain(parts.hostname)
+
+
+def _is_domain(text: str | None) -> bool:
+    try:
+        return bool(text and address.domain(text))
+    except address.MalformedAddressError:
+        return False
 
 
 def _route(row: Row[Any]) -> Route:

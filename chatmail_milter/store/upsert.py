@@ -14,15 +14,24 @@ def upsert(connection: Connection, table: Table, values: dict[str, Any], *, add:
 
     Columns of `add` are then added to what was there; columns not in `values` stay.
     """
+    upsert_all(connection, table, [values], add=add)
+
+
+def upsert_all(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], *, add: Sequence[str] = ()
+) -> None:
+    """The same for each of `rows`, all with the same columns, in their order."""
+    if not rows:
+        return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    insert = dialect.insert(table).values(**values)
+    insert = dialect.insert(table)
     keys = [column.name for column in table.primary_key]
     changed = {
         name: table.c[name] + insert.excluded[name] if name in add else insert.excluded[name]
-        for name in values
+        for name in rows[0]
         if name not in keys
     }
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

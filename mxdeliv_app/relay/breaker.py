@@ -29,10 +29,30 @@ class Breaker:
         with self._lock:
             return sum(started < late for started in self._started.get(domain, ())) >= HANGING_ATTEMPTS
 
+    def open_domains(self) -> dict[str, float]:
+        """Where no attempt should be made, and how many seconds the one has hung that must end before."""
+        now = self._clock()
+        with self._lock:
+            waited_for = {
+                domain: sorted(started for started in all_started if started < now - HANGING_AFTER)
+                for domain, all_started in self._started.items()
+                if len(all_started) >= HANGING_ATTEMPTS
+            }
+        return {
+            domain: now - late[-HANGING_ATTEMPTS]
+            for domain, late in waited_for.items()
+            if len(late) >= HANGING_ATTEMPTS
+        }
+
+    def is_tried(self, domain: str) -> bool:
+        """Whether an attempt is under way."""
+        with self._lock:
+            return domain in self._started
+
     @contextmanager
-    def attempt(self, domain: str) -> Iterator[None]:
-        """Around each attempt."""
-        started = self._clock()
+    def attempt(self, domain: str, allowance: float = 0.0) -> Iterator[None]:
+        """Around each attempt; `allowance`: seconds that its message may take longer than a small one."""
+        started = self._clock() + allowance
         with self._lock:
             self._started.setdefault(domain, []).append(started)
         try:

@@ -1,47 +1,115 @@
 """Counts on their way to the store, written together: a message then costs no commit of its own.
 
-A crash loses what was counted since the last flush, which is half a second at most.
+A crash loses what was counted since the last flush, which is half a second at most. What else is to be
+written now and then is written here too: which breakers are open, and what of peers is to be forgotten.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.store.peers import Contact, Peers
+from chatmail_milter.store.breakers import Breakers
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.words import anonymous
+from mxdeliv_app.relay.breaker import Breaker
 
 # While the store is away, the newest are kept; an hour of a busy relay fits.
 _KEPT = 100_000
+_DEEPEST = 10
+_FORGET_EVERY = 3600.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """Attempts over HTTPS, counted; safe for threads."""
+    """Attempts over HTTPS, counted; safe for threads. `flush` is to be called about twice a second.
 
-    def __init__(self, peers: Peers) -> None:
-        self._peers = peers
+    `patience`: seconds, after which any attempt is over.
+    """
+
+    def __init__(self, engine: Engine, breaker: Breaker, patience: float) -> None:
+        self._peers = Peers(engine)
+        self._endpoints = Endpoints(engine)
+        self._breakers = Breakers(engine)
+        self._breaker = breaker
+        self._patience = timedelta(seconds=patience)
         self._lock = threading.Lock()
         self._contacts: list[Contact] = []
+        self._reported: frozenset[str] = frozenset()
+        self._forgot = float("-inf")
 
-    def https(self, domain: str, *, latency: float | None = None, reason: str | None = None) -> None:
-        """Count one attempt: a success of `latency` seconds, or a failure for `reason`."""
-        contact = Contact(domain, "https", reason is None, latency, reason, datetime.now(UTC))
+    def https(
+        self,
+        domain: str,
+        *,
+        latency: float | None = None,
+        reason: str | None = None,
+        words: str = "",
+        addresses: Iterable[str] = (),
+    ) -> None:
+        """Count one attempt: a success of `latency` seconds, or a failure for `reason`.
+
+        `words` are the peer's, in which `addresses` may be repeated.
+        """
+        told = anonymous(words, addresses) if words else ""
+        contact = Contact(domain, "https", reason is None, latency, reason, datetime.now(UTC), words=told)
         with self._lock:
             self._contacts.append(contact)
 
     def flush(self) -> None:
-        """Write what was counted."""
+        """Write what was counted, and what else is due."""
         with self._lock:
             contacts, self._contacts = self._contacts, []
-        if not contacts:
-            return
         try:
-            self._peers.add(contacts)
-        except OperationalError as error:
-            log.error("event=counts-kept-back error=%s", type(error.orig).__name__)
+            if contacts:
+                self._peers.add(contacts)
+        except SQLAlchemyError as error:
+            log.error("event=counts-kept-back error=%s", type(error).__name__)
             with self._lock:
                 self._contacts = (contacts + self._contacts)[-_KEPT:]
+            return
+        try:
+            self._report()
+            self._forget()
+        except SQLAlchemyError as error:
+            log.error("event=not-written error=%s", type(error).__name__)
+
+    def _report(self) -> None:
+        waited_for = self._breaker.open_domains()
+        if waited_for.keys() == self._reported:
+            return
+        now = datetime.now(UTC)
+        until = {domain: now + self._patience - timedelta(seconds=age) for domain, age in waited_for.items()}
+        self._breakers.report(socket.gethostname(), until)
+        self._reported = frozenset(waited_for)
+
+    def _forget(self) -> None:
+        if time.monotonic() - self._forgot < _FORGET_EVERY:
+            return
+        now = datetime.now(UTC)
+        forgotten = self._peers.forget_old(now)
+        forgotten += self._endpoints.forget_old(now)
+        if forgotten:
+            log.info("event=forgotten rows=%d", forgotten)
+        self._forgot = time.monotonic()
+
+
+def said_by(error: BaseException) -> str:
+    """What the first of a chain of errors says: libraries wrap what TLS or the kernel said."""
+    for _ in range(_DEEPEST):
+        inside = [error.__cause__, getattr(error, "reason", None), *error.args]
+        inner = next((one for one in inside if isinstance(one, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return str(error)

@@ -1,155 +1,122 @@
 """What Postfix's smtp(8) did with the mail that went back to it, counted from its own log lines.
 
-`contact` is pure: one log line to one attempt. `Follower` reads the journal as it grows; how far it has
-read is stored together with the counts, so that a restart neither loses nor doubles any.
+smtp(8) is given a message and its recipients of one domain; that is one attempt. It tells of it in a line for
+each recipient, and before, as it happens, in lines of what went wrong with a host: of mail that it then took
+to its fallback relay, to us, these are all that says why. Knows no journal: a log line to an attempt.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import re
-import shutil
-import socket
-import subprocess
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from datetime import UTC, datetime
-
-from sqlalchemy.exc import SQLAlchemyError
+from datetime import datetime
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config import Endpoint
-from chatmail_milter.store.peers import Contact, Peers
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.words import anonymous
 
 IDENTIFIER = "postfix/smtp-mx/smtp"  # syslog_name of the transport, and smtp(8)'s own
-_AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
 
-# smtp(8) logs one such line for each recipient. delays=a/b/c/d: c is connecting, d is transmission.
+# delays=a/b/c/d: before the queue manager, in it, connecting, transmission. All recipients of a delivery have
+# the same a and b, and the next delivery has another a; d differs, where some were refused.
 _LINE = re.compile(
-    r"(?P<queue_id>[0-9A-Za-z]+): to=<[^>]*@(?P<domain>[^>@]*)>,(?: orig_to=<[^>]*>,)? relay=(?P<relay>\S+),"
-    r"(?: conn_use=\d+,)? delay=[^,/]+, delays=[^,/]+/[^,/]+/(?P<connect>[\d.e+-]+)/(?P<send>[\d.e+-]+),"
+    r"(?P<queue_id>[0-9A-Za-z]+): to=<(?P<recipient>[^>]*@(?P<domain>[^>@]*))>,(?: orig_to=<[^>]*>,)?"
+    r" relay=(?P<relay>\S+),(?: conn_use=\d+,)? delay=[^,/]+,"
+    r" delays=(?P<waited>[^,/]+/[^,/]+)/(?P<connect>[\d.e+-]+)/(?P<send>[\d.e+-]+),"
     r" dsn=(?P<dsn>\d)\.\d+\.\d+, status=(?P<status>sent|deferred|bounced) (?P<text>.*)"
+)
+# Of a host, not of a recipient; warnings are about ourselves, and what header checks write is the message's.
+_TROUBLE = re.compile(
+    r"(?!warning: )(?:[0-9A-Za-z]+: )?(?P<text>connect to |host \S+ (?:said|refused)|lost connection with "
+    r"|conversation with |(?:[Ss]erver )?certificate |Cannot start TLS|TLS is required|SSL_connect error "
+    r"|Host or domain name not found)"
 )
 # The first that fits the text of a failure names it.
 _REASONS = (
-    ("tls", re.compile(r"TLS|certificate", re.IGNORECASE)),
+    ("tls", re.compile(r"TLS|certificate|SSL_connect", re.IGNORECASE)),
     ("timeout", re.compile(r"timed out")),
     ("dns", re.compile(r"Host or domain name not found|Name service error|no A or AAAA")),
-    ("connect", re.compile(r"refused\)|unreachable|No route to host|\(connect to ")),
+    ("connect", re.compile(r"refused(?:\)|$)|unreachable|No route to host|\(?connect to ")),
     ("network", re.compile(r"lost connection")),
 )
-
-log = logging.getLogger(__name__)
-
-
-class Transactions:
-    """Recognizes lines of one transaction, which smtp(8) writes for each of its recipients."""
-
-    def __init__(self, size: int = 1000) -> None:
-        self._size = size
-        self._last: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-
-    def is_new(self, queue_id: str, *facts: str) -> bool:
-        """Whether these are other facts than those seen last for `queue_id`."""
-        known = self._last.pop(queue_id, None)
-        self._last[queue_id] = facts
-        if len(self._last) > self._size:
-            self._last.popitem(last=False)
-        return known != facts
+_SAID = re.compile(r" (?:said|refused to talk to me): (?P<class>[45])\d\d[ -]")
+_REMEMBERED = 1000  # deliveries, and processes; the oldest are forgotten
+_LINES_KEPT = 3
 
 
-def contact(message: str, at: datetime, https_only: Endpoint, transactions: Transactions) -> Contact | None:
-    """The attempt that a log line tells of; None for other lines and further recipients of one attempt."""
-    found = _LINE.search(message)
-    if found is None:
-        return None
-    try:
-        domain = address.domain(found["domain"])
-    except MalformedAddressError:
-        return None
-    status = found["status"]
-    if not transactions.is_new(
-        found["queue_id"], domain, found["relay"], found["connect"], found["send"], status
-    ):
-        return None
-    if found["relay"].endswith(f":{https_only.pair[1]}") and found["relay"].startswith(https_only.pair[0]):
-        # The fallback relay is ourselves; but smtp(8) only comes here when SMTP by MX has failed.
-        return Contact(domain, "smtp", False, None, "handed-back", at)
-    if status == "sent":
-        return Contact(domain, "smtp", True, float(found["connect"]) + float(found["send"]), None, at)
-    named = (name for name, pattern in _REASONS if pattern.search(found["text"]))
-    said = " said: " in found["text"] or " refused to talk to me: " in found["text"]
-    reason = f"smtp-{found['dsn']}yz" if said else next(named, f"smtp-{found['dsn']}yz")
-    return Contact(domain, "smtp", False, None, reason, at)
+class SmtpLog:
+    """Reads the lines in order; what belongs together is in lines of one process."""
 
+    def __init__(self, https_only: Endpoint) -> None:
+        self._https_only = https_only.pair
+        # By queue ID: the delivery that is counted, and as what: the reason of a failure, None a success.
+        self._counted: OrderedDict[str, tuple[tuple[str, str], str | None]] = OrderedDict()
+        self._trouble: OrderedDict[int, list[str]] = OrderedDict()
 
-class Follower(threading.Thread):
-    """Counts from now on until `stop`; `journalctl` is its child."""
+    def contact(self, pid: int, message: str, at: datetime) -> Contact | None:
+        """The attempt that a line of process `pid` tells of; None for other lines, and if it is counted."""
+        found = _LINE.match(message)
+        if found is None:
+            self._note(pid, message)
+            return None
+        trouble = self._trouble.pop(pid, [])
+        try:
+            domain = address.domain(found["domain"])
+        except MalformedAddressError:
+            return None
+        if self._is_ours(found["relay"]):
+            # smtp(8) only comes to us when SMTP by MX has failed.
+            reason = next(filter(None, map(_reason, reversed(trouble))), "handed-back")
+            words = "; ".join(trouble)
+        elif found["status"] == "sent":
+            reason, words = "", ""
+        else:
+            reason = _reason(found["text"]) or f"smtp-{found['dsn']}yz"
+            words = found["text"].removeprefix("(").removesuffix(")")
+        delivery = (domain, found["waited"])
+        new, before = self._remember(found["queue_id"], delivery, reason or None)
+        if not reason:
+            # Where one recipient was refused and another accepted, the attempt was no failure.
+            if new or before is not None:
+                seconds = float(found["connect"]) + float(found["send"])
+                return Contact(domain, "smtp", True, seconds, None, at, instead_of=before)
+            return None
+        if not new:
+            return None
+        words = anonymous(words, [found["recipient"]])
+        return Contact(domain, "smtp", False, None, reason, at, words=words)
 
-    def __init__(self, peers: Peers, https_only: Endpoint) -> None:
-        super().__init__(name="smtplog", daemon=True)
-        self._peers = peers
-        self._https_only = https_only
-        self._transactions = Transactions()
-        self._reader = f"smtplog@{socket.gethostname()}"
-        self._stopped = threading.Event()
-        self._child: subprocess.Popen[str] | None = None
+    def _remember(
+        self, queue_id: str, delivery: tuple[str, str], reason: str | None
+    ) -> tuple[bool, str | None]:
+        """Whether the delivery is new, and if not, the reason that it was counted as a failure for."""
+        known = self._counted.pop(queue_id, None)
+        new = known is None or known[0] != delivery
+        before = None if known is None or new else known[1]
+        self._counted[queue_id] = (delivery, reason if new or reason is None else before)
+        if len(self._counted) > _REMEMBERED:
+            self._counted.popitem(last=False)
+        return new, before
 
-    def run(self) -> None:
-        """Follow the journal, beginning again where it was left whenever something goes wrong."""
-        journalctl = shutil.which("journalctl")
-        if journalctl is None:
-            log.warning("event=no-journalctl consequence=smtp-is-not-counted")
+    def _note(self, pid: int, message: str) -> None:
+        found = _TROUBLE.match(message)
+        if found is None:
             return
-        while not self._stopped.is_set():
-            try:
-                self._follow(journalctl)
-                if not self._stopped.is_set():
-                    log.warning("event=journalctl-ended again_after=%.0fs", _AGAIN_AFTER)
-            except SQLAlchemyError as error:
-                log.error("event=smtp-not-counted error=%s", type(error).__name__)
-            self._stopped.wait(_AGAIN_AFTER)
+        lines = self._trouble.setdefault(pid, [])
+        lines.append(message[found.start("text") :])
+        del lines[:-_LINES_KEPT]
+        if len(self._trouble) > _REMEMBERED:
+            self._trouble.popitem(last=False)
 
-    def stop(self) -> None:
-        """End the thread and its child."""
-        self._stopped.set()
-        if self._child is not None:
-            self._child.terminate()
-
-    def _follow(self, journalctl: str) -> None:
-        mark = self._peers.mark(self._reader)
-        command = [
-            journalctl,
-            "--follow",
-            "--no-tail",
-            # Else only entries of this boot, by an ID that a sandboxed service in a container sees wrong.
-            "--merge",
-            "--quiet",
-            "--output=json",
-            "--output-fields=MESSAGE",
-            f"SYSLOG_IDENTIFIER={IDENTIFIER}",
-        ]
-        if mark is not None:
-            command.append(f"--after-cursor={mark}")
-        # No user's words are in the command: the cursor is journalctl's own.
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as child:  # noqa: S603
-            self._child = child
-            try:
-                for at, message, cursor in _entries(child):
-                    found = contact(message, at, self._https_only, self._transactions)
-                    if found is not None:
-                        self._peers.add([found], reader=self._reader, mark=cursor)
-            finally:
-                child.terminate()
+    def _is_ours(self, relay: str) -> bool:
+        host, port = self._https_only
+        return relay.startswith(host) and relay.endswith(f":{port}")
 
 
-def _entries(child: subprocess.Popen[str]) -> Iterator[tuple[datetime, str, str]]:
-    for line in child.stdout or ():
-        entry = json.loads(line)
-        message = entry.get("MESSAGE")
-        if isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers
-            at = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-            yield at, message, entry["__CURSOR"]
+def _reason(text: str) -> str:
+    said = _SAID.search(text)
+    if said is not None:
+        return f"smtp-{said['class']}yz"
+    return next((name for name, pattern in _REASONS if pattern.search(text)), "")

@@ -1,11 +1,160 @@
-"""What the operator relies on: the playbook changes nothing twice, and the host is in order."""
+"""What the operator relies on: figures that are true, orders that work at once, and a host in order."""
 
 from __future__ import annotations
 
-from tests.chat import relay
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chat import firewall, pgp, relay, signature, smtp
 from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.e2e.conftest import Login
+from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
+
+CAROL = "carol@mta.lab"
+
+
+def counted(host: LabHost, domain: str, road: str) -> tuple[int, int]:
+    """Successes and failures."""
+    for row in relay.ctl(host, "peers"):
+        if (row["domain"], row["road"]) == (domain, road):
+            return row["successes"], row["failures"]
+    return 0, 0
+
+
+def submit(host: LabHost, login: Login, recipient: str) -> str:
+    """Submit a message; its Message-ID."""
+    mid = pgp.message_id()
+    assert smtp.submit(host.ip, login, [recipient], pgp.encrypted(login[0], recipient, mid)).code == 250
+    return mid
+
+
+def deferred(host: LabHost, domain: str) -> list[str]:
+    """Queue IDs of what is deferred for a domain."""
+    rows = relay.ctl(host, "queue")
+    return [row["queue_id"] for row in rows if domain in row["domains"] and row["queue"] == "deferred"]
+
+
+def arrived(mta: LabHost, mid: str) -> bool:
+    return bool(
+        mta.run(f"grep --recursive --files-with-matches '{mid}' /home/carol/Maildir", check=False).stdout
+    )
+
+
+class TestInbound:
+    def signed(self, lab: Lab, recipient: str) -> bytes:
+        return signature.sign(pgp.encrypted(CAROL, recipient, pgp.message_id()), "mta.lab", lab.paths)
+
+    def test_what_peers_bring_is_counted_alike_by_both_doors(
+        self, lab: Lab, b: LabHost, reader: Login, door: Door
+    ) -> None:
+        successes, failures = counted(b, "mta.lab", "inbound")
+        assert door(b, CAROL, [reader[0]], self.signed(lab, reader[0])).startswith("250")
+        until("it is counted", lambda: counted(b, "mta.lab", "inbound") == (successes + 1, failures), 10)
+        # Known by now: what is refused under that name is counted under it.
+        assert door(b, CAROL, [reader[0]], pgp.encrypted(CAROL, reader[0], pgp.message_id())).startswith(
+            "554"
+        )
+        assert door(b, CAROL, [f"nobody-at-all@{b.domain}"], b"").startswith("550 5.1.1")
+        until(
+            "so are refusals", lambda: counted(b, "mta.lab", "inbound") == (successes + 1, failures + 2), 10
+        )
+        road = next(r for r in relay.ctl(b, "peers", "show", "mta.lab")["roads"] if r["road"] == "inbound")
+        assert {"dkim-none", "unknown-user"} <= road["reasons"].keys()
+        assert 0 < road["p50_latency"] <= road["p95_latency"] < 30
+
+    def test_names_that_nobody_vouches_for_are_one(self, b: LabHost, reader: Login, door: Door) -> None:
+        before = {row["domain"] for row in relay.ctl(b, "peers")}
+        failures = counted(b, "(unproven)", "inbound")[1]
+        for number in range(3):
+            sender = f"x@{number}.stranger.example"
+            message = pgp.encrypted(sender, reader[0], pgp.message_id())
+            assert door(b, sender, [reader[0]], message).startswith("554")
+        until("they are counted", lambda: counted(b, "(unproven)", "inbound")[1] == failures + 3, 10)
+        assert {row["domain"] for row in relay.ctl(b, "peers")} <= before | {"(unproven)"}
+
+    def test_a_relay_that_is_killed_misses_nothing(self, lab: Lab, b: LabHost, reader: Login) -> None:
+        successes = counted(b, "mta.lab", "inbound")[0]
+        for _ in range(3):
+            b.run("systemctl kill --signal=KILL mxdeliv-relay.service")
+            assert smtp.deliver(b.ip, CAROL, [reader[0]], self.signed(lab, reader[0])).code == 250
+        until("all are counted", lambda: counted(b, "mta.lab", "inbound")[0] >= successes + 3, 20)
+        assert counted(b, "mta.lab", "inbound")[0] == successes + 3
+
+
+class TestQueue:
+    @pytest.fixture(autouse=True)
+    def _as_before(self, a: LabHost, b: LabHost) -> Iterator[None]:
+        relay.forget_endpoints(a)
+        yield
+        a.run(f"/opt/chatmail/venv/bin/chatmailctl route unset {b.domain}", check=False)
+        relay.forget_endpoints(a)
+
+    def flush(self, host: LabHost, *words: str) -> str:
+        return host.run(["/opt/chatmail/venv/bin/chatmailctl", "queue", "flush", *words]).stdout
+
+    def test_a_peer_without_smtp_for_a_while(self, a: LabHost, mta: LabHost, writer: Login) -> None:
+        _, failures = counted(a, "mta.lab", "smtp")
+        with firewall.closed(mta, 25, "refuse"):
+            mid = submit(a, writer, CAROL)
+            until("it is deferred", lambda: deferred(a, "mta.lab"), 20)
+            until("SMTP has failed", lambda: counted(a, "mta.lab", "smtp")[1] > failures, 10)
+            peer = relay.ctl(a, "peers", "show", "mta.lab")
+        assert peer["queue"]["messages"] >= 1
+        error = next(error for error in peer["errors"] if error["road"] == "smtp")
+        assert (error["reason"], error["words"]) == (
+            "connect",
+            f"connect to mta.lab[{mta.ip}]:25: Connection refused",
+        )
+        assert not arrived(mta, mid)
+        number = len(deferred(a, "mta.lab"))
+        # By itself it would be tried a minute after.
+        assert self.flush(a, "mta.lab").startswith(f"Hurried {number} message")
+        until("it arrives", lambda: arrived(mta, mid), 15)
+        until("nothing waits", lambda: not deferred(a, "mta.lab"), 10)
+        assert self.flush(a, "mta.lab") == "Nothing is deferred for mta.lab.\n"
+
+    @pytest.mark.parametrize("https", ["prefer", "only"])
+    def test_a_peer_that_was_off(
+        self, a: LabHost, b: LabHost, writer: Login, reader: Login, https: str
+    ) -> None:
+        a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
+        with firewall.closed(b, 443, "refuse"), firewall.closed(b, 25, "refuse"):
+            mid = submit(a, writer, reader[0])
+            until("it is deferred", lambda: deferred(a, b.domain), 20)
+        self.flush(a, b.domain)
+        with Mailbox(b.ip, *reader) as mailbox:
+            until("it arrives", lambda: mailbox.find(mid), 15)
+
+    def test_a_route_changes_the_next_message(
+        self, a: LabHost, b: LabHost, writer: Login, reader: Login
+    ) -> None:
+        def routed(https: str, road: str) -> None:
+            a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
+            before = relay.successes(a, b.domain, road)
+            submit(a, writer, reader[0])
+            until(f"one more by {road}", lambda: relay.successes(a, b.domain, road) == before + 1, 10)
+
+        routed("never", "smtp")
+        routed("only", "https")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "queue flush b..lab",
+            "peers show x@y",
+            "route set _b.lab http://x",
+            "endpoints forget",
+            "peers --sort x",
+        ],
+    )
+    def test_bad_input(self, a: LabHost, words: str) -> None:
+        done = a.run(f"/opt/chatmail/venv/bin/chatmailctl {words}", check=False)
+        assert done.returncode == 2
+        assert "Error: " in done.stderr
 
 
 def test_no_unit_has_failed(a: LabHost, b: LabHost) -> None:

@@ -16,6 +16,14 @@ from chatmail_milter.address import MalformedAddressError
         ("u@[1.2.3.4]", "u@[1.2.3.4]"),
         ("u@[IPv6:2001:DB8:0::1]", "u@[IPv6:2001:db8::1]"),
         ("u@bücher.example", "u@xn--bcher-kva.example"),
+        ("u@BÜCHER.Example", "u@xn--bcher-kva.example"),
+        ("u@bu\u0308cher.example", "u@xn--bcher-kva.example"),
+        ("u@bücher\u3002example", "u@xn--bcher-kva.example"),
+        ("u@_a.bücher.lab", "u@_a.xn--bcher-kva.lab"),
+        # IDNA 2003 has other domains for these: fass.example, and a sigma that isn't final.
+        ("u@faß.example", "u@xn--fa-hia.example"),
+        ("u@ὀδυσσεύς.example", "u@xn--pxac3bcak3d8526a.example"),
+        ("u@xn--fa-hia.example", "u@xn--fa-hia.example"),
     ],
 )
 def test_each_form_of_a_mailbox_has_one_canonical_form(text: str, canonical: str) -> None:
@@ -40,6 +48,12 @@ def test_each_form_of_a_mailbox_has_one_canonical_form(text: str, canonical: str
         "a@-b.example",
         "a@b..example",
         "a@" + "x" * 64 + ".example",
+        "a@" + ".".join(["x" * 49] * 5) + ".exam",
+        # Emoji, a dot that is none, a label that mixes directions, one that is too long as an A-label.
+        "a@\u2603.example",
+        "a@b\u2024example",
+        "a@\u0627x.example",
+        "a@" + "ü" * 60 + ".example",
         "x" * 65 + "@example.org",
         "a@[1.2.3]",
         "alice@example.org>",

@@ -1,134 +1,29 @@
-"""`chatmailctl`: each noun, its table and its JSON, on a real store; `postqueue` is a script."""
+"""`chatmailctl`: its nouns on a real store, each table and its JSON, but for peers and the queue."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from chatmail_milter import config
-from chatmail_milter.ctl.main import main
 from chatmail_milter.ctl.output import ago
-from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.peers import Peers
+from tests.unit.ctl import rows, run
 
+pytestmark = pytest.mark.usefixtures("store")
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    """The command sets one for its process, which here is that of all tests."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    file = tmp_path / "chatmail.toml"
-    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
-    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
-    return url
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def rows(*arguments: str) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output)
 
 
 def test_every_command_explains_itself() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("account", "config", "endpoints", "gate", "peers", "queue", "route"):
+    names = ("account", "block", "config", "endpoints", "federation", "gate", "peers", "queue", "route")
+    for name in names:
         assert name in result.output
         assert run(name, "--help").exit_code == 0
-
-
-class TestPeers:
-    def test_table_and_json(self, store: str) -> None:
-        peers = Peers(open_store(store))
-        peers.record("b.test", "https", ok=True, latency=0.0123, reason=None, at=NOW)
-        peers.record("b.test", "https", ok=False, latency=None, reason="connect", at=NOW)
-        (row,) = rows("peers")
-        assert (row["domain"], row["road"], row["attempts"], row["successes"]) == ("b.test", "https", 2, 1)
-        assert row["mean_latency"] == pytest.approx(0.0123)
-        assert datetime.fromisoformat(row["last_contact"]) == NOW.replace(microsecond=0)
-        table = run("peers").output
-        assert "12 ms" in table
-        assert "connect 1" in table
-
-    def test_none_yet(self) -> None:
-        assert rows("peers") == []
-        assert run("peers").output == "No peer has been contacted yet.\n"
-
-
-class TestQueue:
-    @pytest.fixture
-    def postqueue(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        program = tmp_path / "postqueue"
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        program.write_text('#!/bin/sh\n[ "$1" = -j ] && cat "$0.json"\n')
-        program.chmod(0o755)
-        (tmp_path / "postqueue.json").write_text("")
-        return tmp_path / "postqueue.json"
-
-    def test_what_waits_and_why(self, postqueue: Path) -> None:
-        # Not NOW: that is when the tests were collected, minutes before.
-        arrived = int((datetime.now(UTC) - timedelta(minutes=5)).timestamp())
-        message = {
-            "queue_name": "deferred",
-            "queue_id": "4BkX7d2wPz",
-            "arrival_time": arrived,
-            "message_size": 1234,
-            "forced_expire": False,
-            "sender": "u@a.test",
-            "recipients": [
-                {
-                    "address": "x@b.test",
-                    "delay_reason": "connect to b.test[192.0.2.1]:25: Connection refused",
-                },
-                {
-                    "address": "y@b.test",
-                    "delay_reason": "connect to b.test[192.0.2.1]:25: Connection refused",
-                },
-                {"address": "z@c.test"},
-            ],
-        }
-        older = {**message, "queue_id": "OLDER", "arrival_time": arrived - 60, "recipients": []}
-        postqueue.write_text(f"{json.dumps(message)}\n{json.dumps(older)}\n")
-        first, second = rows("queue")
-        assert first["queue_id"] == "OLDER"
-        assert (second["queue"], second["sender"], second["size"]) == ("deferred", "u@a.test", 1234)
-        assert second["recipients"] == ["x@b.test", "y@b.test", "z@c.test"]
-        assert second["domains"] == ["b.test", "c.test"]
-        assert second["reasons"] == ["connect to b.test[192.0.2.1]:25: Connection refused"]
-        table = run("queue").output
-        assert "5 min ago" in table
-        assert "Connection refused" in table
-
-    def test_empty(self, postqueue: Path) -> None:
-        assert rows("queue") == []
-        assert run("queue").output == "The queue is empty.\n"
-
-    def test_postfix_that_does_not_run(self, postqueue: Path) -> None:
-        postqueue.with_suffix("").write_text("#!/bin/sh\necho 'postqueue: fatal: down' >&2; exit 69\n")
-        result = run("queue")
-        assert result.exit_code == 1
-        assert result.output.startswith("Error: see whether Postfix runs: ")
 
 
 class TestEndpoints:
@@ -163,25 +58,54 @@ class TestRoute:
         assert run("route", "unset", "b.test").exit_code == 0
         assert run("route", "unset", "b.test").exit_code == 1
 
+    @pytest.mark.parametrize("command", ["set", "unset"])
+    def test_what_was_learnt_on_the_way_as_it_was_is_forgotten(self, store: str, command: str) -> None:
+        run("route", "set", "b.test", "9.9.9.9")
+        endpoints = Endpoints(open_store(store))
+        endpoints.failed("b.test", "connect", NOW, None)
+        endpoints.failed("c.test", "connect", NOW, None)
+        assert run("route", command, "b.test").exit_code == 0
+        assert [one.domain for one in endpoints.list()] == ["c.test"]
+
+    @pytest.mark.parametrize("https", ["prefer", "only", "never"])
+    @pytest.mark.parametrize(
+        "target", [None, "mx.b.test", "192.0.2.1", "2001:db8::1", "https://b.test:8443/in"]
+    )
+    def test_all_that_a_route_can_say(self, https: str, target: str | None) -> None:
+        words = ["b.test", *([target] if target else []), "--https", https, "--verify", "--one-per-recipient"]
+        assert run("route", "set", *words).exit_code == 0
+        (row,) = rows("route", "list")
+        assert (row["target"], row["https"]) == (target, https)
+        assert (row["verify"], row["one_per_recipient"]) == (True, True)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            [],
+            ["b..test"],
+            ["b.test", "mx.b.test", "--https", "maybe"],
+            ["b.test", "mx.b.test:25"],
+            ["b.test", "https://b.test/\x1b[2J"],
+            ["b.test", "mx.b.test", "extra"],
+        ],
+    )
+    def test_bad_input_is_refused_and_changes_nothing(self, words: list[str]) -> None:
+        result = run("route", "set", *words)
+        assert result.exit_code == 2
+        assert "\x1b" not in result.output
+        assert rows("route", "list") == []
+
     def test_target_that_is_none(self) -> None:
         result = run("route", "set", "b.test", "http://b.test")
         assert result.exit_code == 2
         assert "write the URL as https://host" in result.output
 
 
-def test_accounts(store: str) -> None:
-    Accounts(open_store(store)).create("someone@a.test", "{ARGON2ID}x")
-    assert [row["address"] for row in rows("account", "list")] == ["someone@a.test"]
-    assert "ARGON2ID" not in run("account", "list").output
-    assert run("account", "delete", "Someone@a.test").exit_code == 0
-    assert run("account", "delete", "someone@a.test").exit_code == 1
-
-
 class TestConfig:
     def test_example_documents_every_key_and_is_a_configuration(self) -> None:
         text = run("config", "example").output
         assert config.parse(text).mail.domain == "chat.example.org"
-        for section in ("mail", "accounts", "inbound", "relay", "listen", "store"):
+        for section in ("mail", "accounts", "submission", "inbound", "relay", "listen", "store"):
             assert f"[{section}]" in text
             for field in getattr(config.parse(text), section).__struct_fields__:
                 assert f"{field} =" in text

@@ -10,54 +10,80 @@ from hypothesis import strategies as st
 
 from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
 
-SPECIAL = [
-    "0.0.0.1",
-    "0.1.2.3",
-    "10.0.0.1",
-    "10.255.255.255",
-    "100.64.0.1",
-    "100.127.255.255",
-    "127.0.0.1",
-    "127.255.255.255",
-    "169.254.0.1",
-    "169.254.169.254",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.0.0.1",
-    "192.0.2.1",
-    "192.88.99.1",
-    "192.168.0.1",
-    "198.18.0.1",
-    "198.19.255.255",
-    "198.51.100.1",
-    "203.0.113.1",
-    "224.0.0.1",
-    "239.255.255.255",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
+# https://www.iana.org/assignments/iana-ipv4-special-registry, all rows, and multicast.
+IPV4 = [
+    "0.0.0.0/8",
+    "0.0.0.0/32",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.0.0/29",
+    "192.0.0.8/32",
+    "192.0.0.9/32",
+    "192.0.0.10/32",
+    "192.0.0.170/32",
+    "192.0.0.171/32",
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.88.99.2/32",
+    "192.168.0.0/16",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "240.0.0.0/4",
+    "255.255.255.255/32",
+    "224.0.0.0/4",
+]
+# https://www.iana.org/assignments/iana-ipv6-special-registry, all rows, site-local (RFC 3879) and multicast.
+IPV6 = [
+    "::1/128",
+    "::/128",
+    "::ffff:127.0.0.0/104",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "100:0:0:1::/64",
+    "2001::/23",
+    "2001::/32",
+    "2001:1::1/128",
+    "2001:1::2/128",
+    "2001:1::3/128",
+    "2001:2::/48",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:10::/28",
+    "2001:20::/28",
+    "2001:30::/28",
+    "2001:db8::/32",
+    "2002::/16",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+]
+
+# An IPv4 address inside: mapped, compatible, NAT64 well-known and local, Teredo, 6to4, ISATAP.
+INSIDE = [
     "::ffff:127.0.0.1",
     "::ffff:10.0.0.1",
     "::7f00:1",
     "64:ff9b::7f00:1",
-    "64:ff9b:1::1",
-    "100::1",
-    "2001::1",
-    "2001:10::1",
-    "2001:20::1",
-    "2001:db8::1",
+    "64:ff9b::808:808",
+    "64:ff9b:1::a00:1",
+    "2001:0:808:808:0:3fff:80ff:fffe",
     "2002:7f00:1::",
     "2002:808:808::1",
-    "3fff::1",
-    "5f00::1",
-    "fc00::1",
-    "fd12:3456::1",
-    "fe80::1",
+    "fe80::5efe:10.0.0.1",
     "fe80::1%eth0",
-    "fec0::1",
-    "ff02::1",
-    "ff0e::1",
 ]
 
 PUBLIC = [
@@ -74,19 +100,46 @@ PUBLIC = [
     "172.32.0.0",
     "192.167.255.255",
     "192.169.0.0",
+    "192.0.3.0",
+    "192.31.195.255",
+    "192.175.49.0",
     "198.17.255.255",
     "198.20.0.0",
     "223.255.255.255",
     "2001:4860:4860::8888",
     "2606:4700::1111",
+    "2620:4f:8001::",
+    "2001:200::1",
     "2a01:4f8::1",
     "::ffff:8.8.8.8",
 ]
 
 
-@pytest.mark.parametrize("address", SPECIAL)
-def test_special_purpose_address_is_forbidden(address: str) -> None:
+@pytest.mark.parametrize("network", [*IPV4, *IPV6])
+def test_special_purpose_network_is_forbidden_from_end_to_end(network: str) -> None:
+    span = ip_network(network)
+    for address in (span[0], span[span.num_addresses // 2], span[-1]):
+        assert not Guard().permits(address)
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_address_that_leads_to_another_is_forbidden(address: str) -> None:
     assert not Guard().permits(ip_address(address))
+
+
+@pytest.mark.parametrize("network", ["64:ff9b::/96", "2002::/16", "2001::/32"])
+def test_allowed_translator_leads_to_no_forbidden_address(network: str) -> None:
+    public, private = {
+        "64:ff9b::/96": ("64:ff9b::808:808", "64:ff9b::a00:1"),
+        "2002::/16": ("2002:808:808::1", "2002:a00:1::1"),
+        # Teredo has the client's address with all bits turned over (RFC 4380, 4).
+        "2001::/32": ("2001:0:808:808::f7f7:f7f7", "2001:0:808:808::f5ff:fffe"),
+    }[network]
+    guard = Guard([ip_network(network)])
+    assert guard.permits(ip_address(public))
+    assert not guard.permits(ip_address(private))
+    both = Guard([ip_network(network), ip_network("10.0.0.0/8")])
+    assert both.permits(ip_address(private))
 
 
 @pytest.mark.parametrize("address", PUBLIC)

@@ -33,6 +33,10 @@ def values(zone: dns.zone.Zone, name: str, kind: str) -> list[str]:
         ("private.lab.", "A", "192.168.77.7"),
         ("nullmx.lab.", "MX", "0 ."),
         ("dead.lab.", "A", "10.77.0.99"),
+        ("peer.lab.", "A", "10.77.0.31"),
+        ("peer.lab.", "MX", "10 peer.lab."),
+        ("kept.lab.", "MX", "10 mx.kept.lab."),
+        ("_mta-sts.moved.lab.", "TXT", '"v=STSv1; id=1;"'),
     ],
 )
 def test_the_zone_has_the_hosts_and_the_traps(name: str, kind: str, value: str) -> None:

@@ -1,17 +1,16 @@
-"""What the store remembers of peers: counts, endpoint marks, routes."""
+"""What the store remembers of how peers are reached: endpoint marks, routes, open breakers."""
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.peers import Contact, Peers
 from chatmail_milter.store.routes import Route, RouteError, Routes
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -20,55 +19,6 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     return open_store(f"sqlite:///{tmp_path}/store.sqlite")
-
-
-class TestPeers:
-    def test_latency_is_the_mean_of_successes_alone(self, engine: Engine) -> None:
-        peers = Peers(engine)
-        peers.record("b.test", "https", ok=True, latency=0.2, reason=None, at=NOON)
-        peers.record("b.test", "https", ok=True, latency=0.4, reason=None, at=NOON)
-        peers.record("b.test", "https", ok=True, latency=None, reason=None, at=NOON)
-        peers.record("b.test", "https", ok=False, latency=30.0, reason="timeout", at=NOON)
-        (row,) = peers.list()
-        assert (row.attempts, row.successes, row.failures) == (4, 3, 1)
-        assert row.mean_latency == pytest.approx(0.3)
-        assert row.reasons == {"timeout": 1}
-
-    def test_no_success_is_no_latency(self, engine: Engine) -> None:
-        peers = Peers(engine)
-        peers.record("b.test", "smtp", ok=False, latency=1.0, reason="connect", at=NOON)
-        assert peers.list()[0].mean_latency is None
-
-    def test_roads_are_counted_apart(self, engine: Engine) -> None:
-        peers = Peers(engine)
-        peers.record("b.test", "inbound", ok=True, latency=None, reason=None, at=NOON)
-        peers.record("b.test", "https", ok=False, latency=None, reason="tls", at=NOON + timedelta(hours=1))
-        by_road = {row.road: row for row in peers.list()}
-        assert (by_road["inbound"].successes, by_road["https"].successes) == (1, 0)
-        assert by_road["https"].last_contact == NOON + timedelta(hours=1)
-
-    def test_concurrent_writers_lose_nothing(self, engine: Engine) -> None:
-        peers = Peers(engine)
-
-        def count() -> None:
-            for _ in range(50):
-                peers.record("b.test", "https", ok=False, latency=None, reason="connect", at=NOON)
-
-        threads = [threading.Thread(target=count) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert (peers.list()[0].attempts, peers.list()[0].reasons) == (200, {"connect": 200})
-
-    def test_a_readers_mark_is_kept_with_its_counts(self, engine: Engine) -> None:
-        peers = Peers(engine)
-        assert peers.mark("log") is None
-        peers.add([Contact("b.test", "smtp", True, 0.1, None, NOON)], reader="log", mark="line 7")
-        assert Peers(engine).mark("log") == "line 7"
-        with pytest.raises(AttributeError):
-            peers.add([None], reader="log", mark="line 8")  # type: ignore[list-item]
-        assert peers.mark("log") == "line 7"
 
 
 class TestEndpoints:
@@ -131,6 +81,37 @@ class TestEndpoints:
         assert endpoints.forget(None) == 2
         assert endpoints.list() == []
 
+    def test_domains_not_written_to_for_a_season_are_forgotten(self, engine: Engine) -> None:
+        endpoints = Endpoints(engine)
+        endpoints.worked("old.test", "mx.old.test", NOON - timedelta(days=91), None)
+        endpoints.failed("dead.test", "connect", NOON - timedelta(days=91), None)
+        endpoints.worked("back.test", "mx.back.test", NOON - timedelta(days=91), None)
+        endpoints.failed("back.test", "connect", NOON, endpoints.get("back.test"))
+        endpoints.worked("new.test", "mx.new.test", NOON - timedelta(days=89), None)
+        assert endpoints.forget_old(NOON) == 2
+        assert [one.domain for one in endpoints.list()] == ["back.test", "new.test"]
+
+    def test_of_too_many_the_latest_are_kept(self, engine: Engine) -> None:
+        endpoints = Endpoints(engine)
+        for number in range(5):
+            endpoints.worked(f"{number}.test", "mx.test", NOON + timedelta(seconds=number), None)
+        assert endpoints.forget_old(NOON, most=2) == 3
+        assert [one.domain for one in endpoints.list()] == ["3.test", "4.test"]
+
+
+class TestBreakers:
+    def test_the_report_replaces_the_one_before_and_runs_out(self, engine: Engine) -> None:
+        breakers = Breakers(engine)
+        until = NOON + timedelta(seconds=20)
+        breakers.report("here", {"b.test": until, "c.test": until})
+        breakers.report("there", {"b.test": until + timedelta(seconds=5)})
+        assert breakers.open_until("b.test", NOON) == until + timedelta(seconds=5)
+        breakers.report("there", {})
+        assert breakers.open_until("b.test", NOON) == until
+        assert breakers.open_until("b.test", until) is None
+        breakers.report("here", {"c.test": until})
+        assert breakers.open_until("b.test", NOON) is None
+
 
 class TestRoutes:
     def test_set_replaces_and_unset_takes_away(self, engine: Engine) -> None:
@@ -142,7 +123,10 @@ class TestRoutes:
         assert not routes.unset("b.test")
         assert routes.get("b.test") is None
 
-    @pytest.mark.parametrize("target", ["9.9.9.9", "2606:4700::1111", "mx.b.test", "https://b.test:8443/in"])
+    @pytest.mark.parametrize(
+        "target",
+        ["9.9.9.9", "2606:4700::1111", "mx.b.test", "https://b.test:8443/in", "https://[2606:4700::1111]/"],
+    )
     def test_targets(self, target: str) -> None:
         assert Route("b.test", target).target == target
 
@@ -154,6 +138,17 @@ class TestRoutes:
             "https://u:p@b.test",
             "https://b.test:x",
             "https://b.test?q",
+            "https://b.test#f",
+            "https://:p@b.test",
+            "https://b.test/a b",
+            "https://b.test/a\nb",
+            "https://b.test/\x1b[2J",
+            "https://b..test",
+            "https://b.test:70000",
+            "https://b.test/" + "x" * 500,
+            "b.test/path",
+            "b.test:8443",
+            "256.1.1.1.",
             "a b",
             "",
         ],

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from chatmail_milter.config import Endpoint
-from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.peers import Contact, Peers
-from mxdeliv_app.relay.smtplog import Follower, Transactions, contact
+from chatmail_milter.store.contacts import Contact
+from mxdeliv_app.relay.smtplog import SmtpLog
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")
 
 
-def read(line: str, transactions: Transactions | None = None) -> Contact | None:
-    return contact(line, NOON, HTTPS_ONLY, transactions or Transactions())
+def read(*lines: str, pid: int = 7) -> Contact | None:
+    """What the last of the lines of one process tells."""
+    log = SmtpLog(HTTPS_ONLY)
+    return [log.contact(pid, line, NOON) for line in lines][-1]
 
 
 def line(
@@ -92,13 +91,119 @@ def test_handed_back_to_us_is_a_failure_of_smtp_whatever_became_of_it(status: st
     assert (found.ok, found.reason) == (False, "handed-back")
 
 
-def test_recipients_of_one_transaction_are_one_attempt() -> None:
-    transactions = Transactions()
-    assert read(line(to="ann@b.test"), transactions) is not None
-    assert read(line(to="bob@b.test"), transactions) is None
-    assert read(line(to="bob@b.test", queue_id="other"), transactions) is not None
+def counted(log: SmtpLog, *lines: str, pid: int = 7) -> list[Contact]:
+    return [one for line in lines if (one := log.contact(pid, line, NOON)) is not None]
+
+
+def test_recipients_of_one_delivery_are_one_attempt() -> None:
+    log = SmtpLog(HTTPS_ONLY)
+    assert len(counted(log, line(to="ann@b.test"), line(to="bob@b.test"))) == 1
+    assert len(counted(log, line(queue_id="other"))) == 1
+    # Over a connection that is kept, `connect` is near nothing and conn_use counts.
+    reused = line(queue_id="third", delays="0.1/0.02/0/0.4").replace("delay=", "conn_use=2, delay=")
+    assert [one.latency for one in counted(log, reused)] == [pytest.approx(0.4)]
     later = line(to="ann@b.test", delays="300/0/0.1/0.2")
-    assert read(later, transactions) is not None, "the next try of a deferred message is another attempt"
+    assert len(counted(log, later)) == 1, "the next try of a deferred message is another attempt"
+
+
+def test_refused_for_one_and_taken_for_another_is_a_success() -> None:
+    # As Postfix 3.7 logs it: the refusal as it is heard, with a d of its own, the rest at the end.
+    refused = line(
+        to="no@b.test",
+        delays="0.0025/0.001/0.0036/0.054",
+        dsn="5.1.1",
+        status="bounced (host mx.b.test[192.0.2.1] said: 550 5.1.1 <no@b.test>: User unknown (in reply to"
+        " RCPT TO command))",
+    )
+    taken = line(to="bob@b.test", delays="0.0025/0.001/0.0036/0.062")
+    first, second = counted(SmtpLog(HTTPS_ONLY), refused, taken, refused, taken)
+    assert (first.ok, first.reason, first.instead_of) == (False, "smtp-5yz", None)
+    assert first.words.startswith("host mx.b.test[192.0.2.1] said: 550 5.1.1 <…>: User unknown")
+    assert (second.ok, second.instead_of) == (True, "smtp-5yz")
+
+
+HANDED_BACK = line(
+    relay="127.0.0.1[127.0.0.1]:10027",
+    dsn="4.4.1",
+    status="deferred (host 127.0.0.1[127.0.0.1] said: 451 4.4.1 Peer could not be reached over HTTPS)",
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason", "words"),
+    [
+        (
+            ["connect to mx.b.test[192.0.2.1]:25: Connection refused"],
+            "connect",
+            "connect to mx.b.test[192.0.2.1]:25: Connection refused",
+        ),
+        (
+            [
+                "connect to one.b.test[192.0.2.1]:25: Connection refused",
+                "connect to two.b.test[192.0.2.2]:25: Connection timed out",
+            ],
+            "timeout",
+            "connect to one.b.test[192.0.2.1]:25: Connection refused; "
+            "connect to two.b.test[192.0.2.2]:25: Connection timed out",
+        ),
+        (
+            ["4BkX7d2wPz: host mx.b.test[192.0.2.1] said: 450 4.2.1 <bob@b.test>: greylisted, bob"],
+            "smtp-4yz",
+            "host mx.b.test[192.0.2.1] said: 450 4.2.1 <…>: greylisted, …",
+        ),
+        (
+            ["4BkX7d2wPz: host mx.b.test[192.0.2.1] refused to talk to me: 554 5.7.1 go away"],
+            "smtp-5yz",
+            "host mx.b.test[192.0.2.1] refused to talk to me: 554 5.7.1 go away",
+        ),
+        (
+            [
+                "server certificate verification failed for mx.b.test[192.0.2.1]:25: num=62:other name",
+                "4BkX7d2wPz: Server certificate not verified",
+            ],
+            "tls",
+            "server certificate verification failed for mx.b.test[192.0.2.1]:25: num=62:other name; "
+            "Server certificate not verified",
+        ),
+        (
+            [
+                "certificate verification failed for mx.b.test[192.0.2.1]:25: self-signed certificate",
+                "4BkX7d2wPz: Server certificate not verified",
+            ],
+            "tls",
+            "certificate verification failed for mx.b.test[192.0.2.1]:25: self-signed certificate; "
+            "Server certificate not verified",
+        ),
+        (
+            ["4BkX7d2wPz: TLS is required, but was not offered by host mx.b.test[192.0.2.1]"],
+            "tls",
+            "TLS is required, but was not offered by host mx.b.test[192.0.2.1]",
+        ),
+        (
+            [
+                "warning: connect to private/tlsproxy service: No such file or directory",
+                "4BkX7d2wPz: Cannot start TLS: handshake failure",
+            ],
+            "tls",
+            "Cannot start TLS: handshake failure",
+        ),
+        (["4BkX7d2wPz: replace: header Subject: secret from x@y"], "handed-back", ""),
+    ],
+)
+def test_what_went_wrong_before_it_was_handed_back(lines: list[str], reason: str, words: str) -> None:
+    found = read(*lines, HANDED_BACK)
+    assert found is not None
+    assert (found.ok, found.reason, found.words) == (False, reason, words)
+
+
+def test_trouble_is_of_the_process_and_the_message_that_met_it() -> None:
+    log = SmtpLog(HTTPS_ONLY)
+    log.contact(7, "connect to mx.b.test[192.0.2.1]:25: Connection refused", NOON)
+    (other,) = counted(log, HANDED_BACK.replace("4BkX7d2wPz", "other"), pid=8)
+    assert other.reason == "handed-back"
+    assert [one.reason for one in counted(log, HANDED_BACK)] == ["connect"]
+    (later,) = counted(log, HANDED_BACK.replace("4BkX7d2wPz", "later"))
+    assert later.reason == "handed-back"
 
 
 @pytest.mark.parametrize(
@@ -113,45 +218,3 @@ def test_recipients_of_one_transaction_are_one_attempt() -> None:
 )
 def test_other_lines_count_nothing(text: str) -> None:
     assert read(text) is None
-
-
-# Speaks as journalctl does, of a journal that is a file with a message a line; cursors are line numbers.
-JOURNALCTL = """#!/usr/bin/env python3
-import json, sys, time
-after = next((int(one.split("=")[1]) for one in sys.argv if one.startswith("--after-cursor=")), 0)
-assert "SYSLOG_IDENTIFIER=postfix/smtp-mx/smtp" in sys.argv and "--follow" in sys.argv
-for number, message in enumerate(open(sys.argv[0] + ".journal"), 1):
-    if number > after:
-        entry = {"MESSAGE": message.rstrip(), "__CURSOR": str(number)}
-        print(json.dumps(entry | {"__REALTIME_TIMESTAMP": "1900000000000000"}), flush=True)
-time.sleep(60)
-"""
-
-
-def test_restart_neither_loses_nor_doubles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "journalctl"
-    program.write_text(JOURNALCTL)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    journal = tmp_path / "journalctl.journal"
-    peers = Peers(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
-
-    def count(attempts: int) -> None:
-        follower = Follower(peers, HTTPS_ONLY)
-        follower.start()
-        deadline = time.monotonic() + 10
-        while sum(row.attempts for row in peers.list()) < attempts:
-            assert time.monotonic() < deadline, peers.list()
-        follower.stop()
-        follower.join(10)
-        assert not follower.is_alive()
-
-    first = [
-        line(queue_id="A"),
-        line(queue_id="B", status="deferred (connect to b.test: Connection refused)"),
-    ]
-    journal.write_text("\n".join(first) + "\n")
-    count(2)
-    journal.write_text("\n".join([*first, "noise", line(queue_id="C", to="x@c.test")]) + "\n")
-    count(3)
-    assert {row.domain: row.attempts for row in peers.list()} == {"b.test": 2, "c.test": 1}

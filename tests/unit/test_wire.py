@@ -35,7 +35,21 @@ class TestHeaderFields:
         assert wire.parse_recipients(value) == (ALICE, BOB, "u@[1.2.3.4]")
 
     @pytest.mark.parametrize(
-        "value", [None, "", " , ,", "alice", "a@b@c d", "a\n@b", "<a@b", "a@b\0", "@b", '"a"@b']
+        "value",
+        [
+            None,
+            "",
+            " , ,",
+            "alice",
+            "a@b@c d",
+            "a\n@b",
+            "<a@b",
+            "a@b\0",
+            "@b",
+            '"a"@b',
+            "a@\u00e4.example",
+            "\u00e4@b",
+        ],
     )
     def test_missing_or_malformed_recipients_are_an_error(self, value: str | None) -> None:
         with pytest.raises(wire.MalformedRequestError, match=r"^X-Mail-To: "):

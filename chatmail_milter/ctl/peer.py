@@ -1,0 +1,143 @@
+"""`chatmailctl peers show`: all that is known of one peer, and what waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import click
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table
+from chatmail_milter.ctl.postqueue import Postqueue
+from chatmail_milter.store.breakers import Breakers
+from chatmail_milter.store.endpoints import Endpoint, Endpoints
+from chatmail_milter.store.errors import PeerError, last_errors
+from chatmail_milter.store.peers import UNPROVEN, PeerRow, Peers
+from chatmail_milter.store.routes import Route, Routes
+
+COLUMNS = (
+    "Road", "Attempts", "Successes", "Failures", "Mean", "p50", "p95", "Last contact", "Why failed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the queue of this host holds for a peer. `size` in octets."""
+
+    messages: int
+    size: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """All of it. `queue` is None where there is no Postfix; times are until when, None for not at all."""
+
+    domain: str
+    roads: list[PeerRow]
+    endpoint: Endpoint | None
+    route: Route | None
+    no_https_until: datetime | None
+    breaker_open_until: datetime | None
+    queue: Waiting | None
+    errors: list[PeerError]
+
+
+def _domain(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value == UNPROVEN:
+        return value
+    try:
+        return address.domain(value)
+    except MalformedAddressError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("domain", callback=_domain)
+@json_option
+def show(domain: str, as_json: bool) -> None:
+    """All that is known of DOMAIN, and its last errors in its own words."""
+    peer = _peer(domain, datetime.now(UTC))
+    if not (peer.roads or peer.endpoint or peer.route or (peer.queue and peer.queue.messages)):
+        raise click.ClickException(f"see `chatmailctl peers`: nothing is known of {domain}")
+    if as_json:
+        print_json(asdict(peer))
+        return
+    print_table(COLUMNS, [cells(row) for row in peer.roads], "No mail has gone either way yet.")
+    click.echo()
+    for name, text in _lines(peer):
+        click.echo(f"{name:9}{text}")
+    click.echo()
+    print_table(
+        ("When", "Road", "Reason", "Its words"),
+        [(ago(one.at), one.road, one.reason, one.words or "-") for one in peer.errors],
+        "No errors in the last days.",
+    )
+
+
+def cells(row: PeerRow) -> Sequence[str]:
+    """A peer's figures by one road, under `_COLUMNS`."""
+    return (
+        row.road,
+        str(row.attempts),
+        str(row.successes),
+        str(row.failures),
+        milliseconds(row.mean_latency),
+        milliseconds(row.p50_latency),
+        milliseconds(row.p95_latency),
+        ago(row.last_contact),
+        counts(row.reasons),
+    )
+
+
+def _peer(domain: str, now: datetime) -> Peer:
+    engine = store()
+    endpoint = Endpoints(engine).get(domain)
+    return Peer(
+        domain=domain,
+        roads=Peers(engine).list(domain),
+        endpoint=endpoint,
+        route=Routes(engine).get(domain),
+        no_https_until=endpoint.no_https_until if endpoint and endpoint.marked(now) else None,
+        breaker_open_until=Breakers(engine).open_until(domain, now),
+        queue=_waiting(domain),
+        errors=last_errors(engine, domain, now),
+    )
+
+
+def _waiting(domain: str) -> Waiting | None:
+    postqueue = Postqueue.open()
+    if postqueue is None:
+        return None
+    found = [one for one in postqueue.list() if domain in one.domains]
+    return Waiting(len(found), sum(one.size for one in found), found[0].arrived if found else None)
+
+
+def _lines(peer: Peer) -> Iterator[tuple[str, str]]:
+    known = peer.endpoint
+    worked = f"{known.host} took it {ago(known.worked)}" if known and known.host else "no host has taken it"
+    failed = f"; failures since: {known.failures}, last {known.reason}" if known and known.failures else ""
+    mark = f"; not tried until {_when(peer.no_https_until)}" if peer.no_https_until else ""
+    yield "HTTPS", worked + failed + mark
+    until = peer.breaker_open_until
+    yield "Breaker", f"open until {_when(until)} at the latest" if until else "closed"
+    yield "Route", "by DNS" if peer.route is None else _route(peer.route)
+    if peer.queue is None:
+        yield "Queue", "not on this host"
+    else:
+        oldest = f", the oldest since {ago(peer.queue.oldest)}" if peer.queue.oldest else ""
+        yield "Queue", f"messages: {peer.queue.messages}, {peer.queue.size} B{oldest}"
+
+
+def _route(route: Route) -> str:
+    verify = {None: "", True: ", verified", False: ", not verified"}[route.verify]
+    single = ", one POST per recipient" if route.one_per_recipient else ""
+    return f"{route.target or 'by DNS'}, HTTPS {route.https}{verify}{single}"
+
+
+def _when(then: datetime) -> str:
+    return f"{then:%H:%M:%S} UTC ({ago(then)})"

@@ -1,0 +1,97 @@
+"""Postfix's queue by postqueue(1): what waits, and hurrying it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+
+_WHERE_DEBIAN_KEEPS_IT = "/usr/sbin/postqueue"  # not in every user's PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One message in the queue. `size` in octets; `reasons` are Postfix's own words, each once."""
+
+    queue: str
+    queue_id: str
+    arrived: datetime
+    size: int
+    sender: str
+    recipients: tuple[str, ...]
+    domains: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+class Postqueue:
+    """The command. `open` gives None where there is none, as on a host without Postfix."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    @classmethod
+    def open(cls) -> Postqueue | None:
+        """The one of this host."""
+        program = shutil.which("postqueue") or shutil.which(_WHERE_DEBIAN_KEEPS_IT)
+        return None if program is None else cls(program)
+
+    @classmethod
+    def here(cls) -> Postqueue:
+        """The one of this host, or an end with what to do."""
+        found = cls.open()
+        if found is None:
+            raise click.ClickException("run this on the relay itself: there is no postqueue here")
+        return found
+
+    def list(self) -> list[Queued]:
+        """All messages, oldest first."""
+        return sorted(parse(self._run("-j")), key=lambda one: one.arrived)
+
+    def hurry(self, queue_id: str) -> None:
+        """Let Postfix try a deferred message now, whatever it thinks of its destination."""
+        self._run("-i", queue_id)
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
+            [self._program, *arguments], capture_output=True, text=True, errors="replace", check=False
+        )
+        if done.returncode:
+            raise click.ClickException(f"see whether Postfix runs: postqueue says: {done.stderr.strip()}")
+        return done.stdout
+
+
+def parse(text: str) -> Iterator[Queued]:
+    """The messages in the output of `postqueue -j`: a JSON object a line."""
+    for line in text.splitlines():
+        message = json.loads(line)
+        recipients: list[dict[str, Any]] = message["recipients"]
+        addresses = tuple(recipient["address"] for recipient in recipients)
+        reasons = (recipient.get("delay_reason", "") for recipient in recipients)
+        yield Queued(
+            queue=message["queue_name"],
+            queue_id=message["queue_id"],
+            arrived=datetime.fromtimestamp(message["arrival_time"], UTC),
+            size=message["message_size"],
+            sender=message["sender"],
+            recipients=addresses,
+            domains=tuple(dict.fromkeys(map(_domain, addresses))),
+            reasons=tuple(dict.fromkeys(filter(None, reasons))),
+        )
+
+
+def _domain(recipient: str) -> str:
+    """In canonical form, where it is one: Postfix keeps an address as the sender wrote it."""
+    text = address.domain_of(recipient)
+    try:
+        return address.domain(text)
+    except MalformedAddressError:
+        return text

@@ -1,0 +1,79 @@
+"""The last failures of each peer by each road, in the peer's own words, for an operator who looks into it.
+
+As long as the journal keeps the lines that they are in, no longer, and only so many: these are for what is
+the matter now. They name nobody (`words.anonymous`, by whoever writes them down).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Column, Connection, Engine, Float, Integer, String, Table, delete, select
+
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.words import LONGEST
+
+KEPT = 5  # by peer and road
+KEPT_FOR = timedelta(days=3)
+
+peer_errors = Table(
+    "peer_errors",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("domain", String(255), nullable=False, index=True),
+    Column("road", String(16), nullable=False),
+    Column("at", Float, nullable=False),  # POSIX time
+    Column("reason", String(64), nullable=False),
+    Column("words", String(LONGEST), nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerError:
+    """One failure; `words` is empty where the peer said nothing."""
+
+    road: str
+    at: datetime
+    reason: str
+    words: str
+
+
+def remember(connection: Connection, domain: str, road: str, failed: Sequence[Contact]) -> None:
+    """Keep the last of `failed`, in order of time, in place of the oldest that are kept."""
+    rows = [
+        {
+            "domain": domain,
+            "road": road,
+            "at": one.at.timestamp(),
+            "reason": one.reason or "unknown",
+            "words": one.words[:LONGEST],
+        }
+        for one in failed[-KEPT:]
+    ]
+    if not rows:
+        return
+    connection.execute(peer_errors.insert(), rows)
+    mine = (peer_errors.c.domain == domain) & (peer_errors.c.road == road)
+    last = select(peer_errors.c.number).where(mine).order_by(peer_errors.c.number.desc()).limit(KEPT)
+    kept = connection.execute(last).scalars().all()
+    connection.execute(delete(peer_errors).where(mine, peer_errors.c.number < min(kept)))
+
+
+def last_errors(engine: Engine, domain: str, now: datetime) -> list[PeerError]:
+    """The last failures of `domain`, latest first."""
+    since = (now - KEPT_FOR).timestamp()
+    mine = select(peer_errors).where(peer_errors.c.domain == domain, peer_errors.c.at >= since)
+    latest = mine.order_by(peer_errors.c.at.desc(), peer_errors.c.number.desc())
+    with engine.connect() as connection:
+        return [
+            PeerError(row.road, datetime.fromtimestamp(row.at, UTC), row.reason, row.words)
+            for row in connection.execute(latest)
+        ]
+
+
+def forget_old(connection: Connection, now: datetime) -> None:
+    """Forget those of `KEPT_FOR`."""
+    connection.execute(delete(peer_errors).where(peer_errors.c.at < (now - KEPT_FOR).timestamp()))

@@ -1,0 +1,74 @@
+"""What peers brought, counted from the log lines of those who decided, by port 25 and by `/mxdeliv` alike.
+
+- The milter's verdict on each message. Of one that passed, the author's domain has been proven (DKIM), and
+  `seconds` is from MAIL to the verdict: the time that the message took to come in.
+- What Postfix itself refused before there was a message: unknown users, full mailboxes, senders of ours. Each
+  such recipient counts as an attempt.
+- What the app could not hand over to Postfix: cut off, too large, or Postfix was away.
+
+Nobody vouches for the domain of a refusal, so it is counted under that name only where the name is known.
+Pure: a log line to an attempt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.store.contacts import Contact
+
+MILTER = "chatmail-milter"
+APP = "gunicorn"
+SMTPD = ("postfix/smtpd", "postfix/mxdeliv/smtpd")
+
+_VERDICT = re.compile(
+    r"road=(?:smtp|mxdeliv) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) .* domain=(?P<domain>\S+)"
+    r" seconds=(?P<seconds>[\d.]+)\Z"
+)
+# `milter-reject:` is the milter's verdict once more. The sender is a stranger's text: the last one counts.
+_REJECT = re.compile(
+    r"\w+: reject: (?:MAIL|RCPT|DATA|END-OF-MESSAGE) from \S+: (?P<code>[45]\d\d) (?P<status>[\d.]+) .*"
+    r"; from=<(?:[^>]*@)?(?P<domain>[^>@]*)>"
+)
+_FAILED = re.compile(r".*\bevent=failed domain=(?P<domain>\S+) status=\d+ reason=(?P<reason>[\w-]+)\Z")
+
+# RFC 3463 status codes that say something; other refusals are counted by reply code.
+_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "5.1.1": "unknown-user",
+        "5.2.2": "mailbox-full",
+        "4.2.2": "mailbox-full",
+        "5.3.4": "too-large",
+        "4.3.0": "temporary",
+    }
+)
+
+
+def contact(identifier: str, message: str, at: datetime) -> Contact | None:
+    """The attempt that a log line of one of the programs above tells of; None for other lines."""
+    if identifier == MILTER:
+        found = _VERDICT.match(message)
+        if found is None:
+            return None
+        if found["verdict"] == "pass":
+            return Contact(found["domain"], "inbound", True, float(found["seconds"]), None, at)
+        return _refusal(found["domain"], found["reason"], at)
+    if identifier == APP:
+        found = _FAILED.match(message)
+        return None if found is None else _refusal(found["domain"], found["reason"], at)
+    found = _REJECT.match(message)
+    if found is None:
+        return None
+    return _refusal(found["domain"], _REASONS.get(found["status"], f"refused-{found['code']}"), at)
+
+
+def _refusal(claim: str, reason: str, at: datetime) -> Contact:
+    try:
+        domain = address.domain(claim)
+    except MalformedAddressError:
+        domain = ""  # the null sender's, or none
+    return Contact(domain, "inbound", False, None, reason, at, claimed=True)

@@ -1,0 +1,139 @@
+"""Reads in the journal, as it grows, what others did, and counts it: smtp(8), and who lets mail in.
+
+How far it has read is stored in one transaction with the counts: what was logged is counted, however this
+process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
+have come together are counted together.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.config import Endpoint
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.peers import Peers
+from mxdeliv_app.relay import inboundlog, smtplog
+
+IDENTIFIERS = (smtplog.IDENTIFIER, inboundlog.MILTER, inboundlog.APP, *inboundlog.SMTPD)
+_AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
+_MOST = 1 << 18  # octets that are counted together: about 500 lines
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal; `cursor` is journalctl's name for its place."""
+
+    identifier: str
+    pid: int
+    message: str
+    at: datetime
+    cursor: str
+
+
+class Follower(threading.Thread):
+    """Counts from now on until `stop`; `journalctl` is its child."""
+
+    def __init__(self, peers: Peers, https_only: Endpoint) -> None:
+        super().__init__(name="journal", daemon=True)
+        self._peers = peers
+        self._https_only = https_only
+        self._reader = f"smtplog@{socket.gethostname()}"
+        self._stopped = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Follow the journal, beginning again where it was left whenever something goes wrong."""
+        journalctl = shutil.which("journalctl")
+        if journalctl is None:
+            log.warning("event=no-journalctl consequence=smtp-and-inbound-are-not-counted")
+            return
+        while not self._stopped.is_set():
+            try:
+                self._follow(journalctl)
+                if not self._stopped.is_set():
+                    log.warning("event=journalctl-ended again_after=%.0fs", _AGAIN_AFTER)
+            except SQLAlchemyError as error:
+                log.error("event=journal-not-counted error=%s", type(error).__name__)
+            except Exception:
+                log.exception("event=journal-not-counted")
+            self._stopped.wait(_AGAIN_AFTER)
+
+    def stop(self) -> None:
+        """End the thread and its child."""
+        self._stopped.set()
+        if self._child is not None:
+            self._child.terminate()
+
+    def _follow(self, journalctl: str) -> None:
+        mark = self._peers.mark(self._reader)
+        command = [
+            journalctl,
+            "--follow",
+            "--no-tail",
+            # Else only entries of this boot, by an ID that a sandboxed service in a container sees wrong.
+            "--merge",
+            "--quiet",
+            "--output=json",
+            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID",
+            *(f"SYSLOG_IDENTIFIER={name}" for name in IDENTIFIERS),
+        ]
+        if mark is not None:
+            command.append(f"--after-cursor={mark}")
+        # Anew each time: what an earlier one knew of may never have been stored.
+        smtp = smtplog.SmtpLog(self._https_only)
+        # No user's words are in the command: the cursor is journalctl's own.
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:  # noqa: S603
+            self._child = child
+            try:
+                for entries in _together(child):
+                    found = [one for entry in entries if (one := _contact(entry, smtp)) is not None]
+                    if found:
+                        self._peers.add(found, reader=self._reader, mark=entries[-1].cursor)
+            finally:
+                child.terminate()
+
+
+def _contact(entry: Entry, smtp: smtplog.SmtpLog) -> Contact | None:
+    try:
+        if entry.identifier == smtplog.IDENTIFIER:
+            return smtp.contact(entry.pid, entry.message, entry.at)
+        return inboundlog.contact(entry.identifier, entry.message, entry.at)
+    except Exception:
+        # One line that we can't read must not keep us from those that follow.
+        log.exception("event=line-not-counted")
+        return None
+
+
+def _together(child: subprocess.Popen[bytes]) -> Iterator[list[Entry]]:
+    """What journalctl has written since it was asked last, at least a line."""
+    if child.stdout is None:
+        raise RuntimeError("journalctl has no standard output")
+    rest = b""
+    while octets := os.read(child.stdout.fileno(), _MOST):
+        *lines, rest = (rest + octets).split(b"\n")
+        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        if entries:
+            yield entries
+
+
+def _entry(line: bytes) -> Entry | None:
+    fields = json.loads(line)
+    message = fields.get("MESSAGE")
+    if not isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers
+        return None
+    at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+    identifier, pid = fields.get("SYSLOG_IDENTIFIER", ""), int(fields.get("_PID", "0"))
+    return Entry(identifier, pid, message, at, fields["__CURSOR"])

@@ -1,0 +1,94 @@
+"""What the installed relay counts and remembers of peers, as `chatmailctl` tells it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.blackbox.relay_world import Peer, Seen, World, accept_all, answer, deliver
+
+
+def shown(world: World, domain: str, when: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """What `peers show` says, once it says that; counts are written twice a second."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found: dict[str, Any] = world.ctl("peers", "show", domain, "--json")
+        if when(found):
+            return found
+    raise AssertionError(found)
+
+
+def test_half_of_the_deliveries_took_no_longer_than_p50(world: World, peer: Peer, domain: str) -> None:
+    never = threading.Event()
+
+    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        never.wait(1.0 if len(peer.seen) % 10 == 0 else 0.0)  # the peer's own time is what is measured
+        return accept_all(seen)
+
+    peer.script = script
+    for _ in range(10):
+        deliver(world, f"ann@{domain}")
+    row = world.peers_row(domain, "https", 10)
+    assert row["p50_latency"] < 0.9 <= row["p95_latency"] < 2.2
+
+
+class TestLastErrors:
+    def test_a_refusal_in_the_peers_words_without_the_recipient(
+        self, world: World, peer: Peer, domain: str
+    ) -> None:
+        said = f"550 5.1.1 <ann@{domain}>: ann \x1b[31mis\x07 unknown to u@_here.test\r\n"
+        peer.script = answer(422, said.encode())
+        assert deliver(world, f"ann@{domain}")[0][0] == 550
+        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        assert (error["road"], error["reason"]) == ("https", "refused-550")
+        assert error["words"] == "550 5.1.1 <…>: … [31mis unknown to …"
+
+    def test_what_a_web_server_said(self, world: World, peer: Peer, domain: str) -> None:
+        peer.script = answer(404, b"<h1>Not Found</h1>\n" + b"x" * 5000)
+        deliver(world, f"ann@{domain}")
+        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        assert error["reason"] == "http-404"
+        assert error["words"].startswith("404 <h1>Not Found</h1> xxx")
+        assert len(error["words"]) == 200
+
+    def test_what_tls_said(self, world: World, peer: Peer) -> None:
+        # The peer's certificate is for another name, and nobody signed it.
+        world.dns.zone["strict.test", "A"] = ["127.0.0.2"]
+        deliver(world, "ann@strict.test")
+        (error,) = shown(world, "strict.test", lambda peer: peer["errors"])["errors"]
+        assert error["reason"] == "tls"
+        assert "certificate verify failed" in error["words"]
+
+    def test_what_the_kernel_said(self, world: World, domain: str) -> None:
+        world.dns.zone[domain, "A"] = ["127.0.0.3"]
+        deliver(world, f"ann@{domain}")
+        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        assert error["reason"] == "connect"
+        assert "refused" in error["words"]
+        assert "ann" not in error["words"]
+
+
+def test_marks_show_and_end_by_the_operators_word(world: World, peer: Peer, domain: str) -> None:
+    peer.script = answer(404)
+    deliver(world, f"ann@{domain}")
+    found = shown(world, domain, lambda peer: peer["roads"])
+    assert found["no_https_until"] is not None
+    assert found["endpoint"]["reason"] == "http-404"
+    peer.script = accept_all
+    world.ctl("endpoints", "forget", domain)
+    peer.seen.clear()
+    deliver(world, f"ann@{domain}")
+    assert len(peer.seen) == 1
+    found = shown(world, domain, lambda peer: peer["roads"][0]["successes"])
+    assert (found["no_https_until"], found["endpoint"]["host"]) == (None, domain)
+
+
+def test_a_new_route_is_taken_although_https_was_marked_away(world: World, peer: Peer, domain: str) -> None:
+    world.dns.zone[domain, "A"] = ["127.0.0.3"]
+    deliver(world, f"ann@{domain}")
+    assert shown(world, domain, lambda peer: peer["endpoint"])["no_https_until"] is not None
+    world.ctl("route", "set", domain, "127.0.0.2")
+    deliver(world, f"ann@{domain}")
+    assert len(peer.seen) == 1

@@ -1,0 +1,92 @@
+"""Lines of the milter, of smtpd and of the app, as they are logged, to counts of what peers brought."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from chatmail_milter.store.contacts import Contact
+from mxdeliv_app.relay.inboundlog import contact
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+VERDICT = "road={} verdict={} reason={} queue=4jXjz71Ts6z7LNm size=961 domain={} seconds=0.0123"
+REJECT = "NOQUEUE: reject: RCPT from unknown[192.0.2.7]: {}; from=<{}> to=<bob@a.test> proto=ESMTP helo=<mx>"
+
+
+def read(identifier: str, message: str) -> Contact | None:
+    return contact(identifier, message, NOON)
+
+
+@pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
+def test_what_passed_is_a_success_of_the_author_by_either_road(road: str) -> None:
+    found = read("chatmail-milter", VERDICT.format(road, "pass", "encrypted", "b.test"))
+    assert found == Contact("b.test", "inbound", True, 0.0123, None, NOON)
+
+
+@pytest.mark.parametrize("verdict", ["reject", "tempfail"])
+def test_a_verdict_against_it_is_a_failure_of_whom_it_claims_to_be_from(verdict: str) -> None:
+    found = read("chatmail-milter", VERDICT.format("smtp", verdict, "dkim-none", "b.test"))
+    assert found == Contact("b.test", "inbound", False, None, "dkim-none", NOON, claimed=True)
+
+
+def test_nobody_is_claimed() -> None:
+    found = read("chatmail-milter", VERDICT.format("smtp", "reject", "dkim-none", "-"))
+    assert found is not None
+    assert (found.domain, found.claimed) == ("", True)
+
+
+@pytest.mark.parametrize("identifier", ["postfix/smtpd", "postfix/mxdeliv/smtpd"])
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("550 5.1.1 <bob@a.test>: Recipient address rejected: User unknown", "unknown-user"),
+        ("552 5.2.2 <bob@a.test>: Recipient address rejected: Mailbox is full", "mailbox-full"),
+        ("452 4.2.2 <bob@a.test>: Recipient address rejected: Mailbox is full", "mailbox-full"),
+        ("552 5.3.4 Message size exceeds fixed limit", "too-large"),
+        ("553 5.7.1 <x@a.test>: Sender address rejected: log in and submit", "refused-553"),
+        ("554 5.7.1 <bob@c.test>: Relay access denied", "refused-554"),
+    ],
+)
+def test_what_postfix_refuses(identifier: str, reply: str, reason: str) -> None:
+    found = read(identifier, REJECT.format(reply, "x@B.test"))
+    assert found == Contact("b.test", "inbound", False, None, reason, NOON, claimed=True)
+
+
+@pytest.mark.parametrize("sender", ["", "x y", "x@b..test", "x@[1.2", "x@\u202e.test"])
+def test_senders_that_name_no_domain(sender: str) -> None:
+    found = read("postfix/smtpd", REJECT.format("550 5.1.1 no", sender))
+    assert found is not None
+    assert (found.domain, found.claimed) == ("", True)
+
+
+def test_what_the_app_could_not_hand_over() -> None:
+    line = "level=INFO event=failed domain=b.test status=503 reason=body-cut"
+    assert read("gunicorn", line) == Contact("b.test", "inbound", False, None, "body-cut", NOON, claimed=True)
+    null = read("gunicorn", "level=INFO event=failed domain=<> status=413 reason=too-large")
+    assert null is not None
+    assert (null.domain, null.reason) == ("", "too-large")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "message"),
+    [
+        ("chatmail-milter", "road=submission verdict=pass reason=encrypted queue=4Xb2 size=961"),
+        ("chatmail-milter", "store=away fault=OperationalError cause=OperationalError"),
+        # The milter's verdict, which has a line of its own.
+        (
+            "postfix/smtpd",
+            "NOQUEUE: milter-reject: RCPT from unknown[192.0.2.7]: 554 5.7.1 Sender is blocked;"
+            " from=<x@b.test> to=<bob@a.test> proto=ESMTP helo=<mx.b.test>",
+        ),
+        ("postfix/smtpd", "connect from unknown[192.0.2.7]"),
+        ("postfix/smtpd", "disconnect from unknown[192.0.2.7] ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4"),
+        (
+            "gunicorn",
+            'level=INFO event=received domain=b.test recipients=1 accepted=1 status=200 reply="250"',
+        ),
+        ("gunicorn", "level=INFO event=ready"),
+    ],
+)
+def test_other_lines_count_nothing(identifier: str, message: str) -> None:
+    assert read(identifier, message) is None

@@ -1,0 +1,104 @@
+"""The journal, followed: every line is counted once, through restarts and a store that is away."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.config import Endpoint
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.peers import Peers
+from mxdeliv_app.relay.journal import Follower
+
+HTTPS_ONLY = Endpoint("127.0.0.1:10027")
+SMTP, MILTER = "postfix/smtp-mx/smtp", "chatmail-milter"
+# Speaks as journalctl does, of a journal that is a file: identifier, a tab, message. Cursors: line numbers.
+JOURNALCTL = """#!/usr/bin/env python3
+import json, sys, time
+after = next((int(one.split("=")[1]) for one in sys.argv if one.startswith("--after-cursor=")), 0)
+wanted = [one.split("=")[1] for one in sys.argv if one.startswith("SYSLOG_IDENTIFIER=")]
+assert "--follow" in sys.argv
+for number, line in enumerate(open(sys.argv[0] + ".journal"), 1):
+    identifier, message = line.rstrip("\\n").split("\\t")
+    if number > after and identifier in wanted:
+        entry = {"MESSAGE": message, "SYSLOG_IDENTIFIER": identifier, "_PID": "7", "__CURSOR": str(number)}
+        print(json.dumps(entry | {"__REALTIME_TIMESTAMP": "1900000000000000"}), flush=True)
+time.sleep(60)
+"""
+
+
+class Journal:
+    """A journal of that kind, and counts of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "journalctl.journal"
+        self.peers = Peers(open_store(f"sqlite:///{directory}/store.sqlite"))
+        program = directory / "journalctl"
+        program.write_text(JOURNALCTL)
+        program.chmod(0o755)
+        self._file.write_text("")
+
+    def write(self, *lines: tuple[str, str]) -> None:
+        with self._file.open("a") as file:
+            file.writelines(f"{identifier}\t{message}\n" for identifier, message in lines)
+
+    def count(self, attempts: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """Attempts and successes, when a follower that begins now has come to so many attempts."""
+        follower = Follower(self.peers, HTTPS_ONLY)
+        follower.start()
+        deadline = time.monotonic() + 10
+        while sum(row.attempts for row in self.peers.list()) < attempts:
+            assert time.monotonic() < deadline, self.peers.list()
+            time.sleep(0.02)
+        follower.stop()
+        follower.join(10)
+        assert not follower.is_alive()
+        return {(row.domain, row.road): (row.attempts, row.successes) for row in self.peers.list()}
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return Journal(tmp_path)
+
+
+def sent(queue_id: str, to: str = "bob@b.test") -> tuple[str, str]:
+    return SMTP, (
+        f"{queue_id}: to=<{to}>, relay=mx[192.0.2.1]:25, delay=0.8, delays=0.1/0/0.3/0.4, dsn=2.0.0,"
+        " status=sent (250 2.0.0 Ok)"
+    )
+
+
+def verdict(domain: str, verdict: str = "pass", reason: str = "encrypted") -> tuple[str, str]:
+    return MILTER, (
+        f"road=smtp verdict={verdict} reason={reason} queue=4Xb2 size=99 domain={domain} seconds=0.0100"
+    )
+
+
+def test_restart_neither_loses_nor_doubles(journal: Journal) -> None:
+    journal.write(sent("A"), sent("B"), verdict("b.test"))
+    assert journal.count(3) == {("b.test", "inbound"): (1, 1), ("b.test", "smtp"): (2, 2)}
+    journal.write(
+        (SMTP, "noise"), ("sshd", "noise"), sent("C", "x@c.test"), verdict("c.test", "reject", "dkim-none")
+    )
+    assert journal.count(5) == {
+        ("b.test", "inbound"): (1, 1),
+        ("b.test", "smtp"): (2, 2),
+        ("c.test", "inbound"): (1, 0),
+        ("c.test", "smtp"): (1, 1),
+    }
+
+
+def test_lines_that_cannot_be_read_do_not_hide_those_that_follow(journal: Journal) -> None:
+    journal.write(
+        verdict("b.test"), (MILTER, "road=smtp verdict=pass reason=x queue= size= domain= seconds=1.2.3")
+    )
+    journal.write((SMTP, "A: to=<bob@b.test>, delays=//"), (SMTP, "\ufffd" * 9), verdict("b.test"))
+    assert journal.count(2) == {("b.test", "inbound"): (2, 2)}
+
+
+def test_thousands_of_lines_are_counted_in_seconds(journal: Journal) -> None:
+    journal.write(*(verdict("b.test") for _ in range(5000)))
+    assert journal.count(5000) == {("b.test", "inbound"): (5000, 5000)}

@@ -1,0 +1,69 @@
+"""Conversations that are kept: which one is taken, and which are not used any more."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import cast
+
+from mxdeliv_app.kept import Kept
+from mxdeliv_app.smtp import Conversation, IPAddress
+
+ANNA, BERT, CARL = (ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
+OLD = 61.0  # seconds; a minute is the most
+
+
+@dataclass(eq=False)
+class Talk:
+    """A conversation as the pool sees it."""
+
+    peer: IPAddress
+    age: float = 0.0
+    quiet: bool = True
+    said: list[str] = field(default_factory=list)
+
+    def quit(self) -> None:
+        self.said.append("QUIT")
+
+    def close(self) -> None:
+        self.said.append("closed")
+
+
+def kept(*talks: Talk) -> Kept:
+    pool = Kept()
+    for one in talks:
+        pool.give(cast(Conversation, one))
+    return pool
+
+
+def test_a_peer_gets_its_own_back_the_last_used_first() -> None:
+    first, second, other = Talk(ANNA), Talk(ANNA), Talk(BERT)
+    pool = kept(first, second, other)
+    assert pool.take(ANNA) is cast(Conversation, second)
+    assert pool.take(ANNA) is cast(Conversation, first)
+
+
+def test_another_gets_the_one_that_waits_longest() -> None:
+    first, second = Talk(ANNA), Talk(BERT)
+    pool = kept(first, second)
+    assert pool.take(CARL) is cast(Conversation, first)
+    assert pool.take(CARL) is cast(Conversation, second)
+    assert pool.take(CARL) is None
+
+
+def test_none_is_given_to_two() -> None:
+    pool = kept(Talk(ANNA))
+    assert pool.take(ANNA) is not None
+    assert pool.take(ANNA) is None
+
+
+def test_what_is_old_or_was_hung_up_on_is_closed_and_not_used() -> None:
+    old, dead = Talk(ANNA, age=OLD), Talk(ANNA, quiet=False)
+    assert kept(old, dead).take(ANNA) is None
+    assert old.said == dead.said == ["QUIT", "closed"]
+
+
+def test_what_gets_old_is_closed_even_if_nobody_wants_it() -> None:
+    old, young = Talk(ANNA, age=OLD), Talk(BERT)
+    assert kept(old, young).take(BERT) is cast(Conversation, young)
+    assert old.said == ["QUIT", "closed"]
