@@ -10,10 +10,12 @@ What even that port refuses (a recipient that isn't ours) refuses the message; b
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mxdeliv_app.smtp import Conversation, IPAddress, Reply
+from mxdeliv_app.kept import Kept
+from mxdeliv_app.smtp import Conversation, IPAddress, QueueAwayError, Reply
 from mxdeliv_app.wire import RecipientReply
 
 Endpoint = tuple[str, int]
@@ -37,38 +39,75 @@ class Envelope:
     size: int | None
 
 
-def inject(
-    ports: Ports, envelope: Envelope, data: Iterable[bytes], *, each_is_told: bool
-) -> tuple[RecipientReply, ...]:
-    """Give Postfix a message; its answer for each recipient, in their order.
+class Injector:
+    """The way into Postfix, for any number of threads."""
 
-    `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if somebody
-    gets the message, and what it raises ends the conversation before anything is accepted. Raises
-    `QueueAwayError`.
-    """
-    with Conversation(ports.inject) as conversation:
-        answers = _give_envelope(conversation, envelope)
-        if each_is_told or not _mixed(answers):
-            return _give_message(conversation, answers, data)
-        conversation.quit()
-    with Conversation(ports.mixed) as conversation:
-        answers = _give_envelope(conversation, envelope)
-        refused = [reply for reply in answers.values() if not reply.positive]
-        if not refused:
-            return _give_message(conversation, answers, data)
-        conversation.quit()
-    # A temporary refusal says most: that one may come again.
-    worst = min(refused, key=lambda reply: reply.code)
-    return _each(dict.fromkeys(answers, worst))
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._kept = Kept()
+
+    def inject(
+        self, envelope: Envelope, data: Iterable[bytes], *, each_is_told: bool
+    ) -> tuple[RecipientReply, ...]:
+        """Give Postfix a message; its answer for each recipient, in their order.
+
+        `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if
+        somebody gets the message, and what it raises ends the conversation before anything is accepted.
+        Raises `QueueAwayError`.
+        """
+        conversation, answers = self._introduced(envelope)
+        with contextlib.ExitStack() as closing:
+            closing.callback(conversation.close)
+            if each_is_told or not _mixed(answers):
+                replies = _give_message(conversation, answers, data)
+                if any(reply.accepted for reply in replies):
+                    closing.pop_all()
+                    self._kept.give(conversation)
+                else:
+                    conversation.quit()
+                return replies
+            conversation.quit()
+        with Conversation(self._ports.mixed) as conversation:
+            answers = _give_envelope(conversation, envelope)
+            refused = [reply for reply in answers.values() if not reply.positive]
+            if not refused:
+                replies = _give_message(conversation, answers, data)
+                conversation.quit()
+                return replies
+            conversation.quit()
+        # A temporary refusal says most: that one may come again.
+        worst = min(refused, key=lambda reply: reply.code)
+        return _each(dict.fromkeys(answers, worst))
+
+    def _introduced(self, envelope: Envelope) -> tuple[Conversation, dict[str, Reply]]:
+        """A conversation that has heard the envelope, and what it said of each recipient.
+
+        One that was kept may have lost Postfix or a milter while it waited. Nothing of the message was sent
+        then, so a new one is asked instead, once; what that says is the answer.
+        """
+        kept = self._kept.take(envelope.peer)
+        if kept is not None:
+            with contextlib.suppress(QueueAwayError):
+                answers = _give_envelope(kept, envelope)
+                if not any(reply.temporary for reply in answers.values()):
+                    return kept, answers
+            kept.close()
+        fresh = Conversation(self._ports.inject)
+        try:
+            return fresh, _give_envelope(fresh, envelope)
+        except BaseException:
+            fresh.close()
+            raise
 
 
 def _give_envelope(conversation: Conversation, envelope: Envelope) -> dict[str, Reply]:
-    reply = conversation.open(envelope.peer, _literal(envelope.peer))
+    reply = conversation.open(envelope.peer)
+    replies: list[Reply] = []
     if reply.positive:
-        reply = conversation.mail(envelope.sender, envelope.size)
+        reply, replies = conversation.envelope(envelope.sender, envelope.size, envelope.recipients)
     if not reply.positive:
         return dict.fromkeys(envelope.recipients, reply)
-    return dict(zip(envelope.recipients, conversation.recipients(envelope.recipients), strict=True))
+    return dict(zip(envelope.recipients, replies, strict=True))
 
 
 def _give_message(
@@ -79,11 +118,12 @@ def _give_message(
     if accepted:
         verdict = conversation.data()
         if verdict.positive:
+            last = b""
             for octets in data:
-                conversation.write(octets)
-            verdict = conversation.end()
+                conversation.write(last)
+                last = octets
+            verdict = conversation.end(last)
         answers = answers | dict.fromkeys(accepted, verdict)
-    conversation.quit()
     return _each(answers)
 
 
@@ -93,8 +133,3 @@ def _mixed(answers: dict[str, Reply]) -> bool:
 
 def _each(answers: dict[str, Reply]) -> tuple[RecipientReply, ...]:
     return tuple(reply.to(one) for one, reply in answers.items())
-
-
-def _literal(peer: IPAddress) -> str:
-    """What a client without a name says in EHLO (RFC 5321, 4.1.3). HTTPS peers tell us none."""
-    return f"[IPv6:{peer}]" if peer.version == 6 else f"[{peer}]"

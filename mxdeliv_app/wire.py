@@ -118,7 +118,7 @@ def parse_sender(value: str | None) -> str:
     if bare in ("", "<>"):
         return ""
     try:
-        return address.parse(bare)
+        return _address(bare)
     except MalformedAddressError as error:
         raise MalformedRequestError(f"{MAIL_FROM}: {error}") from None
 
@@ -133,9 +133,16 @@ def parse_recipients(value: str | None) -> tuple[str, ...]:
     if not elements:
         raise MalformedRequestError(f"{MAIL_TO}: names no recipient")
     try:
-        return tuple(dict.fromkeys(address.parse(element) for element in elements))
+        return tuple(dict.fromkeys(_address(element) for element in elements))
     except MalformedAddressError as error:
         raise MalformedRequestError(f"{MAIL_TO}: {error}") from None
+
+
+def _address(text: str) -> str:
+    # Fields come as Latin-1 (PEP 3333), whatever they were: an IDN in UTF-8 would be another domain.
+    if not text.isascii():
+        raise MalformedAddressError("not ASCII: domains are written as in DNS")
+    return address.parse(text)
 
 
 def wants_json(accept: str | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.blackbox.raw_peer import ADDRESS
 from tests.blackbox.receiver import Receiver, receiving
 from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all
 
@@ -38,6 +39,14 @@ def domain(world: World) -> str:
     """A domain of its own for each test, at the peer's address: what is learnt of one is not of another."""
     name = f"_d{next(NUMBERS)}.test"
     world.dns.zone[name, "A"] = ["127.0.0.2"]
+    return name
+
+
+@pytest.fixture
+def ill(world: World) -> str:
+    """A domain at `raw_peer.ADDRESS`, whose certificate nobody looks at."""
+    name = f"_d{next(NUMBERS)}.test"
+    world.dns.zone[name, "A"] = [ADDRESS]
     return name
 
 

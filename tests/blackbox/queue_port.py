@@ -1,17 +1,22 @@
 """A scripted SMTP server in Postfix's place, that keeps every octet it is told.
 
-`script` maps the beginning of a command, or `.` for the end of the data, to a reply; `None` hangs up. What
-it does not name is answered as Postfix answers. DATA is read as strictly as RFC 5321 has it.
+`script` maps the beginning of a command, or `.` for the end of the data, to a reply; `None` hangs up, and a
+function is called and its reply taken. What it does not name is answered as Postfix answers. DATA is read as
+strictly as RFC 5321 has it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+Script = dict[str, "str | Callable[[], str | None] | None"]
 
 _EXTENSIONS = (
     "PIPELINING",
@@ -32,20 +37,35 @@ _DEFAULTS = {
 
 @dataclass
 class Conversation:
-    """What one client said: its commands, the data as it was sent, and whether the data had its end."""
+    """What one client said: its commands, and the data of each message that had its end, as it was sent."""
 
+    connection: socket.socket
     commands: list[str] = field(default_factory=list)
-    data: bytes = b""
-    ended: bool = False
+    messages: list[bytes] = field(default_factory=list)
+
+    def sent_by(self) -> list[tuple[bytes, str]]:
+        """Each message, with the address that XCLIENT had told last."""
+        peers: list[str] = []
+        peer = ""
+        for command in self.commands:
+            if command.startswith("XCLIENT "):
+                peer = command.split(" ")[1].removeprefix("ADDR=")
+            elif command == "DATA":
+                peers.append(peer)
+        return list(zip(self.messages, peers, strict=True))
+
+    def hang_up(self, last_words: bytes = b"") -> None:
+        """End the connection, as Postfix does when it is stopped or has waited long enough."""
+        with contextlib.suppress(OSError):  # the client was faster
+            self.connection.sendall(last_words)
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class QueuePort:
     """The server, on a loopback port of its own; a context manager."""
 
-    def __init__(
-        self, script: dict[str, str | None] | None = None, extensions: tuple[str, ...] = _EXTENSIONS
-    ):
-        self.script = script or {}
+    def __init__(self, script: Script | None = None, extensions: tuple[str, ...] = _EXTENSIONS):
+        self.script: Script = script or {}
         self.extensions = extensions
         self.conversations: list[Conversation] = []
         port = self
@@ -59,6 +79,7 @@ class QueuePort:
             daemon_threads = False
             block_on_close = True
             allow_reuse_address = True
+            request_queue_size = 128
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -77,17 +98,29 @@ class QueuePort:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.shutdown()
+        self.afresh()
         self._server.server_close()
         self._thread.join()
 
+    def afresh(self) -> None:
+        """Hang up on everybody, and forget the script and what was said."""
+        self.script = {}
+        for one in self.conversations:
+            one.hang_up()
+        self.conversations.clear()
+
     def messages(self) -> list[bytes]:
         """The data of every message that had its end, as it was sent."""
-        return [one.data for one in self.conversations if one.ended]
+        return [message for one in self.conversations for message in one.messages]
+
+    def said(self, verb: str) -> list[str]:
+        """All commands that begin so, of all conversations."""
+        return [command for one in self.conversations for command in one.commands if command.startswith(verb)]
 
     def _reply_to(self, command: str) -> str | None:
         for beginning, reply in self.script.items():
             if command.startswith(beginning):
-                return reply
+                return reply() if callable(reply) else reply
         if command.startswith("EHLO"):
             lines = ["test", *self.extensions]
             return "\r\n".join(f"250{'-' if line != lines[-1] else ' '}{line}" for line in lines)
@@ -96,11 +129,12 @@ class QueuePort:
         )
 
     def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
-        conversation = Conversation()
+        conversation = Conversation(handler.connection)
         self.conversations.append(conversation)
         greeting = self.script.get("", "220 test ESMTP")
         if greeting is None:
             return
+        assert isinstance(greeting, str)
         handler.wfile.write(greeting.encode() + b"\r\n")
         for line in handler.rfile:
             command = line.removesuffix(b"\r\n").decode("ascii")
@@ -118,7 +152,7 @@ class QueuePort:
         received: list[bytes] = []
         for line in handler.rfile:
             if line == b".\r\n":
-                conversation.data, conversation.ended = b"".join(received), True
+                conversation.messages.append(b"".join(received))
                 reply = self._reply_to(".")
                 if reply is not None:
                     handler.wfile.write(reply.encode() + b"\r\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -51,14 +52,24 @@ class Answer:
 class Served:
     """An application that is being served at a unix socket."""
 
-    def __init__(self, path: Path, log: Path) -> None:
+    def __init__(self, path: Path, log: Path, pid: int) -> None:
         self._path = path
         self._log = log
+        self._pid = pid
 
     @property
     def log(self) -> str:
         """What was written to stderr so far."""
         return self._log.read_text()
+
+    @property
+    def peak_memory(self) -> int:
+        """The most octets of RAM that any of its workers ever had (VmHWM of proc(5))."""
+        workers = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        statuses = [Path(f"/proc/{worker}/status").read_text() for worker in workers]
+        return max(
+            int(found[1]) * 1024 for one in statuses if (found := re.search(r"VmHWM:\s*(\d+) kB", one))
+        )
 
     def connect(self) -> socket.socket:
         """A fresh connection."""
@@ -95,13 +106,16 @@ class Served:
 
 
 @contextmanager
-def served(application: str, directory: Path, environment: dict[str, str]) -> Iterator[Served]:
+def served(
+    application: str, directory: Path, environment: dict[str, str], arguments: Sequence[str] = ()
+) -> Iterator[Served]:
     """Serve `module:factory()` with everything it needs in `environment`."""
     path, log = directory / "app.sock", directory / "app.log"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(128)
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.gunicorn_conf", application]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.gunicorn_conf"]
+    command += [*arguments, application]
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-c", _PASS_SOCKET, str(listener.fileno()), *command],
@@ -111,7 +125,7 @@ def served(application: str, directory: Path, environment: dict[str, str]) -> It
         )
     listener.close()
     try:
-        yield Served(path, log)
+        yield Served(path, log, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_DEADLINE)

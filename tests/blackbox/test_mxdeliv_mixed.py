@@ -1,0 +1,82 @@
+"""Some recipients accepted, some refused (wire.md, 2.6), and what is logged of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.blackbox.receiver import ALICE, BOB, JSON, MAX, MESSAGE, SENDER, Receiver
+
+
+def test_who_asks_is_told_each_and_the_accepted_have_it(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    answer = receiver.post(ALICE, BOB, headers=[JSON])
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json == {
+        "recipients": [
+            {"address": ALICE, "code": 250, "status": "2.0.0", "text": "Ok: queued as 4ABC"},
+            {"address": BOB, "code": 550, "status": "5.1.1", "text": "User unknown"},
+        ]
+    }
+    assert receiver.inject.messages() == [MESSAGE]
+    assert receiver.mixed.conversations == []
+
+
+@pytest.mark.parametrize("reply", ["550 5.1.1 User unknown", "552 5.2.2 Full", "451 4.3.0 Later"])
+def test_for_who_can_not_be_told_postfix_takes_all_and_bounces(receiver: Receiver, reply: str) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": reply}
+    answer = receiver.post(ALICE, BOB, headers=[("Accept", "*/*")])
+    assert (answer.status, answer.first_line) == (200, "250 2.0.0 Ok: queued as 4ABC")
+    assert receiver.inject.messages() == []
+    assert receiver.mixed.messages() == [MESSAGE]
+    assert [c for c in receiver.mixed.conversations[0].commands if c.startswith("RCPT")] == [
+        f"RCPT TO:<{ALICE}>",
+        f"RCPT TO:<{BOB}>",
+    ]
+
+
+def test_a_recipient_that_even_bounces_are_not_written_for_refuses_the_message(receiver: Receiver) -> None:
+    receiver.inject.script = receiver.mixed.script = {f"RCPT TO:<{BOB}>": "554 5.7.1 Relay access denied"}
+    answer = receiver.post(ALICE, BOB)
+    assert (answer.status, answer.first_line) == (403, "554 5.7.1 Relay access denied")
+    assert receiver.inject.messages() == receiver.mixed.messages() == []
+
+
+def test_the_gates_verdict_counts_there_too(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    receiver.mixed.script = {".": "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"}
+    assert receiver.post(ALICE, BOB).status == 403
+
+
+def test_refused_differently_who_asks_is_told_and_it_is_no_200(receiver: Receiver) -> None:
+    receiver.inject.script = {
+        f"RCPT TO:<{BOB}>": "550 5.1.1 Unknown",
+        f"RCPT TO:<{ALICE}>": "552 5.2.2 Full",
+    }
+    answer = receiver.post(ALICE, BOB, headers=[JSON])
+    assert answer.status == 207
+    assert [one["code"] for one in answer.json["recipients"]] == [552, 550]
+    assert receiver.inject.messages() == []
+
+
+@pytest.mark.parametrize("sender", [SENDER, ""])
+def test_what_did_not_get_to_postfix_is_logged_as_the_relay_counts_it(
+    receiver: Receiver, sender: str
+) -> None:
+    receiver.inject.script = {"": None}
+    receiver.post(ALICE, sender=sender)
+    receiver.post(ALICE, sender=sender, body=b"x" * (MAX + 1))
+    told = [line.partition(" ")[2] for line in receiver.app.log.splitlines() if "event=failed" in line]
+    domain = "b.example" if sender else "<>"
+    assert told[-2:] == [
+        f"event=failed domain={domain} status=503 reason=queue-away",
+        f"event=failed domain={domain} status=413 reason=too-large",
+    ]
+
+
+def test_the_log_names_domains_and_nobody(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": f"550 5.1.1 <{BOB}>: User unknown"}
+    receiver.post(ALICE, BOB, headers=[JSON])
+    receiver.post("nonsense@@@@")
+    assert "event=received domain=b.example recipients=2 accepted=1 status=200" in receiver.app.log
+    for secret in ("alice", "bob1", "dave", "hello", "nonsense@@"):
+        assert secret not in receiver.app.log

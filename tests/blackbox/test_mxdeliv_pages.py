@@ -1,0 +1,51 @@
+"""The pages beside `/mxdeliv`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.blackbox.receiver import Receiver
+
+
+def test_new_hands_out_fresh_credentials(receiver: Receiver) -> None:
+    made = [json.loads(receiver.app.request("POST", "/new").body) for _ in range(5)]
+    assert {tuple(sorted(one)) for one in made} == {("email", "password")}
+    assert all(one["email"].endswith("@a.example") and len(one["password"]) >= 9 for one in made)
+    assert len({one["email"] for one in made}) == 5
+
+
+def test_new_is_for_post_and_is_never_cached(receiver: Receiver) -> None:
+    assert receiver.app.request("GET", "/new").status == 405
+    assert receiver.app.request("POST", "/new").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml?emailaddress=x@a.example"],
+)
+def test_autoconfig(receiver: Receiver, path: str) -> None:
+    from xml.etree import ElementTree
+
+    answer = receiver.app.request("GET", path)
+    assert answer.headers["content-type"].startswith("text/xml")
+    root = ElementTree.fromstring(answer.body)  # noqa: S314  (our own words)
+    servers = [
+        (one.tag, one.findtext("hostname"), one.findtext("port"), one.findtext("socketType"))
+        for one in root.iter()
+        if one.tag.endswith("Server")
+    ]
+    assert servers == [
+        ("incomingServer", "a.example", "993", "SSL"),
+        ("incomingServer", "a.example", "143", "STARTTLS"),
+        ("outgoingServer", "a.example", "465", "SSL"),
+        ("outgoingServer", "a.example", "587", "STARTTLS"),
+    ]
+
+
+def test_landing_page_has_a_link_and_a_code(receiver: Receiver) -> None:
+    answer = receiver.app.request("GET", "/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert b'href="dcaccount:https://a.example/new"' in answer.body
+    assert b"<svg" in answer.body
