@@ -1,7 +1,8 @@
 """A guarded, kept connection to one target, under a requests Session.
 
-`dialer` resolves, judges and connects; urllib3 then speaks TLS with the target's name to that very socket.
-An attempt can be cut from another thread at any point: requests has no limit for a whole attempt.
+requests and urllib3 speak HTTP over a socket that is made here: dialled, and in TLS already. That way each
+address was judged, sessions are resumed, and neither library has a say in who is verified. An attempt can be
+cut from another thread at any point: requests has no limit for a whole attempt.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -18,62 +18,31 @@ from typing import Any
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
-from chatmail_milter.address import ip_literal
-from mxdeliv_app.relay.guard import Guard
-from mxdeliv_app.relay.names import NameTroubleError
-from mxdeliv_app.relay.where import Lookup, Target
-
-Dial = Callable[[Target], socket.socket]
-
-# Each costs a connect timeout where a peer's address is dead.
-MAX_ADDRESSES = 3
+from mxdeliv_app.relay.dial import Dial
+from mxdeliv_app.relay.tls import Tls
+from mxdeliv_app.relay.where import Target
 
 _TIMEOUTS = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-
-# Targets without verification are so by rule or by an operator's route; a warning per request tells nobody.
-warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-
-
-def dialer(names: Lookup, guard: Guard, connect_timeout: float) -> Dial:
-    """What connects to a target: its pinned address, else those that its host has, if the guard permits.
-
-    The function raises `ForbiddenAddressError`, `NameTroubleError`, `OSError`.
-    """
-
-    def dial(target: Target) -> socket.socket:
-        literal = target.pinned or ip_literal(target.host)
-        addresses = names.addresses(target.host) if literal is None else [literal]
-        failure: Exception = NameTroubleError("no address")
-        for address in guard.permitted(addresses)[:MAX_ADDRESSES]:
-            try:
-                found = socket.create_connection((str(address), target.port), connect_timeout)
-            except OSError as error:
-                failure = error
-            else:
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return found
-        raise failure
-
-    return dial
 
 
 class Connection:
     """One connection, opened when first needed and again when the peer has closed it."""
 
-    def __init__(self, target: Target, dial: Dial, context: ssl.SSLContext, patience: float) -> None:
+    def __init__(self, target: Target, dial: Dial, tls: Tls) -> None:
         self.target = target
-        self.used = False
         self.idle_since = 0.0
         self.deadline = 0.0
+        self.fresh = True  # opened for this very attempt
         self._dial = dial
-        self._patience = patience
+        self._tls = tls
         self._stage = "connect"
         self._cut = False
+        self._opened: ssl.SSLSocket | None = None  # not remembered yet
         self._handle: socket.socket | None = None
-        pool = HTTPSConnectionPool(target.host, target.port, maxsize=1, ssl_context=context)
+        pool = HTTPConnectionPool(target.host, target.port, maxsize=1)
         pool.ConnectionCls = partial(_Https, self)  # type: ignore[assignment]
         self.session = _Session()
         self.session.mount("https://", _Adapter(pool))
@@ -81,7 +50,14 @@ class Connection:
     def begin(self, deadline: float) -> None:
         """An attempt begins, to be over at `deadline` (monotonic)."""
         self.deadline = deadline
+        self.fresh = False
         self._cut = False
+
+    def answered(self) -> None:
+        """The head of an answer has come."""
+        if self._opened is not None:
+            self._tls.remember(self.target, self._opened)
+            self._opened = None
 
     def cut(self) -> None:
         """End the attempt under way, from any thread."""
@@ -94,7 +70,7 @@ class Connection:
     def close(self) -> None:
         """Close it; it may not be used again."""
         self.session.close()
-        self.drop()
+        self._drop()
 
     def reason(self, error: Exception) -> str:
         """The slug for an attempt that ended with `error`."""
@@ -110,61 +86,72 @@ class Connection:
         )
         return "network" if lost else "protocol"
 
-    # Told by `_Https`:
-
     def open(self) -> socket.socket:
-        """Connect, without TLS yet."""
+        """Connect, TLS and all. Told by `_Https`."""
+        self._drop()
+        self.fresh = True
         self._stage = "connect"
-        found = self._dial(self.target)
+        plain = self._dial(self.target)
         # TLS takes the socket over; a second descriptor of it still cuts it, whoever holds the first.
-        self._handle = found.dup()
+        self._handle = plain.dup()
         self._stage = "tls"
         if self._cut:
             self.cut()
-        return found
-
-    def opened(self, tls: Any) -> None:
-        """TLS stands."""
+        self._opened = tls = self._tls.wrap(plain, self.target)
         self._stage = "exchange"
-        # urllib3 would give each write of the body no more than the time to connect.
-        tls.settimeout(self._patience)
+        return tls
 
-    def drop(self) -> None:
-        """The socket is closed."""
+    def _drop(self) -> None:
+        # Not when urllib3 closes its socket: that may be before the body of an answer was read.
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
 
 
-class _Https(HTTPSConnection):
+class _Https(HTTPConnection):
+    """HTTP of urllib3 over what `owner` opens: to urllib3 it looks like plain HTTP."""
+
+    default_port = 443  # type: ignore[misc]
+
     def __init__(self, owner: Connection, **settings: Any) -> None:
         self._owner = owner
+        self._behind = b""
         super().__init__(**settings)
 
     def _new_conn(self) -> socket.socket:
         return self._owner.open()
 
-    def connect(self) -> None:
-        super().connect()
-        self._owner.opened(self.sock)
+    def request(  # type: ignore[override]  # urllib3 has more parameters than http.client
+        self, method: str, url: str, body: Any = None, **settings: Any
+    ) -> None:
+        if self.sock is None:
+            self.connect()
+        # A small message goes out together with its header: one TLS record, one wake-up of the peer.
+        self._behind, body = (body, None) if isinstance(body, bytes) else (b"", body)
+        try:
+            super().request(method, url, body, **settings)
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            # The peer stopped reading: it may have said why (413 of a front server). urllib3 then reads that.
+            raise BrokenPipeError from error
 
-    def close(self) -> None:
-        super().close()
-        self._owner.drop()
+    def send(self, data: Any) -> None:
+        if self._behind:
+            data, self._behind = data + self._behind, b""
+        super().send(data)
 
 
 class _Adapter(HTTPAdapter):
-    """One pool of one connection, its TLS context made by us."""
+    """One pool of one connection, whose TLS is ours."""
 
-    def __init__(self, pool: HTTPSConnectionPool) -> None:
+    def __init__(self, pool: HTTPConnectionPool) -> None:
         super().__init__()
         self._pool = pool
 
-    def get_connection_with_tls_context(self, *_args: Any, **_settings: Any) -> HTTPSConnectionPool:
+    def get_connection_with_tls_context(self, *_args: Any, **_settings: Any) -> HTTPConnectionPool:
         return self._pool
 
     def cert_verify(self, *_args: Any, **_settings: Any) -> None:
-        """requests would load certifi's list here; the context has the system's."""
+        """requests would load certifi's list here; `tls` has the system's."""
 
     def close(self) -> None:
         super().close()

@@ -1,7 +1,8 @@
 """`mxdeliv-relay`: HTTPS to peers, else back to Postfix. Started by its systemd sockets, stopped by SIGTERM.
 
-Sockets: `lmtp` (Postfix's default transport) and `https-only` (SMTP, the fallback relay of smtp(8)). A
-delivery cut by a kill was never answered, so Postfix still has the mail.
+Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)) and
+`prospect` (a policy service, asked at submission). A delivery cut by a kill was never answered, so Postfix
+still has the mail.
 """
 
 from __future__ import annotations
@@ -22,23 +23,29 @@ from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.routes import Routes
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
 from mxdeliv_app.relay.breaker import Breaker
-from mxdeliv_app.relay.connection import dialer
 from mxdeliv_app.relay.deliver import Delivery, Mode
+from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.guard import Guard
 from mxdeliv_app.relay.https import Https
+from mxdeliv_app.relay.journal import Follower
+from mxdeliv_app.relay.known import Known
 from mxdeliv_app.relay.ledger import Ledger
 from mxdeliv_app.relay.lmtp import Limits, Session
 from mxdeliv_app.relay.names import Names, NameTroubleError
-from mxdeliv_app.relay.smtplog import Follower
+from mxdeliv_app.relay.patience import Patience
+from mxdeliv_app.relay.prospect import Prospect
+from mxdeliv_app.relay.smtpwords import SmtpWords
 from mxdeliv_app.relay.stream import Stream
 from mxdeliv_app.relay.where import Where
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
+_PROSPECT = "prospect"
 _TICK = 0.5  # seconds
 _GRACE = 10.0  # seconds that stopping takes longer than the longest attempt
 _FAREWELL = 2.0  # seconds for the last replies to go out
@@ -52,25 +59,31 @@ class Relay:
     def __init__(self, config: Config) -> None:
         relay = config.relay
         engine = open_store(config.store.url)
-        self._peers = Peers(engine)
-        self._ledger = Ledger(self._peers)
+        breaker = Breaker()
+        self._ledger = Ledger(engine, breaker, relay.attempt_timeout)
+        self._policies = Policies(engine)
         names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
         dial = dialer(names, guard, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
-        self._https = Https(dial, relay.connect_timeout, relay.attempt_timeout, agent)
+        patience = Patience(relay.attempt_timeout, config.mail.max_message_size)
+        self._https = Https(dial, patience, agent)
+        known = Known(Routes(engine), Endpoints(engine))
+        where = Where(names, guard, known.route)
+        self._prospect = Prospect(config.mail.domain, where, self._policies, config.listen.mailboxes)
         delivery = Delivery(
-            where=Where(names, guard, Routes(engine).get),
+            where=where,
             https=self._https,
             fallback=Fallback(config.listen.reinject, config.mail.host),
-            endpoints=Endpoints(engine),
+            known=known,
             ledger=self._ledger,
-            breaker=Breaker(),
-            patience=relay.attempt_timeout,
+            breaker=breaker,
+            smtp_words=SmtpWords(engine).of,
+            patience=patience,
         )
-        self._dispatch = Dispatch(delivery, relay.workers)
+        self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
         self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
-        self._smtplog = Follower(self._peers, config.listen.https_only)
+        self._journal = Follower(Peers(engine), config.listen.https_only)
         self._sessions: dict[asyncio.Task[None], tuple[Session, asyncio.StreamWriter]] = {}
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:
@@ -79,12 +92,13 @@ class Relay:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._smtplog.start()
+        self._journal.start()
         ticking = asyncio.create_task(self._tick())
         servers = []
         for name, one in listening.items():
             start = asyncio.start_unix_server if one.family == socket.AF_UNIX else asyncio.start_server
-            servers.append(await start(partial(self._session, _MODES[name]), sock=one))
+            serve = self._prospect.serve if name == _PROSPECT else partial(self._session, _MODES[name])
+            servers.append(await start(serve, sock=one))
         log.info("event=ready sockets=%s", ",".join(listening))
         await stop.wait()
         log.info("event=stopping sessions=%d", len(self._sessions))
@@ -97,12 +111,13 @@ class Relay:
         if self._sessions:
             await asyncio.wait(self._sessions.keys(), timeout=_FAREWELL)
         ticking.cancel()
-        self._smtplog.stop()
+        self._journal.stop()
         self._https.close()
         self._ledger.flush()
 
     async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = Session(Stream(reader, writer), self._dispatch, self._limits, mode)
+        stream = Stream(reader, writer)
+        session = Session(stream, self._dispatch, self._policies, self._limits, mode)
         running = asyncio.create_task(session.run())
         self._sessions[running] = (session, writer)
         try:
@@ -133,9 +148,9 @@ def main() -> None:
         listening = sockets()
     except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    missing = _MODES.keys() - listening.keys()
-    if missing or listening.keys() - _MODES.keys():
-        sys.exit(_usage(f"sockets must be named {' and '.join(_MODES)}, not {', '.join(listening)}"))
+    names = {*_MODES, _PROSPECT}
+    if names != listening.keys():
+        sys.exit(_usage(f"sockets must be named {', '.join(sorted(names))}, not {', '.join(listening)}"))
     try:
         relay = Relay(config)
     except NameTroubleError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,14 +17,16 @@ from enum import Enum
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import codes
-from chatmail_milter.store.endpoints import Endpoint, Endpoints
+from chatmail_milter.store.endpoints import Endpoint
 from mxdeliv_app import wire
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.guard import ForbiddenAddressError
 from mxdeliv_app.relay.https import Https, NoHttpsError
-from mxdeliv_app.relay.ledger import Ledger
+from mxdeliv_app.relay.known import Known
+from mxdeliv_app.relay.ledger import Ledger, said_by
 from mxdeliv_app.relay.letter import Letter, Recipient
+from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.where import Plan, Target, Where
 from mxdeliv_app.wire import Meaning, RecipientReply
 
@@ -45,10 +47,11 @@ class Delivery:
     where: Where
     https: Https
     fallback: Fallback
-    endpoints: Endpoints
+    known: Known
     ledger: Ledger
     breaker: Breaker
-    patience: float  # seconds, after which no further target is tried
+    smtp_words: Callable[[str], str]  # why SMTP failed for a domain
+    patience: Patience
 
     def deliver(self, letter: Letter, recipients: Sequence[Recipient], mode: Mode) -> list[str]:
         """Reply lines for `recipients`, all of one domain, in order."""
@@ -71,7 +74,7 @@ class Delivery:
     def _deliver(
         self, domain: str, letter: Letter, recipients: Sequence[Recipient], mode: Mode
     ) -> tuple[list[str], str, str]:
-        known = self.endpoints.get(domain)
+        known = self.known.endpoint(domain)
         plan = self.where.plan(domain, known)
         if not isinstance(plan, Plan):
             return [plan.reply] * len(recipients), "none", plan.reason
@@ -103,19 +106,26 @@ class Delivery:
             return "sender"
         if self.breaker.is_open(domain):
             return "breaker"
-        if known is not None and known.marked(datetime.now(UTC)):
-            if mode is Mode.HTTPS_ONLY:
+        if known is None or not known.failures or plan.https == "only":
+            return None
+        marked = known.marked(datetime.now(UTC))
+        if mode is Mode.HTTPS_ONLY:
+            if marked:
                 # SMTP works no better: the mark has lost its reason.
-                self.endpoints.unmark(domain)
-            elif plan.https != "only":
-                return "marked"
-        return None
+                self.known.unmark(domain)
+            return None
+        if marked:
+            return "marked"
+        # It failed last time. One message finds out whether it still does; no other need wait for that.
+        return "tried" if self.breaker.is_tried(domain) else None
 
     def _without_https(
         self, domain: str, plan: Plan, letter: Letter, recipients: Sequence[Recipient], mode: Mode
     ) -> tuple[list[str], str]:
-        if mode is Mode.HTTPS_ONLY or plan.https == "only":
+        if plan.https == "only":
             return [codes.NO_ROAD.reply] * len(recipients), "none"
+        if mode is Mode.HTTPS_ONLY:
+            return [codes.no_road_but(self.smtp_words(domain)).reply] * len(recipients), "none"
         refusal = self.where.smtp_refusal(domain)
         if refusal in (codes.NO_SUCH_DOMAIN, codes.NO_HOST) and plan.routed:
             # The operator knows of a host that DNS doesn't; it is only away.
@@ -140,27 +150,31 @@ class _Attempt:
         """Fill `answers` by canonical recipient; else the reason why some have none."""
         unique = list(dict.fromkeys(recipients))
         groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
+        end = time.monotonic() + self.tools.patience.longest
         for group in filter(None, groups):
-            reason = self._try_targets(group, answers)
+            deadline = time.monotonic() + self.tools.patience.whole(len(self.letter.content))
+            reason = self._try_targets(group, answers, min(deadline, end))
             if reason is not None:
                 return reason
         return None
 
-    def _try_targets(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
-        began = time.monotonic()
-        reason, forbidden = "connect", 0
+    def _try_targets(
+        self, recipients: Sequence[str], answers: dict[str, RecipientReply], deadline: float
+    ) -> str | None:
+        reason, forbidden = "timeout", 0
+        allowance = self.tools.patience.allowance(len(self.letter.content))
         for target in self.plan.targets:
-            if time.monotonic() - began > self.tools.patience:
+            if time.monotonic() >= deadline:
                 break
             try:
-                with self.tools.breaker.attempt(self.domain):
-                    found = self._post(target, recipients)
+                with self.tools.breaker.attempt(self.domain, allowance):
+                    found = self._post(target, recipients, deadline)
             except ForbiddenAddressError:
                 forbidden += 1
                 continue
             except NoHttpsError as error:
                 found, reason = None, error.reason
-                self.tools.ledger.https(self.domain, reason=reason)
+                self._failed(reason, said_by(error), recipients)
             if isinstance(found, str):
                 reason = found
             elif found is not None:
@@ -171,28 +185,35 @@ class _Attempt:
         if self.mode is Mode.HTTPS_FIRST:
             # Not where SMTP has failed already: a mark would only send more mail that way.
             with _store_may_fail():
-                self.tools.endpoints.failed(self.domain, reason, datetime.now(UTC), self.known)
+                self.tools.known.failed(self.domain, reason, datetime.now(UTC), self.known)
         return reason
 
-    def _post(self, target: Target, recipients: Sequence[str]) -> Sequence[RecipientReply] | str:
+    def _post(
+        self, target: Target, recipients: Sequence[str], deadline: float
+    ) -> Sequence[RecipientReply] | str:
         """The peer's replies; or, if it is no chatmail server, the reason for the count."""
         # SMTP has one answer after DATA: the peer, not asked for JSON, then bounces who it can't take.
         accept = wire.ACCEPT if self.mode is Mode.HTTPS_FIRST else "text/plain"
         answer = self.tools.https.post(
-            target, self.letter.canonical_sender or "", recipients, self.letter.content, accept
+            target, self.letter.canonical_sender or "", recipients, self.letter.content, accept, deadline
         )
         understood = wire.understand(answer.status, answer.content_type, answer.body, recipients)
         if understood.meaning is Meaning.NOT_CHATMAIL:
-            reason = f"http-{answer.status}"
-            self.tools.ledger.https(self.domain, reason=reason)
+            reason = answer.cut or f"http-{answer.status}"
+            self._failed(reason, f"{answer.status} {answer.body.decode(errors='replace')}", recipients)
             return reason
         if any(reply.accepted for reply in understood.replies):
             self.tools.ledger.https(self.domain, latency=answer.seconds)
         else:
-            self.tools.ledger.https(self.domain, reason=f"refused-{understood.replies[0].code}")
+            first = understood.replies[0]
+            self._failed(f"refused-{first.code}", first.line, recipients)
         with _store_may_fail():
-            self.tools.endpoints.worked(self.domain, target.host, datetime.now(UTC), self.known)
+            self.tools.known.worked(self.domain, target.host, datetime.now(UTC), self.known)
         return understood.replies
+
+    def _failed(self, reason: str, words: str, recipients: Sequence[str]) -> None:
+        sender = self.letter.canonical_sender or ""
+        self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])
 
 
 @contextmanager

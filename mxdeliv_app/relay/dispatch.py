@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.relay.deliver import Delivery, Mode
 from mxdeliv_app.relay.letter import Letter, Recipient
+from mxdeliv_app.relay.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +19,12 @@ log = logging.getLogger(__name__)
 class Dispatch:
     """The bounded pool of workers. Lives on one event loop."""
 
-    def __init__(self, delivery: Delivery, workers: int) -> None:
+    def __init__(self, delivery: Delivery, workers: int, per_domain: int) -> None:
         self._delivery = delivery
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="deliver")
+        # Past an open breaker mail goes back to Postfix at once.
+        self._places = Places(workers, per_domain, delivery.breaker.is_open)
         self._jobs = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -32,19 +36,35 @@ class Dispatch:
             return codes.STOPPING
         return codes.BUSY if self._jobs >= self._workers else None
 
+    async def admit(self, domain: str) -> Verdict | None:
+        """Take a place for a delivery to `domain`, or say why there is none."""
+        return None if await self._places.take(domain) else codes.BUSY_DOMAIN
+
+    def leave(self, domains: Iterable[str]) -> None:
+        """Give back the places of `domains`, to which nothing will be delivered."""
+        for domain in domains:
+            self._places.give_back(domain)
+
     async def deliver(self, letter: Letter, mode: Mode) -> list[str]:
-        """Reply lines, one for each recipient, in order."""
+        """Reply lines, one for each recipient, in order. Each domain was admitted, and leaves when done."""
         domains: dict[str, list[int]] = {}
         for index, recipient in enumerate(letter.recipients):
             domains.setdefault(recipient.domain, []).append(index)
         lines = [""] * len(letter.recipients)
 
-        async def one(indexes: list[int]) -> None:
+        async def one(domain: str, indexes: list[int]) -> None:
             recipients = [letter.recipients[index] for index in indexes]
-            for index, line in zip(indexes, await self._job(letter, recipients, mode), strict=True):
+            try:
+                found = await self._job(letter, recipients, mode)
+            finally:
+                self._places.give_back(domain)
+            for index, line in zip(indexes, found, strict=True):
                 lines[index] = line
 
-        await asyncio.gather(*map(one, domains.values()))
+        if len(domains) == 1:  # nearly always, and a task costs
+            await one(*next(iter(domains.items())))
+        else:
+            await asyncio.gather(*(one(domain, indexes) for domain, indexes in domains.items()))
         return lines
 
     async def _job(self, letter: Letter, recipients: list[Recipient], mode: Mode) -> list[str]:

@@ -1,7 +1,7 @@
 """Which addresses the relay may connect to: a recipient domain is chosen by a stranger, and so is its DNS.
 
-Pure. The tables are IANA's special-purpose registries (RFC 6890) without what is globally reachable, and
-multicast; written out here, since Python's `is_global` differs from version to version.
+Pure. The tables are all of IANA's special-purpose registries (RFC 6890), reachable or not, and multicast;
+written out here, since Python's `is_global` differs from version to version.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _SPECIAL_V4 = tuple(
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments, RFC 6890
         "192.0.2.0/24",  # documentation, RFC 5737
+        "192.31.196.0/24",  # AS112, RFC 7535
+        "192.52.193.0/24",  # multicast tunnels, RFC 7450
         "192.88.99.0/24",  # 6to4 relays, RFC 7526
         "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112, RFC 7534
         "198.18.0.0/15",  # benchmarks, RFC 2544
         "198.51.100.0/24",  # documentation
         "203.0.113.0/24",  # documentation
@@ -40,10 +43,14 @@ _SPECIAL_V6 = tuple(
     for network in (
         "2001::/23",  # protocol assignments, Teredo and ORCHID among them, RFC 2928
         "2001:db8::/32",  # documentation, RFC 3849
-        "2002::/16",  # 6to4: an IPv4 address of the stranger's choice inside, RFC 3056
+        "2002::/16",  # 6to4, RFC 3056
+        "2620:4f:8000::/48",  # AS112, RFC 7534
         "3fff::/20",  # documentation, RFC 9637
     )
 )
+
+# Who allows these, allows a road to IPv4, and not to each address there. NAT64: RFC 6052, 2.1.
+_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class ForbiddenAddressError(Exception):
@@ -57,9 +64,12 @@ class Guard:
         self._allowed = tuple(allowed)
 
     def permits(self, address: IPAddress) -> bool:
-        """Whether the relay may connect to `address`. An IPv4 address in IPv6 clothes counts as IPv4."""
+        """Whether the relay may connect to `address`; what leads to an IPv4 address may no more than that."""
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
+        inner = _inside(address)
+        if inner is not None and not self.permits(inner):
+            return False
         if any(address in network for network in self._allowed):
             return True
         if isinstance(address, IPv4Address):
@@ -75,3 +85,14 @@ class Guard:
         if addresses and not permitted:
             raise ForbiddenAddressError
         return permitted
+
+
+def _inside(address: IPAddress) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to, by a translator or a tunnel, if it does."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address.sixtofour

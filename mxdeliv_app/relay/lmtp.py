@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
+from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.deliver import Mode
 from mxdeliv_app.relay.letter import Letter, Recipient, recipient
@@ -27,6 +28,8 @@ from mxdeliv_app.relay.stream import Stream
 IDLE_TIMEOUT = 300.0  # seconds, RFC 5321, 4.5.3.2.7
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
 GREETING_NAME = "localhost"
+# Each is a worker while the message is delivered. A group on more relays than that goes in two.
+MAX_DOMAINS = 32
 
 # RFC 5321, 4.1.2: a quoted local part may hold a >.
 _PATH = r': ?<((?:"(?:[^"\\]|\\.)*"|[^">])*)>((?: +\S+)*) *'
@@ -40,6 +43,10 @@ class Service(Protocol):
     """Who takes letters; `dispatch.Dispatch` in the daemon."""
 
     def refusal(self) -> Verdict | None: ...
+
+    async def admit(self, domain: str) -> Verdict | None: ...
+
+    def leave(self, domains: Iterable[str]) -> None: ...
 
     async def deliver(self, letter: Letter, mode: Mode) -> list[str]: ...
 
@@ -56,16 +63,18 @@ class Session:
     """One connection. `run` returns when it is over."""
 
     def __init__(
-        self, stream: Stream, service: Service, policy: Callable[[], Policy], limits: Limits, mode: Mode
+        self, stream: Stream, service: Service, policies: Policies, limits: Limits, mode: Mode
     ) -> None:
         self._stream = stream
         self._service = service
-        self._policy_in_force = policy
+        self._policies = policies
         self._limits = limits
         self._mode = mode
         self._lmtp = mode is Mode.HTTPS_FIRST
         self._greeted = False
         self._open = True
+        self._last = False
+        self._places: set[str] = set()
         self._reset()
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "MAIL": self._mail,
@@ -92,6 +101,8 @@ class Session:
         except TimeoutError:
             self._say(codes.IDLE)
             await self._stream.flush()
+        finally:
+            self._reset()
 
     @property
     def waiting(self) -> bool:
@@ -118,6 +129,8 @@ class Session:
         self._stream.say(f"250 {status} {text}")
 
     def _reset(self) -> None:
+        places, self._places = self._places, set()
+        self._service.leave(places)
         self._sender: str | None = None
         self._smtputf8 = False
         self._recipients: list[Recipient] = []
@@ -176,19 +189,39 @@ class Session:
         verdict = await self._admission(found.domain)
         if verdict.action is not Action.PASS:
             return self._say(verdict)
+        refusal = await self._place(found.domain)
+        if refusal is not None:
+            # Recipients elsewhere are not to suffer: a 421 ends the connection, but after this transaction.
+            self._last |= refusal.code == 421
+            return self._stream.say(refusal.reply)
         self._recipients.append(found)
         return self._ok(status="2.1.5")
 
+    async def _place(self, domain: str) -> Verdict | None:
+        """See to it that `domain` is admitted, or say why it isn't."""
+        if domain in self._places:
+            return None
+        if len(self._places) >= MAX_DOMAINS:
+            return codes.TOO_MANY_RECIPIENTS
+        refusal = await self._service.admit(domain)
+        if refusal is None:
+            self._places.add(domain)
+        else:
+            log.info("event=refused domain=%s reason=%s", domain, refusal.reason)
+        return refusal
+
     async def _admission(self, domain: str) -> Verdict:
         """Whether the policy lets our users' mail go to `domain`; all of a transaction goes by one policy."""
+        policy = self._policy or self._policies.held()
         try:
-            if self._policy is None:
-                # The store may have to be read, and must not keep other sessions waiting.
-                self._policy = await asyncio.to_thread(self._policy_in_force)
+            if policy is None:
+                # The store has to be read, and that must not keep other sessions waiting.
+                policy = await asyncio.to_thread(self._policies.current)
         except SQLAlchemyError as error:
             log.error("event=policy-not-read error=%s", type(error).__name__)
             return codes.STORE_AWAY
-        verdict = self._policy.outgoing(domain)
+        self._policy = policy
+        verdict = policy.outgoing(domain)
         if verdict.action is not Action.PASS:
             log.info("event=refused domain=%s reason=%s", domain, verdict.reason)
         return verdict
@@ -203,10 +236,11 @@ class Session:
             lines = [codes.TOO_LARGE.reply] * len(self._recipients)
         else:
             letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8)
+            self._places = set()  # they are the service's now
             lines = await self._service.deliver(letter, self._mode)
         self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))
         self._reset()
-        if self._service.refusal() is codes.STOPPING:
+        if self._last or self._service.refusal() is codes.STOPPING:
             self._open = False
         await self._stream.flush()
         return None

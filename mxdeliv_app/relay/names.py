@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from secrets import randbelow
 
 import dns.exception
 import dns.flags
@@ -57,10 +58,12 @@ class Names:
         Raises `NoSuchDomainError`, `NullMxError`, `NameTroubleError`.
         """
         answer = self._ask(domain, "MX")
+        # RFC 5321, 5.1: those of one preference in random order, so that they share the load.
         records = sorted(
-            (record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in answer
+            (record.preference, randbelow(1 << 16), record.exchange.to_text(omit_final_dot=True).lower())
+            for record in answer
         )
-        hosts = [host for _, host in records if host not in (".", "@", "")]
+        hosts = [host for _, _, host in records if host not in (".", "@", "")]
         if records and not hosts:
             raise NullMxError
         return tuple(dict.fromkeys(hosts))[:MAX_MAIL_HOSTS] or (domain,)

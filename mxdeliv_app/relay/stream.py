@@ -50,7 +50,8 @@ class Stream:
                 del self._buffer[: -len(_END)]
             start = max(0, len(self._buffer) - len(_END) + 1)
             await self._fill()
-        found = bytes(self._buffer[: end + 2])
+        with memoryview(self._buffer) as whole, whole[: end + 2] as part:
+            found = bytes(part)  # one copy, of what may be 30 MB
         del self._buffer[: end + len(_END)]
         found = found.removeprefix(b".").replace(b"\r\n.", b"\r\n")
         return None if too_large or len(found) > limit else found

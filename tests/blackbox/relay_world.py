@@ -43,18 +43,24 @@ MESSAGE = b"From: a@_here.test\r\nSubject: [...]\r\n\r\nHello\r\n"
 # Sockets become descriptors 3 and 4, as systemd passes them (sd_listen_fds(3)).
 _LAUNCH = """
 import os, sys
-os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="lmtp:https-only")
-os.execv(sys.argv[3], sys.argv[3:])
+for number in (3, 4, 5):
+    os.dup2(int(sys.argv[number - 2]), number)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="3", LISTEN_FDNAMES="lmtp:https-only:prospect")
+os.execv(sys.argv[4], sys.argv[4:])
 """
 
 
 class Dns:
-    """An authoritative server for whatever `zone` says: (name, type) to texts, or an rcode by name."""
+    """An authoritative server for whatever `zone` says: (name, type) to texts, or an rcode by name.
+
+    `turns` come before the zone, each once; `raw` is what is answered instead, None for nothing at all.
+    """
 
     def __init__(self) -> None:
         self.zone: dict[tuple[str, str], list[str]] = {}
+        self.turns: dict[tuple[str, str], list[list[str]]] = {}
         self.rcodes: dict[str, int] = {}
+        self.raw: dict[str, bytes | None] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -66,7 +72,11 @@ class Dns:
                 octets, client = self._socket.recvfrom(4096)
             except OSError:
                 return
-            self._socket.sendto(self._answer(dns.message.from_wire(octets)).to_wire(), client)
+            query = dns.message.from_wire(octets)
+            name = query.question[0].name.to_text(omit_final_dot=True)
+            raw = self.raw[name] if name in self.raw else self._answer(query).to_wire()
+            if raw is not None:
+                self._socket.sendto(raw, client)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         question = query.question[0]
@@ -74,9 +84,13 @@ class Dns:
         kind = dns.rdatatype.to_text(question.rdtype)
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.RA
-        texts = self.zone.get((name, kind))
+        turns = self.turns.get((name, kind))
+        texts = turns.pop(0) if turns else self.zone.get((name, kind))
+        alias = self.zone.get((name, "CNAME"))
         if name in self.rcodes:
             answer.set_rcode(dns.rcode.Rcode(self.rcodes[name]))
+        elif alias and not texts:
+            answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", "CNAME", *alias))
         elif texts:
             answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", kind, *texts))
         elif not any(known == name for known, _ in self.zone):
@@ -203,6 +217,10 @@ class World:
         self._lmtp.listen(64)
         self._https_only = socket.create_server(("127.0.0.1", 0))
         self.https_only_port: int = self._https_only.getsockname()[1]
+        self.prospect_path = str(directory / "prospect.sock")
+        self._prospect = socket.socket(socket.AF_UNIX)
+        self._prospect.bind(self.prospect_path)
+        self._prospect.listen(64)
         self.config = directory / "chatmail.toml"
         self.environment = os.environ | {"CHATMAIL_CONFIG": str(self.config)}
         self.configure()
@@ -220,12 +238,14 @@ class World:
             f'[mail]\ndomain = "_here.test"\n{mail}\n[relay]\n{lines}\n'
             f'[listen]\nreinject = "127.0.0.1:{self.reinject_port}"\n'
             f'https_only = "127.0.0.1:{self.https_only_port}"\n'
+            f'mailboxes = "{self.directory}/mailboxes.sock"\n'
             f'[store]\nurl = "sqlite:///{self.directory}/store.sqlite"\n'
         )
 
     def start(self) -> None:
         """Start the installed program; its listening sockets queue whoever comes before it is ready."""
-        numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in (self._lmtp, self._https_only)]
+        listening = (self._lmtp, self._https_only, self._prospect)
+        numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
         self.relay = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
             env=self.environment,
@@ -288,6 +308,7 @@ class World:
         self.dns.close()
         self._lmtp.close()
         self._https_only.close()
+        self._prospect.close()
 
 
 class Lmtp(smtplib.LMTP):

@@ -7,7 +7,9 @@ import smtplib
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,13 @@ def held(world: World) -> Held:
         pytest.skip("peers listen on port 443, which may not be bound here")
     peer.script = held = Held()
     return held
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
 
 
 def dialogue(world: World, script: str) -> None:
@@ -243,6 +252,73 @@ def test_busy_relay_says_so_before_the_message(world: World, held: Held) -> None
         thread.join(10)
     with lmtp(world) as third:
         assert third.deliver("b@_peer.test")[0][0] == 250
+
+
+def test_busy_domain_is_refused_before_the_message_and_no_other(world: World, held: Held) -> None:
+    world.configure(workers_per_domain="2", attempt_timeout='"20s"')
+    world.dns.zone["_other.test", "A"] = ["127.0.0.3"]
+    world.start()
+    with ExitStack() as open_connections:
+        clients = [open_connections.enter_context(lmtp(world)) for _ in range(3)]
+        threads = [threading.Thread(target=one.deliver, args=("a@_peer.test",)) for one in clients[:2]]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(world.peers[0].seen) == 2)
+        # Both kinds of recipient in one letter: the one is told at once, the other's mail goes out.
+        assert clients[2].deliver("b@_peer.test", "c@_other.test") == [
+            (421, "4.4.5 Too many deliveries to this domain under way, try again later"),
+            (250, "2.0.0 Ok: queued as SINK"),
+        ]
+        assert clients[2].sock is not None
+        assert clients[2].sock.recv(1) == b"", "after that the connection is closed, as a 421 says"
+        held.go.set()
+        for thread in threads:
+            thread.join(10)
+    with lmtp(world) as client:
+        assert client.deliver("b@_peer.test")[0][0] == 250
+    assert "event=refused domain=_peer.test reason=busy-domain" in world.log
+
+
+def test_busy_domain_whose_deliveries_end_is_waited_for(world: World, held: Held) -> None:
+    world.configure(workers_per_domain="1", attempt_timeout='"20s"')
+    world.start()
+    with lmtp(world) as first, lmtp(world) as second:
+        found: list[tuple[int, str]] = []
+        begun = threading.Thread(target=first.deliver, args=("a@_peer.test",))
+        begun.start()
+        assert held.arrived.wait(10)
+        waiting = threading.Thread(target=lambda: found.extend(second.deliver("b@_peer.test")))
+        waiting.start()
+        held.go.set()
+        for thread in (begun, waiting):
+            thread.join(10)
+        assert found == [(250, "2.0.0 OK")]
+
+
+def test_letter_to_more_domains_than_it_may_have_goes_in_two(running: World) -> None:
+    names = [f"_d{number}.test" for number in range(33)]
+    for name in names:
+        running.dns.zone[name, "A"] = ["127.0.0.3"]
+    with lmtp(running) as client:
+        found = client.deliver(*(f"a@{name}" for name in names))
+    assert [code for code, _ in found] == [250] * 32 + [452]
+
+
+def test_client_that_leaves_in_the_middle_gives_its_place_back(world: World, held: Held) -> None:
+    held.go.set()
+    world.configure(workers_per_domain="1")
+    world.start()
+    for _ in range(3):
+        with lmtp(world) as client:
+            client.ehlo_or_helo_if_needed()
+            client.docmd("MAIL FROM:<>")
+            assert client.docmd("RCPT TO:<a@_peer.test>")[0] == 250
+    with lmtp(world) as client:
+        client.ehlo_or_helo_if_needed()
+        client.docmd("MAIL FROM:<>")
+        client.docmd("RCPT TO:<a@_peer.test>")
+        client.docmd("RSET")
+        assert client.deliver("a@_peer.test")[0][0] == 250
 
 
 def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(running: World) -> None:

@@ -1,16 +1,33 @@
-"""Peers that hang, trickle, talk nonsense or hang up: one attempt, then SMTP, and nobody else waits."""
+"""Peers that hang, dribble, talk nonsense or hang up: one attempt, then SMTP, and nobody else waits."""
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
-from collections.abc import Callable
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.engine import open_store
+from tests.blackbox.raw_peer import (
+    ADDRESS,
+    HEAD,
+    HTTPS,
+    SMTP,
+    Behaviour,
+    Talk,
+    dribbling,
+    endless,
+    hang,
+    hang_after_request,
+    raw_peer,
+    then_close,
+    then_hang,
+    tls,
+)
 from tests.blackbox.relay_world import (
-    MESSAGE,
     NUMBERS,
     Peer,
     Seen,
@@ -21,71 +38,114 @@ from tests.blackbox.relay_world import (
 )
 
 
-def hang_at_once(connection: socket.socket, gone: threading.Event) -> None:
-    gone.wait(20)
+def resetting(talk: Talk) -> None:
+    talk.request()
+    talk.reset()
 
 
-def hang_after_tls(connection: socket.socket, gone: threading.Event) -> None:
-    connection.recv(65536)
-    gone.wait(20)
+def plain_http(talk: Talk) -> None:
+    talk.connection.recv(65536)
+    talk.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-def trickle(connection: socket.socket, gone: threading.Event) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    while not gone.wait(0.2):
-        connection.sendall(b"2")
+ILL: dict[str, tuple[Behaviour, bool, str]] = {
+    "hangs in TLS": (hang, False, "tls-timeout"),
+    "speaks no TLS": (plain_http, False, "tls"),
+    "hangs before the request": (hang, True, "timeout"),
+    "hangs after the request": (hang_after_request, True, "timeout"),
+    "hangs in the status line": (then_hang(b"HTTP/1.1 2"), True, "timeout"),
+    "hangs in the header": (then_hang(HEAD + b"Content-"), True, "timeout"),
+    "hangs before the body": (then_hang(HEAD + b"Content-Length: 9\r\n\r\n"), True, "timeout"),
+    "hangs in the body": (then_hang(HEAD + b"Content-Length: 9\r\n\r\n25"), True, "timeout"),
+    "hangs in a chunk": (then_hang(HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n25"), True, "timeout"),
+    "dribbles the header": (dribbling(HEAD + b"X: " + b"x" * 5000), True, "timeout"),
+    "dribbles the body": (dribbling(HEAD + b"Content-Length: 999\r\n\r\n" + b"2" * 999), True, "timeout"),
+    "dribbles and closes": (
+        dribbling(HEAD + b"Connection: close\r\n\r\n" + b"2" * 999),
+        True,
+        "timeout",
+    ),
+    "endless header": (endless(HEAD, b"X-More: of it\r\n"), True, "protocol"),
+    "endless line": (endless(HEAD + b"X: ", b"x" * 1000), True, "protocol"),
+    "endless 100s": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), True, "timeout"),
+    "endless body": (endless(HEAD + b"\r\n", b"<html>" * 100), True, "http-200"),
+    "another protocol": (then_close(b"220 mail.example.org ESMTP\r\n"), True, "protocol"),
+    "noise": (then_close(bytes(range(256)) * 8), True, "protocol"),
+    "no number for a length": (then_close(HEAD + b"Content-Length: x\r\n\r\n<p>"), True, "network"),
+    "no number for a chunk": (
+        then_close(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        True,
+        "protocol",
+    ),
+    "closes after the request": (then_close(b""), True, "network"),
+    "resets after the request": (resetting, True, "network"),
+    "closes in the header": (then_close(HEAD + b"Content-"), True, "network"),
+    "another protocol from then on": (
+        then_close(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+        True,
+        "http-101",
+    ),
+    "no content": (then_close(b"HTTP/1.1 204 No Content\r\n\r\n"), True, "http-204"),
+}
 
 
-def garbage(connection: socket.socket, gone: threading.Event) -> None:
-    received = b""
-    while not received.endswith(MESSAGE):  # closing with something unread would be a reset, not garbage
-        received += connection.recv(65536)
-    connection.sendall(b"220 mail.example.org ESMTP\r\n")
-
-
-def close_after_request(connection: socket.socket, gone: threading.Event) -> None:
-    connection.recv(65536)
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "tls", "reason"),
-    [
-        (hang_at_once, False, "tls-timeout"),
-        (hang_after_tls, True, "timeout"),
-        (trickle, True, "timeout"),
-        (garbage, True, "protocol"),
-        (close_after_request, True, "network"),
-    ],
-)
-def test_ill_peer_costs_one_attempt_and_then_goes_by_smtp(
-    world: World,
-    peer: Peer,
-    behaviour: Callable[[socket.socket, threading.Event], None],
-    tls: bool,
-    reason: str,
+@pytest.mark.parametrize("name", ILL)
+def test_ill_peer_costs_one_attempt_then_smtp_and_nobody_else_waits(
+    world: World, peer: Peer, domain: str, ill: str, name: str
 ) -> None:
-    name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.4"]
-    gone = threading.Event()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(world.directory / "_peer.test.pem")
+    behaviour, encrypted, reason = ILL[name]
+    context = tls(world.directory / "_peer.test.pem") if encrypted else None
+    with raw_peer(ADDRESS, behaviour, context) as wrong:
+        found: list[tuple[int, str]] = []
+        waiting = threading.Thread(target=lambda: found.extend(deliver(world, f"ann@{ill}")))
+        waiting.start()
+        assert deliver(world, f"bob@{domain}") == [HTTPS]
+        # Where the ill peer hangs, it still does.
+        assert not (found and "timeout" in reason)
+        waiting.join(20)
+        assert found == [SMTP]
+        assert world.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
+        assert wrong.connections == 1
 
-    def serve(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        try:
-            behaviour(context.wrap_socket(connection, server_side=True) if tls else connection, gone)
-        except OSError:
-            gone.set()  # cut by the relay, as is its right
-        connection.close()
 
-    with socket.create_server(("127.0.0.4", 443)) as listening:
-        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
-        thread.start()
-        (found,) = deliver(world, f"ann@{name}")
-        gone.set()
-        thread.join(10)
-    assert found == (250, "2.0.0 Ok: queued as SINK")
-    assert world.peers_row(name, "https", 1)["reasons"] == {reason: 1}
+def test_a_port_that_does_not_answer_or_is_closed(world: World, peer: Peer, ill: str) -> None:
+    with socket.create_server((ADDRESS, 443), backlog=0) as silent:
+        queued = [socket.socket() for _ in range(2)]
+        for one in queued:  # the queue of a server that doesn't accept is full, and so the SYN is dropped
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        assert deliver(world, f"ann@{ill}") == [SMTP]
+        for one in queued:
+            one.close()
+    assert world.peers_row(ill, "https", 1)["reasons"] == {"connect-timeout": 1}
+    world.ctl("endpoints", "forget", ill)
+    assert deliver(world, f"ann@{ill}") == [SMTP]
+    assert world.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
+
+
+def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(
+    world: World, peer: Peer, ill: str
+) -> None:
+    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+    # Its mark has run out.
+    Endpoints(engine).failed(ill, "timeout", datetime.now(UTC) - timedelta(minutes=2), None)
+    engine.dispose()
+    tried = threading.Event()
+
+    def behave(talk: Talk) -> None:
+        talk.request()
+        tried.set()
+        hang(talk)
+
+    with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as dead:
+        first = threading.Thread(target=deliver, args=(world, f"ann@{ill}"))
+        first.start()
+        assert tried.wait(10)
+        began = time.monotonic()
+        assert [deliver(world, f"u{number}@{ill}") for number in range(5)] == [[SMTP]] * 5
+        assert time.monotonic() - began < 1.5, "less than an attempt takes"
+        first.join(20)
+        assert dead.connections == 1
 
 
 def test_hanging_domain_does_not_delay_another(world: World, peer: Peer, domain: str) -> None:

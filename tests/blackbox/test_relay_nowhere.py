@@ -76,7 +76,8 @@ class TestHttpsOnly:
     def test_never_hands_mail_back(self, world: World, peer: Peer, domain: str) -> None:
         peer.script = answer(404)
         code, text = https_only(world, f"ann@{domain}")
-        assert (code, text.decode()) == (451, "4.4.1 Peer could not be reached over HTTPS, try again later")
+        why = "4.4.1 Peer could be reached neither over HTTPS nor by SMTP, try again later"
+        assert (code, text.decode()) == (451, why)
         assert world.sink.taken == []
 
     def test_tries_a_domain_that_was_marked(self, world: World, peer: Peer, domain: str) -> None:

@@ -1,0 +1,97 @@
+"""Has a user's message to one recipient any prospect? Asked by Postfix at DATA, before the message is sent.
+
+Postfix's policy delegation protocol (SMTPD_POLICY_README). What can never be delivered is better refused to
+the app than returned: an app that takes nothing unencrypted never shows a bounce. Only what is final, and
+known without asking the peer: Dovecot's word on a mailbox of ours, the operator's policy, a domain that isn't
+there, a null MX. Postfix names the recipient only where it is the only one; a 5xx for one of several would
+fail the message for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.verdict import Action, Verdict
+from mxdeliv_app.relay.letter import recipient
+from mxdeliv_app.relay.where import Where
+
+# Seconds. Postfix hangs up after five minutes (smtpd_policy_service_max_idle), and waits ten for an answer.
+IDLE_TIMEOUT = 600.0
+MAILBOX_TIMEOUT = 5.0
+
+_NOTHING_TO_SAY = "DUNNO"
+_END = b"\n\n"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """The collaborators; one object serves all connections.
+
+    `domain` is ours, of whose mailboxes Dovecot's quota-status is asked, at the socket `mailboxes`.
+    """
+
+    domain: str
+    where: Where
+    policies: Policies
+    mailboxes: str
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of Postfix's, until it hangs up."""
+        try:
+            while True:
+                asked = await asyncio.wait_for(reader.readuntil(_END), IDLE_TIMEOUT)
+                action = await self._action(asked.decode(errors="replace"))
+                writer.write(f"action={action}\n\n".encode())
+                await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError):
+            return
+        finally:
+            writer.close()
+
+    async def _action(self, request: str) -> str:
+        attributes = dict(line.partition("=")[::2] for line in request.splitlines())
+        try:
+            address = recipient(attributes.get("recipient", ""))
+        except MalformedAddressError:
+            return _NOTHING_TO_SAY
+        if address.domain == self.domain:
+            return await self._mailbox(address.raw, attributes.get("size", "0"))
+        verdict = await asyncio.to_thread(self._elsewhere, address.domain)
+        return _NOTHING_TO_SAY if verdict is None else verdict.reply
+
+    async def _mailbox(self, address: str, size: str) -> str:
+        """Dovecot's own answer for a mailbox of ours."""
+        # At any other state it says nothing.
+        question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={address}\nsize={size}\n\n"
+        try:
+            async with asyncio.timeout(MAILBOX_TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(self.mailboxes)
+                try:
+                    writer.write(question.encode())
+                    answer = await reader.readuntil(_END)
+                finally:
+                    writer.close()
+        except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
+            # It is asked again at the delivery, which can wait.
+            log.error("event=mailbox-unknown error=%s", type(error).__name__)
+            return _NOTHING_TO_SAY
+        action = answer.decode(errors="replace").strip().removeprefix("action=")
+        return action if action.startswith("5") else _NOTHING_TO_SAY
+
+    def _elsewhere(self, domain: str) -> Verdict | None:
+        """Why mail for `domain` is refused for good; None where it may be tried."""
+        try:
+            verdict = self.policies.current().outgoing(domain)
+            plan = self.where.plan(domain, None) if verdict.action is Action.PASS else verdict
+        except SQLAlchemyError as error:
+            log.error("event=prospect-unknown error=%s", type(error).__name__)
+            return None
+        return plan if isinstance(plan, Verdict) and plan.action is Action.REJECT else None

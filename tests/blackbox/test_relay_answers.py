@@ -1,0 +1,164 @@
+"""Answers that come early, late, wrapped up or not at all, and what is sent again because of it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from tests.blackbox.raw_peer import (
+    ADDRESS,
+    CLOSING,
+    HEAD,
+    HTTPS,
+    OK,
+    SMTP,
+    Behaviour,
+    Talk,
+    dribbling,
+    endless,
+    hang,
+    raw_peer,
+    then_close,
+    then_hang,
+    tls,
+)
+from tests.blackbox.relay_world import (
+    Peer,
+    World,
+    deliver,
+)
+
+WELL: dict[str, Behaviour] = {
+    "HTTP/1.0, and no goodbye of TLS": then_close(b"HTTP/1.0 200 OK\r\n\r\n250 2.0.0 OK\r\n"),
+    "closes after each answer": then_close(CLOSING),
+    "in chunks": then_close(HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\n250 \r\n2\r\nOK\r\n0\r\n\r\n"),
+    "100 first": then_close(b"HTTP/1.1 100 Continue\r\n\r\n" + OK),
+    "lone line feeds": then_close(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nOK"),
+    "dribbles": dribbling(OK),
+    "says less than it announced": then_close(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
+    "says what it has to, then hangs": then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
+    "never stops": endless(HEAD + b"\r\n", b"250 2.0.0 OK\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", WELL)
+def test_an_answer_counts_however_it_is_wrapped(world: World, peer: Peer, ill: str, name: str) -> None:
+    with raw_peer(ADDRESS, WELL[name], tls(world.directory / "_peer.test.pem")):
+        assert deliver(world, f"ann@{ill}") == [HTTPS]
+        assert deliver(world, f"ann@{ill}") == [HTTPS]
+    assert world.sink.taken == []
+
+
+@pytest.mark.parametrize("linger", [True, False])
+def test_a_front_servers_413_is_heard_before_the_body_is_sent(
+    world: World, peer: Peer, ill: str, linger: bool
+) -> None:
+    def refuse(talk: Talk) -> None:
+        talk.head()
+        talk.say(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+        if linger:  # nginx reads on for a while, so that its answer isn't lost
+            while talk.connection.recv(1 << 16):
+                pass
+
+    content = (b"x" * 70 + b"\r\n") * 400_000
+    with raw_peer(ADDRESS, refuse, tls(world.directory / "_peer.test.pem")):
+        (found,) = deliver(world, f"ann@{ill}", content=content)
+    assert found == SMTP
+    (reason,) = world.peers_row(ill, "https", 1)["reasons"]
+    assert reason in (["http-413"] if linger else ["http-413", "network"])
+
+
+def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: Peer, ill: str) -> None:
+    """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
+
+    def slowly(talk: Talk) -> None:
+        talk.head()
+        received = 0
+        talk.connection.settimeout(1)
+        while received < 3_000_000:
+            received += len(talk.connection.recv(1 << 16))
+            talk.gone.wait(0.02)
+        talk.say(OK)
+
+    content = (b"x" * 70 + b"\r\n") * 41_667
+    with raw_peer(ADDRESS, slowly, tls(world.directory / "_peer.test.pem")):
+        began = time.monotonic()
+        assert deliver(world, f"ann@{ill}", content=content) == [HTTPS]
+        assert time.monotonic() - began > 2.5
+
+
+def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small_one(
+    world: World, peer: Peer, ill: str
+) -> None:
+    def stop(talk: Talk) -> None:
+        talk.head()
+        hang(talk)
+
+    content = (b"x" * 70 + b"\r\n") * 400_000
+    with raw_peer(ADDRESS, stop, tls(world.directory / "_peer.test.pem")):
+        began = time.monotonic()
+        assert deliver(world, f"ann@{ill}", content=content) == [SMTP]
+        assert time.monotonic() - began < 8
+    assert world.peers_row(ill, "https", 1)["reasons"] == {"timeout": 1}
+
+
+class TestKeptConnections:
+    def test_closed_as_the_next_message_comes_costs_nothing(self, world: World, peer: Peer, ill: str) -> None:
+        bodies = []
+
+        def behave(talk: Talk) -> None:
+            bodies.append(talk.request())
+            talk.say(OK)
+            talk.connection.recv(1)  # of the next request, which is not read
+
+        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as once:
+            for _ in range(3):
+                assert deliver(world, f"ann@{ill}") == [HTTPS]
+            assert once.connections == 3
+        assert len(bodies) == 3
+        assert world.sink.taken == []
+        assert world.peers_row(ill, "https", 3)["successes"] == 3
+
+    def test_a_peer_that_dies_of_a_message_gets_it_twice_at_most(
+        self, world: World, peer: Peer, ill: str
+    ) -> None:
+        died = []
+        together = threading.Barrier(4, timeout=10)
+
+        def behave(talk: Talk) -> None:
+            for number in itertools.count():
+                body = talk.request()
+                if b"poison" in body:
+                    died.append(body)
+                    return
+                if number == 0:
+                    together.wait()
+                talk.say(OK)
+
+        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as mortal:
+            good = [threading.Thread(target=deliver, args=(world, f"ann@{ill}")) for _ in range(4)]
+            for one in good:
+                one.start()
+            for one in good:
+                one.join(10)
+            assert mortal.connections == 4
+            assert deliver(world, f"ann@{ill}", content=b"Subject: poison\r\n\r\n") == [SMTP]
+        assert len(died) == 2
+
+    def test_an_interim_answer_is_not_taken_for_that_of_the_next_message(
+        self, world: World, peer: Peer, ill: str
+    ) -> None:
+        def behave(talk: Talk) -> None:
+            talk.request()
+            talk.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+            talk.gone.wait(0.1)
+            talk.say(OK)
+
+        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as peculiar:
+            deliver(world, f"ann@{ill}")
+            world.ctl("endpoints", "forget", ill)
+            deliver(world, f"ann@{ill}")
+            assert peculiar.connections == 2

@@ -1,0 +1,122 @@
+"""The relay's policy service: what Postfix is told at DATA of a message to one recipient."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.blackbox.relay_world import World
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("prospect"))
+    world.dns.zone["null.test", "MX"] = ["0 ."]
+    world.dns.zone["there.test", "A"] = ["127.0.0.2"]
+    world.dns.rcodes["gone.test"] = 3
+    world.dns.rcodes["ill.test"] = 2
+    world.start()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def asked(world: World) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(15)
+        connection.connect(world.prospect_path)
+        yield connection
+
+
+def ask(connection: socket.socket, recipient: str) -> str:
+    request = f"request=smtpd_access_policy\nprotocol_state=DATA\nrecipient={recipient}\nsize=100\n\n"
+    connection.sendall(request.encode())
+    said = b""
+    while not said.endswith(b"\n\n"):
+        said += connection.recv(4096)
+    return said.decode().strip().removeprefix("action=")
+
+
+@pytest.mark.parametrize(
+    ("recipient", "reply"),
+    [
+        ("ann@gone.test", "512 5.1.2 Recipient domain does not exist"),
+        ("ann@null.test", "556 5.1.10 Recipient domain does not accept mail (null MX)"),
+        ("ann@there.test", "DUNNO"),
+        ("ann@ill.test", "DUNNO"),
+        ("ann@[127.0.0.2]", "DUNNO"),
+        ("", "DUNNO"),
+        ("not an address", "DUNNO"),
+    ],
+)
+def test_only_what_is_final_is_refused(asked: socket.socket, recipient: str, reply: str) -> None:
+    assert ask(asked, recipient) == reply
+
+
+def test_one_connection_serves_many_questions(asked: socket.socket) -> None:
+    answers = [ask(asked, f"ann@{domain}") for domain in ("there.test", "gone.test", "there.test")]
+    assert [answer[:3] for answer in answers] == ["DUN", "512", "DUN"]
+
+
+def test_domain_with_a_route_needs_no_dns(world: World, asked: socket.socket) -> None:
+    world.ctl("route", "set", "gone.test", "127.0.0.2")
+    try:
+        assert ask(asked, "ann@gone.test") == "DUNNO"
+    finally:
+        world.ctl("route", "unset", "gone.test")
+
+
+def test_domain_that_the_operator_blocks_is_refused(world: World, asked: socket.socket) -> None:
+    world.ctl("block", "add", "there.test")
+    try:
+        assert ask(asked, "ann@there.test") == "554 5.7.1 Recipient domain is blocked here"
+    finally:
+        world.ctl("block", "remove", "there.test")
+    assert ask(asked, "ann@there.test") == "DUNNO"
+
+
+@contextmanager
+def dovecot(world: World, answer: str) -> Iterator[list[str]]:
+    """Dovecot's quota-status, giving one answer; what it was asked."""
+    path, asked = world.directory / "mailboxes.sock", []
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            asked.append(connection.recv(4096).decode())
+            connection.sendall(f"action={answer}\n\n".encode())
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        yield asked
+        thread.join(5)
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        ("550 5.1.1 User unknown", "550 5.1.1 User unknown"),
+        ("552 5.2.2 Full", "552 5.2.2 Full"),
+        ("DUNNO", "DUNNO"),
+        ("451 4.3.0 Later", "DUNNO"),
+    ],
+)
+def test_of_our_own_mailboxes_dovecot_knows(
+    world: World, asked: socket.socket, answer: str, reply: str
+) -> None:
+    with dovecot(world, answer) as questions:
+        assert ask(asked, "ann@_here.test") == reply
+    (question,) = questions
+    assert {"protocol_state=RCPT", "recipient=ann@_here.test", "size=100"} <= set(question.splitlines())
+
+
+def test_dovecot_away_hinders_nobody(asked: socket.socket) -> None:
+    assert ask(asked, "ann@_here.test") == "DUNNO"

@@ -1,0 +1,121 @@
+"""From a target to a connection: which of its addresses, in what order, and what a dead one costs."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from mxdeliv_app.relay.dial import dialer
+from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.relay.names import NameTroubleError
+from mxdeliv_app.relay.where import Target
+
+LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+
+
+class Zone:
+    """A host, whose addresses are others each time they are asked for; the last stay."""
+
+    def __init__(self, *turns: list[str]) -> None:
+        self.turns = list(turns)
+        self.asked = 0
+
+    def mail_hosts(self, domain: str) -> tuple[str, ...]:
+        return (domain,)
+
+    def addresses(self, host: str) -> list[IPAddress]:
+        self.asked += 1
+        turn = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
+        return [ip_address(text) for text in turn]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server at 127.0.0.1 and, where there is IPv6, ::1; and of one at 127.0.0.2 that accepts nobody."""
+    with ExitStack() as servers:
+        first = servers.enter_context(socket.create_server(("127.0.0.1", 0)))
+        number: int = first.getsockname()[1]
+        silent = servers.enter_context(socket.create_server(("127.0.0.2", number), backlog=0))
+        for _ in range(2):  # the queue of a server that doesn't accept: full, and so SYNs are dropped
+            one = servers.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        yield number
+
+
+def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 3.0) -> str:
+    """Whom it connected to."""
+    found = dialer(zone, guard, timeout)(Target("mx.test", port))
+    with found:
+        assert found.gettimeout() == timeout
+        return str(found.getpeername()[0])
+
+
+@pytest.mark.parametrize("dead", [["127.0.0.2"], ["127.0.0.3"], ["2001:db8::1"], ["127.0.0.3", "127.0.0.2"]])
+def test_a_dead_address_costs_less_than_a_second(port: int, dead: list[str]) -> None:
+    guard = Guard([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
+    began = time.monotonic()
+    assert dial(Zone([*dead, "127.0.0.1"]), port, guard) == "127.0.0.1"
+    assert time.monotonic() - began < 1.5
+
+
+def test_all_dead_is_over_in_time(port: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        dial(Zone(["127.0.0.2"]), port, timeout=0.6)
+    assert 0.5 < time.monotonic() - began < 2
+    with pytest.raises(ConnectionRefusedError):
+        dial(Zone(["127.0.0.3"]), port)
+
+
+def test_ipv6_comes_first() -> None:
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        assert dial(Zone(["127.0.0.1", "::1"]), server.getsockname()[1]) == "::1"
+
+
+def test_one_of_each_kind_is_tried_before_a_second(port: int) -> None:
+    guard = Guard([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
+    many = [f"2001:db8::{number}" for number in range(1, 100)]
+    assert dial(Zone([*many, "127.0.0.1"]), port, guard) == "127.0.0.1"
+
+
+def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> None:
+    zone = Zone(["127.0.0.1"], ["127.0.0.2"])
+    guard = Guard([ip_network("127.0.0.1/32")])
+    assert dial(zone, port, guard) == "127.0.0.1"
+    assert zone.asked == 1
+    with pytest.raises(ForbiddenAddressError):
+        dial(zone, port, guard)
+
+
+@pytest.mark.parametrize("pinned", [None, ip_address("127.0.0.1")])
+def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) -> None:
+    with pytest.raises(ForbiddenAddressError):
+        dialer(Zone(["127.0.0.1"]), Guard(), 1.0)(Target("mx.test", port, pinned=pinned))
+
+
+@pytest.mark.parametrize(
+    "literal", ["127.0.0.1", "[127.0.0.1]", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"]
+)
+def test_literals_are_judged_alike(port: int, literal: str) -> None:
+    with pytest.raises(ForbiddenAddressError):
+        dialer(Zone([]), Guard(), 1.0)(Target(literal, port))
+
+
+def test_forbidden_addresses_among_others_are_left_out(port: int) -> None:
+    guard = Guard([ip_network("127.0.0.1/32")])
+    assert dial(Zone(["127.0.0.2", "127.0.0.1", "10.0.0.1"]), port, guard) == "127.0.0.1"
+
+
+def test_a_host_without_address_is_trouble(port: int) -> None:
+    with pytest.raises(NameTroubleError):
+        dial(Zone([]), port)

@@ -1,0 +1,70 @@
+"""What is held of a domain, for how long, and what ends that sooner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.routes import Route, Routes
+from mxdeliv_app.relay.known import Known
+from mxdeliv_app.relay.patience import Patience
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[tuple[Routes, Endpoints]]:
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    yield Routes(engine), Endpoints(engine)
+    engine.dispose()
+
+
+def test_what_others_change_is_known_when_the_moment_is_over(tables: tuple[Routes, Endpoints]) -> None:
+    routes, endpoints = tables
+    clock = Clock()
+    known = Known(routes, endpoints, clock)
+    assert known.route("b.test") is None
+    routes.set(Route("b.test", "mx.b.test"))  # which waits for longer than the moment
+    assert known.route("b.test") is None, "by a clock that stands still"
+    clock.now += 0.051
+    found = known.route("b.test")
+    assert found is not None
+    assert found.target == "mx.b.test"
+
+
+def test_what_this_process_learns_is_known_at_once(tables: tuple[Routes, Endpoints]) -> None:
+    known = Known(*tables, Clock())
+    assert known.endpoint("b.test") is None
+    known.failed("b.test", "connect", NOW, None)
+    failed = known.endpoint("b.test")
+    assert failed is not None
+    assert failed.failures == 1
+    known.unmark("b.test")
+    unmarked = known.endpoint("b.test")
+    assert unmarked is not None
+    assert unmarked.no_https_until is None
+    known.worked("b.test", "mx.b.test", NOW, unmarked)
+    worked = known.endpoint("b.test")
+    assert worked is not None
+    assert (worked.host, worked.failures) == ("mx.b.test", 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "whole"), [(0, 30), (4096, 30.03), (1 << 20, 38), (30 << 20, 270), (1 << 40, 270)]
+)
+def test_a_large_message_has_more_time_but_not_for_ever(size: int, whole: float) -> None:
+    patience = Patience(30.0, 30 << 20)
+    assert patience.whole(size) == pytest.approx(whole, abs=0.01)
+    assert patience.longest == 270 < 600 / 2
