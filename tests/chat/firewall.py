@@ -1,4 +1,4 @@
-"""Closing a host's port for a while, as a broken or blocked peer would look."""
+"""Closing a host's port for a while, as a broken or blocked peer would look, or its way to DNS."""
 
 from __future__ import annotations
 
@@ -25,7 +25,18 @@ def closed(host: LabHost, port: int, how: Literal["refuse", "hang"]) -> Iterator
         host.restore_port(port)
 
 
+@contextmanager
+def without_names(host: LabHost) -> Iterator[None]:
+    """The host gets no answer to what it asks of DNS while the block runs."""
+    host.lose_names()
+    try:
+        yield
+    finally:
+        host.find_names()
+
+
 def reopen(host: LabHost) -> None:
     """Takes away what an interrupted run may have left."""
     for port in PORTS:
         host.restore_port(port)
+    host.find_names()

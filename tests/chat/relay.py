@@ -16,6 +16,11 @@ def ctl(host: LabHost, *words: str) -> Any:
     return json.loads(host.run(shlex.join([_CTL, *words, "--json"])).stdout)
 
 
+def operate(host: LabHost, *words: str, input: str | None = None) -> str:
+    """What `chatmailctl …` prints, done when this returns."""
+    return host.run(shlex.join([_CTL, *words]), input=input).stdout
+
+
 def successes(host: LabHost, domain: str, road: str) -> int:
     """How many deliveries to or from a peer went well by this road, as the relay counts."""
     for row in ctl(host, "peers"):
@@ -31,7 +36,7 @@ def queued(host: LabHost, recipient: str) -> list[dict[str, Any]]:
 
 def forget_endpoints(host: LabHost) -> None:
     """Make the relay forget whose HTTPS did not work, as it would by itself after some minutes."""
-    host.run(f"{_CTL} endpoints forget --all")
+    operate(host, "endpoints", "forget", "--all")
 
 
 def failed_units(host: LabHost) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,6 +49,22 @@ def submit_starttls(ip: str, login: tuple[str, str], recipients: Sequence[str], 
 def deliver(ip: str, sender: str, recipients: Sequence[str], message: bytes) -> Reply:
     """Deliver as a stranger does: port 25, STARTTLS, no login."""
     return _session(lambda: _with_starttls(ip, 25), None, sender, recipients, message)
+
+
+@contextmanager
+def logged_in(ip: str, login: tuple[str, str]) -> Iterator[smtplib.SMTP]:
+    """A session on 465 that has logged in and goes on."""
+    with smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate()) as session:
+        session.login(*login)
+        yield session
+
+
+def begin(session: smtplib.SMTP, sender: str, recipients: Sequence[str]) -> list[str]:
+    """Say MAIL and RCPT and then RSET; the answers to the recipients, as SMTP writes them."""
+    session.mail(sender)
+    answers = [_reply("RCPT", *session.rcpt(one)).line for one in recipients]
+    session.rset()
+    return answers
 
 
 def any_certificate() -> ssl.SSLContext:

@@ -37,6 +37,7 @@ QUIET = [
     "nginx.service",
     "nsd.service",
     "opendkim.service",
+    "postfix-mta-sts-resolver.service",
     "postfix.service",
     "systemd-networkd.service",
     "unbound.service",

@@ -39,6 +39,14 @@ def issue(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
     return certificate, key
 
 
+def self_signed(directory: Path, name: str) -> tuple[Path, Path]:
+    """Certificate and key for a DNS name that nobody vouches for."""
+    key, certificate = (directory / f"{name}.self-signed.{end}" for end in ("key", "crt"))
+    run("openssl", "req", "-x509", *NEW_KEY, "-days", DAYS, "-subj", f"/CN={name}",
+        "-addext", f"subjectAltName=DNS:{name}", "-keyout", key, "-out", certificate)  # fmt: skip
+    return certificate, key
+
+
 def trust(host_root: Path, certificate: Path) -> None:
     """Do in a host's root directory what update-ca-certificates(8) would, in milliseconds."""
     text = certificate.read_text(encoding="ascii")

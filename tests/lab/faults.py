@@ -1,6 +1,6 @@
-"""Trouble on purpose, made from outside the host: ports that hang or refuse, a cable that is out.
+"""Trouble on purpose, made from outside the host: ports that hang or refuse, names lost, a cable that is out.
 
-The rules are in an nftables table of the lab's own in the host's namespace, one chain per port, so that what
+The rules are in an nftables table of the lab's own in the host's namespace, one chain per fault, so that what
 the host itself has in nftables is untouched and a fault can be undone without looking for a handle.
 """
 
@@ -15,27 +15,39 @@ HOOK = "{ type filter hook input priority -50; policy accept; }"
 
 
 def drop_port(host: Host, port: int) -> None:
-    put(host, port, "drop")
+    put(host, f"port_{port}", f"tcp dport {port} drop")
 
 
 def refuse_port(host: Host, port: int) -> None:
-    put(host, port, "reject with tcp reset")
+    put(host, f"port_{port}", f"tcp dport {port} reject with tcp reset")
 
 
-def put(host: Host, port: int, verdict: str) -> None:
-    chain = f"{TABLE} port_{port}"
+def lose_names(host: Host) -> None:
+    put(host, "names", "udp sport 53 drop")
+
+
+def put(host: Host, name: str, rule: str) -> None:
+    chain = f"{TABLE} {name}"
     nft(
         host,
         f"add table {TABLE}\n"
         f"add chain {chain} {HOOK}\n"
         f"flush chain {chain}\n"
         # Loopback is left alone: the fault is the network's, not the host's.
-        f"add rule {chain} iifname != lo tcp dport {port} {verdict}\n",
+        f"add rule {chain} iifname != lo {rule}\n",
     )
 
 
 def restore_port(host: Host, port: int) -> None:
-    chain = f"{TABLE} port_{port}"
+    take_away(host, f"port_{port}")
+
+
+def find_names(host: Host) -> None:
+    take_away(host, "names")
+
+
+def take_away(host: Host, name: str) -> None:
+    chain = f"{TABLE} {name}"
     nft(host, f"add table {TABLE}\nadd chain {chain} {HOOK}\nflush chain {chain}\ndelete chain {chain}\n")
 
 

@@ -79,6 +79,14 @@ class LabHost:
         """Undo `drop_port` or `refuse_port`."""
         faults.restore_port(self.host, port)
 
+    def lose_names(self) -> None:
+        """Let the answers of name servers to this host vanish."""
+        faults.lose_names(self.host)
+
+    def find_names(self) -> None:
+        """Undo `lose_names`."""
+        faults.find_names(self.host)
+
     def unplug(self) -> None:
         """Pull the cable out."""
         faults.set_cable(self.host, "down")

@@ -9,6 +9,7 @@ from tests.lab import keys
 from tests.lab.plan import DNS, NETWORK, RELAYS, REPOSITORY, ZONE, Host, Paths
 
 GROUP = "relays"
+CLEAR_PEER = "peer.lab"
 
 
 def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
@@ -16,6 +17,8 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
         "ansible_host": host.ip,
         "chatmail_domain": host.domain,
         "chatmail_dns_records_file": str(paths.records(host)),
+        # With and without.
+        "chatmail_mta_sts": host.name == "a",
     }
 
 
@@ -30,6 +33,8 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "ansible_pipelining": True,
         "chatmail_wheelhouse": str(REPOSITORY / "dist/wheelhouse"),
         "chatmail_allow_networks": [str(NETWORK)],
+        # The peer that keeps what crosses the wire speaks no TLS.
+        "chatmail_smtp_tls_policy": {CLEAR_PEER: "may"},
         "chatmail_dns_forwarders": [DNS.ip],
         # Under these, NXDOMAIN needs no proof; any other name outside the lab is a SERVFAIL, as the lab's
         # root is not signed.

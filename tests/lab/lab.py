@@ -23,6 +23,7 @@ from tests.lab import (
     nameserver,
     network,
     process,
+    signers,
 )
 from tests.lab.command import Progress
 from tests.lab.errors import LabError
@@ -88,6 +89,7 @@ class Lab:
         limits.widen(paths.run / "limits.json")
         keys.ensure(paths)
         ca.ensure(paths.ca)
+        signers.ensure(paths)
         paths.inventory.write_text(inventory.inventory(paths), encoding="utf-8")
         network.make_bridge()
         for host in HOSTS:

@@ -17,7 +17,7 @@ import dns.rdatatype
 from tests.lab import process
 from tests.lab.plan import DNS, RELAYS, ZONE, Paths
 from tests.lab.wait import until
-from tests.lab.zone import ROOT_ZONE, lab_zone
+from tests.lab.zone import BROKEN, ROOT_ZONE, lab_zone
 
 CONFIG = f"""\
 server:
@@ -38,6 +38,10 @@ zone:
 zone:
     name: "."
     zonefile: "root.zone"
+# It has no file, so every question about it is answered with SERVFAIL.
+zone:
+    name: "{BROKEN}."
+    zonefile: "none.zone"
 """
 DEADLINE = 10.0
 
@@ -67,7 +71,7 @@ def stop(paths: Paths) -> None:
 
 
 def write_zone(paths: Paths) -> int:
-    files = [paths.records(host) for host in RELAYS]
+    files = [paths.signers_records, *(paths.records(host) for host in RELAYS)]
     published = {str(file): file.read_text(encoding="utf-8") for file in files if file.exists()}
     serial = int(time.time())
     zone = paths.root(DNS) / "etc/nsd/lab.zone"

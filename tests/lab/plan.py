@@ -94,6 +94,11 @@ class Paths:
         """What the playbook says is to be published for a relay, in zone file syntax."""
         return self.state / "records" / f"{host.domain}.zone"
 
+    @property
+    def signers_records(self) -> Path:
+        """The DKIM keys of the domains that are no relay of ours, in zone file syntax."""
+        return self.state / "records" / "signers.zone"
+
     def root(self, host: Host) -> Path:
         """The root directory of a host: an overlay on the base."""
         return self.state / "hosts" / host.name / "root"

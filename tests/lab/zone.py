@@ -14,9 +14,11 @@ import dns.rdatatype
 import dns.zone
 
 from tests.lab.errors import LabError
-from tests.lab.plan import HOSTS, ZONE
+from tests.lab.plan import BY_NAME, HOSTS, ZONE
 
 UNUSED_ADDRESS = "10.77.0.99"
+# A domain that is there, but its name server fails.
+BROKEN = "broken.lab"
 
 TRAPS = f"""\
 loopback  A   127.0.0.1
@@ -24,6 +26,24 @@ private   A   192.168.77.7
 nullmx    MX  0 .
 dead      A   {UNUSED_ADDRESS}
 """
+
+# A peer that tests play, at the address where the clients are.
+PEERS = f"""\
+peer      A   {BY_NAME["client"].ip}
+peer      MX  10 peer
+tls       A   {BY_NAME["client"].ip}
+"""
+
+# Peers with an MTA-STS policy (RFC 8461), tests play these too: one whose MX it names, one whose it doesn't.
+STRICT_PEERS = "".join(
+    f"""\
+{name}           MX   10 mx.{name}
+mx.{name}        A    {BY_NAME["client"].ip}
+mta-sts.{name}   A    {BY_NAME["client"].ip}
+_mta-sts.{name}  TXT  "v=STSv1; id=1;"
+"""
+    for name in ("kept", "moved")
+)
 
 # Everything else does not exist: an empty root says NXDOMAIN at once where silence would cost a time-out.
 ROOT_ZONE = f"""\
@@ -41,7 +61,7 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
         lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    zone = parse("the lab's own records", "".join(lines) + TRAPS)
+    zone = parse("the lab's own records", "".join(lines) + TRAPS + PEERS + STRICT_PEERS)
     for source, text in published.items():
         extra = parse(source, text)
         for name, rdataset in extra.iterate_rdatasets():

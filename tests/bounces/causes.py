@@ -1,0 +1,136 @@
+"""The causes, as a table: how each is brought about in the lab, whom to write to, and the status to expect.
+
+The sender lives on _a.lab, whose users' mail it is all about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from tests.chat import capture, relay
+from tests.chat.imap import Mailbox
+from tests.chat.person import fresh_address, fresh_password
+from tests.lab import Lab
+from tests.lab.host import LabHost
+
+# Makes the cause happen while the block runs; gives the address to write to.
+Circumstances = Callable[[Lab], AbstractContextManager[str]]
+
+# How long a message is tried where time has to run out, in place of two days.
+PATIENCE = "3s"
+# More than any mailbox may hold. Dovecot believes the size in a file's name.
+_HUGE = 600_000_000
+
+
+@dataclass(frozen=True)
+class Cause:
+    """`status` as in RFC 3463. `early`: refused at submission where it is for one recipient. `times_out`: the
+    bounce comes when the time is up. `encrypted`: else the sender tries in clear."""
+
+    title: str
+    status: str
+    circumstances: Circumstances
+    early: bool = False
+    times_out: bool = False
+    encrypted: bool = True
+
+
+def _nobody(domain: str) -> Circumstances:
+    return lambda _lab: nullcontext(fresh_address(domain, "nobody"))
+
+
+@contextmanager
+def _blocked_there(lab: Lab) -> Iterator[str]:
+    here, there = lab.host("a"), lab.host("b")
+    relay.operate(there, "block", "add", here.domain)
+    try:
+        yield _somebody(there)
+    finally:
+        relay.operate(there, "block", "remove", here.domain)
+
+
+@contextmanager
+def _blocked_here(lab: Lab) -> Iterator[str]:
+    here, there = lab.host("a"), lab.host("b")
+    relay.operate(here, "block", "add", there.domain)
+    try:
+        yield _somebody(there)
+    finally:
+        relay.operate(here, "block", "remove", there.domain)
+
+
+@contextmanager
+def _federation_closed(lab: Lab) -> Iterator[str]:
+    here, there = lab.host("a"), lab.host("b")
+    relay.operate(here, "federation", "closed")
+    try:
+        yield _somebody(there)
+    finally:
+        relay.operate(here, "federation", "open")
+
+
+def _full(name: str) -> Circumstances:
+    @contextmanager
+    def full(lab: Lab) -> Iterator[str]:
+        host = lab.host(name)
+        address = _somebody(host)
+        home = host.run(["doveadm", "user", "-f", "home", address]).stdout.strip()
+        file = f"{home}/Maildir/new/1.M1P1.full,S={_HUGE},W={_HUGE}"
+        host.run(f"install -m 600 /dev/null '{file}' && chown --reference='{home}' '{file}'")
+        yield address
+
+    return full
+
+
+@contextmanager
+def _silent(lab: Lab) -> Iterator[str]:
+    with _impatient(lab.host("a")):
+        yield fresh_address("dead.lab")
+
+
+@contextmanager
+def _without_tls(lab: Lab) -> Iterator[str]:
+    with _impatient(lab.host("a")), capture.smtp_peer(lab.host("client").host):
+        yield fresh_address("tls.lab")
+
+
+@contextmanager
+def _in_clear(lab: Lab) -> Iterator[str]:
+    yield _somebody(lab.host("b"))
+
+
+@contextmanager
+def _impatient(host: LabHost) -> Iterator[None]:
+    """Postfix gives up after `PATIENCE`."""
+    before = host.run("postconf -h maximal_queue_lifetime").stdout.strip()
+    host.run(f"postconf -e maximal_queue_lifetime={PATIENCE} && postfix reload")
+    try:
+        yield
+    finally:
+        host.run(f"postconf -e maximal_queue_lifetime={before} && postfix reload")
+
+
+def _somebody(host: LabHost) -> str:
+    """The address of an account that is there."""
+    address = fresh_address(host.domain)
+    with Mailbox(host.ip, address, fresh_password()):
+        return address
+
+
+CAUSES = (
+    Cause("Nobody has the address, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
+    Cause("Nobody has the address, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
+    Cause("Nobody has the address, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
+    Cause("The mailbox is full, on the sender's relay", "5.2.2", _full("a"), early=True),
+    Cause("The mailbox is full, on another relay", "5.2.2", _full("b")),
+    Cause("The message is not encrypted", "5.7.1", _in_clear, early=True, encrypted=False),
+    Cause("The other relay refuses: its operator blocks the sender's domain", "5.7.1", _blocked_there),
+    Cause("The sender's operator blocks the other domain", "5.7.1", _blocked_here, early=True),
+    Cause("The sender's relay has closed its federation", "5.7.1", _federation_closed, early=True),
+    Cause("The domain does not exist", "5.1.2", _nobody("nowhere.lab"), early=True),
+    Cause("The domain takes no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
+    Cause("The other server never answered", "4.4.1", _silent, times_out=True),
+    Cause("The other server has no TLS, and no HTTPS", "4.4.1", _without_tls, times_out=True),
+)
