@@ -112,9 +112,9 @@ def plaintext_from_mta(cast: Cast) -> Seen:
 
 
 def unsigned_from_mta(cast: Cast) -> Seen:
-    """The same encrypted, but without DKIM."""
+    """The same encrypted, from a domain that mta.lab does not sign for."""
     mid = pgp.message_id(cast.mta.domain)
-    message = pgp.encrypted(CAROL, cast.alice.address, mid)
+    message = pgp.encrypted("carol@unsigned.lab", cast.alice.address, mid)
     return _refused_at_mta(cast, mid, message, "554 5.7.1 No DKIM signature found")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +17,8 @@ from tests.chat.deadline import deadline
 from tests.chat.imap import Mailbox
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
+from tests.e2e import doors
+from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
 
@@ -115,6 +117,12 @@ def writer(a: LabHost) -> Login:
 def reader(b: LabHost) -> Login:
     """An account on _b.lab that no core uses: its mail stays as it was delivered."""
     return _logged_in(b)
+
+
+@pytest.fixture(params=doors.DOORS, ids=lambda door: door.__name__)
+def door(request: pytest.FixtureRequest) -> Door:
+    """Each of the two doors by which a stranger's mail comes in."""
+    return cast(Door, request.param)
 
 
 @pytest.fixture

@@ -11,14 +11,17 @@ from tests.chat import firewall, pgp, relay, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
 from tests.e2e.conftest import Login
+from tests.e2e.doors import DOORS
 from tests.lab import Lab
 from tests.lab.host import LabHost
 
 # Peers are made to look dead here; what the relay learns from that must not colour the next test.
 pytestmark = pytest.mark.usefixtures("_https_afresh")
 
+CAROL = "carol@mta.lab"
 MILTER = "chatmail-milter.socket chatmail-milter.service"
-RELAY = "mxdeliv-relay.socket mxdeliv-relay-https-only.socket mxdeliv-relay.service"
+SOCKETS = "mxdeliv-relay.socket mxdeliv-relay-https-only.socket mxdeliv-relay-prospect.socket"
+RELAY = f"{SOCKETS} mxdeliv-relay.service"
 
 
 @contextmanager
@@ -73,6 +76,35 @@ def test_without_the_milter_nothing_passes_and_nothing_is_lost(
         assert smtp.deliver(a.ip, "x@mta.lab", [writer[0]], clear).code // 100 == 4
     assert smtp.submit(a.ip, writer, [reader[0]], clear).code == 523
     assert _arrives(a, b, reader, _send(a, writer, reader)) == 1
+
+
+def test_without_the_store_nothing_is_let_in_and_nothing_is_lost(
+    a: LabHost, b: LabHost, mta: LabHost, writer: Login, reader: Login
+) -> None:
+    mid, away = pgp.message_id(mta.domain), "451 4.3.0 Policy can't be read, try again later"
+    with _without_store(b):
+        sound = pgp.encrypted(writer[0], reader[0], pgp.message_id())
+        for said in (door(b, writer[0], [reader[0]], sound) for door in DOORS):
+            assert said == away
+        with smtp.logged_in(b.ip, reader) as session:
+            assert smtp.begin(session, reader[0], [reader[0], writer[0]]) == [away] * 2
+        assert smtp.deliver(mta.ip, CAROL, [reader[0]], pgp.encrypted(CAROL, reader[0], mid)).code == 250
+        ours = _send(a, writer, reader)
+        _deferred(a, reader[0])
+    assert _arrives(a, b, reader, ours) == 1
+    until("mta.lab comes again", lambda: _copies(b, reader, mid) == 1, 45, every=1)
+
+
+@contextmanager
+def _without_store(host: LabHost) -> Iterator[None]:
+    """The milter starts where it can't open the store's files; those who have them open keep them."""
+    host.run("chmod 0 /var/lib/chatmail/store.sqlite*")
+    try:
+        host.run("systemctl restart chatmail-milter.service")
+        yield
+    finally:
+        # It is not told that they are back.
+        host.run("chmod 660 /var/lib/chatmail/store.sqlite*")
 
 
 def test_peer_without_its_milter_gets_the_mail_later(
