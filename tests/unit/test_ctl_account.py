@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from chatmail_milter.ctl import sessions
-from chatmail_milter.ctl.main import main
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
+from tests.unit.ctl import rows, run
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 TODAY = date.today().isoformat()
@@ -38,24 +35,11 @@ WHO = "username\tproto\tpid\tip\n"
 
 
 @pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    """The command sets one for its process, which here is that of all tests."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    file = tmp_path / "chatmail.toml"
-    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
-    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
+def _accounts(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "doveadm"))
-    accounts = Accounts(open_store(url))
+    accounts = Accounts(open_store(store))
     for address in (ALICE, BOB):
         accounts.create(address, "{ARGON2ID}x")
-    return url
 
 
 @pytest.fixture
@@ -70,14 +54,8 @@ def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def rows() -> Any:
-    result = run("account", "list", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+def accounts_listed() -> Any:
+    return rows("account", "list")
 
 
 def connected(doveadm: Path, *lines: tuple[str, str]) -> None:
@@ -87,22 +65,22 @@ def connected(doveadm: Path, *lines: tuple[str, str]) -> None:
 
 
 def test_accounts_are_listed_without_what_guards_them_and_deleted() -> None:
-    assert rows()[0] == {"address": ALICE, "created": TODAY, "last_login": None, "suspended": None}
+    assert accounts_listed()[0] == {"address": ALICE, "created": TODAY, "last_login": None, "suspended": None}
     assert "ARGON2ID" not in run("account", "list").output
     assert run("account", "delete", "Alice123@a.test").exit_code == 0
     assert run("account", "delete", ALICE).exit_code == 1
-    assert [row["address"] for row in rows()] == [BOB]
+    assert [row["address"] for row in accounts_listed()] == [BOB]
 
 
 def test_a_suspended_account_is_listed_as_such_and_resumed(store: str) -> None:
     assert run("account", "suspend", "Alice123@a.test").exit_code == 0
     assert Policies(open_store(store)).current().login(ALICE, None).action is Action.REJECT
-    assert [row["suspended"] for row in rows()] == [TODAY, None]
+    assert [row["suspended"] for row in accounts_listed()] == [TODAY, None]
     assert "Suspended since" in run("account", "list").output
     assert "was suspended before" in run("account", "suspend", ALICE).stdout
     assert run("account", "resume", ALICE).exit_code == 0
     assert Policies(open_store(store)).current().login(ALICE, None).action is Action.PASS
-    assert [row["suspended"] for row in rows()] == [None, None]
+    assert [row["suspended"] for row in accounts_listed()] == [None, None]
 
 
 def test_who_is_not_there_is_not_suspended_and_who_is_not_suspended_is_not_resumed() -> None:
@@ -116,11 +94,11 @@ def test_who_is_not_there_is_not_suspended_and_who_is_not_suspended_is_not_resum
 def test_an_account_that_was_suspended_stays_so_when_it_is_deleted(store: str) -> None:
     run("account", "suspend", ALICE)
     assert "stays suspended" in run("account", "delete", ALICE).stdout
-    assert rows()[0] == {"address": ALICE, "created": None, "last_login": None, "suspended": TODAY}
+    assert accounts_listed()[0] == {"address": ALICE, "created": None, "last_login": None, "suspended": TODAY}
     assert "deleted" in run("account", "list").output
     assert Policies(open_store(store)).current().login(ALICE, None).action is Action.REJECT
     assert run("account", "resume", ALICE).exit_code == 0
-    assert [row["address"] for row in rows()] == [BOB]
+    assert [row["address"] for row in accounts_listed()] == [BOB]
 
 
 class TestSessions:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,21 +18,11 @@ from chatmail_milter.store.policies import Policies
 
 
 @pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    """The command sets one for its process, which here is that of all tests."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    url = f"sqlite:///{tmp_path}/store.sqlite"
+def _our_domain(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below one that isn't ours."""
     file = tmp_path / "chatmail.toml"
-    file.write_text(f'[mail]\ndomain = "chat.a.test"\n[store]\nurl = "{url}"\n')
-    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
+    file.write_text(file.read_text().replace('"a.test"', '"chat.a.test"'))
     monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "doveadm"))  # there is none
-    return url
 
 
 def run(*arguments: str, given: str | bytes | None = None) -> Result:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +13,7 @@ from chatmail_milter.rules.federation import Federation
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 
-
-@pytest.fixture(autouse=True)
-def _umask() -> Iterator[None]:
-    """The command sets one for its process, which here is that of all tests."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    file = tmp_path / "chatmail.toml"
-    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
-    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
-    return url
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def run(*arguments: str) -> Result:
