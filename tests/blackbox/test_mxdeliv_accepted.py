@@ -90,7 +90,8 @@ def test_thirty_megabytes_are_passed_on_and_not_held(tmp_path: Path, dots: bool)
         sent = [begin, *message(31_000_000)]
         assert receiver.post(ALICE, body=iter(sent)).status == 200
         assert receiver.post(ALICE, body=b"".join(sent)).status == 200
-        assert receiver.app.peak_memory - before < 4_000_000
+        # Of 31 MB, in whichever of two workers: what the kernel hands over at once, and malloc keeps.
+        assert receiver.app.peak_memory - before < 10_000_000
         assert sorted(receiver.inject.messages(), key=len)[-2:] == [b"".join(sent)] * 2
 
 

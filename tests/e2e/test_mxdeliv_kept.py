@@ -21,6 +21,12 @@ SENDER = f"someone12345@{PEER}"
 ADDRESSES = ["192.0.2.7", "198.51.100.7", "2001:db8::7"]
 SECONDS = 30.0
 
+KILL_SMTPD = "kill -KILL $(pidof smtpd)"
+# One that is dying may yet accept a connection.
+SMTPD_GONE = (
+    f"pids=$(pidof smtpd); {KILL_SMTPD}; for pid in $pids; do while [ -e /proc/$pid/exe ]; do :; done; done"
+)
+
 # Posts to the app as nginx does, so that peers of any address can be played: [address, recipient, message], …
 _POST = """
 import http.client, json, socket, sys
@@ -148,7 +154,7 @@ def test_a_refusal_spoils_nothing_for_the_next(b: LabHost, posted: Posted) -> No
         "postfix reload",
         "systemctl restart chatmail-milter",
         "systemctl restart opendkim",
-        "kill -KILL $(pidof smtpd)",
+        SMTPD_GONE,
     ],
 )
 def test_nothing_is_lost_or_told_to_wait_when_it_happens_between_messages(
@@ -160,7 +166,7 @@ def test_nothing_is_lost_or_told_to_wait_when_it_happens_between_messages(
     posted.each_is_there_once()
 
 
-@pytest.mark.parametrize("happens", ["systemctl restart postfix", "kill -KILL $(pidof smtpd)"])
+@pytest.mark.parametrize("happens", ["systemctl restart postfix", KILL_SMTPD])
 def test_none_is_lost_or_doubled_when_it_happens_amid_messages(
     b: LabHost, posted: Posted, happens: str
 ) -> None:

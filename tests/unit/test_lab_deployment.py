@@ -59,6 +59,7 @@ def test_the_inventory_says_what_an_operator_would() -> None:
         "ansible_host": "10.77.0.11",
         "chatmail_domain": "_a.lab",
         "chatmail_dns_records_file": "/s/records/_a.lab.zone",
+        "chatmail_mta_sts": True,
     }
     assert group["vars"]["chatmail_allow_networks"] == ["10.77.0.0/24"]
     assert group["vars"]["chatmail_dns_forwarders"] == ["10.77.0.2"]
