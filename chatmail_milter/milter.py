@@ -18,11 +18,11 @@ from typing import Any, NoReturn
 import click
 import milter
 
-from chatmail_milter import codes, listen, processes
+from chatmail_milter import codes, listen
 from chatmail_milter.admission import Door
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.limiter import Limiter
-from chatmail_milter.processes import several
+from chatmail_milter.processes import several, wanted
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
 from chatmail_milter.store.engine import open_store
@@ -107,7 +107,7 @@ def _open(path: str) -> None:
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    default=processes.wanted,
+    default=wanted,
     show_default="one for each processor, 4 at most",
     help="How many share the work.",
 )

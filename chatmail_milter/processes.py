@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+_ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def several(number: int, serve: Callable[[], None]) -> int:
@@ -21,7 +21,7 @@ def several(number: int, serve: Callable[[], None]) -> int:
     Call before any other thread is started. A process that is told to end does so at once, in the midst of
     whatever it does.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING | {signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING | {signal.SIGCHLD})
     alive, held = os.pipe()
     for _ in range(number):
         if not os.fork():
@@ -29,7 +29,7 @@ def several(number: int, serve: Callable[[], None]) -> int:
             _run(alive, serve)
     os.close(alive)
     # Nobody reads or writes the pipe: its end is what tells, and that comes however this process ends.
-    if signal.sigwait(ENDING | {signal.SIGCHLD}) != signal.SIGCHLD:
+    if signal.sigwait(_ENDING | {signal.SIGCHLD}) != signal.SIGCHLD:
         return os.EX_OK
     _, status = os.wait()
     # No process ends by itself unless something is wrong.

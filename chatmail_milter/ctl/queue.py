@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 
 import click
@@ -10,8 +9,8 @@ import click
 from chatmail_milter.ctl.opened import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
+from chatmail_milter.store import lease
 from chatmail_milter.store.endpoints import Endpoints
-from chatmail_milter.store.revision import LEASE
 
 _SHOWN_REASONS = 2
 
@@ -48,7 +47,7 @@ def flush(domain: str | None) -> None:
     endpoints = Endpoints(store())
     for name in {name for one in waiting for name in one.domains} if domain is None else {domain}:
         endpoints.unmark(name)
-    time.sleep(LEASE)  # for which relays hold what they have read
+    lease.outwait()
     # One by one: `postqueue -s` knows only the domains of fast_flush_domains, which ours are not.
     for one in waiting:
         postqueue.hurry(one.queue_id)

@@ -6,15 +6,14 @@ one minute at first, doubling to thirty. Whatever is learnt from a success takes
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Integer, Row, String, Table, delete, func, select, update
 
+from chatmail_milter.store import lease
 from chatmail_milter.store.engine import metadata
-from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.upsert import upsert
 
 # Of a domain that was not written to for so long, nothing is known any more.
@@ -109,7 +108,7 @@ class Endpoints:
             statement = statement.where(endpoints.c.domain == domain)
         with self._engine.begin() as connection:
             number = connection.execute(statement).rowcount
-        time.sleep(LEASE)  # for which relays hold what they have read
+        lease.outwait()
         return number
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:

@@ -1,7 +1,7 @@
 """The policy for those who go by it (milter, hooks, relay): a snapshot, never older than `LEASE`.
 
 A question costs a comparison while the snapshot is held, then one row read of the store; all is read anew
-only where the revision in that row has changed. Who changes the policy waits for `LEASE` (`revision.py`).
+only where the revision in that row has changed. Who changes the policy waits for `LEASE` (`lease.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store import revision
 from chatmail_milter.store.blocklist import blocklist
 from chatmail_milter.store.federation import read_exceptions
+from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.suspensions import suspensions
 
 
@@ -33,8 +34,6 @@ class _Held:
 
 class Policies:
     """The policy in a store. One object serves all threads of a process."""
-
-    LEASE = revision.LEASE
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
@@ -57,7 +56,7 @@ class Policies:
             # Whoever waited here may find that another has read meanwhile.
             now, held = self._clock(), self._held
             if now >= held.until:
-                held = self._held = self._read(held, now + self.LEASE)
+                held = self._held = self._read(held, now + LEASE)
             return held.policy
 
     def _read(self, held: _Held, until: float) -> _Held:

@@ -1,13 +1,11 @@
 """How a change of policy is made, so that all processes on all hosts go by it when it is done.
 
-Whoever goes by the policy holds a snapshot for at most `LEASE` (see `policies.py`), and reads a new one only
-where the revision has changed. So each change counts the revision up in its own transaction, and then waits
-until no older snapshot is held any more.
+Whoever goes by the policy holds a snapshot for as long as `lease.py` says, and reads a new one only where the
+revision has changed. So each change counts the revision up in its own transaction, and then waits.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +14,9 @@ from typing import cast
 from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select
 
 from chatmail_milter.rules.federation import Rule
+from chatmail_milter.store import lease
 from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.upsert import upsert
-
-LEASE = 0.05  # seconds
 
 # The one row of what is not a list. A store has none before its first change.
 policy = Table(
@@ -39,8 +36,7 @@ def change(engine: Engine, **columns: str) -> Iterator[Connection]:
         yield connection
         # Last: the row is locked only from here to the commit, and revisions are committed in order.
         upsert(connection, policy, {"id": _ID, "revision": 1, **columns}, add=("revision",))
-    # Hosts' clocks may differ; how long this takes doesn't.
-    time.sleep(LEASE)
+    lease.outwait()
 
 
 @dataclass(frozen=True, slots=True)

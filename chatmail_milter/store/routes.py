@@ -6,7 +6,6 @@ an https URL. No target: the usual hosts, and only `https`, `verify` or `one_per
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -14,8 +13,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import Boolean, Column, Engine, Row, String, Table, delete, select
 
 from chatmail_milter import address
+from chatmail_milter.store import lease
 from chatmail_milter.store.engine import metadata
-from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.upsert import upsert
 
 Https = Literal["prefer", "only", "never"]
@@ -89,13 +88,13 @@ class Routes:
                     "one_per_recipient": route.one_per_recipient,
                 },
             )
-        time.sleep(LEASE)  # for which relays hold what they have read
+        lease.outwait()
 
     def unset(self, domain: str) -> bool:
         """Take the route of `domain` away; False if it had none."""
         with self._engine.begin() as connection:
             found = connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
-        time.sleep(LEASE)
+        lease.outwait()
         return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
-from chatmail_milter.store.revision import LEASE
+from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.routes import Route, Routes
 
 _DOMAINS = 5000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from chatmail_milter.config import Endpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from mxdeliv_app.relay.journal import Follower
+from tests.chat.deadline import until
 
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")
 SMTP, MILTER = "postfix/smtp-mx/smtp", "chatmail-milter"
@@ -48,10 +48,11 @@ class Journal:
         """Attempts and successes, when a follower that begins now has come to so many attempts."""
         follower = Follower(self.peers, HTTPS_ONLY)
         follower.start()
-        deadline = time.monotonic() + 10
-        while sum(row.attempts for row in self.peers.list()) < attempts:
-            assert time.monotonic() < deadline, self.peers.list()
-            time.sleep(0.02)
+
+        def counted() -> bool:
+            return sum(row.attempts for row in self.peers.list()) >= attempts
+
+        until(f"{attempts} attempts are counted", counted, 10, every=0.02)
         follower.stop()
         follower.join(10)
         assert not follower.is_alive()
