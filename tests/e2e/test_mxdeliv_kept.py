@@ -22,9 +22,9 @@ ADDRESSES = ["192.0.2.7", "198.51.100.7", "2001:db8::7"]
 SECONDS = 30.0
 
 KILL_SMTPD = "kill -KILL $(pidof smtpd)"
-# One that is dying may yet accept a connection.
+# One that is dying may yet accept a connection, and its own are open until the kernel has put it away.
 SMTPD_GONE = (
-    f"pids=$(pidof smtpd); {KILL_SMTPD}; for pid in $pids; do while [ -e /proc/$pid/exe ]; do :; done; done"
+    "pids=$(pidof smtpd); kill -KILL $pids; for pid in $pids; do while kill -0 $pid; do :; done; done 2>&-"
 )
 
 # Posts to the app as nginx does, so that peers of any address can be played: [address, recipient, message], …
