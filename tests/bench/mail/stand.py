@@ -37,6 +37,11 @@ class Stages:
     steps: int
     macros: dict[int, str]
 
+    @property
+    def plain(self) -> Stages:
+        """The same stages as pymilter has them by itself: each answered, with the macros of Postfix's own."""
+        return Stages(self.steps & ~sum(nothing.NO_REPLY.values()), {})
+
 
 @dataclass(frozen=True)
 class Milter:
