@@ -77,7 +77,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     settings = config.load_or_exit()
     faults.log_to_stderr()
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
-    return create_app(settings, Receive(Injector(ports), settings.mail.max_message_size))
+    mail = settings.mail
+    return create_app(settings, Receive(Injector(ports), mail.max_message_size, mail.max_recipients))
 
 
 def landing_page(settings: config.Config) -> Page:
