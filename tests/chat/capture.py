@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import socket
 import socketserver
 import ssl
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 
 from tests.lab.plan import Host
 from tests.lab.sockets import bound
@@ -109,6 +111,23 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, *arguments: object, **options: bool) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]
         self.captured: queue.Queue[Captured] = queue.Queue()
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().close_request(request)
+
+    def server_close(self) -> None:
+        """Nobody listens any more, nor on connections that somebody keeps."""
+        super().server_close()
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                # Not TLS's own: the thread that reads is to see an end.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 class _Handler(socketserver.StreamRequestHandler):

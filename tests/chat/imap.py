@@ -69,9 +69,12 @@ class Mailbox:
             pass
 
     def stays_quiet(self, seconds: float) -> bool:
-        """In IDLE: whether the server says nothing for so long."""
-        readable, _, _ = select.select([self._session.sock], [], [], seconds)
-        return not readable
+        """In IDLE: whether the server says nothing for so long, but for `* OK Still here` at times of its own."""
+        end = time.monotonic() + seconds
+        while select.select([self._session.sock], [], [], max(0.0, end - time.monotonic()))[0]:
+            if not self._session.readline().startswith(b"* OK "):
+                return False
+        return True
 
     def wait_exists(self) -> float:
         """In IDLE: the moment of the next EXISTS, in seconds since the epoch."""
