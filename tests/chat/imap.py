@@ -69,7 +69,7 @@ class Mailbox:
             pass
 
     def stays_quiet(self, seconds: float) -> bool:
-        """In IDLE: whether the server says nothing for so long, but for `* OK Still here` at times of its own."""
+        """In IDLE: whether the server says nothing for so long, but `* OK Still here` at times of its own."""
         end = time.monotonic() + seconds
         while select.select([self._session.sock], [], [], max(0.0, end - time.monotonic()))[0]:
             if not self._session.readline().startswith(b"* OK "):
