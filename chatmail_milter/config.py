@@ -98,13 +98,27 @@ class Accounts(Section, frozen=True):
     """Accounts, made at their first login."""
 
     registration: Annotated[
-        Literal["open", "closed"],
-        _doc("`open`: a first login makes the account. `closed`: the operator does."),
+        Literal["open", "token", "closed"],
+        _doc(
+            "`open`: a first login makes the account. `token`: `POST /new` does, for who has a token of "
+            "`chatmailctl token create`. `closed`: the operator does."
+        ),
     ] = "open"
     local_part_min: Annotated[int, _doc("Fewest characters before the @.")] = 8
     local_part_max: Annotated[int, _doc("Most characters before the @.")] = 20
     password_min: Annotated[int, _doc("Fewest characters of a password.")] = 9
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
+
+
+class Limits(Section, frozen=True):
+    """What must be left of this machine for new accounts. Those that are there are served all the same."""
+
+    load: Annotated[
+        float,
+        msgspec.Meta(ge=0, description="Highest load average for each processor, of one minute; 0: any."),
+    ] = 4.0
+    memory: Annotated[Size, _doc("Least memory that programs can still get.")] = Size(100 << 20)
+    disk: Annotated[Size, _doc("Least free space for mail, and for the store.")] = Size(1 << 30)
 
 
 class Submission(Section, frozen=True):
@@ -194,6 +208,7 @@ class Config(Section, frozen=True):
 
     mail: Mail
     accounts: Accounts = Accounts()
+    limits: Limits = Limits()
     submission: Submission = Submission()
     inbound: Inbound = Inbound()
     relay: Relay = Relay()

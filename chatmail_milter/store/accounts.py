@@ -7,14 +7,15 @@ first (`{ARGON2ID}$argon2id$…`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 
-from sqlalchemy import Column, Date, Engine, String, Table, delete, insert, select, update
+from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.upsert import insert_new
 
 accounts = Table(
     "accounts",
@@ -51,13 +52,28 @@ class Accounts:
 
     def create(self, address: str, password_hash: str) -> bool:
         """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True."""
-        values = {"address": address, "password_hash": password_hash, "created": self._today()}
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(accounts).values(values))
+                new_account(connection, address, password_hash, self._today())
         except IntegrityError:
             return False
         return True
+
+    def carry_over(self, those: Sequence[Account]) -> int:
+        """Make accounts as they were elsewhere, but leave those that are here; how many are new."""
+        rows = {one.address: asdict(one) for one in reversed(those)}
+        here = select(accounts.c.address).where(accounts.c.address.in_(rows))
+        with self._engine.begin() as connection:
+            known = len(connection.execute(here).all())
+            insert_new(connection, accounts, list(rows.values()))
+        return len(rows) - known
+
+    def set_password(self, address: str, password_hash: str) -> bool:
+        """Give an account another password. False if there is none."""
+        mine = accounts.c.address == address
+        with self._engine.begin() as connection:
+            changed = connection.execute(update(accounts).where(mine).values(password_hash=password_hash))
+            return changed.rowcount > 0
 
     def touch(self, address: str, day: date) -> bool:
         """Remember a login on `day`; one write a day at most. False if there is no such account."""
@@ -80,3 +96,18 @@ class Accounts:
         with self._engine.connect() as connection:
             rows = connection.execute(select(accounts).order_by(accounts.c.address)).all()
         return tuple(Account(*row) for row in rows)
+
+    def each(self) -> Iterator[Account]:
+        """The same one by one: of a million, a few hundred are in memory."""
+        with self._engine.connect().execution_options(yield_per=_AT_ONCE) as connection:
+            for row in connection.execute(select(accounts).order_by(accounts.c.address)):
+                yield Account(*row)
+
+
+def new_account(connection: Connection, address: str, password_hash: str, today: date) -> None:
+    """Make an account in a transaction. Raises `sqlalchemy.exc.IntegrityError` if there is one."""
+    values = {"address": address, "password_hash": password_hash, "created": today}
+    connection.execute(insert(accounts).values(values))
+
+
+_AT_ONCE = 500

@@ -20,7 +20,7 @@ def open_store(url: str) -> Engine:
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
     # They register their tables on `metadata`; `policies` brings along those it reads.
-    from chatmail_milter.store import accounts, endpoints, peers, policies, routes  # noqa: F401
+    from chatmail_milter.store import accounts, endpoints, peers, policies, routes, tokens  # noqa: F401
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
