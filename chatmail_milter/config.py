@@ -241,6 +241,11 @@ def parse(text: str, name: str = "configuration") -> Config:
         raise ConfigError(f"{name}: {where.rstrip('`') or 'the file'}: {what}") from None
 
 
+def duration(text: str) -> Duration:
+    """What `text` says with a unit, `30s` or `20d`. Raises `ValueError`."""
+    return Duration(_with_unit(text, _DURATION_UNITS, "30s"))
+
+
 def load_or_exit() -> Config:
     """`load`, or one line on stderr and exit 78 (EX_CONFIG of sysexits.h): how every program begins."""
     try:
@@ -304,7 +309,7 @@ def _nameserver(value: Any) -> Nameserver:
 
 _DECODERS: dict[type[Any], Any] = {
     Size: lambda value: Size(_with_unit(value, _SIZE_UNITS, "30MiB")),
-    Duration: lambda value: Duration(_with_unit(value, _DURATION_UNITS, "30s")),
+    Duration: duration,
     MailDomain: _mail_domain,
     NetworkList: _networks,
     Endpoint: _endpoint,

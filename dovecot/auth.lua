@@ -8,13 +8,15 @@
 local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
 local SECRET_FILE = "/etc/chatmail/hooks.secret"
 
--- Postfix 3.7 takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for
--- another), but says 454 where it hears nothing for 10 s. So a login waits for hooks that are away. They may
--- have been restarted by then, too.
-local PATIENCE = 12 -- seconds
+-- A login waits for hooks that are away, in seconds: they may just be restarted. Of SMTP much longer. Postfix 3.7
+-- takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for another), but says
+-- 454 where it hears nothing for 10 s.
+local PATIENCE, SMTP_PATIENCE = 3, 12
+-- How long one question may take, for hooks that hang; Dovecot's own limit is a minute.
+local ANSWER_WITHIN = 8
 
 local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true,
-  [423] = true }
+  [423] = true, [507] = true }
 
 local client, secret
 
@@ -26,8 +28,9 @@ function script_init()
   end
   secret = file:read("l")
   file:close()
-  -- No options: their names differ between the versions, and the defaults do.
-  client = dovecot.http.client({})
+  -- In the words of 2.3. A version that has others refuses them, and does with its defaults.
+  local known, made = pcall(dovecot.http.client, { request_absolute_timeout_msecs = ANSWER_WITHIN * 1000 })
+  client = known and made or dovecot.http.client({})
   return 0
 end
 
@@ -66,9 +69,9 @@ local function lookup(user, ip, patience)
   return ask("lookup", '{"user": ' .. quoted(user) .. (ip and ', "ip": ' .. quoted(ip) or "") .. "}", patience)
 end
 
-local function create(user, ip, password)
+local function create(user, ip, password, patience)
   local what = '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. ', "password": ' .. quoted(password)
-  return ask("create", what .. "}", PATIENCE)
+  return ask("create", what .. "}", patience)
 end
 
 -- Only the day of the last login is kept. No login fails for it; `ask` has logged why.
@@ -91,15 +94,20 @@ function auth_password_verify(request, password)
   local user = canonical(request.user)
   -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
   local ip = request.rip or request.remote_ip or ""
-  local status, body = lookup(user, ip, PATIENCE)
+  -- 2.3 has the one name, 2.4 the other, here too.
+  local patience = (request.service or request.protocol) == "smtp" and SMTP_PATIENCE or PATIENCE
+  local status, body = lookup(user, ip, patience)
   if status == 404 then
-    status, body = create(user, ip, password)
+    status, body = create(user, ip, password, patience)
     if status == 403 then
       return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
     elseif status == 409 then
       -- Another first login came between; its password counts.
-      status, body = lookup(user, ip, PATIENCE)
+      status, body = lookup(user, ip, patience)
     end
+  end
+  if status == 507 then
+    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "no room for new accounts"
   end
   if status == 423 then
     -- Blocked or suspended, whatever the password.

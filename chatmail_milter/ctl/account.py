@@ -6,6 +6,8 @@ from datetime import date
 
 import click
 
+from chatmail_milter.ctl.account_carried import export, import_
+from chatmail_milter.ctl.account_made import create, password
 from chatmail_milter.ctl.opened import canonical_address, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
@@ -17,6 +19,10 @@ from chatmail_milter.store.suspensions import Suspensions
 @click.group()
 def account() -> None:
     """Accounts on this relay."""
+
+
+for command in (create, password, export, import_):
+    account.add_command(command)
 
 
 @account.command("list")
@@ -49,6 +55,25 @@ def list_(as_json: bool) -> None:
         ],
         "There are no accounts yet.",
     )
+
+
+@account.command()
+@click.argument("address", callback=canonical_address)
+@json_option
+def show(address: str, as_json: bool) -> None:
+    """What is kept of the account ADDRESS. Of its password, the scheme of the hash is shown."""
+    engine = store()
+    found = Accounts(engine).lookup(address)
+    if found is None:
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    since = Suspensions(engine).list().get(address)
+    row = _row(address, found.created, found.last_login, since)
+    row["scheme"] = found.password_hash[1:].partition("}")[0]
+    if as_json:
+        print_json(row)
+        return
+    names = ("Address", "Created", "Last login", "Suspended since", "Password scheme")
+    print_table(("", ""), [(name, value or "-") for name, value in zip(names, row.values(), strict=True)], "")
 
 
 @account.command()

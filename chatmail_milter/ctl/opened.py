@@ -34,9 +34,9 @@ def canonical_domain(_context: click.Context, _parameter: click.Parameter, value
         raise click.BadParameter(str(error)) from None
 
 
-def canonical_address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def canonical_address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Click callback: an address in canonical form."""
     try:
-        return address.parse(value)
+        return None if value is None else address.parse(value)
     except address.MalformedAddressError as error:
         raise click.BadParameter(str(error)) from None

@@ -59,14 +59,17 @@ class Accounts:
             return False
         return True
 
-    def carry_over(self, those: Sequence[Account]) -> int:
-        """Make accounts as they were elsewhere, but leave those that are here; how many are new."""
+    def carry_over(self, those: Sequence[Account]) -> set[str]:
+        """Make accounts as they were elsewhere, but leave those that are here; the addresses of the new ones.
+
+        Of several with one address the first counts.
+        """
         rows = {one.address: asdict(one) for one in reversed(those)}
         here = select(accounts.c.address).where(accounts.c.address.in_(rows))
         with self._engine.begin() as connection:
-            known = len(connection.execute(here).all())
-            insert_new(connection, accounts, list(rows.values()))
-        return len(rows) - known
+            known = set(connection.execute(here).scalars())
+            insert_new(connection, accounts, [row for row in rows.values() if row["address"] not in known])
+        return rows.keys() - known
 
     def set_password(self, address: str, password_hash: str) -> bool:
         """Give an account another password. False if there is none."""

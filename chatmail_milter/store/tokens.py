@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,9 @@ tokens = Table(
     Column("expires", Float),  # None: never
 )
 
-_LENGTH = 18  # octets; 24 characters
+# Neither in a link nor on a command line does any of these mean something.
+_CHARACTERS = string.ascii_letters + string.digits
+_LENGTH = 24
 _ID = 8  # hexadecimal digits that tell one token from another
 
 
@@ -82,7 +85,7 @@ class Tokens:
 
     def create(self, uses: int | None, seconds: float | None) -> tuple[str, Token]:
         """A new token, good for `uses` accounts and `seconds`, and what is kept of it."""
-        token = secrets.token_urlsafe(_LENGTH)
+        token = "".join(secrets.choice(_CHARACTERS) for _ in range(_LENGTH))
         expires = None if seconds is None else self._clock() + seconds
         values = {"digest": _digest(token), "created": self._today(), "uses": uses, "used": 0}
         with self._engine.begin() as connection:
