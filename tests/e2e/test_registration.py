@@ -98,19 +98,22 @@ def test_by_token_accounts_are_made_at_new_and_nowhere_else(b: LabHost, stage: S
         for query in ("", "?token=x"):
             refused = _new(b, query)
             assert (refused.status_code, list(refused.json())) == (403, ["reason"])
-        token = relay.ctl(b, "token", "create", "--uses", "1", "--expires", "1h")
-        account = stage.core.rpc.add_account()
-        scanned = stage.core.rpc.check_qr(account, token["link"])
-        assert (scanned["kind"], scanned["domain"]) == ("account", b.domain)
-        made = _new(b, "?" + token["link"].partition("?")[2])
+        token = relay.ctl(b, "token", "create", "--uses", "2", "--expires", "1h")
+        query = "?" + token["link"].partition("?")[2]
+        made = _new(b, query)
         assert made.status_code == 200
         email, password = made.json()["email"], made.json()["password"]
         assert by_submission(b.ip, email, password) == "OK"
         assert by_imap(b.ip, email, fresh_password()) != "OK"
-        assert _new(b, "?" + token["link"].partition("?")[2]).status_code == 403
+        # The real client, with the link as it is.
+        account = stage.core.rpc.add_account()
+        stage.core.rpc.add_transport_from_qr(account, token["link"])
+        assert stage.core.rpc.get_config(account, "configured_addr") in _accounts(b)
+        stage.core.rpc.remove_account(account)
+        assert _new(b, query).status_code == 403
         assert stranger not in _accounts(b)
         [listed] = [row for row in relay.ctl(b, "token", "list") if row["id"] == token["id"]]
-        assert (listed["used"], listed["spent"]) == (1, True)
+        assert (listed["used"], listed["spent"]) == (2, True)
         relay.operate(b, "token", "revoke", token["id"])
     assert by_imap(b.ip, email, password) == "OK"
 
@@ -182,9 +185,10 @@ def test_a_password_of_the_operator_counts_from_then_on(b: LabHost) -> None:
 
 # The relay's own nginx.conf, but where it listens: the lab has no IPv6, and nobody else shall be refused.
 SERVE = r"""
-sed -e 's/listen 443 [^;]*/listen [::1]:8443 ssl; listen 127.0.0.1:8443 ssl/' -e '/listen 80 /d' \
-    -e '/listen \[::\]/d' -e 's/^pid .*/pid \/run\/flooded.pid;/' /etc/nginx/nginx.conf > /run/flooded.conf
-nginx -q -c /run/flooded.conf
+sed -e 's/listen 443 [^;]*/listen [::1]:8443 ssl; listen 127.0.0.1:8443 ssl/' \
+    -e 's/listen 80 /listen 127.0.0.1:8080 /' -e '/listen \[::\]/d' \
+    -e 's/^pid .*/pid \/run\/flooded.pid;/' /etc/nginx/nginx.conf > /run/flooded.conf
+nginx -q -c /run/flooded.conf > /dev/null 2>&1
 """
 
 # Asks from one /64 until it is refused, then from elsewhere.
@@ -200,7 +204,7 @@ def ask(connection):
     answer = connection.getresponse()
     return answer.status, answer.getheader("Content-Type"), json.loads(answer.read())
 
-flood = [connect(f"2001:db8:1:2::{i:x}", "[::1]") for i in (1, 2)]
+flood = [connect(f"2001:db8:1:2::{i:x}", "::1") for i in (1, 2)]
 for asked in range(5000):
     refused = ask(flood[asked % 2])
     if refused[0] != 200:
@@ -208,8 +212,8 @@ for asked in range(5000):
 print(json.dumps({
     "granted": asked,
     "refused": refused,
-    "neighbour": ask(connect("2001:db8:1:2:ffff::9", "[::1]"))[0],
-    "another": ask(connect("2001:db8:1:3::1", "[::1]"))[0],
+    "neighbour": ask(connect("2001:db8:1:2:ffff::9", "::1"))[0],
+    "another": ask(connect("2001:db8:1:3::1", "::1"))[0],
     "ipv4": ask(connect("127.0.0.5", "127.0.0.1"))[0],
 }))
 """
