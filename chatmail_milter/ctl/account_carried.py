@@ -99,8 +99,9 @@ def import_(file: BinaryIO) -> None:
     except _BadLineError as error:
         wrong = error
     new += _take(engine, batch)
-    there = f"; {total - new} were here before" if total > new else ""
-    click.echo(f"Made {new} account{'' if new == 1 else 's'}{there}.")
+    here = total - new
+    before = f"; {here} {'was' if here == 1 else 'were'} here before" if here else ""
+    click.echo(f"Made {new} account{'' if new == 1 else 's'}{before}.")
     if wrong is not None:
         raise click.ClickException(f"correct {wrong}")
 
