@@ -120,7 +120,10 @@ function auth_password_verify(request, password)
   elseif matches ~= 1 then
     return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "hooks away, or hash not understood"
   end
-  remember_login(user)
+  -- An account that was just made has its day of login.
+  if status ~= 201 then
+    remember_login(user)
+  end
   return dovecot.auth.PASSDB_RESULT_OK, { user = user }
 end
 

@@ -116,11 +116,13 @@ class Create:
         settings: config.Config,
         policy: Callable[[], Policy],
         shortage: Callable[[], Shortage | None],
+        today: Callable[[], date],
     ) -> None:
         self._accounts = accounts
         self._settings = settings
         self._policy = policy
         self._shortage = shortage
+        self._today = today
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Of ten at once one is told 201; the others 409, and look again."""
@@ -137,7 +139,8 @@ class Create:
             return
         with self._hashing:
             password_hash = credentials.hash_password(asked.password)
-        if self._accounts().create(asked.user, password_hash):
+        # Whoever gets it logs in with it; that is not asked to be remembered once more.
+        if self._accounts().create(asked.user, password_hash, self._today()):
             _log.info("event=account-created")
             response.status, response.media = 201, {"password": password_hash}
         else:
@@ -178,7 +181,7 @@ def create_app(
     app.add_error_handler(Exception, _our_fault)
     app.add_error_handler(SQLAlchemyError, _store_away)
     app.add_route("/dovecot/lookup", Lookup(accounts, policy))
-    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage))
+    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today))
     app.add_route("/dovecot/login", Login(accounts, today))
     return app
 

@@ -50,11 +50,11 @@ class Accounts:
             row = connection.execute(select(accounts).where(accounts.c.address == address)).one_or_none()
         return None if row is None else Account(*row)
 
-    def create(self, address: str, password_hash: str) -> bool:
+    def create(self, address: str, password_hash: str, last_login: date | None = None) -> bool:
         """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True."""
         try:
             with self._engine.begin() as connection:
-                new_account(connection, address, password_hash, self._today())
+                new_account(connection, address, password_hash, self._today(), last_login)
         except IntegrityError:
             return False
         return True
@@ -107,10 +107,12 @@ class Accounts:
                 yield Account(*row)
 
 
-def new_account(connection: Connection, address: str, password_hash: str, today: date) -> None:
+def new_account(
+    connection: Connection, address: str, password_hash: str, created: date, last_login: date | None = None
+) -> None:
     """Make an account in a transaction. Raises `sqlalchemy.exc.IntegrityError` if there is one."""
-    values = {"address": address, "password_hash": password_hash, "created": today}
-    connection.execute(insert(accounts).values(values))
+    values = {"address": address, "password_hash": password_hash}
+    connection.execute(insert(accounts).values({**values, "created": created, "last_login": last_login}))
 
 
 _AT_ONCE = 500

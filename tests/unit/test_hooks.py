@@ -62,6 +62,9 @@ def test_a_first_login_makes_an_account_that_is_found_from_then_on(accounts: Acc
     found = ask(to, "lookup", user=ALICE)
     assert (found.status_code, found.json) == (200, {"exists": True, "password": created.json["password"]})
     assert PasswordHasher().verify(found.json["password"].removeprefix("{ARGON2ID}"), PASSWORD)
+    account = accounts.lookup(ALICE)
+    assert account is not None
+    assert (account.created, account.last_login) == (TODAY, TODAY)
 
 
 def test_an_account_that_exists_is_never_made_again(accounts: Accounts) -> None:
