@@ -53,11 +53,11 @@ def test_logins_fail_for_now_and_mail_waits(
     ours, theirs = pgp.message_id(), pgp.message_id(mta.domain)
     began = monotonic()
     with without(b):
+        tries = [(login, who) for login in (by_imap, by_submission) for who in (reader, stranger)]
         with ThreadPoolExecutor(4) as pool:
-            imap = list(pool.map(lambda login: by_imap(b.ip, *login), (reader, stranger)))
-            submission = list(pool.map(lambda login: by_submission(b.ip, *login), (reader, stranger)))
-        assert ["UNAVAILABLE" in said for said in imap] == [True, True], imap
-        assert [said[:1] for said in submission] == ["4", "4"], submission
+            said = list(pool.map(lambda one: one[0](b.ip, *one[1]), tries))
+        assert ["UNAVAILABLE" in one for one in said[:2]] == [True, True], said
+        assert [one[:1] for one in said[2:]] == ["4", "4"], said
         # Dovecot's own patience, a minute, is used up in none of the four.
         assert monotonic() - began < 60
         assert smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], ours)).code == 250
