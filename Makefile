@@ -44,6 +44,13 @@ fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECO
 bench: $(VENV)/ready dist ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench $(if $(JSON),--json) $(ONLY)
 
+# Words of the causes' names, all of them if there are none.
+CAUSES ?=
+
+.PHONY: test-faults
+test-faults: $(VENV)/ready dist ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
+	$(BIN)/python -m tests.faults $(if $(JSON),--json) $(CAUSES)
+
 .PHONY: lint
 lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/ruff check

@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import falcon
@@ -44,6 +45,10 @@ class TooLargeError(Exception):
     """The body is larger than a message may be."""
 
 
+class TooManyRecipientsError(Exception):
+    """The message is for more recipients than one may have, and its peer can't be told of each."""
+
+
 class Receive:
     """Falcon sink for `/mxdeliv` and `/mxdeliv/`, any method."""
 
@@ -51,10 +56,12 @@ class Receive:
         self,
         injector: inject.Injector,
         max_message_size: int,
+        max_recipients: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._injector = injector
         self._max_message_size = max_message_size
+        self._max_recipients = max_recipients
         self._clock = clock
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **_groups: Any) -> None:
@@ -81,6 +88,8 @@ class Receive:
             replies = self._inject(request, envelope, told)
         except TooLargeError:
             return self._failed(envelope, 413, codes.TOO_LARGE)
+        except TooManyRecipientsError:
+            return self._failed(envelope, 503, codes.TOO_MANY_RECIPIENTS)
         except BodyCutError:
             return self._failed(envelope, 503, codes.BODY_CUT)
         except QueueAwayError as error:
@@ -95,10 +104,17 @@ class Receive:
     ) -> tuple[RecipientReply, ...]:
         if envelope.size is not None and envelope.size > self._max_message_size:
             raise TooLargeError
+        # Postfix would say so of each, but slower with every error, and hang up in the end.
+        asked = replace(envelope, recipients=envelope.recipients[: self._max_recipients])
+        surplus = envelope.recipients[self._max_recipients :]
+        if surplus and not told:
+            raise TooManyRecipientsError
         # Not `bounded_stream`, empty for chunked uploads: gunicorn ends `stream` where the body ends.
         body = pieces(request.stream, envelope.size, self._max_message_size)
         with lines.DataEncoder() as encoder:
-            return self._injector.inject(envelope, _encoded(encoder, body), each_is_told=told)
+            replies = self._injector.inject(asked, _encoded(encoder, body), each_is_told=told)
+        many = codes.TOO_MANY_RECIPIENTS
+        return replies + tuple(RecipientReply(one, many.code, many.enhanced, many.text) for one in surplus)
 
     def _note(
         self,

@@ -63,7 +63,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     settings = config.load_or_exit()
     faults.log_to_stderr()
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
-    receive = Receive(Injector(ports), settings.mail.max_message_size)
+    mail = settings.mail
+    receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
     tokens = once(lambda: Tokens(open_store(settings.store.url)))
     return create_app(settings, receive, New(settings, machine.room(settings), tokens))
 

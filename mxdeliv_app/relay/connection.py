@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -108,10 +109,22 @@ class Connection:
             handle.close()
 
 
+class _Final(HTTPResponse):
+    """The final answer. http.client reads over a 100 alone, and takes a 102 or 103 for the last word."""
+
+    def begin(self) -> None:
+        super().begin()
+        # RFC 9110, 15.2. A 101 is final: no other protocol was asked for, so what follows is not HTTP.
+        while self.status // 100 == 1 and self.status != 101:
+            self.headers = self.msg = None  # type: ignore[assignment]  # so that the next head is read
+            super().begin()
+
+
 class _Https(HTTPConnection):
     """HTTP of urllib3 over what `owner` opens: to urllib3 it looks like plain HTTP."""
 
     default_port = 443  # type: ignore[misc]
+    response_class = _Final
 
     def __init__(self, owner: Connection, **settings: Any) -> None:
         self._owner = owner

@@ -212,6 +212,8 @@ class _Attempt:
         return understood.replies
 
     def _failed(self, reason: str, words: str, recipients: Sequence[str]) -> None:
+        # Each target's: what is logged of the delivery is the last one's.
+        log.info("event=https-failed domain=%s mode=%s reason=%s", self.domain, self.mode.value, reason)
         sender = self.letter.canonical_sender or ""
         self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])
 

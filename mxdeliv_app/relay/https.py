@@ -12,6 +12,7 @@ was cut is left to the other road, and Postfix.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ _READ = 1 << 16
 # Each slice of a body has the time of an answer to go out: a peer that stops reading is found out long before
 # the deadline of a large message.
 _SLICE = 1 << 17
+
+log = logging.getLogger(__name__)
 
 
 class NoHttpsError(Exception):
@@ -110,6 +113,8 @@ class Https:
             except NoHttpsError as error:
                 if error.reason != "network" or connection.fresh or time.monotonic() >= deadline:
                     raise
+                # If the peer had all of the message by then, it gets it twice, as SMTP would have it.
+                log.info("event=repeated host=%s reason=%s", target.host, error.reason)
         raise AssertionError("a connection that is not kept is a fresh one")
 
     def _attempt(

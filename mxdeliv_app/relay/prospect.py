@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,6 +26,10 @@ from mxdeliv_app.relay.where import Where
 # Seconds. Postfix hangs up after five minutes (smtpd_policy_service_max_idle), and waits ten for an answer.
 IDLE_TIMEOUT = 600.0
 MAILBOX_TIMEOUT = 5.0
+LOOKUP_TIMEOUT = 6.0  # longer than `names.LIFETIME`, unless there are too many
+
+# At once; in threads of their own, as the loop's few are needed for what must not wait for a silent DNS.
+_LOOKUPS = 32
 
 _NOTHING_TO_SAY = "DUNNO"
 _END = b"\n\n"
@@ -42,6 +48,8 @@ class Prospect:
     where: Where
     policies: Policies
     mailboxes: str
+    _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "prospect"))
+    _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of Postfix's, until it hangs up."""
@@ -64,8 +72,22 @@ class Prospect:
             return _NOTHING_TO_SAY
         if address.domain == self.domain:
             return await self._mailbox(address.raw, attributes.get("size", "0"))
-        verdict = await asyncio.to_thread(self._elsewhere, address.domain)
+        verdict = await self._verdict(address.domain)
         return _NOTHING_TO_SAY if verdict is None else verdict.reply
+
+    async def _verdict(self, domain: str) -> Verdict | None:
+        """As `_elsewhere`, which runs once for all who ask about a domain at a time: its DNS may be mute."""
+        asked = self._asked.get(domain)
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(self._pool, self._elsewhere, domain)
+            self._asked[domain] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(domain))
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            log.warning("event=prospect-unknown domain=%s error=TimeoutError", domain)
+            return None
 
     async def _mailbox(self, address: str, size: str) -> str:
         """Dovecot's own answer for a mailbox of ours."""

@@ -17,7 +17,7 @@ from types import FrameType, MappingProxyType
 
 from rich.console import Console
 
-from tests.bench import gate, milters, policy, postfix, report
+from tests.bench import dead, gate, milters, notice, policy, postfix, receiving, report, sending, ten_thousand
 from tests.bench.table import Table
 from tests.bench.world import World
 from tests.lab import LabError
@@ -28,6 +28,11 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "policy": policy.measure,
         "postfix": postfix.measure,
         "milters": milters.measure,
+        "dead": dead.measure,
+        "receiving": receiving.measure,
+        "sending": sending.measure,
+        "notice": notice.measure,
+        "ten_thousand": ten_thousand.measure,
     }
 )
 

@@ -170,8 +170,8 @@ class TestRate:
             assert "road=submission verdict=tempfail reason=rate queue=- size=0" in milter.log
 
     def test_all_recipients_of_a_transaction_get_the_same_answer(self) -> None:
-        # A token wears off every 20 ms: what the first recipient was told must hold for those who come later.
-        with running(per_minute=3000, burst=1) as milter, MilterClient(milter.path) as client:
+        # A token wears off every 100 ms: what the first recipient was told must hold for those who follow.
+        with running(per_minute=600, burst=1) as milter, MilterClient(milter.path) as client:
             client.connect("submission")
             for _ in range(200):
                 client.send(b"A")
@@ -179,18 +179,18 @@ class TestRate:
                 if answers != ["continue"]:
                     break
             assert answers == [f"450 4.7.1: Too much mail from <{ALICE}>"]
-            end = time.monotonic() + 0.1
+            end = time.monotonic() + 0.3
             while time.monotonic() < end:
                 assert client.say(b"R", f"<{BOB}>\0".encode()) == answers[0]
 
     def test_recovers_with_time_however_often_it_is_tried_meanwhile(self) -> None:
-        with running(per_minute=60, burst=1) as milter:
+        with running(per_minute=20, burst=1) as milter:
             began = time.monotonic()
             assert milter.submit() == PASSES
             assert milter.submit() != PASSES
             while milter.submit() != PASSES:
-                assert time.monotonic() < began + 20
-            assert time.monotonic() >= began + 1
+                assert time.monotonic() < began + 60
+            assert time.monotonic() >= began + 3
 
     def test_peers_have_none(self) -> None:
         with running(per_minute=1, burst=1) as milter:

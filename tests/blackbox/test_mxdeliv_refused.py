@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.blackbox.receiver import ALICE, BOB, MAX, SENDER, Receiver
+from tests.blackbox.receiver import ALICE, BOB, JSON, MAX, MESSAGE, SENDER, Receiver
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "BREW"])
@@ -61,6 +61,27 @@ def test_postfix_says_what_the_peer_is_told(receiver: Receiver, when: str, reply
     assert answer.status == status
     assert answer.first_line == (reply if "Without" not in reply else "554 5.0.0 Without an enhanced code")
     assert ("retry-after" in answer.headers) is (status == 503)
+
+
+SURPLUS = [f"user{number:08}@a.example" for number in range(1003)]
+
+
+def test_more_recipients_than_a_message_may_have_are_refused_before_postfix_is_asked(
+    receiver: Receiver,
+) -> None:
+    answer = receiver.post(*SURPLUS)
+    assert (answer.status, answer.first_line[:9]) == (503, "452 4.5.3")
+    assert "retry-after" in answer.headers
+    assert receiver.inject.conversations == []
+
+
+def test_who_asks_is_told_so_of_those_that_are_too_many_and_the_others_have_it(receiver: Receiver) -> None:
+    answer = receiver.post(",".join(SURPLUS), headers=[JSON])
+    assert answer.status == 200
+    told = [(one["address"], one["code"]) for one in answer.json["recipients"]]
+    assert told == [(one, 250 if number < 1000 else 452) for number, one in enumerate(SURPLUS)]
+    assert len(receiver.inject.said("RCPT")) == 1000
+    assert receiver.inject.messages() == [MESSAGE]
 
 
 def test_a_refusal_is_heard_by_who_still_sends(receiver: Receiver) -> None:

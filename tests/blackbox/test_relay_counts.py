@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from tests.blackbox.relay_world import Peer, Seen, World, accept_all, answer, deliver
+from tests.chat.deadline import until
 
 
 def shown(world: World, domain: str, when: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """What `peers show` says, once it says that; counts are written twice a second."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def said() -> dict[str, Any] | None:
         found: dict[str, Any] = world.ctl("peers", "show", domain, "--json")
-        if when(found):
-            return found
-    raise AssertionError(found)
+        return found if when(found) else None
+
+    return until(f"peers show {domain} says that", said, 10)
 
 
 def test_half_of_the_deliveries_took_no_longer_than_p50(world: World, peer: Peer, domain: str) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chatmail_milter.store.endpoints import Endpoints
-from chatmail_milter.store.engine import open_store
 from tests.blackbox.raw_peer import (
     ADDRESS,
     HEAD,
@@ -68,6 +64,8 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
     "endless header": (endless(HEAD, b"X-More: of it\r\n"), True, "protocol"),
     "endless line": (endless(HEAD + b"X: ", b"x" * 1000), True, "protocol"),
     "endless 100s": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), True, "timeout"),
+    "endless 103s": (endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), True, "timeout"),
+    "a 103 and no more": (then_close(b"HTTP/1.1 103 Early Hints\r\n\r\n"), True, "network"),
     "endless body": (endless(HEAD + b"\r\n", b"<html>" * 100), True, "http-200"),
     "another protocol": (then_close(b"220 mail.example.org ESMTP\r\n"), True, "protocol"),
     "noise": (then_close(bytes(range(256)) * 8), True, "protocol"),
@@ -121,31 +119,6 @@ def test_a_port_that_does_not_answer_or_is_closed(world: World, peer: Peer, ill:
     world.ctl("endpoints", "forget", ill)
     assert deliver(world, f"ann@{ill}") == [SMTP]
     assert world.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
-
-
-def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(
-    world: World, peer: Peer, ill: str
-) -> None:
-    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
-    # Its mark has run out.
-    Endpoints(engine).failed(ill, "timeout", datetime.now(UTC) - timedelta(minutes=2), None)
-    engine.dispose()
-    tried = threading.Event()
-
-    def behave(talk: Talk) -> None:
-        talk.request()
-        tried.set()
-        hang(talk)
-
-    with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as dead:
-        first = threading.Thread(target=deliver, args=(world, f"ann@{ill}"))
-        first.start()
-        assert tried.wait(10)
-        began = time.monotonic()
-        assert [deliver(world, f"u{number}@{ill}") for number in range(5)] == [[SMTP]] * 5
-        assert time.monotonic() - began < 1.5, "less than an attempt takes"
-        first.join(20)
-        assert dead.connections == 1
 
 
 def test_hanging_domain_does_not_delay_another(world: World, peer: Peer, domain: str) -> None:

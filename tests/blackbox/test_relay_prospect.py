@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.blackbox.relay_world import World
+from tests.blackbox.relay_world import World, deliver
+from tests.chat.deadline import until
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def asked(world: World) -> Iterator[socket.socket]:
+    with connected(world) as connection:
+        yield connection
+
+
+@contextmanager
+def connected(world: World) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(15)
         connection.connect(world.prospect_path)
@@ -33,8 +40,16 @@ def asked(world: World) -> Iterator[socket.socket]:
 
 
 def ask(connection: socket.socket, recipient: str) -> str:
+    say(connection, recipient)
+    return heard(connection)
+
+
+def say(connection: socket.socket, recipient: str) -> None:
     request = f"request=smtpd_access_policy\nprotocol_state=DATA\nrecipient={recipient}\nsize=100\n\n"
     connection.sendall(request.encode())
+
+
+def heard(connection: socket.socket) -> str:
     said = b""
     while not said.endswith(b"\n\n"):
         said += connection.recv(4096)
@@ -55,6 +70,20 @@ def ask(connection: socket.socket, recipient: str) -> str:
 )
 def test_only_what_is_final_is_refused(asked: socket.socket, recipient: str, reply: str) -> None:
     assert ask(asked, recipient) == reply
+
+
+def test_a_domain_whose_names_nobody_tells_keeps_no_other_waiting(world: World) -> None:
+    world.dns.raw["silent.test"] = None
+    with ExitStack() as connections, connected(world) as other:
+        waiting = [connections.enter_context(connected(world)) for _ in range(60)]
+        for one in waiting:
+            say(one, "ann@silent.test")
+        until("it is looked up", lambda: "silent.test" in world.dns.asked, 10, every=0.01)
+        # Neither at submission nor on the way out. One lookup takes 5 s; by turns they would take a minute.
+        assert ask(other, "ann@null.test").startswith("556")
+        assert deliver(world, "ann@null.test")[0][0] == 556
+        assert {heard(one) for one in waiting} == {"DUNNO"}
+    assert world.dns.asked.count("silent.test") < 20, "one looks it up for all"
 
 
 def test_one_connection_serves_many_questions(asked: socket.socket) -> None:

@@ -71,7 +71,7 @@ def _federation_closed(lab: Lab) -> Iterator[str]:
         relay.operate(here, "federation", "open")
 
 
-def _full(name: str) -> Circumstances:
+def full_mailbox(name: str) -> Circumstances:
     @contextmanager
     def full(lab: Lab) -> Iterator[str]:
         host = lab.host(name)
@@ -124,8 +124,8 @@ CAUSES = (
     Cause("Nobody has the address, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
     Cause("Nobody has the address, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
     Cause("Nobody has the address, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
-    Cause("The mailbox is full, on the sender's relay", "5.2.2", _full("a"), early=True),
-    Cause("The mailbox is full, on another relay", "5.2.2", _full("b")),
+    Cause("The mailbox is full, on the sender's relay", "5.2.2", full_mailbox("a"), early=True),
+    Cause("The mailbox is full, on another relay", "5.2.2", full_mailbox("b")),
     Cause("The message is not encrypted", "5.7.1", _in_clear, early=True, encrypted=False),
     Cause("The other relay refuses: its operator blocks the sender's domain", "5.7.1", _blocked_there),
     Cause("The sender's operator blocks the other domain", "5.7.1", _blocked_here, early=True),

@@ -9,9 +9,10 @@ import contextlib
 import queue
 import socketserver
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 
 from tests.lab.plan import Host
@@ -27,6 +28,10 @@ class Captured:
     head: bytes
     message: bytes
 
+    def has(self, words: str) -> bool:
+        """Whether these words are in it."""
+        return words.encode() in self.head + self.message
+
 
 class Peer:
     """A capturing server at a host's address while the block runs; `captured` holds what came."""
@@ -37,8 +42,9 @@ class Peer:
         port: int,
         handler: type[socketserver.StreamRequestHandler],
         context: ssl.SSLContext | None = None,
+        address: str | None = None,
     ) -> None:
-        listening = bound(host, port)
+        listening = bound(host, port, address=address)
         self._server = _Server((host.ip, port), handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = context.wrap_socket(listening, server_side=True) if context else listening
@@ -54,26 +60,40 @@ class Peer:
         self._server.shutdown()
         self._server.server_close()
 
-    def next(self, seconds: float) -> Captured:
-        """The next message that comes. Raises `queue.Empty` after so many seconds."""
-        return self._server.captured.get(timeout=seconds)
+    def next(self, seconds: float, about: str) -> Captured:
+        """The next message that comes and has `about` in it. Raises `queue.Empty` after so many seconds.
 
-    def nothing(self) -> bool:
-        """Whether no message is left that nobody asked for."""
-        return self._server.captured.empty()
+        Others are passed over: whoever has mail waiting for this address brings it as soon as it listens.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            one = self._server.captured.get(timeout=max(0.0, end - time.monotonic()))
+            if one.has(about):
+                return one
+
+    def nothing(self, about: str) -> bool:
+        """Whether no message has come that has `about` in it and nobody asked for."""
+        with contextlib.suppress(queue.Empty):
+            while not self._server.captured.get_nowait().has(about):
+                pass
+            return False
+        return True
 
 
-def https_peer(host: Host, certificate: Path, key: Path) -> Peer:
-    """A peer that takes messages at `/mxdeliv`."""
-    return Peer(host, 443, _Https, _context(certificate, key))
+def https_peer(
+    host: Host, certificate: Path, key: Path, *, address: str | None = None, hold: Event | None = None
+) -> Peer:
+    """A peer that takes messages at `/mxdeliv`; while `hold` isn't set it answers none."""
+    handler = type("_Holding", (_Https,), {"hold": hold})
+    return Peer(host, 443, handler, _context(certificate, key), address)
 
 
-def smtp_peer(host: Host, certificate: Path | None = None, key: Path | None = None) -> Peer:
+def smtp_peer(
+    host: Host, certificate: Path | None = None, key: Path | None = None, *, address: str | None = None
+) -> Peer:
     """A peer that takes messages on port 25; with STARTTLS if it has a certificate."""
-    if certificate is None or key is None:
-        return Peer(host, 25, _Smtp)
-    context = _context(certificate, key)
-    return Peer(host, 25, type("_Starttls", (_Smtp,), {"context": context}))
+    context = None if certificate is None or key is None else _context(certificate, key)
+    return Peer(host, 25, type("_Starttls", (_Smtp,), {"context": context}), address=address)
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -100,6 +120,8 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 class _Https(_Handler):
+    hold: Event | None = None
+
     def handle(self) -> None:
         head = b""
         while line := self.rfile.readline():
@@ -111,6 +133,8 @@ class _Https(_Handler):
     def _answer(self, head: bytes) -> None:
         fields = dict(line.lower().split(b":", 1) for line in head.splitlines()[1:-1])
         message = self.rfile.read(int(fields[b"content-length"]))
+        if self.hold is not None:
+            self.hold.wait(self.timeout)
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ")
         self.wfile.write(b"%d\r\n\r\n%s" % (len(_ACCEPTED), _ACCEPTED))
         self.keep(head, message)

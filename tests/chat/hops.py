@@ -7,7 +7,7 @@ time between two of them, so the hops add up to the whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tests.chat.journal import Entry
@@ -80,7 +80,8 @@ def _saved(entries: Sequence[Entry], message_id: str) -> float:
     return 0.0
 
 
-def inbound_roads(entries: Sequence[Entry]) -> list[str]:
-    """How each message that came in from outside came: `https` or `smtp`, in order."""
+def inbound_roads(entries: Sequence[Entry], people: Container[str]) -> list[str]:
+    """How each message to these addresses that came in from outside came: `https` or `smtp`, in order."""
     roads = {"mxdeliv": "https", "smtp": "smtp"}
-    return [roads[file.service] for file in queue_files(entries) if file.queued and file.service in roads]
+    files = [file for file in queue_files(entries) if file.service in roads]
+    return [roads[file.service] for file in files if any(one.recipient in people for one in file.deliveries)]

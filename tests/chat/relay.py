@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+from functools import partial
 from typing import Any
 
+from tests.chat.deadline import until
 from tests.lab.host import LabHost
 
 _CTL = "/opt/chatmail/venv/bin/chatmailctl"
@@ -27,6 +30,21 @@ def successes(host: LabHost, domain: str, road: str) -> int:
         if row["domain"] == domain and row["road"] == road:
             return int(row["successes"])
     return 0
+
+
+def count_all(*hosts: LabHost) -> None:
+    """Have the relays count all that has happened so far, so that what follows can be told from it."""
+    for host in hosts:
+        # What it did itself it writes at the latest when it ends.
+        host.run("systemctl restart mxdeliv-relay")
+        # What others did it reads in the journal: when it knows of this line, it does of all before.
+        mark = f"mark-{secrets.token_hex(4)}"
+        host.run(["logger", "--tag", "gunicorn", f"event=failed domain=<> status=503 reason={mark}"])
+        until("the journal is read", partial(_has_failed, host, mark), 20, every=0.2)
+
+
+def _has_failed(host: LabHost, reason: str) -> bool:
+    return any(reason in row["reasons"] for row in ctl(host, "peers"))
 
 
 def queued(host: LabHost, recipient: str) -> list[dict[str, Any]]:

@@ -66,7 +66,9 @@ def secure_join(cast: Cast) -> Seen:
     began = time()
     cast.stage.acquaint(cast.alice, cast.bob)
     took = time() - began
-    roads = [road for host in (cast.a, cast.b) for road in hops.inbound_roads(journal.read(host, began))]
+    people = {cast.alice.address, cast.bob.address}
+    hosts = (cast.a, cast.b)
+    roads = [road for host in hosts for road in hops.inbound_roads(journal.read(host, began), people)]
     _expect(bool(roads) and set(roads) == {"https"}, f"the handshake came by {roads or 'no road'}")
     return Seen(f"both ends verified after {len(roads)} messages, {took:.1f} s", "https")
 

@@ -66,17 +66,19 @@ def peer(request: pytest.FixtureRequest, lab: Lab, a: LabHost) -> Iterator[Peer]
 @pytest.fixture(scope="module")
 def from_user(peer: Peer, a: LabHost, writer: Login) -> Captured:
     """A message of a user's to Dave at peer.lab."""
-    message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], DAVE, pgp.message_id())
+    mid = pgp.message_id()
+    message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], DAVE, mid)
     assert smtp.submit(a.ip, writer, [DAVE], message).code == 250
-    return peer.next(SECONDS)
+    return peer.next(SECONDS, mid)
 
 
 @pytest.fixture(scope="module")
 def bounce(peer: Peer, lab: Lab, a: LabHost, writer: Login) -> Captured:
     """What Dave gets for a message of which _a.lab could deliver one copy of two."""
-    message = signature.sign(pgp.encrypted(DAVE, writer[0], pgp.message_id()), PEER, lab.paths)
+    mid = pgp.message_id()
+    message = signature.sign(pgp.encrypted(DAVE, writer[0], mid), PEER, lab.paths)
     assert mxdeliv.post(a, DAVE, [writer[0], fresh_address(a.domain)], message).status == 200
-    return peer.next(SECONDS)
+    return peer.next(SECONDS, mid)
 
 
 @pytest.fixture(params=["from user", "bounce"])
@@ -85,13 +87,13 @@ def crossed(request: pytest.FixtureRequest, from_user: Captured, bounce: Capture
     return {"from user": from_user, "bounce": bounce}[request.param]
 
 
-def _names(message: bytes) -> list[bytes]:
+def names(message: bytes) -> list[bytes]:
     header = message.partition(b"\r\n\r\n")[0]
     return [name.strip().lower() for name in re.findall(rb"^([^\s:][^:]*):", header, re.MULTILINE)]
 
 
 def test_no_field_tells_of_device_or_way(crossed: Captured) -> None:
-    assert [name for name in _names(crossed.message) if name in TELLTALES] == []
+    assert [name for name in names(crossed.message) if name in TELLTALES] == []
 
 
 def test_nothing_inside_shows(from_user: Captured) -> None:
@@ -123,7 +125,7 @@ def test_signature_holds(crossed: Captured, a: LabHost) -> None:
 def test_field_that_somebody_adds_breaks_the_signature(crossed: Captured, field: bytes) -> None:
     (tags,) = signature.signatures(crossed.message)
     name = field.partition(b":")[0].decode().lower()
-    assert tags["h"].lower().split(":").count(name) == _names(crossed.message).count(name.encode()) + 1
+    assert tags["h"].lower().split(":").count(name) == names(crossed.message).count(name.encode()) + 1
     assert signature.verified(field + b"\r\n" + crossed.message) == []
 
 
@@ -134,18 +136,19 @@ def test_header_that_names_a_thousand_people_is_signed(peer: Peer, a: LabHost, w
     )
     copies = b"Cc:" + people + b" last@somewhere.example\r\n"
     assert 65_536 < len(copies) < 100_000
-    message = copies + pgp.encrypted(writer[0], DAVE, pgp.message_id())
+    mid = pgp.message_id()
+    message = copies + pgp.encrypted(writer[0], DAVE, mid)
     assert smtp.submit(a.ip, writer, [DAVE], message).code == 250
-    assert signature.verified(peer.next(SECONDS).message) == [a.domain]
+    assert signature.verified(peer.next(SECONDS, mid).message) == [a.domain]
 
 
 def test_several_recipients_get_it_as_one_does(peer: Peer, a: LabHost, writer: Login) -> None:
-    erin = f"erin12345@{PEER}"
-    message = pgp.encrypted(writer[0], DAVE, pgp.message_id())
+    erin, mid = f"erin12345@{PEER}", pgp.message_id()
+    message = pgp.encrypted(writer[0], DAVE, mid)
     assert smtp.submit(a.ip, writer, [DAVE, erin], message).code == 250
-    crossed = peer.next(SECONDS)
+    crossed = peer.next(SECONDS, mid)
     assert [crossed.head.count(one.encode()) for one in (DAVE, erin)] == [1, 1]
-    assert [name for name in _names(crossed.message) if name in TELLTALES] == []
+    assert [name for name in names(crossed.message) if name in TELLTALES] == []
     assert [word for word in INSIDE if word in crossed.head + crossed.message] == []
     assert signature.verified(crossed.message) == [a.domain]
 
@@ -185,4 +188,4 @@ def test_no_bounce_goes_to_a_sender_who_is_not_the_author(
     assert {one.recipient: one.status for one in file.deliveries} == {writer[0]: "sent", nobody: "bounced"}
     told = [one.text for one in journal.read(a, began - 0.5) if one.text.startswith(file.id)]
     assert not any("sender non-delivery notification" in text for text in told)
-    assert peer.nothing()
+    assert peer.nothing(mid)

@@ -53,7 +53,7 @@ def _asked(host: LabHost, domain: str) -> str:
 def test_mx_that_the_policy_names_gets_the_mail(peers: capture.Peer, a: LabHost, writer: Login) -> None:
     assert _asked(a, KEPT) == f"secure match=mx.{KEPT} servername=hostname"
     _submit(a, writer, f"dave12345@{KEPT}")
-    peers.next(SECONDS)
+    peers.next(SECONDS, f"dave12345@{KEPT}")
 
 
 def test_mx_that_the_policy_does_not_name_gets_nothing(
@@ -68,7 +68,7 @@ def test_mx_that_the_policy_does_not_name_gets_nothing(
 
     try:
         until("the certificate is for a host that the policy doesn't name", refused, SECONDS, every=0.3)
-        assert peers.nothing()
+        assert peers.nothing(recipient)
     finally:
         for row in relay.queued(a, recipient):
             a.run(["postsuper", "-d", row["queue_id"]])

@@ -5,12 +5,17 @@ What the gate and DKIM refuse is in `test_rows` and `test_origin`.
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
-from tests.chat import mxdeliv, pgp, signature, smtp
+from tests.bounces.causes import full_mailbox
+from tests.chat import capture, journal, mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
 from tests.chat.person import Person, fresh_address
+from tests.chat.queue_log import QueueFile, queue_files
 from tests.e2e.conftest import Login
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -68,24 +73,93 @@ def test_mixed_fortunes_are_a_bounce_or_told_to_those_who_ask(
 ) -> None:
     nobody, mid = fresh_address(b.domain), pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, reader[0], mid), "peer.lab", lab.paths)
-    before = b.cursor()
+    began = time.time()
     accept = {"Accept": "application/json, text/plain" if asks else "*/*"}
-    answer = mxdeliv.post(b, SENDER, [reader[0], nobody], message, **accept)
-    assert answer.status == 200
+    # The bounce is fetched, or it would be in the way of later tests.
+    with capture.smtp_peer(lab.host("client").host) as peer:
+        answer = mxdeliv.post(b, SENDER, [reader[0], nobody], message, **accept)
+        assert answer.status == 200
+        with Mailbox(b.ip, *reader) as mailbox:
+            until("the message arrives", lambda: mailbox.find(mid), 10)
+
+        def done() -> QueueFile | None:
+            files = queue_files(journal.read(b, began - 0.5))
+            return next((file for file in files if file.message_id == mid and file.removed), None)
+
+        file = until("Postfix is done with it", done, 10)
+        told_of = {one.recipient: one.status for one in file.deliveries}
+        if asks:
+            told = {one["address"]: (one["code"], one["status"]) for one in answer.json["recipients"]}
+            assert told == {reader[0]: (250, "2.0.0"), nobody: (550, "5.1.1")}
+            assert told_of == {reader[0]: "sent"}
+        else:
+            assert answer.line.startswith("250 ")
+            assert told_of == {reader[0]: "sent", nobody: "bounced"}
+            assert signature.verified(peer.next(30, mid).message) == [b.domain]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_full_mailbox(lab: Lab, b: LabHost, asks: bool) -> None:
+    message = pgp.encrypted(SENDER, SENDER, pgp.message_id())
+    accept = {"Accept": "application/json" if asks else "*/*"}
+    with full_mailbox("b")(lab) as address:
+        answer = mxdeliv.post(b, SENDER, [address], message, **accept)
+    assert (answer.status, answer.line[:10]) == (507, "552 5.2.2 ")
+
+
+@pytest.mark.parametrize(
+    ("units", "besides"),
+    [
+        # One to whom somebody is connected outlives the others, and goes on taking mail.
+        ("postfix", "kill -KILL $(pidof smtpd)"),
+        ("chatmail-milter.socket chatmail-milter.service", "true"),
+        ("opendkim", "true"),
+        ("dovecot.socket dovecot", "true"),
+    ],
+)
+def test_whatever_is_away_behind_it_means_later(
+    lab: Lab, b: LabHost, reader: Login, units: str, besides: str
+) -> None:
+    mid = pgp.message_id()
+    message = signature.sign(pgp.encrypted(SENDER, reader[0], mid), "peer.lab", lab.paths)
+    b.run(f"systemctl stop {units}")
+    b.run(besides, check=False)
+    try:
+        answer = mxdeliv.post(b, SENDER, [reader[0]], message)
+        assert (answer.status, answer.line[:1]) == (503, "4")
+        assert int(answer.headers["Retry-After"]) > 0
+    finally:
+        b.run(f"systemctl start {units}")
+    # And not taken all the same: once is once.
+    until("it is taken", lambda: mxdeliv.post(b, SENDER, [reader[0]], message).status == 200, 30)
     with Mailbox(b.ip, *reader) as mailbox:
-        until("the message arrives", lambda: mailbox.find(mid), 10)
+        until("it arrives", lambda: mailbox.find(mid), 30)
+        assert sum(mid.encode() in one for one in mailbox.messages()) == 1
 
-    def bounces() -> list[str]:
-        entries = b.journal(since=before)
-        return [one["MESSAGE"] for one in entries if one.get("SYSLOG_IDENTIFIER") == "postfix/bounce"]
 
-    if asks:
-        told = {one["address"]: (one["code"], one["status"]) for one in answer.json["recipients"]}
-        assert told == {reader[0]: (250, "2.0.0"), nobody: (550, "5.1.1")}
-        assert bounces() == []
-    else:
-        assert answer.line.startswith("250 ")
-        until("Postfix bounces", lambda: any("non-delivery notification" in line for line in bounces()), 10)
+def test_more_recipients_than_a_message_may_have(lab: Lab, b: LabHost, reader: Login) -> None:
+    surplus = [fresh_address(b.domain) for _ in range(3)]
+    recipients = [reader[0], *(f"nobody{number:08}@{b.domain}" for number in range(999)), *surplus]
+    message = signature.sign(pgp.encrypted(SENDER, reader[0], pgp.message_id()), "peer.lab", lab.paths)
+    answer = mxdeliv.post(b, SENDER, recipients, message)
+    assert (answer.status, answer.line[:10]) == (503, "452 4.5.3 ")
+    answer = mxdeliv.post(b, SENDER, recipients, message, Accept="application/json")
+    told = {one["address"]: one["code"] for one in answer.json["recipients"]}
+    assert (answer.status, told[reader[0]], [told[one] for one in surplus]) == (200, 250, [452] * 3)
+    assert sum(code == 550 for code in told.values()) == 999
+
+
+def test_a_peer_may_take_by_https_what_it_may_by_smtp(b: LabHost) -> None:
+    # One variable each: what nginx was told is what Postfix was.
+    nginx = b.run("nginx -T 2>&-").stdout
+    postfix = b.run("postconf -xh smtpd_client_connection_count_limit smtpd_client_message_rate_limit").stdout
+    connections, messages = postfix.split()
+    assert f"limit_conn connections {connections};" in nginx
+    assert f"rate={messages}r/m;" in nginx
+    assert f"limit_req zone=requests burst={messages} nodelay;" in nginx
+    patience = b.run("postconf -xh smtpd_timeout").stdout.strip()
+    (seconds,) = re.findall(r"client_body_timeout (\d+)s;", nginx)
+    assert seconds in patience
 
 
 def test_no_recipient(b: LabHost) -> None:

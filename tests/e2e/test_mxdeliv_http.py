@@ -21,6 +21,7 @@ from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import CONTROL_ADDRESS
 
 PEER = "peer.lab"
 SENDER = f"someone12345@{PEER}"
@@ -73,10 +74,15 @@ def statuses(answer: bytes) -> list[int]:
 
 
 def said_to_postfix(host: LabHost, since: str) -> list[str]:
-    """What the port behind `/mxdeliv` has logged."""
+    """What the port behind `/mxdeliv` has logged of messages from here; others' mail may pass meanwhile."""
     # Not journalctl's own filter: after a cursor it leaves out the first entry that matches.
     entries = host.journal(since=since)
-    return [str(one["MESSAGE"]) for one in entries if one.get("SYSLOG_IDENTIFIER") == "postfix/mxdeliv/smtpd"]
+    lines = [
+        str(one["MESSAGE"]) for one in entries if one.get("SYSLOG_IDENTIFIER") == "postfix/mxdeliv/smtpd"
+    ]
+    address = re.escape(f"[{CONTROL_ADDRESS}]")
+    ours = re.compile(rf"client=\S*{address}|reject: .* from \S*{address}")
+    return [line for line in lines if ours.search(line)]
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -204,27 +210,36 @@ def test_a_peer_that_goes_away_in_the_middle_leaves_nothing(
             connection.sendall(head(b, reader[0], *fields) + begun)
     assert mxdeliv.post(b, SENDER, [reader[0]], message).status == 200
     # Of that one there is a trace, so there would be of the others.
-    until("it is logged", lambda: any("client=" in line for line in said_to_postfix(b, before)), SECONDS)
-    assert sum("client=" in line for line in said_to_postfix(b, before)) == 1
+    until("it is logged", lambda: said_to_postfix(b, before), SECONDS)
+    assert len(said_to_postfix(b, before)) == 1
 
 
 @pytest.fixture
 def half_sent(b: LabHost, reader: Login) -> Iterator[None]:
     """As many messages as one address may be sending, none of which goes on."""
+
+    def one_more() -> int:
+        return mxdeliv.ask(b, "GET", {}).status
+
     with contextlib.ExitStack() as held:
         for _ in range(PEER_CONNECTIONS):
             connection = held.enter_context(connect(b))
             connection.sendall(head(b, reader[0], "Content-Length: 1000") + b"From: <")
+        until("nginx has seen them all", lambda: one_more() == 503, SECONDS)
         yield
+    until("nginx has seen them go", lambda: one_more() == 405, SECONDS)
 
 
 @pytest.mark.usefixtures("half_sent")
 def test_slow_peers_hold_nothing_behind_nginx_and_no_more_than_their_share(
     b: LabHost, mta: LabHost, reader: Login, message: bytes
 ) -> None:
-    # The app, and smtpd behind it, have not heard of any of them.
-    held = b.run("ss --no-header --unix state connected src /run/mxdeliv-app/app.sock").stdout.splitlines()
-    assert held == []
+    def held() -> list[str]:
+        connected = "ss --no-header --unix state connected src /run/mxdeliv-app/app.sock"
+        return b.run(connected).stdout.splitlines()
+
+    # The app, and smtpd behind it, have not heard of any of them. (Mail of others passes in a moment.)
+    until("the app has nothing to do", lambda: not held(), SECONDS)
     # One more from that address is told so, in words that a peer's queue understands.
     answer = mxdeliv.post(b, SENDER, [reader[0]], message)
     assert (answer.status, answer.line[:10]) == (503, "450 4.7.1 ")
@@ -267,6 +282,7 @@ def test_thirty_megabytes_come_in_and_the_app_does_not_grow(
         client.request("POST", "/mxdeliv", pieces if chunked else text, fields)
         answer = client.getresponse()
         assert answer.status == 200, answer.read(500)
-    assert peak() - before < 4_000_000
+    # Of 30 MB: what a worker that has not served anybody yet makes for itself.
+    assert peak() - before < 10_000_000
     with Mailbox(b.ip, *reader) as mailbox:
         until("it is in the mailbox", lambda: mailbox.find(mid), SECONDS)

@@ -103,7 +103,7 @@ def said_to_postfix(host: LabHost, since: str, service: str = "postfix/mxdeliv/s
 
 
 def clients(host: LabHost, since: str) -> list[str]:
-    """From whom Postfix took each message to be."""
+    """From whom Postfix took each message to be; others' mail may pass between those of `ADDRESSES`."""
     lines = said_to_postfix(host, since)
     return [found[1] for line in lines if (found := re.search(r"client=unknown\[(.*?)\]", line))]
 
@@ -123,9 +123,12 @@ def test_each_message_is_its_own_peers_on_a_connection_of_several(b: LabHost, po
     told = posted.post(*ADDRESSES * 4)
     assert {line[:9] for line in told} == {"200 250 2"}
     posted.each_is_there_once()
-    assert clients(b, before) == ADDRESSES * 4
-    # One new connection for each of the app's two processes at most.
-    assert sum(line.startswith("connect from ") for line in said_to_postfix(b, before)) <= 2
+    came = clients(b, before)
+    assert [one for one in came if one in ADDRESSES] == ADDRESSES * 4
+    # One new connection for each of the app's two processes at most, and for who else came meanwhile.
+    others = len(came) - len(ADDRESSES * 4)
+    connections = sum(line.startswith("connect from ") for line in said_to_postfix(b, before))
+    assert connections <= 2 + others
 
 
 def test_what_is_refused_by_address_is_refused_on_a_kept_connection(b: LabHost, posted: Posted) -> None:
@@ -173,7 +176,7 @@ def test_none_is_lost_or_doubled_when_it_happens_amid_messages(
     began = b.cursor()
     with ThreadPoolExecutor(4) as pool:
         under_way = [pool.submit(posted.post, *ADDRESSES * 5) for _ in range(4)]
-        until("they flow", lambda: clients(b, began), SECONDS)
+        until("they flow", lambda: set(clients(b, began)) & set(ADDRESSES), SECONDS)
         b.run(happens)
         told = [line for one in under_way for line in one.result()]
     # Who was cut off is told "later"; whether Postfix had its message by then nobody knows, as by SMTP.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,7 @@ class TestInbound:
     def test_what_peers_bring_is_counted_alike_by_both_doors(
         self, lab: Lab, b: LabHost, reader: Login, door: Door
     ) -> None:
+        relay.count_all(b)
         successes, failures = counted(b, "mta.lab", "inbound")
         assert door(b, CAROL, [reader[0]], self.signed(lab, reader[0])).startswith("250")
         until("it is counted", lambda: counted(b, "mta.lab", "inbound") == (successes + 1, failures), 10)
@@ -67,6 +69,7 @@ class TestInbound:
         assert 0 < road["p50_latency"] <= road["p95_latency"] < 30
 
     def test_names_that_nobody_vouches_for_are_one(self, b: LabHost, reader: Login, door: Door) -> None:
+        relay.count_all(b)
         before = {row["domain"] for row in relay.ctl(b, "peers")}
         failures = counted(b, "(unproven)", "inbound")[1]
         for number in range(3):
@@ -77,6 +80,7 @@ class TestInbound:
         assert {row["domain"] for row in relay.ctl(b, "peers")} <= before | {"(unproven)"}
 
     def test_a_relay_that_is_killed_misses_nothing(self, lab: Lab, b: LabHost, reader: Login) -> None:
+        relay.count_all(b)
         successes = counted(b, "mta.lab", "inbound")[0]
         for _ in range(3):
             b.run("systemctl kill --signal=KILL mxdeliv-relay.service")
@@ -97,6 +101,7 @@ class TestQueue:
         return host.run(["/opt/chatmail/venv/bin/chatmailctl", "queue", "flush", *words]).stdout
 
     def test_a_peer_without_smtp_for_a_while(self, a: LabHost, mta: LabHost, writer: Login) -> None:
+        relay.count_all(a)
         _, failures = counted(a, "mta.lab", "smtp")
         with firewall.closed(mta, 25, "refuse"):
             mid = submit(a, writer, CAROL)
@@ -110,9 +115,8 @@ class TestQueue:
             f"connect to mta.lab[{mta.ip}]:25: Connection refused",
         )
         assert not arrived(mta, mid)
-        number = len(deferred(a, "mta.lab"))
         # By itself it would be tried a minute after.
-        assert self.flush(a, "mta.lab").startswith(f"Hurried {number} message")
+        assert re.match(r"Hurried [1-9]\d* message", self.flush(a, "mta.lab"))
         until("it arrives", lambda: arrived(mta, mid), 15)
         until("nothing waits", lambda: not deferred(a, "mta.lab"), 10)
         assert self.flush(a, "mta.lab") == "Nothing is deferred for mta.lab.\n"
@@ -133,8 +137,9 @@ class TestQueue:
         self, a: LabHost, b: LabHost, writer: Login, reader: Login
     ) -> None:
         def routed(https: str, road: str) -> None:
-            a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
+            relay.count_all(a)
             before = relay.successes(a, b.domain, road)
+            a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
             submit(a, writer, reader[0])
             until(f"one more by {road}", lambda: relay.successes(a, b.domain, road) == before + 1, 10)
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.lab import keys
-from tests.lab.plan import DNS, NETWORK, RELAYS, REPOSITORY, ZONE, Host, Paths
+from tests.lab.plan import DNS, NETWORK, NETWORK6, RELAYS, REPOSITORY, ZONE, Host, Paths
 
 GROUP = "relays"
 CLEAR_PEER = "peer.lab"
@@ -32,7 +32,9 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "ansible_ssh_args": " ".join([*keys.common_arguments(paths), *persistent]),
         "ansible_pipelining": True,
         "chatmail_wheelhouse": str(REPOSITORY / "dist/wheelhouse"),
-        "chatmail_allow_networks": [str(NETWORK)],
+        "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
+        # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
+        "nginx_ipv6": True,
         # Other things run on the machine that the lab is on, and all people of the lab have one address.
         "chatmail_limit_load": 0,
         "chatmail_new_per_minute": 600,

@@ -15,7 +15,7 @@ import dns.query
 import dns.rdatatype
 
 from tests.lab import process
-from tests.lab.plan import DNS, RELAYS, ZONE, Paths
+from tests.lab.plan import DNS, ZONE, Paths
 from tests.lab.wait import until
 from tests.lab.zone import BROKEN, ROOT_ZONE, lab_zone
 
@@ -71,8 +71,8 @@ def stop(paths: Paths) -> None:
 
 
 def write_zone(paths: Paths) -> int:
-    files = [paths.signers_records, *(paths.records(host) for host in RELAYS)]
-    published = {str(file): file.read_text(encoding="utf-8") for file in files if file.exists()}
+    files = sorted(paths.signers_records.parent.glob("*.zone"))
+    published = {str(file): file.read_text(encoding="utf-8") for file in files}
     serial = int(time.time())
     zone = paths.root(DNS) / "etc/nsd/lab.zone"
     half = zone.with_suffix(".half")

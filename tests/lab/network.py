@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.lab.command import run
 from tests.lab.errors import LabError
-from tests.lab.plan import BRIDGE, CONTROL_ADDRESS, DNS, NETWORK, Host
+from tests.lab.plan import BRIDGE, CONTROL_ADDRESS, DNS, NETWORK, NETWORK6, Host
 
 NETNS_CONFIG = Path("/etc/netns")
 
@@ -40,14 +40,18 @@ def make_bridge() -> None:
 
 
 def plug(host: Host) -> None:
-    """Give a host its namespace, its interface and its address."""
+    """Give a host its namespace, its interface and its addresses."""
     if host.netns not in namespaces():
         run("ip", "netns", "add", host.netns)
     if "eth0" not in links(host.netns):
         run("ip", "link", "del", host.interface, check=False)  # half a cable of an interrupted run
         run("ip", "link", "add", host.interface, "type", "veth", "peer", "name", "eth0", "netns", host.netns)
     run("ip", "link", "set", host.interface, "master", BRIDGE, "up")
-    batch = f"link set lo up\naddr replace {host.ip}/{NETWORK.prefixlen} dev eth0\nlink set eth0 up\n"
+    batch = (
+        f"link set lo up\naddr replace {host.ip}/{NETWORK.prefixlen} dev eth0\n"
+        # Nobody else has it, and services are to bind to it at once.
+        f"addr replace {host.ip6}/{NETWORK6.prefixlen} dev eth0 nodad\nlink set eth0 up\n"
+    )
     run("ip", "-n", host.netns, "-batch", "-", input=batch)
     if not host.boots and host is not DNS:
         # ip netns exec lays these files over /etc for programs that run in the namespace.

@@ -13,6 +13,9 @@ from pathlib import Path
 
 BRIDGE = "chatlab"
 NETWORK = ipaddress.ip_network("10.77.0.0/24")
+# Documentation's, RFC 3849. Every host has an address in it, but the zone names hosts by IPv4 alone: what is
+# to be reached by IPv6 has names of its own.
+NETWORK6 = ipaddress.ip_network("2001:db8:77::/64")
 CONTROL_ADDRESS = "10.77.0.1"
 ZONE = "lab."
 SUITE = "bookworm"
@@ -31,6 +34,11 @@ class Host:
     boots: bool
     relay: bool = False
     greets: tuple[int, ...] = ()
+
+    @property
+    def ip6(self) -> str:
+        """The address in `NETWORK6` with the same last number."""
+        return str(NETWORK6[int(self.ip.rpartition(".")[2])])
 
     @property
     def netns(self) -> str:

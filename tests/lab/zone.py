@@ -34,6 +34,15 @@ peer      MX  10 peer
 tls       A   {BY_NAME["client"].ip}
 """
 
+# What only IPv6 leads to: a peer that tests play, by its MX and under a name that isn't ASCII (bücher), and
+# the relay _b.lab, for who has a route there.
+SIX_PEERS = f"""\
+_six                  MX    10 _mx._six
+_mx._six              AAAA  {BY_NAME["client"].ip6}
+_six.xn--bcher-kva    AAAA  {BY_NAME["client"].ip6}
+b6                    AAAA  {BY_NAME["b"].ip6}
+"""
+
 # Peers with an MTA-STS policy (RFC 8461), tests play these too: one whose MX it names, one whose it doesn't.
 STRICT_PEERS = "".join(
     f"""\
@@ -61,7 +70,7 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
         lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    zone = parse("the lab's own records", "".join(lines) + TRAPS + PEERS + STRICT_PEERS)
+    zone = parse("the lab's own records", "".join(lines) + TRAPS + PEERS + SIX_PEERS + STRICT_PEERS)
     for source, text in published.items():
         extra = parse(source, text)
         for name, rdataset in extra.iterate_rdatasets():

@@ -48,7 +48,8 @@ def test_road_is_the_service_that_took_it(service: str, road: str) -> None:
     found = trace(SENDER, _receiver(service), MID, told=10.0, shown=10.5)
     assert found is not None
     assert found.road == road
-    assert inbound_roads(_receiver(service)) == [road]
+    assert inbound_roads(_receiver(service), ["y@_b.lab"]) == [road]
+    assert inbound_roads(_receiver(service), ["x@_a.lab"]) == []
 
 
 def test_hops_are_the_times_between_the_moments_and_add_up() -> None:

@@ -61,7 +61,7 @@ def test_the_inventory_says_what_an_operator_would() -> None:
         "chatmail_dns_records_file": "/s/records/_a.lab.zone",
         "chatmail_mta_sts": True,
     }
-    assert group["vars"]["chatmail_allow_networks"] == ["10.77.0.0/24"]
+    assert group["vars"]["chatmail_allow_networks"] == ["10.77.0.0/24", "2001:db8:77::/64"]
     assert group["vars"]["chatmail_dns_forwarders"] == ["10.77.0.2"]
 
 

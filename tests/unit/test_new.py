@@ -35,7 +35,7 @@ def away() -> Tokens:
 def client(registration: str, tokens: Any = away, short: Shortage | None = None) -> testing.TestClient:
     settings = config.parse(f'[mail]\ndomain = "a.example"\n[accounts]\nregistration = "{registration}"\n')
     nowhere = ("127.0.0.1", 9)
-    receive = Receive(Injector(Ports(nowhere, nowhere)), 1000)
+    receive = Receive(Injector(Ports(nowhere, nowhere)), 1000, 10)
     return testing.TestClient(create_app(settings, receive, New(settings, lambda: short, tokens)))
 
 

@@ -88,18 +88,28 @@ class Instance:
         queue = self._root / QUEUE.lstrip("/")
         until(lambda: not any(_files(queue)), DEADLINE, f"see what stays in {queue}")
 
+    def release(self) -> None:
+        """Let go what was put on hold, all at once."""
+        self._host.run(f"postsuper -c {CONFIG} -H ALL && postqueue -c {CONFIG} -f")
+
 
 @contextmanager
-def running(stand: Stand, services: Sequence[Service]) -> Iterator[Instance]:
-    """Postfix with `services`, until the context is left. Its queue goes with it."""
+def running(
+    stand: Stand, services: Sequence[Service], agents: str = "", **settings: str
+) -> Iterator[Instance]:
+    """Postfix with `services`, until the context is left. Its queue goes with it.
+
+    `agents`: more lines of master.cf; `settings`: more of main.cf.
+    """
     host = stand.host
     root = host.paths.root(host.host)
     config = root / CONFIG.lstrip("/")
     host.run(f"rm -rf {CONFIG} {QUEUE} {DATA}; cp -a /etc/postfix {CONFIG}")
     host.run(f"mkdir -p {QUEUE}; install -d -o postfix {DATA}")
-    overrides = {"queue_directory": QUEUE, "data_directory": DATA, **OVERRIDES}
+    overrides = {"queue_directory": QUEUE, "data_directory": DATA, **OVERRIDES, **settings}
     host.run(["postconf", "-c", CONFIG, "-e", *(f"{name}={value}" for name, value in overrides.items())])
-    (config / "master.cf").write_text(SERVICES + "".join(each.lines for each in services), encoding="ascii")
+    lines = [SERVICES, agents, *(each.lines for each in services)]
+    (config / "master.cf").write_text("".join(lines), encoding="ascii")
     group = stand.group("postfix")
     group.start(group.inside(["postfix", "-c", CONFIG, "start"]), stand.log)
     try:

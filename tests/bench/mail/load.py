@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tests.bench.mail.group import Cost, Group, host_cpu
 from tests.bench.mail.instance import Instance, Service
+from tests.bench.mail.sessions import Place
 from tests.bench.mail.stand import Stand
 from tests.bench.rounds import interleaved
 from tests.bench.table import Measured
@@ -23,6 +24,7 @@ from tests.lab.plan import REPOSITORY
 T = TypeVar("T")
 
 SENDERS = 20
+PATIENCE = 300.0  # seconds for all of a round
 WARM = 100  # messages, so that all processes are there and have read what they read once
 
 
@@ -97,23 +99,11 @@ class Loader:
         return self._load(seen, costs, everything)
 
     def _send(self, subject: Subject, messages: int) -> dict[str, float]:
-        words = [sys.executable, "-m", "tests.bench.mail.senders", str(subject.service.port)]
-        words += [str(subject.message), str(SENDERS), str(messages), str(subject.per_session)]
-        done = subprocess.run(
-            self._senders.beside(words),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=REPOSITORY,
-            timeout=120,
-        )
-        if done.returncode:
-            raise LabError(f"look into the senders: {done.stderr.strip().splitlines()[-1]}")
-        seen = json.loads(done.stdout)
-        if seen["trouble"]:
-            raise LabError(f"read the journal of {self._host.name}: a sender met {seen['trouble'][0]}")
+        place = Place("smtp", "127.0.0.1", subject.service.port)
+        options = ["--per-session", str(subject.per_session)]
+        seen = sent(self._senders, place, subject.message, messages, *options)
         self._instance.drain()
-        return dict(seen)
+        return seen
 
     def _load(self, seen: dict[str, float], costs: Sequence[Cost], everything: float) -> Load:
         each = 1e6 / self._messages
@@ -130,6 +120,21 @@ class Loader:
             idle=seen["idle"],
             switches=sum(cost.switches for cost in costs) / self._messages,
         )
+
+
+def sent(senders: Group, place: Place, message: Path, messages: int, *options: str) -> dict[str, float]:
+    """What `senders`, in their host's own network, say of so many messages; LabError if not all were sent."""
+    words = [sys.executable, "-m", "tests.bench.mail.senders", str(place), str(message)]
+    words += [str(SENDERS), str(messages), *options]
+    done = subprocess.run(
+        senders.beside(words), capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=PATIENCE
+    )
+    if done.returncode:
+        raise LabError(f"look into the senders: {done.stderr.strip().splitlines()[-1]}")
+    seen = json.loads(done.stdout)
+    if seen["trouble"]:
+        raise LabError(f"read the journal: a sender to {place} met {seen['trouble'][0]}")
+    return dict(seen)
 
 
 def measured(loads: Sequence[Load], value: Callable[[Load], float]) -> Measured:

@@ -1,18 +1,17 @@
-"""The load: so many senders at once, each a process with one SMTP connection after the other.
+"""The load: so many senders at once, each a process with one connection after the other, or a single one.
 
-`python -m tests.bench.mail.senders PORT FILE SENDERS MESSAGES [PER_SESSION]` sends the message in FILE so
-often in all, as SMTP peers do it: EHLO; MAIL, RCPT and DATA in one piece (RFC 2920); the text with its end
-and QUIT in one piece. Where the message says `SENDER`, every one has an address of its own. Prints what it
-saw as JSON. Plain sockets, so that it takes little of the machine that it measures.
+`python -m tests.bench.mail.senders PLACE FILE SENDERS MESSAGES` sends the message in FILE so often in all, as
+peers do it (`sessions`). Where the message says `SENDER`, every one has an address of its own. With `--kept`
+each sender opens its connection beforehand, and sends all over that. Prints what it saw as JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import json
 import multiprocessing
 import resource
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -20,13 +19,10 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+from tests.bench.mail.sessions import Place, RefusedError, Session, opened
+
 RECIPIENT = "reader@elsewhere.lab"
-PATIENCE = 30.0  # seconds for an answer
 FIRST_OF_THIS_RUN = int(time.time()) % 1_000_000
-
-
-class RefusedError(Exception):
-    """Postfix answered with something else than what was to come."""
 
 
 @dataclass(frozen=True)
@@ -64,67 +60,38 @@ class Seen:
     trouble: str
 
 
-class Session:
-    """One SMTP connection."""
+@dataclass(frozen=True)
+class Task:
+    """What all senders do. `per_session`: messages a connection, 0 for one connection opened beforehand."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._got = b""
-        self._expect(b"220")
-        self._say(b"EHLO peer.lab\r\n", b"250")
-
-    def send(self, sender: str, text: bytes, *, last: bool) -> None:
-        self._socket.sendall(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{RECIPIENT}>\r\nDATA\r\n".encode())
-        for code in (b"250", b"250", b"354"):
-            self._expect(code)
-        self._say(text + b".\r\n" + (b"QUIT\r\n" if last else b""), b"250")
-        if last:
-            self._socket.close()
-
-    def _say(self, words: bytes, code: bytes) -> None:
-        self._socket.sendall(words)
-        self._expect(code)
-
-    def _expect(self, code: bytes) -> None:
-        """Reads one reply, to its last line."""
-        while True:
-            line, newline, rest = self._got.partition(b"\n")
-            if not newline:
-                more = self._socket.recv(65536)
-                if not more:
-                    raise RefusedError(f"closed after {self._got!r}")
-                self._got += more
-                continue
-            self._got = rest
-            if line[3:4] != b"-":
-                break
-        if not line.startswith(code):
-            raise RefusedError(line.decode(errors="replace"))
+    place: Place
+    message: Message
+    recipient: str
+    per_session: int
 
 
-def work(
-    port: int,
-    message: Message,
-    per_session: int,
-    left: Synchronized[int],
-    gate: Any,
-    results: Any,
-) -> None:
+def work(task: Task, left: Synchronized[int], gate: Any, results: Any) -> None:
     """One sender: takes numbers until there are none."""
     times: list[float] = []
+    session: Session | None = None
     trouble = ""
+    try:
+        if not task.per_session:
+            session = opened(task.place)
+    except (RefusedError, OSError) as error:
+        trouble = f"{type(error).__name__}: {error}"
     gate.wait()
     began, started_cpu = time.monotonic(), time.process_time()
     try:
-        session, sent = None, 0
-        while (number := taken(left)) >= 0:
+        sent = 0
+        while not trouble and (number := taken(left)) >= 0:
             start = time.monotonic()
             if session is None:
-                session, sent = Session(port), 0
+                session, sent = opened(task.place), 0
             sent += 1
-            session.send(*message.numbered(number), last=sent == per_session)
-            if sent == per_session:
+            sender, text = task.message.numbered(number)
+            session.send(sender, task.recipient, text, last=sent == task.per_session)
+            if sent == task.per_session:
                 session = None
             times.append(time.monotonic() - start)
     except (RefusedError, OSError) as error:
@@ -148,15 +115,22 @@ def processors() -> tuple[int, int]:
 
 
 def main() -> int:
-    port, file, senders, messages, *rest = sys.argv[1:]
-    per_session = int(rest[0]) if rest else 1
+    parser = argparse.ArgumentParser()
+    parser.add_argument("place", type=Place.parse)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("senders", type=int)
+    parser.add_argument("messages", type=int)
+    parser.add_argument("--per-session", type=int, default=1)
+    parser.add_argument("--kept", action="store_const", const=0, dest="per_session")
+    parser.add_argument("--recipient", default=RECIPIENT)
+    asked = parser.parse_args()
     context = multiprocessing.get_context("fork")
-    left = context.Value(ctypes.c_long, int(messages))
-    gate = context.Barrier(int(senders) + 1)
+    left = context.Value(ctypes.c_long, asked.messages)
+    gate = context.Barrier(asked.senders + 1)
     results = context.SimpleQueue()
-    message = Message.read(Path(file))
-    arguments = (int(port), message, per_session, left, gate, results)
-    workers = [context.Process(target=work, args=arguments, daemon=True) for _ in range(int(senders))]
+    task = Task(asked.place, Message.read(asked.file), asked.recipient, asked.per_session)
+    arguments = (task, left, gate, results)
+    workers = [context.Process(target=work, args=arguments, daemon=True) for _ in range(asked.senders)]
     for worker in workers:
         worker.start()
     gate.wait()

@@ -1,0 +1,90 @@
+"""A domain with as many deliveries under way as it may have: `421` to Postfix, which keeps the mail.
+
+The relay is told that two are enough, and the peer answers nobody until it is let go.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+
+import pytest
+
+from tests.chat import capture, journal, pgp, relay, smtp
+from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.e2e.conftest import Login
+from tests.lab import Lab, ca
+from tests.lab.host import LabHost
+
+SECONDS = 40.0
+PEER = "peer.lab"
+CONFIG = "/etc/chatmail/chatmail.toml"
+BUSY = "(421 4.4.5 Too many deliveries to this domain under way, try again later)"
+
+
+@contextmanager
+def _two_places(a: LabHost) -> Iterator[None]:
+    a.run(f"cp -p {CONFIG} {CONFIG}.before && sed -i '/^.relay.$/a workers_per_domain = 2' {CONFIG}")
+    try:
+        a.run("systemctl restart mxdeliv-relay.service")
+        yield
+    finally:
+        a.run(f"mv {CONFIG}.before {CONFIG} && systemctl restart mxdeliv-relay.service")
+
+
+@contextmanager
+def _set_at_the_end(go: Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        go.set()
+
+
+def _submit(a: LabHost, writer: Login, *recipients: str) -> str:
+    mid = pgp.message_id()
+    reply = smtp.submit(a.ip, writer, recipients, pgp.encrypted(writer[0], recipients[0], mid))
+    assert reply.code == 250, reply
+    return mid
+
+
+@pytest.mark.usefixtures("_https_afresh")
+def test_the_mail_waits_in_the_queue_and_no_other_domain_waits_for_it(
+    lab: Lab, a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    began, go = time.time(), Event()
+    dave = f"dave{secrets.token_hex(3)}"
+    daves = [f"{dave}{number}@{PEER}" for number in range(5)]
+    certificate = ca.issue(lab.paths.ca, [PEER])
+
+    def put_off() -> set[str]:
+        texts = [one.text for one in journal.read(a, began) if one.who == "postfix/mxdeliv/lmtp"]
+        return {one for one in daves for text in texts if f"to=<{one}>" in text and BUSY in text}
+
+    with (
+        _two_places(a),
+        _set_at_the_end(go),
+        capture.https_peer(lab.host("client").host, *certificate, hold=go) as peer,
+        Mailbox(b.ip, *reader) as mailbox,
+    ):
+        sent = [_submit(a, writer, one) for one in daves[:4]]
+        until("two of four are put off", lambda: len(put_off()) == 2, SECONDS, every=0.3)
+        # A group on both relays, and a message to the other alone.
+        sent += [_submit(a, writer, daves[4], reader[0]), _submit(a, writer, reader[0])]
+        for mid in sent[4:]:
+            until("the other domain has its mail", partial(mailbox.find, mid), SECONDS)
+        until("three are put off", lambda: len(put_off()) == 3, SECONDS, every=0.3)
+        assert peer.nothing(dave), "the others are still under way"
+        assert {row["queue"] for one in put_off() for row in relay.queued(a, one)} == {"deferred"}
+        go.set()
+        relay.operate(a, "queue", "flush", PEER)
+        came = [peer.next(SECONDS, dave).head.decode() for _ in daves]
+        until("the queue is empty", lambda: not any(relay.queued(a, one) for one in daves), SECONDS)
+        assert peer.nothing(dave)
+        assert [sum(f"X-Mail-To: {one}\r\n" in head for head in came) for one in daves] == [1] * 5
+        raw = mailbox.messages()
+        assert [sum(f"<{mid}>".encode() in one for one in raw) for mid in sent[4:]] == [1, 1]

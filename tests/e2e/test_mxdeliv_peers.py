@@ -1,0 +1,119 @@
+"""Peers as they are deployed (wire.md, 1), as senders to a real relay: each octet by octet, by way of nginx.
+
+What the app makes of them by itself is in `tests/blackbox/test_mxdeliv_senders.py`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+
+import pytest
+
+from tests import messages
+from tests.blackbox.senders import DONE, SENDERS, SMTP, Sender
+from tests.chat import capture, pgp, signature
+from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.chat.person import fresh_address, fresh_password
+from tests.e2e.conftest import Login
+from tests.e2e.test_mxdeliv_http import connect
+from tests.lab import Lab
+from tests.lab.host import LabHost
+from tests.lab.plan import CONTROL_ADDRESS
+
+PEER = "peer.lab"
+SENDER = f"someone12345@{PEER}"
+SECONDS = 30.0
+# Only a delivery report may hold such lines: of what is encrypted none begins with a dot.
+DOTS = "one\r\n.two\r\n..three\r\n.\r\n...\r\nend\r\n"
+
+each_peer = pytest.mark.parametrize("peer", SENDERS, ids=lambda peer: peer.name)
+
+
+@pytest.fixture
+def two(b: LabHost) -> list[Login]:
+    """Two accounts that nobody else writes to."""
+    logins = [(fresh_address(b.domain), fresh_password()) for _ in range(2)]
+    for login in logins:
+        with Mailbox(b.ip, *login):
+            pass
+    return logins
+
+
+def told(b: LabHost, peer: Sender, sender: str, recipients: list[str], message: bytes) -> list[int]:
+    """The status of each request in which this peer sends a message."""
+    found = []
+    for request in peer.requests(sender, recipients, message):
+        with connect(b) as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+            found.append(answer.status)
+    return found
+
+
+def lies_there(b: LabHost, login: Login, mid: str) -> bytes:
+    with Mailbox(b.ip, *login) as mailbox:
+        found = until("the message arrives", lambda: mailbox.find(mid), SECONDS)
+        assert len(mailbox.messages()) == 1
+    return found
+
+
+@each_peer
+def test_a_group_gets_its_message_once_each_and_nobody_is_who_he_says(
+    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+) -> None:
+    before, mid = b.cursor(), pgp.message_id()
+    message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
+    answers = told(b, peer, SENDER, [address for address, _ in two], message)
+    assert {peer.after(status) for status in answers} == {DONE}
+    for login in two:
+        found = lies_there(b, login, mid)
+        assert found.startswith(f"Return-Path: <{SENDER}>\r\n".encode())
+        assert found.endswith(message.partition(b"\r\n\r\n")[2])
+    # These requests have an X-Real-IP of their own, which is not believed.
+    lines = [str(one["MESSAGE"]) for one in b.journal(since=before)]
+    clients = {one[1] for line in lines if (one := re.search(r"client=unknown\[(.*?)\]", line))}
+    assert CONTROL_ADDRESS in clients
+    assert "203.0.113.7" not in clients
+
+
+@each_peer
+def test_a_report_comes_from_nobody_and_its_dots_are_what_was_signed(
+    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+) -> None:
+    mid = pgp.message_id()
+    report = messages.report(f"MAILER-DAEMON@{PEER}").replace(b"1e240@localhost", mid.encode())
+    report = report.replace(b"This is the mail system at host b.example.\r\n", DOTS.encode())
+    assert DOTS.encode() in report
+    signed = signature.sign(report, PEER, lab.paths)
+    assert set(told(b, peer, "", [address for address, _ in two], signed)) == {200}
+    for login in two:
+        found = lies_there(b, login, mid)
+        assert found.startswith(b"Return-Path: <>\r\n")
+        assert found.endswith(report.partition(b"\r\n\r\n")[2])
+
+
+@each_peer
+def test_of_a_group_with_an_unknown_user_the_others_have_it_and_the_sender_learns_who_not(
+    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+) -> None:
+    nobody, mid = fresh_address(b.domain, "nobody"), pgp.message_id()
+    message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
+    recipients = [two[0][0], nobody, two[1][0]]
+    with capture.smtp_peer(lab.host("client").host) as at_home:
+        answers = told(b, peer, SENDER, recipients, message)
+        if len(answers) == 3:  # by itself for each recipient
+            assert [peer.after(status) for status in answers] == [DONE, SMTP, DONE]
+        else:
+            assert [peer.after(status) for status in answers] == [DONE]
+            bounce = at_home.next(SECONDS, mid)
+            assert re.search(rb"(?im)^mail from:<>", bounce.head)
+            assert f"Final-Recipient: rfc822; {nobody}\r\n".encode() in bounce.message
+            assert b"\r\nStatus: 5.1.1\r\n" in bounce.message
+            assert two[0][0].encode() not in bounce.message.partition(b"message/delivery-status")[0]
+            assert signature.verified(bounce.message) == [b.domain]
+    for login in two:
+        assert lies_there(b, login, mid)

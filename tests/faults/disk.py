@@ -1,0 +1,66 @@
+"""A small disk for one relay, on which its queue, its mailboxes and its store are, so that it can be full.
+
+It is a tmpfs, which runs out of room as a disk does. The relay is stopped while its files are moved there and
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from tests.chat.deadline import until
+from tests.faults.arrangement import Arrangement
+from tests.lab.host import LabHost
+
+_DISK = "/srv/small-disk"
+# Postfix takes no message unless half as much again as the largest (30 MiB) would fit.
+_SIZE = "192m"
+_MOVED = ("/var/spool/postfix", "/var/vmail", "/var/lib/chatmail")
+SERVICES = "chatmail.target opendkim dovecot postfix"
+# What they are the names of, or it would stop by and by.
+_ALL = f"{SERVICES} 'postfix@-' 'chatmail-*' 'mxdeliv-*'"
+_UMOUNT_SECONDS = 60.0
+
+
+@contextmanager
+def small(arrangement: Arrangement) -> Iterator[None]:
+    """_b.lab is on a small disk while the block runs."""
+    _, host = arrangement.hosts
+    host.run(f"systemctl stop {_ALL}")
+    host.run(f"mkdir -p {_DISK} && mount -t tmpfs -o size={_SIZE} tmpfs {_DISK}")
+    for place in _MOVED:
+        host.run(
+            f"mkdir -p {_DISK}{place} && cp -aT {place} {_DISK}{place} && mount --bind {_DISK}{place} {place}"
+        )
+    host.run(f"systemctl start {SERVICES}")
+    try:
+        yield
+    finally:
+        free(host)
+        _move_back(host)
+
+
+def _move_back(host: LabHost) -> None:
+    host.run(f"systemctl stop {_ALL}")
+    for place in _MOVED:
+        until(f"{place} is unmounted", partial(_unmounted, host, place), _UMOUNT_SECONDS)
+        # Copied beside the old one first: whatever happens, one of the two is whole.
+        copied = f"cp -aT {_DISK}{place} {place}.new"
+        host.run(f"{copied} && rm -rf {place} && mv {place}.new {place}")
+    host.run(f"umount {_DISK}; systemctl start {SERVICES}")
+
+
+def _unmounted(host: LabHost, place: str) -> bool:
+    return host.run(f"! mountpoint --quiet {place} || umount {place}", check=False).returncode == 0
+
+
+def fill(host: LabHost) -> None:
+    """Leave no page free."""
+    host.run(f"cat /dev/zero >>{_DISK}/filler", check=False)
+
+
+def free(host: LabHost) -> None:
+    """Undo `fill`."""
+    host.run(f"rm -f {_DISK}/filler")
