@@ -107,6 +107,22 @@ class Accounts(Section, frozen=True):
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
 
 
+class Expiry(Section, frozen=True):
+    """What chatmail-expire removes, and when. `0s` means never."""
+
+    mail: Annotated[Duration, _doc("Any mail, this long after it came.")] = Duration(20 * 86400)
+    large_mail: Annotated[Duration, _doc("Large mail that was read, this long after it came.")] = Duration(
+        7 * 86400
+    )
+    large: Annotated[Size, _doc("What is large: any message of more than this.")] = Size(200_000)
+    accounts: Annotated[
+        Duration, _doc("Accounts with all that is theirs, this long after the last login. Full days.")
+    ] = Duration(90 * 86400)
+    empty_folders: Annotated[
+        Duration, _doc("Folders with nothing in them (never the inbox), this long after they were made.")
+    ] = Duration(20 * 86400)
+
+
 class Submission(Section, frozen=True):
     """Mail from our users."""
 
@@ -187,6 +203,7 @@ class Store(Section, frozen=True):
     url: Annotated[str, _doc("SQLAlchemy URL; SQLite, or PostgreSQL where several hosts share it.")] = (
         "sqlite:////var/lib/chatmail/store.sqlite"
     )
+    mail: Annotated[str, _doc("Directory of all mailboxes, where Dovecot keeps them.")] = "/var/vmail"
 
 
 class Config(Section, frozen=True):
@@ -194,6 +211,7 @@ class Config(Section, frozen=True):
 
     mail: Mail
     accounts: Accounts = Accounts()
+    expiry: Expiry = Expiry()
     submission: Submission = Submission()
     inbound: Inbound = Inbound()
     relay: Relay = Relay()
@@ -261,6 +279,11 @@ def _with_unit(value: Any, units: dict[str, Any], example: str) -> float:
     return float(match[1]) * float(units[match[2]])
 
 
+def size(text: str) -> Size:
+    """Octets, as they are written here. Raises `ValueError`, which says how that is."""
+    return Size(_with_unit(text, _SIZE_UNITS, "30MiB"))
+
+
 def _mail_domain(value: Any) -> MailDomain:
     if not isinstance(value, str):
         raise ValueError("wants a domain name")
@@ -288,7 +311,7 @@ def _nameserver(value: Any) -> Nameserver:
 
 
 _DECODERS: dict[type[Any], Any] = {
-    Size: lambda value: Size(_with_unit(value, _SIZE_UNITS, "30MiB")),
+    Size: size,
     Duration: lambda value: Duration(_with_unit(value, _DURATION_UNITS, "30s")),
     MailDomain: _mail_domain,
     NetworkList: _networks,

@@ -61,9 +61,9 @@ local function ask(question, body, patience)
   return status, answer
 end
 
--- With an `ip` the question is whether `user` may log in from there, too.
-local function lookup(user, ip, patience)
-  return ask("lookup", '{"user": ' .. quoted(user) .. (ip and ', "ip": ' .. quoted(ip) or "") .. "}", patience)
+-- Whether there is `user`, and may log in from `ip`.
+local function lookup(user, ip)
+  return ask("lookup", '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. "}", PATIENCE)
 end
 
 local function create(user, ip, password)
@@ -91,14 +91,14 @@ function auth_password_verify(request, password)
   local user = canonical(request.user)
   -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
   local ip = request.rip or request.remote_ip or ""
-  local status, body = lookup(user, ip, PATIENCE)
+  local status, body = lookup(user, ip)
   if status == 404 then
     status, body = create(user, ip, password)
     if status == 403 then
       return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
     elseif status == 409 then
       -- Another first login came between; its password counts.
-      status, body = lookup(user, ip, PATIENCE)
+      status, body = lookup(user, ip)
     end
   end
   if status == 423 then
@@ -117,13 +117,19 @@ function auth_password_verify(request, password)
 end
 
 -- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly. A suspended account gets its
--- mail all the same, so no `ip`.
+-- mail all the same.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
-  local status = lookup(user, nil, 0)
+  local status, body = ask("mailbox", '{"user": ' .. quoted(user) .. "}", 0)
   if status == 200 then
     -- The ids let services that run as vmail ask about it; Dovecot shows others no user that has none.
-    return dovecot.auth.USERDB_RESULT_OK, { user = user, uid = "vmail", gid = "vmail" }
+    local fields = { user = user, uid = "vmail", gid = "vmail" }
+    -- Its own, in place of that of dovecot.conf. (2.3's name for it.)
+    local octets = body:match('"quota"%s*:%s*(%d+)')
+    if octets then
+      fields.quota_rule = "*:bytes=" .. octets
+    end
+    return dovecot.auth.USERDB_RESULT_OK, fields
   elseif status == 404 then
     return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
   end

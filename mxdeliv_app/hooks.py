@@ -6,11 +6,12 @@ verifies them itself. Whatever is not one of the answers below, Dovecot takes as
 
     POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password"}, 404 {"exists": false}
     POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403 {"reason"}, 409 {"reason"}
+    POST /dovecot/mailbox {"user"}                 200 {"quota": octets or null}, 404 {"exists": false}
     POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
 
-`ip` is where a login comes from, empty if Dovecot doesn't know; a look-up without it is for a delivery, which
-no policy forbids. A login that the operator's policy denies is answered 423 {"reason"}. The IP address is
-looked at and forgotten; of the login itself the day is kept.
+`ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
+answered 423 {"reason"}. The IP address is looked at and forgotten; of the login itself the day is kept.
+A `mailbox` is asked about for deliveries, which no policy forbids. Its quota is null if it is everybody's.
 """
 
 from __future__ import annotations
@@ -97,6 +98,21 @@ class Lookup:
             response.media = {"exists": True, "password": account.password_hash}
 
 
+class Mailbox:
+    """Where mail may go, and how much of it."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """As for `Lookup`, only the canonical spelling is anybody's."""
+        user = _asked(request, _User).user
+        if find(self._accounts, user) is None:
+            _unknown(response)
+        else:
+            response.media = {"quota": self._accounts.quota(user)}
+
+
 class Create:
     """A first login makes the account."""
 
@@ -152,6 +168,7 @@ def create_app(
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, faults.our_fault)
     app.add_route("/dovecot/lookup", Lookup(accounts, policy))
+    app.add_route("/dovecot/mailbox", Mailbox(accounts))
     app.add_route("/dovecot/create", Create(accounts, settings, policy))
     app.add_route("/dovecot/login", Login(accounts, today))
     return app

@@ -6,7 +6,9 @@ from datetime import date
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.account_quota import quota
+from chatmail_milter.ctl.deletion import delete_account
+from chatmail_milter.ctl.opened import canonical_address, mail_directory, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.store.accounts import Accounts
@@ -17,6 +19,9 @@ from chatmail_milter.store.suspensions import Suspensions
 @click.group()
 def account() -> None:
     """Accounts on this relay."""
+
+
+account.add_command(quota)
 
 
 @account.command("list")
@@ -54,9 +59,9 @@ def list_(as_json: bool) -> None:
 @account.command()
 @click.argument("address", callback=canonical_address)
 def delete(address: str) -> None:
-    """Delete the account ADDRESS. Its mail stays in the Maildir; open registration lets it come back."""
+    """Delete the account ADDRESS with all of its mail. Open registration lets it come back, empty."""
     engine = store()
-    if not Accounts(engine).delete(address):
+    if not delete_account(engine, mail_directory(), address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if address in Suspensions(engine).list():
         click.echo(f"It can't come back: {address} stays suspended until `chatmailctl account resume`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 from sqlalchemy import Engine
@@ -24,6 +25,11 @@ def store() -> Engine:
         raise click.ClickException(
             f"run this as root, or check store.url: the store can't be opened: {error.orig}"
         ) from None
+
+
+def mail_directory() -> Path:
+    """The configured directory of all mailboxes."""
+    return Path(load_or_exit().store.mail)
 
 
 def canonical_domain(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

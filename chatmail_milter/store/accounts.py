@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Column, Date, Engine, String, Table, delete, insert, select, update
+from sqlalchemy import Column, Date, Engine, String, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
+from chatmail_milter.store.quotas import Quotas
 
 accounts = Table(
     "accounts",
@@ -23,6 +24,7 @@ accounts = Table(
     Column("password_hash", String(255), nullable=False),
     Column("created", Date, nullable=False),
     Column("last_login", Date),
+    info=OF_ONE_ACCOUNT,
 )
 
 
@@ -70,10 +72,36 @@ class Accounts:
                 connection.execute(update(accounts).where(mine).values(last_login=day))
         return True
 
-    def delete(self, address: str) -> bool:
-        """Forget an account; its mail is not touched. False if there is none."""
+    def delete(
+        self, address: str, *, unused_since: date | None = None, beforehand: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Forget an account and all that is kept of it. False if there is none.
+
+        With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
+        before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
+        """
+        which = accounts.c.address == address
+        if unused_since is not None:
+            which &= func.coalesce(accounts.c.last_login, accounts.c.created) < unused_since
         with self._engine.begin() as connection:
-            return connection.execute(delete(accounts).where(accounts.c.address == address)).rowcount > 0
+            if not connection.execute(delete(accounts).where(which)).rowcount:
+                return False
+            for table in metadata.sorted_tables:
+                if table.info == OF_ONE_ACCOUNT:
+                    connection.execute(delete(table).where(table.c.address == address))
+            beforehand()
+        return True
+
+    def quota(self, address: str) -> int | None:
+        """Octets that a canonical address may hold; None if as much as the others."""
+        return Quotas(self._engine).get(address)
+
+    def unused(self, since: date) -> tuple[str, ...]:
+        """Who made an account before `since` and has not logged in from that day on."""
+        used = func.coalesce(accounts.c.last_login, accounts.c.created)
+        with self._engine.connect() as connection:
+            found = select(accounts.c.address).where(used < since).order_by(accounts.c.address)
+            return tuple(connection.execute(found).scalars())
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, by address."""

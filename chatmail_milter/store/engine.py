@@ -13,6 +13,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
+# The `info` of a table whose rows belong to the account that their column `address` names, and go with it.
+OF_ONE_ACCOUNT = {"of": "account"}
+
 
 def open_store(url: str) -> Engine:
     """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), tables made.
@@ -20,7 +23,7 @@ def open_store(url: str) -> Engine:
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
     # They register their tables on `metadata`; `policies` brings along those it reads.
-    from chatmail_milter.store import accounts, endpoints, peers, policies, routes  # noqa: F401
+    from chatmail_milter.store import accounts, endpoints, peers, policies, quotas, routes  # noqa: F401
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
