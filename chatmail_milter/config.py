@@ -219,9 +219,14 @@ class Config(Section, frozen=True):
     store: Store = Store()
 
 
+def place() -> Path:
+    """Where the configuration is: `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`."""
+    return Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
+
+
 def load(path: Path | None = None) -> Config:
-    """The configuration at `path` (else `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`). Raises `ConfigError`."""
-    path = path or Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
+    """The configuration at `path`, else at `place()`. Raises `ConfigError`."""
+    path = path or place()
     try:
         return parse(path.read_text("utf-8"), str(path))
     except OSError as error:

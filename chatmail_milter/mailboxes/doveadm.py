@@ -7,6 +7,7 @@ Dovecot can't list them. What it prints is read as it comes. doveadm(1), doveadm
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -59,10 +60,13 @@ class Folder:
 
 
 class Doveadm:
-    """All of these raise `DoveadmError`, and `OSError` where there is no such program."""
+    """All of these raise `DoveadmError`, and `OSError` where there is no such program.
 
-    def __init__(self, program: str = PROGRAM) -> None:
-        self._program = program
+    That is `program`, else `$CHATMAIL_DOVEADM`, else `PROGRAM`.
+    """
+
+    def __init__(self, program: str | None = None) -> None:
+        self._program = program or os.environ.get("CHATMAIL_DOVEADM", PROGRAM)
 
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[Message]:
         """The messages of `users` that `query` finds, in all of their folders."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import ParamSpec
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +29,8 @@ from chatmail_milter.store.engine import open_store
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
 _BATCH = 200
-_GROUP = "chatmail"
+
+P = ParamSpec("P")
 
 
 class Pass:
@@ -62,24 +64,30 @@ class Pass:
             try:
                 step(users)
             except DoveadmError as error:
-                self.failures += 1
-                self._say(f'what=failure error="{error}"')
+                self._failed(str(error))
 
-    def unused(self, accounts: Accounts, removal: Removal, root: Path) -> None:
-        """Delete the accounts that nobody has used for long enough."""
-        if not self._rules.accounts:
-            return
+    def delete_unused(self, accounts: Accounts, removal: Removal, root: Path) -> None:
+        """Delete the accounts that nobody has used for long enough, and what is left of others deleted."""
         since = _day(self._now) - timedelta(seconds=self._rules.accounts)
-        users = accounts.unused(since)
+        users = accounts.unused(since) if self._rules.accounts else ()
         if not self._dry_run:
-            users = tuple(user for user in users if _delete(accounts, removal, home(root, user), user, since))
-            removal.finish([found for user in users if (found := home(root, user))])
+            try:
+                users = tuple(
+                    user for user in users if _delete(accounts, removal, home(root, user), user, since)
+                )
+                removal.finish([found for user in users if (found := home(root, user))])
+            except OSError as error:
+                self._failed(f"deleting: {error.strerror}")
         self._say(f"what=unused-accounts accounts={len(users)}")
 
     def summarise(self) -> None:
         """Say what was done to mailboxes."""
         for what, numbers in self._done.items():
             self._say(f"what={what} " + " ".join(f"{name}={number}" for name, number in numbers.items()))
+
+    def _failed(self, error: str) -> None:
+        self.failures += 1
+        self._say(f'what=failure error="{error}"')
 
     def _expire_mail(self, users: Sequence[str]) -> None:
         query = expired(self._rules, self._now)
@@ -94,23 +102,41 @@ class Pass:
     def _empty_the_full(self, users: Sequence[str]) -> None:
         for usage in list(self._doveadm.usage(users)):
             if full.is_filling_up(usage.used, usage.limit):
-                self._remove("full-mailboxes", trim(self._doveadm, usage.user, self._now))
+                self._empty(usage.user)
+
+    def _empty(self, user: str) -> None:
+        try:
+            go = trim(self._doveadm, user, self._now)
+        except DoveadmError as error:
+            self._failed(str(error))
+        else:
+            self._remove("full-mailboxes", go)
 
     def _delete_folders(self, users: Sequence[str]) -> None:
         if not self._rules.empty_folders:
             return
         made_before = self._now - self._rules.empty_folders
         for user, folder in self._doveadm.folders(users):
-            if is_left_over(folder, made_before):
-                if not self._dry_run:
-                    self._doveadm.delete_if_empty(user, folder.name)
+            if is_left_over(folder, made_before) and self._does(
+                self._doveadm.delete_if_empty, user, folder.name
+            ):
                 self._done["empty-folders"]["folders"] += 1
 
     def _remove(self, why: str, messages: Sequence[Message]) -> None:
-        if not self._dry_run:
-            self._doveadm.expunge(messages)
-        self._done[why]["messages"] += len(messages)
-        self._done[why]["octets"] += sum(one.octets for one in messages)
+        if self._does(self._doveadm.expunge, messages):
+            self._done[why]["messages"] += len(messages)
+            self._done[why]["octets"] += sum(one.octets for one in messages)
+
+    def _does(self, what: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> bool:
+        """Whether it is done, or would be. One mailbox that is in trouble must not keep the others."""
+        if self._dry_run:
+            return True
+        try:
+            what(*arguments, **named)
+        except DoveadmError as error:
+            self._failed(str(error))
+            return False
+        return True
 
 
 def expired(rules: config.Expiry, now: float) -> tuple[str, ...]:
@@ -156,9 +182,7 @@ def _run(settings: config.Config, root: Path, dry_run: bool) -> int:
     accounts, removal = Accounts(open_store(settings.store.url)), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
-        if not dry_run:
-            removal.finish()
-        work.unused(accounts, removal, root)
+        work.delete_unused(accounts, removal, root)
         users = [one.address for one in accounts.list() if one.address > progress.reached]
         for batch in _batches(user for user in users if (place := home(root, user)) and place.is_dir()):
             work.look_at(batch)
@@ -202,10 +226,9 @@ def _batches(users: Iterable[str]) -> Iterator[list[str]]:
 def _become_owner(root: Path) -> None:
     """Started by root, as by an operator, it is the mailboxes' user, as by the timer."""
     if os.geteuid() == 0:
-        import grp
-
         owner = root.stat()
-        os.setgroups([grp.getgrnam(_GROUP).gr_gid])
+        # The group that may read the configuration shares the store.
+        os.setgroups([config.place().stat().st_gid])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 

@@ -19,6 +19,7 @@ from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.quotas import Quotas
 from mxdeliv_app import hooks
 
 SECRET = "5ec2e7" * 8
@@ -112,6 +113,18 @@ def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
     assert ask(to, "login", user="nobody12@a.example").status_code == 404
 
 
+def test_a_mailbox_has_everybodys_quota_or_its_own_and_tells_no_hash(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    to = client(accounts)
+    assert ask(to, "mailbox", user=ALICE).status_code == 404
+    accounts.create(ALICE, "{X}")
+    assert ask(to, "mailbox", user=ALICE).json == {"quota": None}
+    Quotas(open_store(f"sqlite:///{tmp_path}/store.sqlite")).set(ALICE, 10**12)
+    assert ask(to, "mailbox", user=ALICE).json == {"quota": 10**12}
+    assert ask(to, "mailbox", user=ALICE.upper()).status_code == 404
+
+
 class TestPolicy:
     POLICY = Policy(
         Blocklist.of(["mallory1@a.example", "192.0.2.0/24", "2001:db8::/32"]),
@@ -153,9 +166,9 @@ class TestPolicy:
 
     def test_a_suspended_account_is_there_for_its_mail(self, accounts: Accounts) -> None:
         accounts.create("bob12345@a.example", "{X}")
-        assert (
-            ask(client(accounts, policy=self.POLICY), "lookup", user="bob12345@a.example").status_code == 200
-        )
+        to = client(accounts, policy=self.POLICY)
+        assert ask(to, "lookup", user="bob12345@a.example").status_code == 200
+        assert ask(to, "mailbox", user="bob12345@a.example").status_code == 200
 
     @pytest.mark.parametrize("ip", ["x", "192.0.2", "192.0.2.0/24", " ", 7, [], {}])
     @pytest.mark.parametrize("question", ["lookup", "create"])
@@ -176,7 +189,9 @@ class TestPolicy:
 
 
 @pytest.mark.parametrize("shown", [None, "", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "\xff" * 48])
-@pytest.mark.parametrize("path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/nothing/here"])
+@pytest.mark.parametrize(
+    "path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/dovecot/mailbox", "/x"]
+)
 def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | None, path: str) -> None:
     headers = {} if shown is None else {"X-Chatmail-Secret": shown}
     answer = client(accounts).simulate_post(path, json={"user": ALICE, "password": PASSWORD}, headers=headers)
@@ -200,7 +215,7 @@ def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | 
         b'{"user": "\\ud800"}',
     ],
 )
-@pytest.mark.parametrize("question", ["lookup", "create", "login"])
+@pytest.mark.parametrize("question", ["lookup", "create", "login", "mailbox"])
 def test_malformed_questions_are_a_400(accounts: Accounts, question: str, body: bytes) -> None:
     headers = {"X-Chatmail-Secret": SECRET}
     answer = client(accounts).simulate_post(f"/dovecot/{question}", body=body, headers=headers)
