@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -127,6 +128,14 @@ def test_accounts_go_that_nobody_used_for_90_days(b: LabHost, login: Login) -> N
     assert rows(b, login[0]) == []
     assert is_there(b, home(b, kept[0]))
     assert b.run("ls -A /var/vmail/.deleted").stdout == ""
+
+
+def test_the_next_pass_is_within_the_hour_and_a_half(b: LabHost) -> None:
+    shown = b.run("systemctl show chatmail-expire.timer --property=ActiveState,NextElapseUSecRealtime")
+    fields = dict(line.split("=", 1) for line in shown.stdout.splitlines())
+    assert fields["ActiveState"] == "active"
+    due = b.run(["date", "+%s", "--date", fields["NextElapseUSecRealtime"]]).stdout
+    assert -60 <= int(due) - time.time() <= 5400
 
 
 class TestDeleted:
