@@ -15,6 +15,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -56,6 +57,14 @@ class Endpoint(str):
         """Host and port, as socket functions want them."""
         host, _, port = self.rpartition(":")
         return host.strip("[]"), int(port)
+
+
+class Url(str):
+    """An `https:` URL, or empty for none."""
+
+
+class Entries(dict[str, str]):
+    """Names of IMAP METADATA entries, and their values."""
 
 
 class Nameserver(str):
@@ -160,6 +169,42 @@ class Relay(Section, frozen=True):
     ] = ()
 
 
+class Push(Section, frozen=True):
+    """Notices to phones that are not connected, by way of the gateway that knows their makers' services."""
+
+    gateway: Annotated[
+        Url,
+        _doc(
+            "Where device tokens are posted when mail comes; nobody is told if empty. It learns nothing else."
+        ),
+    ] = Url("https://notifications.delta.chat/notify")
+    when: Annotated[
+        Literal["offline", "always"],
+        _doc(
+            "`offline`: while no client of the account is connected. `always`: a phone is told although "
+            "another device of its owner is connected, or its own lost connection is not noticed yet."
+        ),
+    ] = "offline"
+    token_lifetime: Annotated[Duration, _doc("How long after it was last given a device token is used.")] = (
+        Duration(90 * 86400)
+    )
+    timeout: Annotated[Duration, _doc("For one attempt to reach the gateway, answer and all.")] = Duration(15)
+    retry: Annotated[
+        Duration,
+        _doc("From a failure of the gateway to the next attempt; four times as long each time, 1 h at most."),
+    ] = Duration(5)
+    give_up: Annotated[Duration, _doc("How long a notice is tried.")] = Duration(86400)
+
+
+class Metadata(Section, frozen=True):
+    """What an app may ask about the relay by IMAP METADATA, under `/shared/vendor/deltachat/`."""
+
+    deltachat: Annotated[
+        Entries,
+        _doc('Entries and values, e.g. `{ irohrelay = "https://…" }`. `maxsmtprecipients` is always there.'),
+    ] = msgspec.field(default_factory=Entries)
+
+
 class Listen(Section, frozen=True):
     """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
 
@@ -179,6 +224,9 @@ class Listen(Section, frozen=True):
     mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, asked by the relay.")] = (
         "/run/dovecot/chatmail-mailboxes"
     )
+    connections: Annotated[str, _doc("Socket of Dovecot's anvil, asked who is connected.")] = (
+        "/run/dovecot/chatmail-connections"
+    )
 
 
 class Store(Section, frozen=True):
@@ -197,6 +245,8 @@ class Config(Section, frozen=True):
     submission: Submission = Submission()
     inbound: Inbound = Inbound()
     relay: Relay = Relay()
+    push: Push = Push()
+    metadata: Metadata = Metadata()
     listen: Listen = Listen()
     store: Store = Store()
 
@@ -279,6 +329,29 @@ def _endpoint(value: Any) -> Endpoint:
     return Endpoint(value)
 
 
+def _url(value: Any) -> Url:
+    wanted = isinstance(value, str) and re.fullmatch(r"https://[!-~]+", value)
+    try:
+        parts = urlsplit(value) if wanted else None
+        # `port` is looked at when it is asked for.
+        found = value == "" or (parts is not None and parts.hostname and parts.port != 0)
+    except ValueError:
+        found = False
+    if not found or (parts and (parts.username or parts.fragment)):
+        raise ValueError("wants an https: URL")
+    return Url(value)
+
+
+def _entries(value: Any) -> Entries:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError("wants a table of texts")
+    for name, text in value.items():
+        # RFC 5464, 4.1: entry names are not case-sensitive; a value here is one line.
+        if not re.fullmatch(r"[a-z0-9._-]+(/[a-z0-9._-]+)*", name) or not text.isprintable():
+            raise ValueError(f"{name}: wants lower-case names, and values of one line")
+    return Entries(value)
+
+
 def _nameserver(value: Any) -> Nameserver:
     found = re.fullmatch(r"([0-9A-Fa-f.:]+)(?:@(\d{1,5}))?", value) if isinstance(value, str) else None
     if found is None or int(found[2] or 53) > 65535:
@@ -294,4 +367,6 @@ _DECODERS: dict[type[Any], Any] = {
     NetworkList: _networks,
     Endpoint: _endpoint,
     Nameserver: _nameserver,
+    Url: _url,
+    Entries: _entries,
 }

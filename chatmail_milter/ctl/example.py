@@ -50,10 +50,18 @@ def _section(name: str, section: Section, documented: bool) -> str:
             lines.append(f"#{field} =")
         else:
             comment = "#" if documented and field not in required else ""
-            lines.append(f"{comment}{field} = {json.dumps(value)}")
+            lines.append(f"{comment}{field} = {_toml(value)}")
         if documented:
             lines.append("")
     return "\n".join(lines) if documented else "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    # TOML writes a table on one line otherwise than JSON does; all else that is here is written alike.
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return json.dumps(value)
 
 
 def _first_line(section: Section) -> str:

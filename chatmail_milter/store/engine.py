@@ -19,8 +19,8 @@ def open_store(url: str) -> Engine:
 
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
-    # They register their tables on `metadata`; `policies` brings along those it reads.
-    from chatmail_milter.store import accounts, endpoints, peers, policies, routes  # noqa: F401
+    # They register their tables on `metadata`; `policies` brings along those it reads, `notices` the tokens.
+    from chatmail_milter.store import accounts, endpoints, notices, peers, policies, routes  # noqa: F401
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
