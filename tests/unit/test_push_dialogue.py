@@ -1,4 +1,4 @@
-"""Dovecot's dict protocol: what 2.3.19 was seen to send for METADATA, what else it may, and what it may not."""
+"""Dovecot's dict protocol: what 2.3.19 was seen to send for METADATA, what it may send, and what not."""
 
 from __future__ import annotations
 
