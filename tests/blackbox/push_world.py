@@ -1,22 +1,20 @@
 """A small world around the installed `chatmail-push`: Dovecot's side of its sockets, an anvil, a gateway.
 
-All on loopback. The gateway speaks TLS, with a certificate that only this world vouches for, and does what its
-`script` says: answer, or something worse.
+All on loopback. The gateway's certificate is one that only this world vouches for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.notices import Notices
 from tests.blackbox.relay_world import BIN, make_certificate
 from tests.chat.deadline import until
+from tests.chat.gateway import Gateway
 
 _DEADLINE = 30.0  # seconds, for whatever should take milliseconds
 SECRET_PATH = "/" + "5ec2e7" * 8
@@ -39,104 +38,6 @@ os.dup2(int(sys.argv[2]), 4)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="metadata:deliveries")
 os.execv(sys.argv[3], sys.argv[3:])
 """
-
-# What a gateway does with a connection on which a whole request has come. True: the connection goes on.
-Script = Callable[[ssl.SSLSocket], bool]
-
-
-def answer(status: int, body: bytes = b"", *fields: str) -> Script:
-    """An ordinary answer."""
-    head = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *fields]
-
-    def script(connection: ssl.SSLSocket) -> bool:
-        connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
-        return True
-
-    return script
-
-
-def says(octets: bytes) -> Script:
-    """Anything, and then the connection is closed."""
-
-    def script(connection: ssl.SSLSocket) -> bool:
-        connection.sendall(octets)
-        return False
-
-    return script
-
-
-def hang(connection: ssl.SSLSocket) -> bool:
-    """Say nothing until the other one hangs up."""
-    return bool(connection.recv(1)) and False
-
-
-def drip(connection: ssl.SSLSocket) -> bool:
-    """A header field that never ends, an octet at a time."""
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    connection.settimeout(0.02)
-    while True:
-        connection.sendall(b"x")
-        try:
-            if not connection.recv(1):
-                return False
-        except TimeoutError:
-            pass
-
-
-class Gateway:
-    """Counts what it is told, and does what `script` says."""
-
-    def __init__(self, certificate: Path, port: int = 0) -> None:
-        self.script: Script = answer(200)
-        self.told: list[str] = []
-        self.requests: list[bytes] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-        self._listening = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                plain, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
-
-    def _serve(self, plain: socket.socket) -> None:
-        try:
-            with self._context.wrap_socket(plain, server_side=True) as connection:
-                connection.settimeout(_DEADLINE)
-                while (request := _request(connection)) and self._script(connection, request):
-                    pass
-        except (OSError, ssl.SSLError):
-            pass  # clients that go away, or don't like the certificate, are what some tests are about
-
-    def _script(self, connection: ssl.SSLSocket, request: bytes) -> bool:
-        script = self.script
-        self.requests.append(request)
-        self.told.append(request.partition(b"\r\n\r\n")[2].decode())
-        return script(connection)
-
-    def close(self) -> None:
-        # Closing alone doesn't wake who waits in accept().
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-
-def _request(connection: ssl.SSLSocket) -> bytes:
-    """A whole request, empty if none comes any more."""
-    octets = b""
-    while True:
-        head, end, body = octets.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: (\d+)", head) if end else None
-        if length and len(body) >= int(length[1]):
-            return octets
-        more = connection.recv(1 << 16)
-        if not more:
-            return b""
-        octets += more
 
 
 class Anvil:
@@ -166,7 +67,9 @@ class Anvil:
                 connection.sendall("".join([*lines, "lmtp/nobody12@a.test\t7\t1\n", "\n"]).encode())
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
+        """Once more does no harm."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
 
@@ -177,7 +80,7 @@ class World:
         self.directory = directory
         self.certificate = directory / "gateway.pem"
         make_certificate(self.certificate, ("localhost",))
-        self.gateway = Gateway(self.certificate)
+        self.gateway = self.new_gateway()
         self.anvil = Anvil(directory / "anvil.sock")
         self.program: subprocess.Popen[bytes] | None = None
         self._metadata = socket.socket(socket.AF_UNIX)
@@ -221,6 +124,16 @@ class World:
         )
         for number in numbers:
             os.close(number)
+
+    def new_gateway(self, port: int = 0, certificate: Path | None = None) -> Gateway:
+        """One that is trusted, or has another certificate."""
+        return Gateway(socket.create_server(("127.0.0.1", port)), certificate or self.certificate)
+
+    def restart(self, **push: str) -> None:
+        """With these settings."""
+        self.stop()
+        self.configure(**push)
+        self.start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.program is not None

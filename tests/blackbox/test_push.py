@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.push_world import SECRET_PATH, World, answer, hang, says
+from tests.blackbox.push_world import SECRET_PATH, World
 from tests.blackbox.relay_world import BIN
 from tests.chat.deadline import until
+from tests.chat.gateway import answer, hang, says
 
 SECONDS = 20.0
 NUMBERS = itertools.count(10000000)

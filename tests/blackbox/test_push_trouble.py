@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.blackbox.push_world import Gateway, Script, World, answer, drip, hang, says
+from tests.blackbox.push_world import World
 from tests.blackbox.relay_world import make_certificate
 from tests.chat.deadline import until
+from tests.chat.gateway import Script, answer, hang
 
 SECONDS = 30.0
 NUMBERS = itertools.count(10000000)
@@ -24,6 +25,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     world.start()
     yield world
+    # Nobody is named, and no token.
     assert "token" not in world.log
     assert "@" not in world.log
     assert "event=bug" not in world.log
@@ -49,46 +51,12 @@ def recovers(world: World, *tokens: str) -> None:
     until("it is logged", lambda: world.log.count("outcome=told") == before + len(tokens), SECONDS)
 
 
-ILL: dict[str, Script] = {
-    "500": answer(500, b"token-a"),
-    "503 and a long body": answer(503, b"x" * (1 << 20)),
-    "404": answer(404),
-    "400": answer(400),
-    "429": answer(429, b"", "Retry-After: 1"),
-    "a redirect": answer(301, b"", "Location: https://localhost:1/"),
-    "an interim answer and no other": says(b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "no HTTP": says(b"SSH-2.0-OpenSSH_9.2\r\n" * 1000),
-    "octets": says(bytes(range(256)) * 100),
-    "a status that is none": says(b"HTTP/1.1 2OO OK\r\n\r\n"),
-    "fields without end": says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100000),
-    "nothing": says(b""),
-    "silence": hang,
-    "a field that never ends": drip,
-}
-
-
-@pytest.mark.parametrize("kind", ILL)
-def test_a_notice_outlives_a_gateway_that_is_ill(world: World, alice: str, kind: str) -> None:
-    world.gateway.script = ILL[kind]
-    assert world.deliver(alice) == 204
-    failed(world, 2)
-    assert world.tokens(alice) == {"token-a"}
-    recovers(world, "token-a")
-
-
-def test_an_answer_counts_though_its_body_is_endless_or_cut(world: World, alice: str) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-    world.gateway.script = says(head + b"x" * 100)
-    assert world.deliver(alice) == 204
-    assert world.settled() == ["token-a"]
-
-
 def test_a_gateway_that_is_not_there_is_waited_for(world: World, alice: str) -> None:
     world.gateway.close()
     assert world.deliver(alice) == 204
     failed(world, 2)
     assert "reason=connect " in world.log
-    world.gateway = Gateway(world.certificate, world.gateway.port)
+    world.gateway = world.new_gateway(world.gateway.port)
     recovers(world, "token-a")
 
 
@@ -96,13 +64,13 @@ def test_a_gateway_that_is_another_is_told_nothing(world: World, alice: str) -> 
     world.gateway.close()
     other = world.directory / "other.pem"
     make_certificate(other, ("localhost",))
-    impostor = Gateway(other, world.gateway.port)
+    impostor = world.new_gateway(world.gateway.port, other)
     assert world.deliver(alice) == 204
     failed(world, 2)
     assert "reason=tls " in world.log
     assert impostor.told == []
     impostor.close()
-    world.gateway = Gateway(world.certificate, impostor.port)
+    world.gateway = world.new_gateway(impostor.port)
     recovers(world, "token-a")
 
 
@@ -115,9 +83,7 @@ def test_attempts_are_further_and_further_apart(world: World, alice: str) -> Non
 
 
 def test_what_can_not_be_told_for_long_is_given_up(world: World, alice: str) -> None:
-    world.stop()
-    world.configure(give_up="300ms")
-    world.start()
+    world.restart(give_up="300ms")
     world.gateway.script = answer(500)
     assert world.deliver(alice) == 204
     until("it is given up", lambda: "reason=500,given-up" in world.log, SECONDS, every=0.02)
@@ -166,22 +132,19 @@ def test_a_delivery_while_the_program_is_away_waits_for_it(world: World, alice: 
 
 def test_no_delivery_is_lost_while_the_program_is_restarted_again_and_again(world: World) -> None:
     """Each to a token of its own, so that each must be told."""
-    people = {world.someone(f"w{number:07}@a.test", f"token-{number}") for number in range(60)}
-    over = threading.Event()
+    people = [world.someone(f"w{number:07}@a.test", f"token-{number}") for number in range(48)]
 
-    def deliver_all() -> list[int]:
-        try:
-            return [world.deliver(one) for one in sorted(people)]
-        finally:
-            over.set()
+    def ready() -> int:
+        return world.log.count("event=ready")
 
-    with ThreadPoolExecutor(1) as pool:
-        delivering = pool.submit(deliver_all)
-        while not over.is_set():
+    with ThreadPoolExecutor(8) as pool:
+        delivering = [pool.submit(world.deliver, one) for one in people]
+        while not all(one.done() for one in delivering):
+            starts = ready()
             assert world.stop() == 0
             world.start()
-            over.wait(1)
-        assert delivering.result(SECONDS) == [204] * len(people)
+            until("it is ready", partial(lambda before: ready() > before, starts), SECONDS, every=0.02)
+        assert [one.result() for one in delivering] == [204] * len(people)
     assert len(set(world.settled())) == len(people)
 
 
@@ -194,9 +157,7 @@ def test_an_anvil_that_is_away_keeps_nobody_from_being_told(world: World, alice:
 
 
 def test_one_who_is_always_to_be_told_is_told_though_connected(world: World, alice: str) -> None:
-    world.stop()
-    world.configure(when="always")
-    world.start()
+    world.restart(when="always")
     world.anvil.connected.add(alice)
     assert world.deliver(alice) == 204
     assert world.settled() == ["token-a"]
@@ -204,13 +165,9 @@ def test_one_who_is_always_to_be_told_is_told_though_connected(world: World, ali
 
 
 def test_without_a_gateway_nobody_is_told_and_nothing_is_kept(world: World, alice: str) -> None:
-    world.stop()
-    world.configure(gateway="")
-    world.start()
+    world.restart(gateway="")
     assert world.deliver(alice) == 204
-    assert world.stop() == 0
-    world.configure()
-    world.start()
+    world.restart()
     assert world.deliver(world.someone("last1234@a.test", "token-last")) == 204
     assert world.settled() == ["token-last"]
 

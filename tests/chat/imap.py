@@ -41,6 +41,16 @@ class Mailbox:
     ) -> None:
         self._session.shutdown()
 
+    def ask(self, command: bytes) -> list[bytes]:
+        """Any command and the lines that it is answered with, the last one without its tag."""
+        self._session.send(b"x1 " + command + b"\r\n")
+        lines = []
+        while not (line := self._session.readline()).startswith(b"x1 "):
+            if not line:
+                raise ConnectionError("the server hung up")
+            lines.append(line.rstrip())
+        return [*lines, line[3:].rstrip()]
+
     def find(self, message_id: str) -> bytes | None:
         """The message with this Message-ID as it lies in the Maildir, or None."""
         self._session.noop()
