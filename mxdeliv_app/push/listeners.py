@@ -21,7 +21,8 @@ import msgspec
 from mxdeliv_app.push.dialogue import Dialogue, DialogueError, Entries
 
 AT_ONCE = 32  # connections, on each socket
-_SILENCE = 30.0  # seconds
+# Dovecot says at once what it has to say. Any local user can connect to one of the sockets and say nothing.
+_SILENCE = 5.0  # seconds
 # What Dovecot's own server takes (dict-client.h, DICT_CLIENT_MAX_LINE_LENGTH); its client sends any length.
 _LONGEST_LINE = 64 << 10
 # Dovecot tells all that it knows of a delivery, the subject too.

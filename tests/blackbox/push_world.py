@@ -202,6 +202,10 @@ class World:
         until("all is told", lambda: self._notices.count() == 0, _DEADLINE, every=0.02)
         return sorted(self.gateway.told)
 
+    def connect(self) -> socket.socket:
+        """To the socket for deliveries, as any local user can."""
+        return socket.create_connection(self._deliveries.getsockname(), _DEADLINE)
+
     def post(self, body: bytes, url: str | None = None) -> int:
         """Anything, posted; the status of the answer."""
         return requests.post(url or self.url, data=body, timeout=_DEADLINE).status_code

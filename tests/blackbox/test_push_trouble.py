@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -75,11 +77,13 @@ def test_a_gateway_that_is_another_is_told_nothing(world: World, alice: str) -> 
 
 
 def test_attempts_are_further_and_further_apart(world: World, alice: str) -> None:
-    """50, 200, 800 ms, each within 20 %; a busy machine only makes it longer."""
+    """After 50, 200 and 800 ms, less a fifth; a busy machine only makes it longer."""
     world.gateway.script = answer(500)
     assert world.deliver(alice) == 204
     failed(world, 4)
     assert [f"tries={number}" in world.log for number in range(1, 5)] == [True] * 4
+    apart = [later - earlier for earlier, later in pairwise(world.gateway.times)]
+    assert [seconds >= least for seconds, least in zip(apart, (0.04, 0.16, 0.64), strict=False)] == [True] * 3
 
 
 def test_what_can_not_be_told_for_long_is_given_up(world: World, alice: str) -> None:
@@ -182,6 +186,16 @@ def test_tokens_of_megabytes_are_refused_and_cost_no_memory(world: World, alice:
     assert all(one.startswith(b"F1\t") for one in answers)
     assert world.peak_memory - before < 24 << 20
     assert world.tokens(alice) == {"token-a", "token-b"}
+
+
+def test_those_who_connect_and_say_nothing_are_soon_left(world: World, alice: str) -> None:
+    """More of them than there are places; on the other socket nobody notices."""
+    with contextlib.ExitStack() as silent:
+        for _ in range(40):
+            silent.enter_context(world.connect())
+        assert world.tokens(alice) == {"token-a"}
+        assert world.deliver(alice) == 204
+    assert world.settled() == ["token-a"]
 
 
 def test_what_is_not_the_protocol_ends_that_connection_alone(world: World, alice: str) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class Gateway:
     def __init__(self, listening: socket.socket, certificate: Path, key: Path | None = None) -> None:
         self.script: Script = answer(200)
         self.told: list[str] = []
+        self.times: list[float] = []  # monotonic, of each
         self.requests: list[bytes] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
@@ -90,6 +92,7 @@ class Gateway:
     def _script(self, connection: ssl.SSLSocket, request: bytes) -> bool:
         script = self.script
         self.requests.append(request)
+        self.times.append(time.monotonic())
         self.told.append(request.partition(b"\r\n\r\n")[2].decode())
         return script(connection)
 
