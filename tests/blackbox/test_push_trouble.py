@@ -142,13 +142,14 @@ def test_no_delivery_is_lost_while_the_program_is_restarted_again_and_again(worl
         return world.log.count("event=ready")
 
     with ThreadPoolExecutor(8) as pool:
-        delivering = [pool.submit(world.deliver, one) for one in people]
-        while not all(one.done() for one in delivering):
+        delivering = []
+        for first in range(0, len(people), 12):
+            delivering += [pool.submit(world.deliver, one) for one in people[first : first + 12]]
             starts = ready()
             assert world.stop() == 0
             world.start()
             until("it is ready", partial(lambda before: ready() > before, starts), SECONDS, every=0.02)
-        assert [one.result() for one in delivering] == [204] * len(people)
+        assert [one.result(SECONDS) for one in delivering] == [204] * len(people)
     assert len(set(world.settled())) == len(people)
 
 
