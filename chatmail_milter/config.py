@@ -1,16 +1,14 @@
 """The one typed configuration, `/etc/chatmail/chatmail.toml` (or `$CHATMAIL_CONFIG`), read by every program.
 
-Unknown and malformed keys are errors of one line that names the key and the nearest known one. Sizes and
-durations carry units (`30MiB`, `5s`, `2d`). The documented example is generated from these types
-(`chatmailctl config example`), so a comment on a field here is its documentation there.
+Unknown and malformed keys are errors of one line that names the key and the nearest known one. The documented
+example is generated from these types (`chatmailctl config example`), so a comment on a field here is its
+documentation there. What a value may be is in `values.py`.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
-import re
 import sys
 import tomllib
 from pathlib import Path
@@ -18,54 +16,23 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
-from chatmail_milter import address
+from chatmail_milter.values import (
+    Duration,
+    Endpoint,
+    Entries,
+    MailDomain,
+    Nameserver,
+    NetworkList,
+    Size,
+    Url,
+    decode,
+)
 
 DEFAULT_PATH = Path("/etc/chatmail/chatmail.toml")
-
-_SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ConfigError(Exception):
     """The configuration can't be used; the message is one line that names the key."""
-
-
-class Size(int):
-    """Octets, written with a unit: `30MiB`."""
-
-
-class Duration(float):
-    """Seconds, written with a unit: `5s`, `20d`."""
-
-
-class MailDomain(str):
-    """A mail domain in canonical form: a name, or an IP literal."""
-
-
-class NetworkList(tuple[Network, ...]):
-    """IP networks, written as a list of `address/prefix`."""
-
-
-class Endpoint(str):
-    """`host:port` on this machine."""
-
-    @property
-    def pair(self) -> tuple[str, int]:
-        """Host and port, as socket functions want them."""
-        host, _, port = self.rpartition(":")
-        return host.strip("[]"), int(port)
-
-
-class Nameserver(str):
-    """A DNS server: an IP address, or `address@port` where the port isn't 53."""
-
-    @property
-    def pair(self) -> tuple[str, int]:
-        """Address and port."""
-        host, _, port = self.partition("@")
-        return host, int(port or 53)
 
 
 def _doc(text: str) -> msgspec.Meta:
@@ -98,13 +65,43 @@ class Accounts(Section, frozen=True):
     """Accounts, made at their first login."""
 
     registration: Annotated[
-        Literal["open", "closed"],
-        _doc("`open`: a first login makes the account. `closed`: the operator does."),
+        Literal["open", "token", "closed"],
+        _doc(
+            "`open`: a first login makes the account. `token`: `POST /new` does, for who has a token of "
+            "`chatmailctl token create`. `closed`: the operator does."
+        ),
     ] = "open"
     local_part_min: Annotated[int, _doc("Fewest characters before the @.")] = 8
     local_part_max: Annotated[int, _doc("Most characters before the @.")] = 20
     password_min: Annotated[int, _doc("Fewest characters of a password.")] = 9
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
+
+
+class Limits(Section, frozen=True):
+    """What must be left of this machine for new accounts. Those that are there are served all the same."""
+
+    load: Annotated[
+        float,
+        msgspec.Meta(ge=0, description="Highest load average for each processor, of one minute; 0: any."),
+    ] = 4.0
+    memory: Annotated[Size, _doc("Least memory that programs can still get.")] = Size(100 << 20)
+    disk: Annotated[Size, _doc("Least free space for mail, and for the store.")] = Size(1 << 30)
+
+
+class Expiry(Section, frozen=True):
+    """What chatmail-expire removes, and when. `0s` means never."""
+
+    mail: Annotated[Duration, _doc("Any mail, this long after it came.")] = Duration(20 * 86400)
+    large_mail: Annotated[Duration, _doc("Large mail that was read, this long after it came.")] = Duration(
+        7 * 86400
+    )
+    large: Annotated[Size, _doc("What is large: any message of more than this.")] = Size(200_000)
+    accounts: Annotated[
+        Duration, _doc("Accounts with all that is theirs, this long after the last login. Full days.")
+    ] = Duration(90 * 86400)
+    empty_folders: Annotated[
+        Duration, _doc("Folders with nothing in them (never the inbox), this long after they were made.")
+    ] = Duration(20 * 86400)
 
 
 class Submission(Section, frozen=True):
@@ -160,6 +157,42 @@ class Relay(Section, frozen=True):
     ] = ()
 
 
+class Push(Section, frozen=True):
+    """Notices to phones that are not connected, by way of the gateway that knows their makers' services."""
+
+    gateway: Annotated[
+        Url,
+        _doc(
+            "Where device tokens are posted when mail comes; nobody is told if empty. It learns nothing else."
+        ),
+    ] = Url("https://notifications.delta.chat/notify")
+    when: Annotated[
+        Literal["offline", "always"],
+        _doc(
+            "`offline`: while no client of the account is connected. `always`: a phone is told although "
+            "another device of its owner is connected, or its own lost connection is not noticed yet."
+        ),
+    ] = "offline"
+    token_lifetime: Annotated[Duration, _doc("How long after it was last given a device token is used.")] = (
+        Duration(90 * 86400)
+    )
+    timeout: Annotated[Duration, _doc("For one attempt to reach the gateway, answer and all.")] = Duration(15)
+    retry: Annotated[
+        Duration,
+        _doc("From a failure of the gateway to the next attempt; four times as long each time, 1 h at most."),
+    ] = Duration(5)
+    give_up: Annotated[Duration, _doc("How long a notice is tried.")] = Duration(86400)
+
+
+class Metadata(Section, frozen=True):
+    """What an app may ask about the relay by IMAP METADATA, under `/shared/vendor/deltachat/`."""
+
+    deltachat: Annotated[
+        Entries,
+        _doc('Entries and values, e.g. `{ irohrelay = "https://…" }`. `maxsmtprecipients` is always there.'),
+    ] = msgspec.field(default_factory=Entries)
+
+
 class Listen(Section, frozen=True):
     """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
 
@@ -179,6 +212,9 @@ class Listen(Section, frozen=True):
     mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, asked by the relay.")] = (
         "/run/dovecot/chatmail-mailboxes"
     )
+    connections: Annotated[str, _doc("Socket of Dovecot's anvil, asked who is connected.")] = (
+        "/run/dovecot/chatmail-connections"
+    )
 
 
 class Store(Section, frozen=True):
@@ -187,6 +223,7 @@ class Store(Section, frozen=True):
     url: Annotated[str, _doc("SQLAlchemy URL; SQLite, or PostgreSQL where several hosts share it.")] = (
         "sqlite:////var/lib/chatmail/store.sqlite"
     )
+    mail: Annotated[str, _doc("Directory of all mailboxes, where Dovecot keeps them.")] = "/var/vmail"
 
 
 class Config(Section, frozen=True):
@@ -194,16 +231,25 @@ class Config(Section, frozen=True):
 
     mail: Mail
     accounts: Accounts = Accounts()
+    limits: Limits = Limits()
+    expiry: Expiry = Expiry()
     submission: Submission = Submission()
     inbound: Inbound = Inbound()
     relay: Relay = Relay()
+    push: Push = Push()
+    metadata: Metadata = Metadata()
     listen: Listen = Listen()
     store: Store = Store()
 
 
+def place() -> Path:
+    """Where the configuration is: `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`."""
+    return Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
+
+
 def load(path: Path | None = None) -> Config:
-    """The configuration at `path` (else `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`). Raises `ConfigError`."""
-    path = path or Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
+    """The configuration at `path`, else at `place()`. Raises `ConfigError`."""
+    path = path or place()
     try:
         return parse(path.read_text("utf-8"), str(path))
     except OSError as error:
@@ -220,7 +266,7 @@ def parse(text: str, name: str = "configuration") -> Config:
         raise ConfigError(f"{name}: is not TOML: {error}") from None
     _refuse_unknown(name, tree, Config, "")
     try:
-        return msgspec.convert(tree, Config, dec_hook=_decode)
+        return msgspec.convert(tree, Config, dec_hook=decode)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         raise ConfigError(f"{name}: {where.rstrip('`') or 'the file'}: {what}") from None
@@ -244,54 +290,3 @@ def _refuse_unknown(name: str, tree: dict[str, Any], section: type[Any], prefix:
         inner = known[key]
         if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, Section):
             _refuse_unknown(name, value, inner, f"{prefix}{key}.")
-
-
-def _decode(kind: type[Any], value: Any) -> Any:
-    try:
-        decode = _DECODERS[kind]
-    except KeyError:
-        raise NotImplementedError(kind) from None
-    return decode(value)
-
-
-def _with_unit(value: Any, units: dict[str, Any], example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", value) if isinstance(value, str) else None
-    if match is None or match[2] not in units:
-        raise ValueError(f"wants a number with a unit ({', '.join(units)}), e.g. {example}")
-    return float(match[1]) * float(units[match[2]])
-
-
-def _mail_domain(value: Any) -> MailDomain:
-    if not isinstance(value, str):
-        raise ValueError("wants a domain name")
-    return MailDomain(address.domain(value))
-
-
-def _networks(value: Any) -> NetworkList:
-    if not isinstance(value, list):
-        raise ValueError("wants a list of networks")
-    return NetworkList(ipaddress.ip_network(one) for one in value)
-
-
-def _endpoint(value: Any) -> Endpoint:
-    if not isinstance(value, str) or not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}", value):
-        raise ValueError("wants host:port")
-    return Endpoint(value)
-
-
-def _nameserver(value: Any) -> Nameserver:
-    found = re.fullmatch(r"([0-9A-Fa-f.:]+)(?:@(\d{1,5}))?", value) if isinstance(value, str) else None
-    if found is None or int(found[2] or 53) > 65535:
-        raise ValueError("wants an IP address, or address@port")
-    ipaddress.ip_address(found[1])
-    return Nameserver(value)
-
-
-_DECODERS: dict[type[Any], Any] = {
-    Size: lambda value: Size(_with_unit(value, _SIZE_UNITS, "30MiB")),
-    Duration: lambda value: Duration(_with_unit(value, _DURATION_UNITS, "30s")),
-    MailDomain: _mail_domain,
-    NetworkList: _networks,
-    Endpoint: _endpoint,
-    Nameserver: _nameserver,
-}

@@ -8,15 +8,18 @@
 local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
 local SECRET_FILE = "/etc/chatmail/hooks.secret"
 
--- Postfix 3.7 takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for
--- another), but says 454 where it hears nothing for 10 s. So a login waits for hooks that are away. They may
--- have been restarted by then, too.
-local PATIENCE = 12 -- seconds
+-- A login waits for hooks that are away, in seconds: they may just be restarted. Of SMTP much longer. Postfix 3.7
+-- takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for another), but says
+-- 454 where it hears nothing for 10 s.
+local PATIENCE, SMTP_PATIENCE = 3, 12
+-- How long each question may take, in seconds, for hooks that hang; Dovecot's own limit is a minute. New accounts
+-- wait for each other's hashes, in a storm of them for a while.
+local ANSWER_WITHIN = { lookup = 8, mailbox = 8, login = 8, create = 30 }
 
 local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true,
-  [423] = true }
+  [423] = true, [507] = true }
 
-local client, secret
+local clients, secret = {}, nil
 
 function script_init()
   local file, problem = io.open(SECRET_FILE)
@@ -26,8 +29,11 @@ function script_init()
   end
   secret = file:read("l")
   file:close()
-  -- No options: their names differ between the versions, and the defaults do.
-  client = dovecot.http.client({})
+  -- In the words of 2.3. A version that has others refuses them, and does with its defaults.
+  for question, seconds in pairs(ANSWER_WITHIN) do
+    local known, made = pcall(dovecot.http.client, { request_absolute_timeout_msecs = seconds * 1000 })
+    clients[question] = known and made or dovecot.http.client({})
+  end
   return 0
 end
 
@@ -38,7 +44,7 @@ end
 
 -- Status and body of the hooks' answer. Where there was none, Dovecot makes up a status above 9000.
 local function ask_once(question, body)
-  local request = client:request({ url = HOOKS .. question, method = "POST" })
+  local request = clients[question]:request({ url = HOOKS .. question, method = "POST" })
   request:add_header("Content-Type", "application/json")
   request:add_header("X-Chatmail-Secret", secret)
   request:set_payload(body)
@@ -61,14 +67,14 @@ local function ask(question, body, patience)
   return status, answer
 end
 
--- With an `ip` the question is whether `user` may log in from there, too.
+-- Whether there is `user`, and may log in from `ip`.
 local function lookup(user, ip, patience)
-  return ask("lookup", '{"user": ' .. quoted(user) .. (ip and ', "ip": ' .. quoted(ip) or "") .. "}", patience)
+  return ask("lookup", '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. "}", patience)
 end
 
-local function create(user, ip, password)
+local function create(user, ip, password, patience)
   local what = '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. ', "password": ' .. quoted(password)
-  return ask("create", what .. "}", PATIENCE)
+  return ask("create", what .. "}", patience)
 end
 
 -- Only the day of the last login is kept. No login fails for it; `ask` has logged why.
@@ -91,15 +97,20 @@ function auth_password_verify(request, password)
   local user = canonical(request.user)
   -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
   local ip = request.rip or request.remote_ip or ""
-  local status, body = lookup(user, ip, PATIENCE)
+  -- 2.3 has the one name, 2.4 the other, here too.
+  local patience = (request.service or request.protocol) == "smtp" and SMTP_PATIENCE or PATIENCE
+  local status, body = lookup(user, ip, patience)
   if status == 404 then
-    status, body = create(user, ip, password)
+    status, body = create(user, ip, password, patience)
     if status == 403 then
       return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
     elseif status == 409 then
       -- Another first login came between; its password counts.
-      status, body = lookup(user, ip, PATIENCE)
+      status, body = lookup(user, ip, patience)
     end
+  end
+  if status == 507 then
+    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "no room for new accounts"
   end
   if status == 423 then
     -- Blocked or suspended, whatever the password.
@@ -112,18 +123,27 @@ function auth_password_verify(request, password)
   elseif matches ~= 1 then
     return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "hooks away, or hash not understood"
   end
-  remember_login(user)
+  -- An account that was just made has its day of login.
+  if status ~= 201 then
+    remember_login(user)
+  end
   return dovecot.auth.PASSDB_RESULT_OK, { user = user }
 end
 
 -- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly. A suspended account gets its
--- mail all the same, so no `ip`.
+-- mail all the same.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
-  local status = lookup(user, nil, 0)
+  local status, body = ask("mailbox", '{"user": ' .. quoted(user) .. "}", 0)
   if status == 200 then
     -- The ids let services that run as vmail ask about it; Dovecot shows others no user that has none.
-    return dovecot.auth.USERDB_RESULT_OK, { user = user, uid = "vmail", gid = "vmail" }
+    local fields = { user = user, uid = "vmail", gid = "vmail" }
+    -- Its own, in place of that of dovecot.conf. (2.3's name for it.)
+    local octets = body:match('"quota"%s*:%s*(%d+)')
+    if octets then
+      fields.quota_rule = "*:bytes=" .. octets
+    end
+    return dovecot.auth.USERDB_RESULT_OK, fields
   elseif status == 404 then
     return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
   end

@@ -5,12 +5,14 @@ comes here only for an account that does not exist yet; the passwords of those t
 verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
 
     POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password"}, 404 {"exists": false}
-    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403 {"reason"}, 409 {"reason"}
+    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403, 409 or 507 {"reason"}
+    POST /dovecot/mailbox {"user"}                 200 {"quota": octets or null}, 404 {"exists": false}
     POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
 
-`ip` is where a login comes from, empty if Dovecot doesn't know; a look-up without it is for a delivery, which
-no policy forbids. A login that the operator's policy denies is answered 423 {"reason"}. The IP address is
-looked at and forgotten; of the login itself the day is kept.
+`ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
+answered 423 {"reason"}; a first one for which the machine has no room now, 507. The IP address is looked at
+and forgotten; of the login itself the day is kept. A `mailbox` is asked about for deliveries, which no policy
+forbids; its quota is null if it is everybody's.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import ipaddress
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,15 +31,18 @@ from typing import Any, TypeVar
 import falcon
 import msgspec
 from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPUnauthorized
+from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter import address, config, credentials
+from chatmail_milter import address, config, credentials, machine
 from chatmail_milter.rules import registration
 from chatmail_milter.rules.policy import Policy
+from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
 from mxdeliv_app import faults
+from mxdeliv_app.later import once
 
 SECRET_HEADER = "X-Chatmail-Secret"  # noqa: S105  (the name of a header)
 SECRET_PATH = Path("/etc/chatmail/hooks.secret")
@@ -44,6 +50,8 @@ _SECRET_MIN = 32  # characters; the playbook makes 64
 
 # An address and a password; Dovecot itself takes no more than 8 KiB of a client's line.
 _MAX_BODY = 16 << 10
+
+_NOT_OPEN = {"closed": "registration is closed", "token": "registration is by token"}
 
 _T = TypeVar("_T")
 
@@ -81,7 +89,7 @@ class OnlyDovecot:
 class Lookup:
     """Whether there is an account, and its hash."""
 
-    def __init__(self, accounts: Accounts, policy: Callable[[], Policy]) -> None:
+    def __init__(self, accounts: Callable[[], Accounts], policy: Callable[[], Policy]) -> None:
         self._accounts = accounts
         self._policy = policy
 
@@ -90,52 +98,89 @@ class Lookup:
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
-        account = find(self._accounts, asked.user)
+        account = find(self._accounts(), asked.user)
         if account is None:
             _unknown(response)
         else:
             response.media = {"exists": True, "password": account.password_hash}
 
 
+class Mailbox:
+    """Where mail may go, and how much of it."""
+
+    def __init__(self, accounts: Callable[[], Accounts]) -> None:
+        self._accounts = accounts
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """As for `Lookup`, only the canonical spelling is anybody's."""
+        user = _asked(request, _User).user
+        accounts = self._accounts()
+        if find(accounts, user) is None:
+            _unknown(response)
+        else:
+            response.media = {"quota": accounts.quota(user)}
+
+
 class Create:
     """A first login makes the account."""
 
-    def __init__(self, accounts: Accounts, settings: config.Config, policy: Callable[[], Policy]) -> None:
+    # A hash takes a processor to itself. As many at once as there are processes of this program: who has an
+    # account is looked up while a thousand others get theirs.
+    _hashing = threading.Lock()
+
+    def __init__(
+        self,
+        accounts: Callable[[], Accounts],
+        settings: config.Config,
+        policy: Callable[[], Policy],
+        shortage: Callable[[], Shortage | None],
+        today: Callable[[], date],
+    ) -> None:
         self._accounts = accounts
         self._settings = settings
         self._policy = policy
+        self._shortage = shortage
+        self._today = today
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Of ten at once one is told 201; the others 409, and look again."""
         asked = _asked(request, _Create)
         if _denied(self._policy(), asked.user, asked.ip, response):
             return
-        reason = "registration is closed"
-        if self._settings.accounts.registration == "open":
-            rules, domain = self._settings.accounts, self._settings.mail.domain
-            reason = registration.refuse(rules, domain, asked.user, asked.password) or ""
+        reason = self._refusal(asked)
         if reason:
-            _log.info('event=account-refused reason="%s"', reason)
-            response.status, response.media = 403, {"reason": reason}
+            _refuse(response, 403, reason)
             return
-        password_hash = credentials.hash_password(asked.password)
-        if self._accounts.create(asked.user, password_hash):
+        short = self._shortage()
+        if short:
+            _refuse(response, 507, short)
+            return
+        with self._hashing:
+            password_hash = credentials.hash_password(asked.password)
+        # Whoever gets it logs in with it; that is not asked to be remembered once more.
+        if self._accounts().create(asked.user, password_hash, self._today()):
             _log.info("event=account-created")
             response.status, response.media = 201, {"password": password_hash}
         else:
             response.status, response.media = 409, {"reason": "exists"}
 
+    def _refusal(self, asked: _Create) -> str | None:
+        rules, domain = self._settings.accounts, self._settings.mail.domain
+        if rules.registration != "open":
+            return _NOT_OPEN[rules.registration]
+        return registration.refuse(rules, domain, asked.user, asked.password)
+
 
 class Login:
     """Somebody logged in, today."""
 
-    def __init__(self, accounts: Accounts, today: Callable[[], date]) -> None:
+    def __init__(self, accounts: Callable[[], Accounts], today: Callable[[], date]) -> None:
         self._accounts = accounts
         self._today = today
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """The day is all that is kept."""
-        if self._accounts.touch(_asked(request, _User).user, self._today()):
+        if self._accounts().touch(_asked(request, _User).user, self._today()):
             response.status = 204
         else:
             _unknown(response)
@@ -143,16 +188,19 @@ class Login:
 
 def create_app(
     settings: config.Config,
-    accounts: Accounts,
+    accounts: Callable[[], Accounts],
     policy: Callable[[], Policy],
+    shortage: Callable[[], Shortage | None],
     secret: str,
     today: Callable[[], date],
 ) -> falcon.App[Any, Any]:
-    """The application; `policy` gives the one in force."""
+    """The application; `policy` gives the one in force, `shortage` what the machine is short of."""
     app = falcon.App(middleware=[OnlyDovecot(secret)])
-    app.add_error_handler(Exception, faults.our_fault)
+    app.add_error_handler(Exception, _our_fault)
+    app.add_error_handler(SQLAlchemyError, _store_away)
     app.add_route("/dovecot/lookup", Lookup(accounts, policy))
-    app.add_route("/dovecot/create", Create(accounts, settings, policy))
+    app.add_route("/dovecot/mailbox", Mailbox(accounts))
+    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today))
     app.add_route("/dovecot/login", Login(accounts, today))
     return app
 
@@ -162,9 +210,12 @@ def app_from_environment() -> falcon.App[Any, Any]:
     settings = config.load_or_exit()
     faults.log_to_stderr()
     secret = read_secret(secret_path())
-    engine = open_store(settings.store.url)
-    accounts = Accounts(engine, today=_today)
-    return create_app(settings, accounts, Policies(engine).current, secret, _today)
+    # Without a store Dovecot is told so at once; nobody would answer it if this ended here.
+    engine = once(lambda: open_store(settings.store.url))
+    accounts = once(lambda: Accounts(engine(), today=_today))
+    policies = once(lambda: Policies(engine()))
+    room = machine.room(settings)
+    return create_app(settings, accounts, lambda: policies().current(), room, secret, _today)
 
 
 def secret_path() -> Path:
@@ -217,6 +268,22 @@ def _asked(request: falcon.Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HTTPBadRequest(title="Not the JSON that is expected here") from None
+
+
+def _refuse(response: falcon.Response, status: int, reason: str) -> None:
+    _log.info('event=account-refused reason="%s"', reason)
+    response.status, response.media = status, {"reason": reason}
+
+
+def _store_away(_request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
+    _log.error("event=store-away error=%s", type(error).__name__)
+    response.status = 503
+
+
+def _our_fault(request: falcon.Request, response: falcon.Response, error: Exception, params: Any) -> None:
+    faults.our_fault(request, response, error, params)
+    # Dovecot would obey it, and keep the login waiting for as long.
+    response.delete_header("Retry-After")
 
 
 def _unknown(response: falcon.Response) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from chatmail_milter import address
+from chatmail_milter.mailboxes.home import home
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
 
 # After the 500 ms, whoever went to sleep in them sleeps.
@@ -68,15 +68,9 @@ class Waker:
 
 
 def inbox(mailboxes: Path, user: str) -> Path | None:
-    """Where new mail of `user` comes in (`mail_home` of dovecot.conf), or None if that is nobody's name."""
-    try:
-        canonical = address.parse(user)
-    except address.MalformedAddressError:
-        return None
-    if canonical != user or "/" in user:
-        return None
-    local_part, _, domain = user.rpartition("@")
-    return mailboxes / domain / local_part / "Maildir" / "new"
+    """Where new mail of `user` comes in, or None if that is nobody's name."""
+    found = home(mailboxes, user)
+    return None if found is None else found / "Maildir" / "new"
 
 
 def stir(directory: Path) -> None:

@@ -6,7 +6,6 @@ Autoconfig: https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/con
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,13 @@ import segno
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from chatmail_milter import address, config, credentials
+from chatmail_milter import config, links, machine
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import faults, wire
 from mxdeliv_app.inject import Injector, Ports
+from mxdeliv_app.later import once
+from mxdeliv_app.new import New
 from mxdeliv_app.receive import Receive
 
 AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml")
@@ -25,23 +28,6 @@ AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/confi
 _templates = Environment(
     loader=PackageLoader("mxdeliv_app"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-
-
-class New:
-    """`POST /new`: fresh credentials. Nothing is remembered; their first login makes the account."""
-
-    def __init__(self, settings: config.Config) -> None:
-        self._settings = settings
-
-    def on_post(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """`email` and `password` are what clients read, or `reason` where the status is not 2xx."""
-        response.set_header("Cache-Control", "no-store")
-        if self._settings.accounts.registration == "closed":
-            response.status = 403
-            response.media = {"reason": "New accounts are made by the operator only"}
-            return
-        made = credentials.fresh(self._settings.accounts, self._settings.mail.domain)
-        response.media = {"email": made.address, "password": made.password}
 
 
 @dataclass(frozen=True)
@@ -59,13 +45,13 @@ class Page:
         response.data = self.body
 
 
-def create_app(settings: config.Config, receive: Receive) -> falcon.App[Any, Any]:
+def create_app(settings: config.Config, receive: Receive, new: New) -> falcon.App[Any, Any]:
     """The application."""
     app = falcon.App()
     app.add_error_handler(Exception, faults.our_fault)
     # A sink, not a route: a route answers OPTIONS itself, and methods it never heard of with 400.
     app.add_sink(receive, rf"{wire.PATH}/?\Z")
-    app.add_route("/new", New(settings))
+    app.add_route("/new", new)
     app.add_route("/", landing_page(settings))
     for path in AUTOCONFIG_PATHS:
         app.add_route(path, autoconfig(settings))
@@ -78,18 +64,17 @@ def app_from_environment() -> falcon.App[Any, Any]:
     faults.log_to_stderr()
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
-    return create_app(settings, Receive(Injector(ports), mail.max_message_size, mail.max_recipients))
+    receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
+    tokens = once(lambda: Tokens(open_store(settings.store.url)))
+    return create_app(settings, receive, New(settings, machine.room(settings), tokens))
 
 
 def landing_page(settings: config.Config) -> Page:
     """The page for people: what this is, and a code to scan."""
-    host = settings.mail.host
-    literal = address.ip_literal(host)
-    authority = f"[{literal}]" if isinstance(literal, ipaddress.IPv6Address) else bare(host)
-    invite = f"dcaccount:https://{authority}/new"
+    invite = links.dcaccount(settings)
     page = _templates.get_template("landing.html").render(
         domain=settings.mail.domain,
-        open=settings.accounts.registration == "open",
+        registration=settings.accounts.registration,
         invite=invite,
         # segno makes numbers and fixed words only: nothing in it needs escaping, and tags must not be.
         qr=Markup(segno.make_qr(invite).svg_inline(scale=4, omitsize=True)),  # noqa: S704
@@ -100,12 +85,6 @@ def landing_page(settings: config.Config) -> Page:
 def autoconfig(settings: config.Config) -> Page:
     """The document that mail clients ask for: where IMAP and submission are."""
     page = _templates.get_template("autoconfig.xml").render(
-        domain=bare(settings.mail.domain), host=bare(settings.mail.host)
+        domain=links.bare(settings.mail.domain), host=links.bare(settings.mail.host)
     )
     return Page("text/xml; charset=utf-8", page.encode("utf-8"))
-
-
-def bare(domain: str) -> str:
-    """A domain as a host name: an IP literal without its brackets."""
-    literal = address.ip_literal(domain)
-    return domain if literal is None else str(literal)

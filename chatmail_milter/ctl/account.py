@@ -6,7 +6,11 @@ from datetime import date
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.account_carried import export, import_
+from chatmail_milter.ctl.account_made import create, password
+from chatmail_milter.ctl.account_quota import quota
+from chatmail_milter.ctl.deletion import delete_account
+from chatmail_milter.ctl.opened import canonical_address, mail_directory, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.store.accounts import Accounts
@@ -17,6 +21,10 @@ from chatmail_milter.store.suspensions import Suspensions
 @click.group()
 def account() -> None:
     """Accounts on this relay."""
+
+
+for command in (create, password, quota, export, import_):
+    account.add_command(command)
 
 
 @account.command("list")
@@ -53,10 +61,29 @@ def list_(as_json: bool) -> None:
 
 @account.command()
 @click.argument("address", callback=canonical_address)
-def delete(address: str) -> None:
-    """Delete the account ADDRESS. Its mail stays in the Maildir; open registration lets it come back."""
+@json_option
+def show(address: str, as_json: bool) -> None:
+    """What is kept of the account ADDRESS. Of its password, the scheme of the hash is shown."""
     engine = store()
-    if not Accounts(engine).delete(address):
+    found = Accounts(engine).lookup(address)
+    if found is None:
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    since = Suspensions(engine).list().get(address)
+    row = _row(address, found.created, found.last_login, since)
+    row["scheme"] = found.password_hash[1:].partition("}")[0]
+    if as_json:
+        print_json(row)
+        return
+    names = ("Address", "Created", "Last login", "Suspended since", "Password scheme")
+    print_table(("", ""), [(name, value or "-") for name, value in zip(names, row.values(), strict=True)], "")
+
+
+@account.command()
+@click.argument("address", callback=canonical_address)
+def delete(address: str) -> None:
+    """Delete the account ADDRESS with all of its mail. Open registration lets it come back, empty."""
+    engine = store()
+    if not delete_account(engine, mail_directory(), address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if address in Suspensions(engine).list():
         click.echo(f"It can't come back: {address} stays suspended until `chatmailctl account resume`.")

@@ -8,7 +8,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from chatmail_milter.config import Config, Duration, Mail, MailDomain, NetworkList, Section, Size
+from chatmail_milter.config import Config, Mail, Section
+from chatmail_milter.values import Duration, MailDomain, NetworkList, Size
 
 EXAMPLE = Config(mail=Mail(domain=MailDomain("chat.example.org")))
 
@@ -50,10 +51,18 @@ def _section(name: str, section: Section, documented: bool) -> str:
             lines.append(f"#{field} =")
         else:
             comment = "#" if documented and field not in required else ""
-            lines.append(f"{comment}{field} = {json.dumps(value)}")
+            lines.append(f"{comment}{field} = {_toml(value)}")
         if documented:
             lines.append("")
     return "\n".join(lines) if documented else "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    # TOML writes a table on one line otherwise than JSON does; all else that is here is written alike.
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    return json.dumps(value)
 
 
 def _first_line(section: Section) -> str:

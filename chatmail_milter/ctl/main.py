@@ -16,6 +16,7 @@ from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.peers import peers
 from chatmail_milter.ctl.queue import queue
 from chatmail_milter.ctl.route import route
+from chatmail_milter.ctl.token import token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +25,5 @@ def main() -> None:
     """Look at and steer this chatmail relay."""
 
 
-for command in (account, block, config, endpoints, federation, gate, peers, queue, route):
+for command in (account, block, config, endpoints, federation, gate, peers, queue, route, token):
     main.add_command(command)

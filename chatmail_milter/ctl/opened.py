@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 from sqlalchemy import Engine
@@ -26,6 +27,11 @@ def store() -> Engine:
         ) from None
 
 
+def mail_directory() -> Path:
+    """The configured directory of all mailboxes."""
+    return Path(load_or_exit().store.mail)
+
+
 def canonical_domain(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Click callback: a mail domain in canonical form."""
     try:
@@ -34,9 +40,9 @@ def canonical_domain(_context: click.Context, _parameter: click.Parameter, value
         raise click.BadParameter(str(error)) from None
 
 
-def canonical_address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def canonical_address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Click callback: an address in canonical form."""
     try:
-        return address.parse(value)
+        return None if value is None else address.parse(value)
     except address.MalformedAddressError as error:
         raise click.BadParameter(str(error)) from None

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,18 +31,27 @@ _ONE_COMMAND = 5.0  # seconds
 
 def end_refused(policy: Policy) -> None:
     """End the sessions that `policy` would not let begin, and say on stderr what came of it."""
+    _end_all(lambda user, peer: policy.login(user, peer).action is not Action.PASS)
+
+
+def end_deleted(deleted: str, home: Path | None) -> None:
+    """The same for those of an account that is gone, and whose home directory is now called `home`."""
+    _end_all(lambda user, _peer: user == deleted, home)
+
+
+def _end_all(is_over: Callable[[str, Peer], bool], home: Path | None = None) -> None:
     program = shutil.which(WHERE_DEBIAN_KEEPS_IT)
     if program is None or os.geteuid() != 0:
         why = "there is no Dovecot here" if program is None else "that takes root"
         click.echo(f"IMAP sessions that are open stay open: {why}.", err=True)
         return
     try:
-        first = left = _refused(program, policy)
+        first = left = _open(program, is_over)
         deadline = time.monotonic() + DEADLINE
         while left and time.monotonic() < deadline:
             for user in left:
-                _end(program, user)
-            left = _refused(program, policy)
+                _end(program, user, home)
+            left = _open(program, is_over)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         click.echo(f"IMAP sessions that are open may stay open: doveadm: {type(error).__name__}.", err=True)
         return
@@ -64,20 +73,19 @@ def parse(text: str) -> Iterator[tuple[str, Peer]]:
             yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
 
 
-def _refused(program: str, policy: Policy) -> set[str]:
+def _open(program: str, is_over: Callable[[str, Peer], bool]) -> set[str]:
     """The users with a connection that may not be."""
     connected = parse(_doveadm(program, "-f", "tab", "who", "-1"))
-    return {user for user, peer in connected if policy.login(user, peer).action is not Action.PASS}
+    return {user for user, peer in connected if is_over(user, peer)}
 
 
-def _end(program: str, user: str) -> None:
-    home = _doveadm(program, "user", "-f", "home", user).strip()
-    if home:
-        file = Path(home, "Maildir", "new", ".wake")
-        # Without a mailbox there is nobody who sleeps on it.
-        with suppress(OSError):
-            file.touch(mode=0o600)
-            file.unlink(missing_ok=True)
+def _end(program: str, user: str, home: Path | None) -> None:
+    home = home or Path(_doveadm(program, "user", "-f", "home", user).strip())
+    file = home / "Maildir" / "new" / ".wake"
+    # Without a mailbox there is nobody who sleeps on it.
+    with suppress(OSError):
+        file.touch(mode=0o600)
+        file.unlink(missing_ok=True)
     _doveadm(program, "kick", user)
 
 

@@ -7,14 +7,16 @@ first (`{ARGON2ID}$argon2id$…`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 
-from sqlalchemy import Column, Date, Engine, String, Table, delete, insert, select, update
+from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
+from chatmail_milter.store.quotas import Quotas
+from chatmail_milter.store.upsert import insert_new
 
 accounts = Table(
     "accounts",
@@ -23,6 +25,7 @@ accounts = Table(
     Column("password_hash", String(255), nullable=False),
     Column("created", Date, nullable=False),
     Column("last_login", Date),
+    info=OF_ONE_ACCOUNT,
 )
 
 
@@ -49,15 +52,33 @@ class Accounts:
             row = connection.execute(select(accounts).where(accounts.c.address == address)).one_or_none()
         return None if row is None else Account(*row)
 
-    def create(self, address: str, password_hash: str) -> bool:
+    def create(self, address: str, password_hash: str, last_login: date | None = None) -> bool:
         """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True."""
-        values = {"address": address, "password_hash": password_hash, "created": self._today()}
         try:
             with self._engine.begin() as connection:
-                connection.execute(insert(accounts).values(values))
+                new_account(connection, address, password_hash, self._today(), last_login)
         except IntegrityError:
             return False
         return True
+
+    def carry_over(self, those: Sequence[Account]) -> set[str]:
+        """Make accounts as they were elsewhere, but leave those that are here; the addresses of the new ones.
+
+        Of several with one address the first counts.
+        """
+        rows = {one.address: asdict(one) for one in reversed(those)}
+        here = select(accounts.c.address).where(accounts.c.address.in_(rows))
+        with self._engine.begin() as connection:
+            known = set(connection.execute(here).scalars())
+            insert_new(connection, accounts, [row for row in rows.values() if row["address"] not in known])
+        return rows.keys() - known
+
+    def set_password(self, address: str, password_hash: str) -> bool:
+        """Give an account another password. False if there is none."""
+        mine = accounts.c.address == address
+        with self._engine.begin() as connection:
+            changed = connection.execute(update(accounts).where(mine).values(password_hash=password_hash))
+            return changed.rowcount > 0
 
     def touch(self, address: str, day: date) -> bool:
         """Remember a login on `day`; one write a day at most. False if there is no such account."""
@@ -70,13 +91,56 @@ class Accounts:
                 connection.execute(update(accounts).where(mine).values(last_login=day))
         return True
 
-    def delete(self, address: str) -> bool:
-        """Forget an account; its mail is not touched. False if there is none."""
+    def delete(
+        self, address: str, *, unused_since: date | None = None, beforehand: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Forget an account and all that is kept of it. False if there is none.
+
+        With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
+        before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
+        """
+        which = accounts.c.address == address
+        if unused_since is not None:
+            which &= func.coalesce(accounts.c.last_login, accounts.c.created) < unused_since
         with self._engine.begin() as connection:
-            return connection.execute(delete(accounts).where(accounts.c.address == address)).rowcount > 0
+            if not connection.execute(delete(accounts).where(which)).rowcount:
+                return False
+            for table in metadata.sorted_tables:
+                if table.info == OF_ONE_ACCOUNT:
+                    connection.execute(delete(table).where(table.c.address == address))
+            beforehand()
+        return True
+
+    def quota(self, address: str) -> int | None:
+        """Octets that a canonical address may hold; None if as much as the others."""
+        return Quotas(self._engine).get(address)
+
+    def unused(self, since: date) -> tuple[str, ...]:
+        """Who made an account before `since` and has not logged in from that day on."""
+        used = func.coalesce(accounts.c.last_login, accounts.c.created)
+        with self._engine.connect() as connection:
+            found = select(accounts.c.address).where(used < since).order_by(accounts.c.address)
+            return tuple(connection.execute(found).scalars())
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, by address."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(accounts).order_by(accounts.c.address)).all()
         return tuple(Account(*row) for row in rows)
+
+    def each(self) -> Iterator[Account]:
+        """The same one by one: of a million, a few hundred are in memory."""
+        with self._engine.connect().execution_options(yield_per=_AT_ONCE) as connection:
+            for row in connection.execute(select(accounts).order_by(accounts.c.address)):
+                yield Account(*row)
+
+
+def new_account(
+    connection: Connection, address: str, password_hash: str, created: date, last_login: date | None = None
+) -> None:
+    """Make an account in a transaction. Raises `sqlalchemy.exc.IntegrityError` if there is one."""
+    values = {"address": address, "password_hash": password_hash}
+    connection.execute(insert(accounts).values({**values, "created": created, "last_login": last_login}))
+
+
+_AT_ONCE = 500

@@ -13,14 +13,26 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
+# The `info` of a table whose rows belong to the account that their column `address` names, and go with it.
+OF_ONE_ACCOUNT = {"of": "account"}
+
 
 def open_store(url: str) -> Engine:
     """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), tables made.
 
     Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
     """
-    # They register their tables on `metadata`; `policies` brings along those it reads.
-    from chatmail_milter.store import accounts, endpoints, peers, policies, routes  # noqa: F401
+    # They register their tables on `metadata`; `policies` brings along what it reads, `notices` the tokens.
+    from chatmail_milter.store import (  # noqa: F401
+        accounts,
+        endpoints,
+        notices,
+        peers,
+        policies,
+        quotas,
+        routes,
+        tokens,
+    )
 
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":

@@ -43,6 +43,12 @@ class Suspensions:
             insert_new(connection, suspensions, [{"address": address, "since": self._today()}])
         return known is None
 
+    def suspend_all(self, since: dict[str, date]) -> None:
+        """Suspend canonical addresses, each since a day of its own; those that are stay so."""
+        with change(self._engine) as connection:
+            rows = [{"address": address, "since": day} for address, day in since.items()]
+            insert_new(connection, suspensions, rows)
+
     def resume(self, address: str) -> bool:
         """Let it log in and send again; False if it may."""
         with change(self._engine) as connection:

@@ -11,7 +11,7 @@ import smtplib
 from collections.abc import Sequence
 
 from chatmail_milter import codes
-from chatmail_milter.config import Endpoint
+from chatmail_milter.values import Endpoint
 from mxdeliv_app import wire
 from mxdeliv_app.relay.letter import Letter, Recipient
 

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.config import Endpoint
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay import inboundlog, smtplog
 
 IDENTIFIERS = (smtplog.IDENTIFIER, inboundlog.MILTER, inboundlog.APP, *inboundlog.SMTPD)

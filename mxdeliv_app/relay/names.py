@@ -16,7 +16,7 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
-from chatmail_milter.config import Nameserver
+from chatmail_milter.values import Nameserver
 from mxdeliv_app.relay.guard import IPAddress
 
 LIFETIME = 5.0  # seconds for one question, all servers and tries

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.config import Endpoint
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.words import anonymous
+from chatmail_milter.values import Endpoint
 
 IDENTIFIER = "postfix/smtp-mx/smtp"  # syslog_name of the transport, and smtp(8)'s own
 

@@ -67,7 +67,9 @@ def receiving(
                  (("inject", inject), ("mixed", mixed))]  # fmt: skip
         mail = ["[mail]", "domain = 'a.example'", f"max_message_size = '{max_message_size}B'"]
         config = directory / "chatmail.toml"
-        config.write_text("\n".join([*mail, "[listen]", *ports, ""]))
+        # Other things run on the machine that tests run on.
+        limits = ["[limits]", "load = 0", "memory = '0B'", "disk = '0B'"]
+        config.write_text("\n".join([*mail, *limits, "[listen]", *ports, ""]))
         environment = {"CHATMAIL_CONFIG": str(config)}
         with served("mxdeliv_app.web:app_from_environment()", directory, environment, arguments) as app:
             yield Receiver(app, inject, mixed)

@@ -25,6 +25,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (directory / "secret").write_text(f"{SECRET}\n")
     (directory / "chatmail.toml").write_text(
         f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{directory}/store.sqlite'\n"
+        "[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
     )
     return {
         "CHATMAIL_CONFIG": str(directory / "chatmail.toml"),
@@ -79,6 +80,41 @@ def test_an_order_of_chatmailctl_is_obeyed_by_every_process_when_it_returns(
         subprocess.run([program, *order], env=os.environ | environment, check=True, capture_output=True)
         assert statuses(ip) == {status}, order
         assert ask(hooks, "lookup", user=CAROL).status == 200, "deliveries go on"
+
+
+def test_without_a_store_there_is_an_answer_and_with_it_the_right_one(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    settings = tmp_path / "chatmail.toml"
+    settings.write_text(
+        f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{tmp_path}/later/store.sqlite'\n"
+        "[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
+    )
+    changed = environment | {"CHATMAIL_CONFIG": str(settings)}
+    with served("mxdeliv_app.hooks:app_from_environment()", tmp_path, changed) as app:
+        for question in ("lookup", "create", "login"):
+            answer = ask(app, question, user=ALICE, password="correct horse")
+            assert (answer.status, answer.headers.get("retry-after")) == (503, None)
+        (tmp_path / "later").mkdir()
+        assert ask(app, "lookup", user=ALICE).status == 404
+        assert ask(app, "create", user=ALICE, password="correct horse").status == 201
+
+
+def test_while_many_accounts_are_made_those_that_are_there_are_found(hooks: Served) -> None:
+    """All threads but a few hash, or wait for it: a look-up waits for none of them."""
+    ask(hooks, "create", user="dora1234@a.example", password="correct horse")
+    with ThreadPoolExecutor(30) as pool:
+        made = [
+            pool.submit(ask, hooks, "create", user=f"storm{i:03}@a.example", password="correct horse")
+            for i in range(300)
+        ]
+        found = 0
+        while not all(one.done() for one in made):
+            assert ask(hooks, "lookup", user="dora1234@a.example").status == 200
+            found += 1
+    assert {one.result().status for one in made} == {201}
+    # One after the other they would be as many as the look-ups that fit between.
+    assert found > 10
 
 
 def test_nobody_is_answered_without_the_secret(hooks: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +20,19 @@ def test_new_hands_out_fresh_credentials(receiver: Receiver) -> None:
 def test_new_is_for_post_and_is_never_cached(receiver: Receiver) -> None:
     assert receiver.app.request("GET", "/new").status == 405
     assert receiver.app.request("POST", "/new").headers["cache-control"] == "no-store"
+
+
+def test_however_many_ask_for_accounts_the_app_grows_no_larger(receiver: Receiver) -> None:
+    def ask(times: int) -> None:
+        for _ in range(times):
+            assert receiver.app.request("POST", "/new").status == 200
+
+    # As many threads as will be, and what Python sets aside at first.
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, [40] * 8))
+        before = receiver.app.peak_memory
+        list(pool.map(ask, [250] * 8))
+    assert receiver.app.peak_memory - before < 2 << 20
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import imaplib
 import select
 import time
 from types import TracebackType
+from typing import Self
 
 from tests.chat.smtp import any_certificate
 
@@ -33,13 +34,23 @@ class Mailbox:
             self._session.shutdown()
             raise
 
-    def __enter__(self) -> Mailbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.shutdown()
+
+    def ask(self, command: bytes) -> list[bytes]:
+        """Any command and the lines that it is answered with, the last one without its tag."""
+        self._session.send(b"x1 " + command + b"\r\n")
+        lines = []
+        while not (line := self._session.readline()).startswith(b"x1 "):
+            if not line:
+                raise ConnectionError("the server hung up")
+            lines.append(line.rstrip())
+        return [*lines, line[3:].rstrip()]
 
     def find(self, message_id: str) -> bytes | None:
         """The message with this Message-ID as it lies in the Maildir, or None."""
@@ -61,6 +72,28 @@ class Mailbox:
             if isinstance(data[0], tuple):
                 found.append(data[0][1])
         return found
+
+    def put(self, message: bytes, *, days: float = 0, flags: str = "", folder: str = "INBOX") -> None:
+        """Lay a message into a folder (APPEND) as if it had come `days` ago."""
+        came = imaplib.Time2Internaldate(time.time() - days * 86400)
+        status, data = self._session.append(folder, flags, came, message)
+        assert status == "OK", data
+
+    def make_folder(self, name: str) -> None:
+        """A folder beside the inbox."""
+        assert self._session.create(name)[0] == "OK"
+
+    def folders(self) -> set[str]:
+        """All folders with names of one word."""
+        _, lines = self._session.list()
+        return {one.split()[-1].decode().strip('"') for one in lines if isinstance(one, bytes)}
+
+    def is_open(self) -> bool:
+        """Whether the server still answers."""
+        try:
+            return self._session.noop()[0] == "OK"
+        except (imaplib.IMAP4.abort, OSError):
+            return False
 
     def begin_idle(self) -> None:
         """Go into IDLE (RFC 2177) and return when the server has said so."""

@@ -11,7 +11,14 @@ from tests.lab.host import LabHost
 Door = Callable[[LabHost, str, Sequence[str], bytes], str]
 
 # The HTTP status that goes with a reply.
-STATUS = {"250 2.0.0": 200, "523 5.7.1": 403, "554 5.7.1": 403, "550 5.7.1": 403, "550 5.1.1": 422}
+STATUS = {
+    "250 2.0.0": 200,
+    "523 5.7.1": 403,
+    "554 5.7.1": 403,
+    "550 5.7.1": 403,
+    "550 5.1.1": 422,
+    "552 5.2.2": 507,
+}
 
 
 def port_25(host: LabHost, sender: str, recipients: Sequence[str], message: bytes) -> str:

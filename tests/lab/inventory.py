@@ -35,6 +35,9 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
         # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
         "nginx_ipv6": True,
+        # Other things run on the machine that the lab is on, and all people of the lab have one address.
+        "chatmail_limit_load": 0,
+        "chatmail_new_per_minute": 600,
         # The peer that keeps what crosses the wire speaks no TLS.
         "chatmail_smtp_tls_policy": {CLEAR_PEER: "may"},
         "chatmail_dns_forwarders": [DNS.ip],

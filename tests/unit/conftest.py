@@ -14,7 +14,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of the store that the configuration of a.test names."""
     url = f"sqlite:///{tmp_path}/store.sqlite"
     file = tmp_path / "chatmail.toml"
-    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\n')
+    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{tmp_path}/mail"\n')
     monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
     # The command sets one for its process, which here is that of all tests.
     before = os.umask(0o022)

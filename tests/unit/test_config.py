@@ -6,6 +6,7 @@ import pytest
 
 from chatmail_milter import config
 from chatmail_milter.config import ConfigError
+from chatmail_milter.ctl import example
 
 MINIMAL = '[mail]\ndomain = "_a.lab"\n'
 
@@ -47,6 +48,20 @@ def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
             MINIMAL + '[relay]\nallow_networks = ["10.0.0.1/8"]',
             "relay.allow_networks: 10.0.0.1/8 has host bits set",
         ),
+        (MINIMAL + '[push]\ngateway = "http://push.example/"', "push.gateway: wants an https: URL"),
+        (MINIMAL + '[push]\ngateway = "https://"', "push.gateway: wants an https: URL"),
+        (MINIMAL + '[push]\ngateway = "https://push.example:99999/"', "push.gateway: wants an https: URL"),
+        (
+            MINIMAL + '[push]\ngateway = "https://me:secret@push.example/"',
+            "push.gateway: wants an https: URL",
+        ),
+        (MINIMAL + '[push]\nwhen = "never"', "push.when: Invalid enum value 'never'"),
+        (MINIMAL + "[metadata]\ndeltachat = { a = 1 }", "metadata.deltachat: wants a table of texts"),
+        (MINIMAL + '[metadata]\ndeltachat = { A = "x" }', "metadata.deltachat: A: wants lower-case names"),
+        (
+            MINIMAL + '[metadata]\ndeltachat = { a = "x\\ny" }',
+            "metadata.deltachat: a: wants lower-case names",
+        ),
         (MINIMAL + '[listen]\ninject = "10025"', "listen.inject: wants host:port"),
         ("mail = 3", "mail: Expected `object`, got `int`"),
         ("", "missing required field `mail`"),
@@ -69,3 +84,15 @@ def test_a_program_stops_with_ex_config_and_one_line(
         config.load_or_exit()
     assert caught.value.code == 78
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_metadata_is_a_table_that_is_written_as_it_is_read() -> None:
+    loaded = config.parse(MINIMAL + '[metadata.deltachat]\nirohrelay = "https://iroh.example/?a=\\"b"\n')
+    assert loaded.metadata.deltachat == {"irohrelay": 'https://iroh.example/?a="b'}
+    assert config.parse(example.render(loaded, documented=False)) == loaded
+
+
+def test_phones_are_told_by_the_public_gateway_unless_another_is_set() -> None:
+    assert config.parse(MINIMAL).push.gateway == "https://notifications.delta.chat/notify"
+    assert float(config.parse(MINIMAL).push.token_lifetime) == 90 * 86400
+    assert config.parse(MINIMAL + '[push]\ngateway = ""').push.gateway == ""

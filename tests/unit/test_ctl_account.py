@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from chatmail_milter.ctl import sessions
+from chatmail_milter.mailboxes import home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.verdict import Action
 from tests.unit.ctl import rows, run
 
@@ -54,6 +56,14 @@ def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
+@pytest.fixture
+def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of all mailboxes; nobody delivers to them, so nothing is waited for."""
+    monkeypatch.setattr(home, "SETTLED", 0.0)
+    (tmp_path / "mail").mkdir()
+    return tmp_path / "mail"
+
+
 def accounts_listed() -> Any:
     return rows("account", "list")
 
@@ -70,6 +80,43 @@ def test_accounts_are_listed_without_what_guards_them_and_deleted() -> None:
     assert run("account", "delete", "Alice123@a.test").exit_code == 0
     assert run("account", "delete", ALICE).exit_code == 1
     assert [row["address"] for row in accounts_listed()] == [BOB]
+
+
+def test_with_an_account_go_its_mail_and_its_sessions(
+    store: str, tmp_path: Path, doveadm: Path, mail: Path
+) -> None:
+    place = mail / "a.test" / "alice123"
+    (place / "Maildir" / "new").mkdir(parents=True)
+    (place / "Maildir" / "new" / "1.secret").write_text("secret")
+    Quotas(open_store(store)).set(ALICE, 5)
+    connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "192.0.2.7"))
+    result = run("account", "delete", ALICE)
+    assert (result.exit_code, result.stderr) == (0, "Ended the IMAP sessions of 1 user.\n")
+    assert [path for path in mail.rglob("*") if path.is_file()] == []
+    assert Quotas(open_store(store)).get(ALICE) is None
+    asked = doveadm.with_suffix(".log").read_text()
+    assert f"kick {BOB}" not in asked
+    # Dovecot knows no such user any more.
+    assert "user -f home" not in asked
+
+
+def test_mail_without_an_account_can_be_deleted_too(mail: Path) -> None:
+    (mail / "a.test" / "nobody12" / "Maildir").mkdir(parents=True)
+    assert run("account", "delete", "nobody12@a.test").exit_code == 0
+    assert list((mail / "a.test").iterdir()) == []
+    assert run("account", "delete", "nobody12@a.test").exit_code == 1
+
+
+def test_an_account_stays_if_its_mail_can_not_go(mail: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path, _target: Path) -> None:
+        raise PermissionError
+
+    (mail / "a.test" / "alice123").mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", denied)
+    result = run("account", "delete", ALICE)
+    assert result.exit_code == 1
+    assert "run this as root" in result.stderr
+    assert [row["address"] for row in accounts_listed()] == [ALICE, BOB]
 
 
 def test_a_suspended_account_is_listed_as_such_and_resumed(store: str) -> None:

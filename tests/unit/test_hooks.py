@@ -17,8 +17,10 @@ from chatmail_milter import config
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.quotas import Quotas
 from mxdeliv_app import hooks
 
 SECRET = "5ec2e7" * 8
@@ -34,9 +36,18 @@ def accounts(tmp_path: Path) -> Accounts:
     return Accounts(open_store(f"sqlite:///{tmp_path}/store.sqlite"), today=lambda: TODAY)
 
 
-def client(accounts: Accounts, text: str = "", policy: Policy = OPEN) -> testing.TestClient:
+def client(
+    accounts: Accounts | Callable[[], Accounts],
+    text: str = "",
+    policy: Policy | Callable[[], Policy] = OPEN,
+    short: Shortage | None = None,
+) -> testing.TestClient:
     settings = config.parse(f'[mail]\ndomain = "a.example"\n{text}')
-    return testing.TestClient(hooks.create_app(settings, accounts, lambda: policy, SECRET, lambda: TODAY))
+    store = accounts if callable(accounts) else lambda: accounts
+    in_force = policy if callable(policy) else lambda: policy
+    return testing.TestClient(
+        hooks.create_app(settings, store, in_force, lambda: short, SECRET, lambda: TODAY)
+    )
 
 
 def ask(to: testing.TestClient, question: str, **what: Any) -> Any:
@@ -52,6 +63,9 @@ def test_a_first_login_makes_an_account_that_is_found_from_then_on(accounts: Acc
     found = ask(to, "lookup", user=ALICE)
     assert (found.status_code, found.json) == (200, {"exists": True, "password": created.json["password"]})
     assert PasswordHasher().verify(found.json["password"].removeprefix("{ARGON2ID}"), PASSWORD)
+    account = accounts.lookup(ALICE)
+    assert account is not None
+    assert (account.created, account.last_login) == (TODAY, TODAY)
 
 
 def test_an_account_that_exists_is_never_made_again(accounts: Accounts) -> None:
@@ -112,6 +126,18 @@ def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
     assert ask(to, "login", user="nobody12@a.example").status_code == 404
 
 
+def test_a_mailbox_has_everybodys_quota_or_its_own_and_tells_no_hash(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    to = client(accounts)
+    assert ask(to, "mailbox", user=ALICE).status_code == 404
+    accounts.create(ALICE, "{X}")
+    assert ask(to, "mailbox", user=ALICE).json == {"quota": None}
+    Quotas(open_store(f"sqlite:///{tmp_path}/store.sqlite")).set(ALICE, 10**12)
+    assert ask(to, "mailbox", user=ALICE).json == {"quota": 10**12}
+    assert ask(to, "mailbox", user=ALICE.upper()).status_code == 404
+
+
 class TestPolicy:
     POLICY = Policy(
         Blocklist.of(["mallory1@a.example", "192.0.2.0/24", "2001:db8::/32"]),
@@ -153,9 +179,9 @@ class TestPolicy:
 
     def test_a_suspended_account_is_there_for_its_mail(self, accounts: Accounts) -> None:
         accounts.create("bob12345@a.example", "{X}")
-        assert (
-            ask(client(accounts, policy=self.POLICY), "lookup", user="bob12345@a.example").status_code == 200
-        )
+        to = client(accounts, policy=self.POLICY)
+        assert ask(to, "lookup", user="bob12345@a.example").status_code == 200
+        assert ask(to, "mailbox", user="bob12345@a.example").status_code == 200
 
     @pytest.mark.parametrize("ip", ["x", "192.0.2", "192.0.2.0/24", " ", 7, [], {}])
     @pytest.mark.parametrize("question", ["lookup", "create"])
@@ -168,15 +194,16 @@ class TestPolicy:
         def away() -> Policy:
             raise OperationalError("SELECT", {}, Exception("locked"))
 
-        settings = config.parse('[mail]\ndomain = "a.example"')
-        to = testing.TestClient(hooks.create_app(settings, accounts, away, SECRET, lambda: TODAY))
+        to = client(accounts, policy=away)
         assert ask(to, "lookup", user=ALICE, ip="").status_code == 503
         assert ask(to, "create", user=ALICE, password=PASSWORD, ip="").status_code == 503
         assert ask(to, "lookup", user=ALICE).status_code == 404
 
 
 @pytest.mark.parametrize("shown", [None, "", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "\xff" * 48])
-@pytest.mark.parametrize("path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/nothing/here"])
+@pytest.mark.parametrize(
+    "path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/dovecot/mailbox", "/x"]
+)
 def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | None, path: str) -> None:
     headers = {} if shown is None else {"X-Chatmail-Secret": shown}
     answer = client(accounts).simulate_post(path, json={"user": ALICE, "password": PASSWORD}, headers=headers)
@@ -200,7 +227,7 @@ def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | 
         b'{"user": "\\ud800"}',
     ],
 )
-@pytest.mark.parametrize("question", ["lookup", "create", "login"])
+@pytest.mark.parametrize("question", ["lookup", "create", "login", "mailbox"])
 def test_malformed_questions_are_a_400(accounts: Accounts, question: str, body: bytes) -> None:
     headers = {"X-Chatmail-Secret": SECRET}
     answer = client(accounts).simulate_post(f"/dovecot/{question}", body=body, headers=headers)
@@ -211,17 +238,53 @@ def test_a_megabyte_is_a_413(accounts: Accounts) -> None:
     assert ask(client(accounts), "create", user=ALICE, password="x" * 1_000_000).status_code == 413
 
 
-def test_a_fault_of_ours_says_later_and_logs_where_and_nothing_else(
-    accounts: Accounts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_fault_of_ours_says_later_and_logs_where_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Accounts:
+        raise KeyError(ALICE)
+
+    answer = ask(client(broken), "lookup", user=ALICE)
+    assert (answer.status_code, answer.text) == (503, "451 4.3.0 Internal error, try again later\r\n")
+    assert "retry-after" not in answer.headers, "Dovecot obeys it"
+    assert "error=KeyError" in caplog.text
+    assert "test_hooks.py" in caplog.text
+    assert "alice" not in caplog.text
+
+
+@pytest.mark.parametrize("question", ["lookup", "create", "login"])
+def test_without_its_tables_the_store_is_away_for_now_and_no_answer_is_final(
+    accounts: Accounts, tmp_path: Path, caplog: pytest.LogCaptureFixture, question: str
 ) -> None:
     to = client(accounts)
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
-    metadata.drop_all(engine)
-    answer = ask(to, "lookup", user=ALICE)
-    assert (answer.status_code, answer.text) == (503, "451 4.3.0 Internal error, try again later\r\n")
-    assert "error=OperationalError" in caplog.text
-    assert "accounts.py" in caplog.text
+    metadata.drop_all(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    answer = ask(to, question, user=ALICE, password=PASSWORD)
+    assert (answer.status_code, answer.text) == (503, "")
+    assert "retry-after" not in answer.headers
+    assert "event=store-away error=OperationalError" in caplog.text
     assert "alice" not in caplog.text
+
+
+class TestRegistration:
+    @pytest.mark.parametrize("short", ["load", "memory", "disk"])
+    def test_without_room_no_account_is_made_and_those_that_are_there_are_served(
+        self, accounts: Accounts, short: Shortage
+    ) -> None:
+        accounts.create(ALICE, "{X}")
+        to = client(accounts, short=short)
+        refused = ask(to, "create", user="bob12345@a.example", password=PASSWORD)
+        assert (refused.status_code, refused.json) == (507, {"reason": short})
+        assert ask(to, "lookup", user=ALICE, ip="198.51.100.7").status_code == 200
+        assert [one.address for one in accounts.list()] == [ALICE]
+
+    def test_by_token_a_first_login_makes_none(self, accounts: Accounts) -> None:
+        to = client(accounts, '[accounts]\nregistration = "token"')
+        refused = ask(to, "create", user=ALICE, password=PASSWORD)
+        assert (refused.status_code, refused.json) == (403, {"reason": "registration is by token"})
+        assert accounts.list() == ()
+
+    def test_a_name_that_may_not_be_is_refused_for_good_though_there_is_no_room_either(
+        self, accounts: Accounts
+    ) -> None:
+        assert ask(client(accounts, short="disk"), "create", user="x", password=PASSWORD).status_code == 403
 
 
 class TestSecret:

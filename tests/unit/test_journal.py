@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.config import Endpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay.journal import Follower
 from tests.chat.deadline import until
 

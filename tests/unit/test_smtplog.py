@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatmail_milter.config import Endpoint
 from chatmail_milter.store.contacts import Contact
+from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay.smtplog import SmtpLog
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)

@@ -1,0 +1,66 @@
+"""`chatmailctl account quota`: how much an account may hold, and how much it does."""
+
+from __future__ import annotations
+
+import click
+
+from chatmail_milter import config, values
+from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.output import json_option, print_json
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.quotas import Quotas
+
+_DEFAULT = "default"
+
+
+@click.command()
+@click.argument("address", callback=canonical_address)
+@click.argument("size", required=False)
+@json_option
+def quota(address: str, size: str | None, as_json: bool) -> None:
+    """What the account ADDRESS may hold: show it, or set it to SIZE (with a unit, e.g. 2GB) or `default`.
+
+    In force for the next message. What is there stays: a mailbox that holds more is full until old mail goes.
+    """
+    engine = store()
+    if Accounts(engine).lookup(address) is None:
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    quotas = Quotas(engine)
+    if size == _DEFAULT:
+        quotas.unset(address)
+    elif size is not None:
+        quotas.set(address, _octets(size))
+    if size is None or as_json:
+        own = quotas.get(address)
+        _show(own or config.load_or_exit().accounts.quota, own is not None, _usage(address), as_json)
+
+
+def _octets(size: str) -> int:
+    try:
+        octets = values.size(size)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or `{_DEFAULT}`", param_hint="SIZE") from None
+    if octets < 1:
+        raise click.BadParameter(f"wants more than nothing, or `{_DEFAULT}`", param_hint="SIZE")
+    return octets
+
+
+def _usage(address: str) -> Usage | None:
+    try:
+        return next(Doveadm().usage([address]), None)
+    except (DoveadmError, OSError):
+        # The store says what may be held; what is held only Dovecot knows.
+        return None
+
+
+def _show(quota: int, is_own: bool, usage: Usage | None, as_json: bool) -> None:
+    used = usage.used if usage else None
+    if as_json:
+        print_json({"quota": quota, "own": is_own, "used": used})
+        return
+    whose = "its own" if is_own else "the default"
+    share = (
+        "Dovecot doesn't say how much is used" if used is None else f"{used} used, {used * 100 // quota} %"
+    )
+    click.echo(f"{quota} octets, {whose}; {share}")

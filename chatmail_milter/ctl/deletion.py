@@ -1,0 +1,37 @@
+"""Deletes an account with all that is its own: what the store has of it, open sessions, its mail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from sqlalchemy import Engine
+
+from chatmail_milter.ctl.sessions import end_deleted
+from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.store.accounts import Accounts
+
+
+def delete_account(engine: Engine, root: Path, address: str) -> bool:
+    """Delete the account of a canonical address, whose mail is below `root`; False if nothing is there.
+
+    Mail that is there without an account goes as well: what came while the account was deleted.
+    """
+    removal, mailbox = Removal(root), home(root, address)
+    found: list[Path] = []
+
+    def put_away() -> None:
+        if mailbox is not None and (place := removal.put_away(mailbox)):
+            found.append(place)
+
+    try:
+        if not Accounts(engine).delete(address, beforehand=put_away):
+            put_away()
+            if not found:
+                return False
+        # Whoever was logged in would go on, and might make the mailbox once more.
+        end_deleted(address, found[0] if found else None)
+        removal.finish([mailbox] if mailbox is not None else [])
+    except PermissionError:
+        raise click.ClickException("run this as root: the mail can't be removed") from None
+    return True

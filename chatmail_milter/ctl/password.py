@@ -1,0 +1,28 @@
+"""A password for `chatmailctl`: typed at a prompt, or the first line of stdin. Never an argument, which
+whoever is on the machine could read in the list of processes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from chatmail_milter import config
+from chatmail_milter.rules import registration
+
+# More than any password may have; a line is read to its end, whatever it is.
+_LONGEST_LINE = 1 << 16
+
+
+def ask(rules: config.Accounts) -> str:
+    """The password, or exits with why it can't be one."""
+    if sys.stdin.isatty():
+        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        line = sys.stdin.readline(_LONGEST_LINE)
+        password = line.rstrip("\r\n")
+    reason = registration.refuse_password(rules, password)
+    if reason:
+        raise click.ClickException(f"choose another password: {reason}")
+    return password

@@ -1,0 +1,95 @@
+"""`chatmailctl token`: who may make an account, where registration is by token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from chatmail_milter import config, links, values
+from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
+from chatmail_milter.ctl.qr import print_qr, qr_option
+from chatmail_milter.store.tokens import Token, Tokens
+
+
+@click.group()
+def token() -> None:
+    """Invitations: each makes so many accounts, and until then."""
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else values.duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@token.command()
+@click.option("--uses", type=click.IntRange(min=1), help="Accounts that it makes. Any number if left out.")
+@click.option("--expires", callback=_duration, help="For how long: `12h`, `30d`. For ever if left out.")
+@qr_option
+@json_option
+def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> None:
+    """Make a token, and print it with the link that makes an account. It is shown this once."""
+    settings = config.load_or_exit()
+    made, kept = Tokens(store()).create(uses, expires)
+    link = links.dcaccount(settings, made)
+    if as_json:
+        print_json({"token": made, "link": link, **_row(kept)})
+    else:
+        click.echo(f"{made}\n{link}")
+    if qr:
+        print_qr(link)
+    if settings.accounts.registration != "token":
+        click.echo(
+            f"Registration is {settings.accounts.registration}; set accounts.registration to `token`.",
+            err=True,
+        )
+
+
+@token.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """All tokens: the ID of each, accounts made and to be made, and how long it holds."""
+    rows = Tokens(store()).list()
+    if as_json:
+        print_json([_row(row) for row in rows])
+        return
+    now = time.time()
+    print_table(
+        ("ID", "Created", "Accounts", "Of", "Expires", "Spent"),
+        [
+            (
+                row.id,
+                row.created.isoformat(),
+                str(row.used),
+                "any" if row.uses is None else str(row.uses),
+                "never" if row.expires is None else ago(_time(row.expires)),
+                "yes" if row.spent(now) else "",
+            )
+            for row in rows
+        ],
+        "There are no tokens.",
+    )
+
+
+@token.command()
+@click.argument("token")
+def revoke(token: str) -> None:
+    """Make no more accounts with TOKEN, from now on. Its ID does too; the accounts made with it stay."""
+    if not Tokens(store()).revoke(token):
+        raise click.ClickException("see `chatmailctl token list`: there is no such token")
+
+
+def _row(kept: Token) -> dict[str, Any]:
+    spent = kept.spent(time.time())
+    expires = None if kept.expires is None else _time(kept.expires)
+    return {**asdict(kept), "expires": expires, "spent": spent}
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,49 @@
+"""A look at the machine: load, memory and disk, as the kernel tells them. `rules.room` says what it means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from chatmail_milter.config import Config
+from chatmail_milter.rules.room import Machine, Shortage, shortage
+
+MAIL = Path("/var/vmail")
+MEMORY = Path("/proc/meminfo")
+
+
+def room(settings: Config) -> Callable[[], Shortage | None]:
+    """A question: what is the machine short of now, by these settings?"""
+    places = [MAIL]
+    database = make_url(settings.store.url)
+    if database.get_backend_name() == "sqlite" and database.database:
+        places.append(Path(database.database).parent)
+    return lambda: shortage(settings.limits, look(places))
+
+
+def look(places: Iterable[Path], memory: Path = MEMORY) -> Machine:
+    """The machine now; of the disks, the fullest of those that `places` are on.
+
+    Raises `OSError` and `ValueError` where the kernel doesn't tell.
+    """
+    return Machine(
+        os.getloadavg()[0] / (os.cpu_count() or 1), available(memory.read_text()), min(map(_free, places))
+    )
+
+
+def available(meminfo: str) -> int:
+    """Octets of memory that programs can still get, as proc(5) has it."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("no MemAvailable")
+
+
+def _free(place: Path) -> int:
+    # Made later, it will be on its parent's disk.
+    there = next(one for one in (place, *place.parents) if one.exists())
+    disk = os.statvfs(there)
+    return disk.f_bavail * disk.f_frsize

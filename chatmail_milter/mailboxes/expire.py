@@ -1,0 +1,237 @@
+"""`chatmail-expire`: one pass over all accounts, in which goes what was kept for long enough (`[expiry]`).
+
+A timer starts it. It also empties mailboxes that filled up while nothing in them could go (`rules.full`). A
+pass that is cut off is resumed by the next; `--dry-run` says what would be done. It prints numbers, no names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import config
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message
+from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.mailboxes.progress import Progress, UnderWayError
+from chatmail_milter.mailboxes.trim import trim
+from chatmail_milter.rules import full
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+
+# Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
+_BATCH = 200
+
+P = ParamSpec("P")
+
+
+class Pass:
+    """What is done for each account; `say` is told how much it was."""
+
+    def __init__(
+        self,
+        rules: config.Expiry,
+        doveadm: Doveadm,
+        now: float,
+        say: Callable[[str], None],
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._rules = rules
+        self._doveadm = doveadm
+        self._now = now
+        self._say = say
+        self._dry_run = dry_run
+        self._done: dict[str, dict[str, int]] = {
+            "old-mail": {"messages": 0, "octets": 0},
+            "large-mail": {"messages": 0, "octets": 0},
+            "full-mailboxes": {"messages": 0, "octets": 0},
+            "empty-folders": {"folders": 0},
+        }
+        self.failures = 0
+
+    def look_at(self, users: Sequence[str]) -> None:
+        """Expire what is in the mailboxes of `users`. What fails is told, and hinders nothing else."""
+        for step in (self._expire_mail, self._empty_the_full, self._delete_folders):
+            try:
+                step(users)
+            except DoveadmError as error:
+                self._failed(str(error))
+
+    def delete_unused(self, accounts: Accounts, removal: Removal, root: Path) -> None:
+        """Delete the accounts that nobody has used for long enough, and what is left of others deleted."""
+        since = _day(self._now) - timedelta(seconds=self._rules.accounts)
+        users = accounts.unused(since) if self._rules.accounts else ()
+        if not self._dry_run:
+            try:
+                users = tuple(
+                    user for user in users if _delete(accounts, removal, home(root, user), user, since)
+                )
+                removal.finish([found for user in users if (found := home(root, user))])
+            except OSError as error:
+                self._failed(f"deleting: {error.strerror}")
+        self._say(f"what=unused-accounts accounts={len(users)}")
+
+    def summarise(self) -> None:
+        """Say what was done to mailboxes."""
+        for what, numbers in self._done.items():
+            self._say(f"what={what} " + " ".join(f"{name}={number}" for name, number in numbers.items()))
+
+    def _failed(self, error: str) -> None:
+        self.failures += 1
+        self._say(f'what=failure error="{error}"')
+
+    def _expire_mail(self, users: Sequence[str]) -> None:
+        query = expired(self._rules, self._now)
+        if not query:
+            return
+        # Whatever else was found is large and read.
+        old_before = self._now - self._rules.mail if self._rules.mail else 0.0
+        for some in _by_user(self._doveadm.messages(users, query)):
+            self._remove("old-mail", [one for one in some if one.received < old_before])
+            self._remove("large-mail", [one for one in some if one.received >= old_before])
+
+    def _empty_the_full(self, users: Sequence[str]) -> None:
+        for usage in list(self._doveadm.usage(users)):
+            if full.is_filling_up(usage.used, usage.limit):
+                self._empty(usage.user)
+
+    def _empty(self, user: str) -> None:
+        try:
+            go = trim(self._doveadm, user, self._now)
+        except DoveadmError as error:
+            self._failed(str(error))
+        else:
+            self._remove("full-mailboxes", go)
+
+    def _delete_folders(self, users: Sequence[str]) -> None:
+        if not self._rules.empty_folders:
+            return
+        made_before = self._now - self._rules.empty_folders
+        for user, folder in self._doveadm.folders(users):
+            if is_left_over(folder, made_before) and self._does(
+                self._doveadm.delete_if_empty, user, folder.name
+            ):
+                self._done["empty-folders"]["folders"] += 1
+
+    def _remove(self, why: str, messages: Sequence[Message]) -> None:
+        if self._does(self._doveadm.expunge, messages):
+            self._done[why]["messages"] += len(messages)
+            self._done[why]["octets"] += sum(one.octets for one in messages)
+
+    def _does(self, what: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> bool:
+        """Whether it is done, or would be. One mailbox that is in trouble must not keep the others."""
+        if self._dry_run:
+            return True
+        try:
+            what(*arguments, **named)
+        except DoveadmError as error:
+            self._failed(str(error))
+            return False
+        return True
+
+
+def expired(rules: config.Expiry, now: float) -> tuple[str, ...]:
+    """What to search for in a mailbox; nothing if nothing expires."""
+    queries: list[tuple[str, ...]] = []
+    if rules.mail:
+        queries.append(("BEFORE", str(int(now - rules.mail))))
+    if rules.large_mail:
+        before = str(int(now - rules.large_mail))
+        queries.append(("(", "SEEN", "LARGER", str(rules.large), "BEFORE", before, ")"))
+    if len(queries) == 2:
+        return ("(", *queries[0], "OR", *queries[1], ")")
+    return queries[0] if queries else ()
+
+
+def is_left_over(folder: Folder, made_before: float) -> bool:
+    """Whether nobody misses a folder. One that was made lately will have mail soon."""
+    return folder.messages == 0 and folder.name.upper() != "INBOX" and folder.made < made_before
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def main(dry_run: bool) -> None:
+    """Remove mail and accounts that have been kept for long enough."""
+    settings = config.load_or_exit()
+    root = Path(settings.store.mail)
+    os.umask(0o007)
+    try:
+        _become_owner(root)
+        failures = _run(settings, root, dry_run)
+    except (OSError, UnderWayError, SQLAlchemyError) as error:
+        # Not all that SQLAlchemy says: it has the statement's parameters.
+        cause = getattr(error, "orig", None) or error
+        sys.exit(f"chatmail-expire: {type(error).__name__}: {cause}")
+    # EX_TEMPFAIL: the next pass finds what this one left.
+    sys.exit(75 if failures else 0)
+
+
+def _run(settings: config.Config, root: Path, dry_run: bool) -> int:
+    """One pass; how many failures there were."""
+    began, now = time.monotonic(), time.time()
+    say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
+    accounts, removal = Accounts(open_store(settings.store.url)), Removal(root)
+    work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
+    with Progress(root, now, kept=not dry_run) as progress:
+        work.delete_unused(accounts, removal, root)
+        users = [one.address for one in accounts.list() if one.address > progress.reached]
+        for batch in _batches(user for user in users if (place := home(root, user)) and place.is_dir()):
+            work.look_at(batch)
+            progress.reached = batch[-1]
+        work.summarise()
+        resumed = "yes" if progress.resumed else "no"
+    spent = time.monotonic() - began
+    say(f"what=pass accounts={len(users)} failures={work.failures} resumed={resumed} seconds={spent:.1f}")
+    return work.failures
+
+
+def _delete(accounts: Accounts, removal: Removal, place: Path | None, user: str, since: date) -> bool:
+    def put_away() -> None:
+        if place is not None:
+            removal.put_away(place)
+
+    return accounts.delete(user, unused_since=since, beforehand=put_away)
+
+
+def _by_user(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Each user's messages: they come user by user. What came before an error comes first, then the error."""
+    mine: list[Message] = []
+    try:
+        for one in messages:
+            if mine and one.user != mine[0].user:
+                yield mine
+                mine = []
+            mine.append(one)
+    except DoveadmError:
+        yield mine
+        raise
+    yield mine
+
+
+def _batches(users: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(users)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
+
+
+def _become_owner(root: Path) -> None:
+    """Started by root, as by an operator, it is the mailboxes' user, as by the timer."""
+    if os.geteuid() == 0:
+        owner = root.stat()
+        # The group that may read the configuration shares the store.
+        os.setgroups([config.place().stat().st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _day(now: float) -> date:
+    return datetime.fromtimestamp(now, UTC).date()

@@ -1,0 +1,69 @@
+"""How far a pass over all accounts has come, in a file beside the mailboxes: for the next, if it is cut off.
+
+The file is there only while a pass is under way or cut off, and it is locked while it is under way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_NAME = ".expiring"
+# Seconds. Who came before then is due again.
+_RESUMED_WITHIN = 86400.0
+
+
+class UnderWayError(Exception):
+    """There is such a pass at this moment."""
+
+
+class Progress:
+    """A context manager for a pass; `now` is POSIX time. Where nothing is `kept`, it begins at the beginning.
+
+    `reached`: the last address that is done, in their order. Raises `UnderWayError`.
+    """
+
+    def __init__(self, root: Path, now: float, *, kept: bool) -> None:
+        self._path = root / _NAME
+        self._now = now
+        self._kept = kept
+        self._file = -1
+        self._reached = ""
+        self.resumed = False
+
+    def __enter__(self) -> Self:
+        if self._kept:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._file)
+                raise UnderWayError("another pass is under way") from None
+            if self._now - os.fstat(self._file).st_mtime < _RESUMED_WITHIN:
+                self._reached = os.read(self._file, 1000).decode()
+                self.resumed = bool(self._reached)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._kept:
+            if kind is None:
+                with suppress(FileNotFoundError):
+                    self._path.unlink()
+            os.close(self._file)
+
+    @property
+    def reached(self) -> str:
+        return self._reached
+
+    @reached.setter
+    def reached(self, user: str) -> None:
+        self._reached = user
+        if self._kept:
+            os.pwrite(self._file, user.encode(), 0)
+            os.ftruncate(self._file, len(user.encode()))

@@ -1,0 +1,43 @@
+"""Accounts that may hold more or less than the others: octets by address.
+
+Apart from the accounts, as most have none of their own: those are told nothing, and Dovecot's is in force.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Engine, String, Table, delete, select
+
+from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
+from chatmail_milter.store.upsert import upsert
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("address", String(320), primary_key=True),
+    Column("octets", BigInteger, nullable=False),
+    info=OF_ONE_ACCOUNT,
+)
+
+
+class Quotas:
+    """Who has a quota of their own, in a store. Dovecot asks anew for each delivery and session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get(self, address: str) -> int | None:
+        """Octets that a canonical address may hold; None if as much as the others."""
+        with self._engine.connect() as connection:
+            return connection.execute(
+                select(quotas.c.octets).where(quotas.c.address == address)
+            ).scalar_one_or_none()
+
+    def set(self, address: str, octets: int) -> None:
+        """Let it hold that many."""
+        with self._engine.begin() as connection:
+            upsert(connection, quotas, {"address": address, "octets": octets})
+
+    def unset(self, address: str) -> None:
+        """Let it hold what the others do."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(quotas).where(quotas.c.address == address))

@@ -1,0 +1,88 @@
+"""`POST /new`: fresh credentials, in the JSON that chatmail apps read.
+
+Where registration is open nothing is remembered, and their first login makes the account. Where it is by
+token (`/new?token=…`) the account is made here, with a use of the token. How often one address may ask, nginx
+says; what one request costs is bounded here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import falcon
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import config, credentials
+from chatmail_milter.rules.room import Shortage
+from chatmail_milter.store.tokens import Tokens
+from mxdeliv_app import wire
+
+_log = logging.getLogger(__name__)
+
+CLOSED = "New accounts are made by the operator only"
+NO_TOKEN = "New accounts take an invitation link of the operator"  # noqa: S105  (words)
+SPENT = "This invitation was used up, has expired, or never was one"
+NO_ROOM = "This server takes no new accounts for the moment, try again later"
+AWAY = "This server can't make accounts for the moment, try again later"
+
+# Where a random address exists already, which is not to be expected once.
+_ATTEMPTS = 3
+
+
+class New:
+    """The resource. `tokens` is asked for only where registration is by token."""
+
+    def __init__(
+        self, settings: config.Config, shortage: Callable[[], Shortage | None], tokens: Callable[[], Tokens]
+    ) -> None:
+        self._settings = settings
+        self._shortage = shortage
+        self._tokens = tokens
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """`email` and `password` are what clients read, or `reason` where the status is not 2xx."""
+        response.set_header("Cache-Control", "no-store")
+        registration = self._settings.accounts.registration
+        if registration == "closed":
+            _refuse(response, 403, "closed", CLOSED)
+            return
+        short = self._shortage()
+        if short is not None:
+            _refuse(response, 503, short, NO_ROOM)
+            return
+        try:
+            made = self._redeem(request, response) if registration == "token" else self._fresh()
+        except SQLAlchemyError as fault:
+            _refuse(response, 503, type(fault).__name__, AWAY)
+            return
+        if made is not None:
+            response.media = {"email": made.address, "password": made.password}
+
+    def _fresh(self) -> credentials.Credentials:
+        return credentials.fresh(self._settings.accounts, self._settings.mail.domain)
+
+    def _redeem(self, request: falcon.Request, response: falcon.Response) -> credentials.Credentials | None:
+        token = request.get_param("token")
+        if not token:
+            _refuse(response, 403, "no-token", NO_TOKEN)
+            return None
+        tokens = self._tokens()
+        for _ in range(_ATTEMPTS):
+            # Looked at first: hashing for whoever guesses would cost more than the guess.
+            if not tokens.usable(token):
+                break
+            fresh = self._fresh()
+            outcome = tokens.redeem(token, fresh.address, credentials.hash_password(fresh.password))
+            if outcome == "made":
+                _log.info("event=account-created by=token")
+                return fresh
+        _refuse(response, 403, "token-spent", SPENT)
+        return None
+
+
+def _refuse(response: falcon.Response, status: int, why: str, reason: str) -> None:
+    _log.info("event=new-refused reason=%s", why)
+    if status == 503:
+        response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
+    response.status, response.media = status, {"reason": reason}

@@ -1,0 +1,183 @@
+"""`chatmail-push`: METADATA for Dovecot, notices to phones. Started by its systemd sockets, ended by SIGTERM.
+
+Sockets: `metadata` (Dovecot's dict protocol, asked by its imap processes) and `deliveries` (HTTP on loopback,
+told by Dovecot of each message that was delivered). Mail never waits for this program, or for the gateway.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from chatmail_milter import address
+from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.notices import Notices
+from mxdeliv_app.push.connections import PATIENCE, Connections
+from mxdeliv_app.push.gateway import Gateway
+from mxdeliv_app.push.listeners import Delivery, delivery_listener, metadata_listener
+from mxdeliv_app.push.metadata import Metadata
+from mxdeliv_app.push.sender import Sender
+from mxdeliv_app.relay.activation import NotActivatedError, sockets
+from mxdeliv_app.relay.tls import Tls
+
+# Where Dovecot posts deliveries. The path is a secret between the two: no local user can make phones ring.
+URL_FILE = Path("/etc/chatmail/push.url")
+_SECRET_MIN = 32  # characters; the playbook makes 64
+_SOCKETS = {"metadata", "deliveries"}
+# Dovecot waits a minute for an answer, and tells us once.
+_STORE_AWAY = 50.0  # seconds
+_HOUR = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class Push:
+    """The program's parts."""
+
+    def __init__(self, config: Config) -> None:
+        engine = open_store(config.store.url)
+        push = config.push
+        self._lifetime = timedelta(seconds=push.token_lifetime)
+        self._tokens = DeviceTokens(engine, self._lifetime, _today)
+        self._notices = Notices(engine)
+        entries = {"maxsmtprecipients": str(config.mail.max_recipients), **config.metadata.deltachat}
+        self.metadata = Metadata(self._tokens, entries)
+        connected: Callable[[str], bool] = Connections(config.listen.connections).has
+        if push.when == "always":
+            connected = _nobody
+        tls, agent = Tls(), f"chatmail-push/{version('chatmail-milter')}"
+        self._sender = Sender(
+            self._notices,
+            self._tokens,
+            connected,
+            lambda: Gateway(push.gateway, agent, tls, push.timeout),
+            # Two attempts where the gateway had closed the kept connection, and a question to Dovecot.
+            lease=2 * push.timeout + PATIENCE,
+            retry=push.retry,
+            give_up=push.give_up,
+        )
+        self._silent = not push.gateway
+        self._ended = threading.Event()
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A message was delivered. When this returns, the notices are in the store."""
+        if self._silent or delivery.error or delivery.by_oneself or not _is_canonical(delivery.user):
+            return
+        give_up = time.monotonic() + _STORE_AWAY
+        while True:
+            try:
+                if self._notices.add(delivery.user, time.time(), _today() - self._lifetime):
+                    self._sender.stir()
+                return
+            except SQLAlchemyError as error:
+                _log.error("event=store-failed error=%s", type(error).__name__)
+                if time.monotonic() > give_up or self._ended.wait(1):
+                    raise
+
+    def start(self) -> None:
+        """Begin to tell, and to forget."""
+        if not self._silent:
+            self._sender.start()
+        threading.Thread(target=self._forget, name="forget", daemon=True).start()
+
+    def stop(self) -> None:
+        """Wait for what is under way."""
+        self._ended.set()
+        if not self._silent:
+            self._sender.stop()
+
+    def _forget(self) -> None:
+        while True:
+            try:
+                if number := self._tokens.forget_old():
+                    _log.info("event=tokens-too-old number=%d", number)
+            except SQLAlchemyError as error:
+                _log.error("event=store-failed error=%s", type(error).__name__)
+            if self._ended.wait(_HOUR):
+                return
+
+
+def main() -> None:
+    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or missing sockets."""
+    config = load_or_exit()
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    # urllib3 warns with the URL and what was sent.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    path = _secret_path()
+    try:
+        listening = sockets()
+    except (NotActivatedError, ValueError) as error:
+        sys.exit(_usage(str(error)))
+    if listening.keys() != _SOCKETS:
+        sys.exit(_usage(f"sockets must be named {', '.join(sorted(_SOCKETS))}, not {', '.join(listening)}"))
+    try:
+        push = Push(config)
+    except OperationalError as error:
+        print(f"chatmail-push: check store.url: it can't be opened: {error.orig}", file=sys.stderr)
+        sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
+    _serve(push, path, listening)
+
+
+def _serve(push: Push, path: str, listening: dict[str, socket.socket]) -> None:
+    ending = {signal.SIGTERM, signal.SIGINT}
+    # Before any thread is started: they inherit it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    listeners = [
+        metadata_listener(listening["metadata"], push.metadata),
+        delivery_listener(listening["deliveries"], path, push.delivered),
+    ]
+    push.start()
+    for one in listeners:
+        one.start()
+    _log.info("event=ready")
+    signal.sigwait(ending)
+    _log.info("event=stopping")
+    for one in listeners:
+        one.stop()
+    push.stop()
+
+
+def _secret_path() -> str:
+    """The path of the URL in `$CHATMAIL_PUSH_URL`, else `URL_FILE`; exit 78 without."""
+    file = Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE))
+    try:
+        path = urlsplit(file.read_text("ascii").strip()).path
+    except (OSError, ValueError) as error:
+        sys.exit(_usage(f"the URL for deliveries can't be read: {file}: {type(error).__name__}"))
+    if len(path) <= _SECRET_MIN:
+        sys.exit(_usage(f"the path is too short: {file}: wants {_SECRET_MIN} characters"))
+    return path
+
+
+def _is_canonical(user: str) -> bool:
+    try:
+        return address.parse(user) == user
+    except address.MalformedAddressError:
+        return False
+
+
+def _nobody(_user: str) -> bool:
+    return False
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _usage(text: str) -> int:
+    print(f"chatmail-push: {text}", file=sys.stderr)
+    return 78

@@ -1,0 +1,74 @@
+"""An account's METADATA entries (RFC 5464): its device tokens, and what an app may know of the relay.
+
+    /private/devicetoken on any mailbox     set adds one, NIL removes all, get gives all of the account's
+    /shared/vendor/deltachat/NAME on ""     from the configuration, read only
+
+Dovecot puts the GUID of a mailbox into each key, and the server's own entries under a name of its own in
+INBOX's (mailbox-attribute.h). Nothing else is kept, and no other entry can be set.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import address
+from chatmail_milter.store.devicetokens import LONGEST, DeviceTokens
+from mxdeliv_app.push.dialogue import Change, RefusedError
+
+_DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
+_DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
+# Printable, and no spaces: they stand between several, and are told to the gateway as they are.
+_TOKEN = re.compile(rf"[!-~]{{1,{LONGEST}}}")
+
+_log = logging.getLogger(__name__)
+
+
+class Metadata:
+    """The entries; `deltachat` are the shared ones."""
+
+    def __init__(self, tokens: DeviceTokens, deltachat: Mapping[str, str]) -> None:
+        self._tokens = tokens
+        self._deltachat = deltachat
+
+    def lookup(self, user: str, key: str) -> str | None:
+        """The entry's value, None if there is none. Raises `RefusedError`."""
+        if found := _DELTACHAT.fullmatch(key):
+            return self._deltachat.get(found[1].lower())
+        if not _DEVICE_TOKEN.fullmatch(key) or not _canonical(user):
+            return None
+        try:
+            return " ".join(self._tokens.of(user)) or None
+        except SQLAlchemyError as error:
+            raise _not_now(error) from None
+
+    def change(self, user: str, changes: list[Change]) -> None:
+        """Make the changes. Raises `RefusedError`, with nothing changed, where one of them can't be."""
+        if not _canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in changes):
+            raise RefusedError("no such entry can be set")
+        if not all(one.value is None or _TOKEN.fullmatch(one.value) for one in changes):
+            raise RefusedError("no device token")
+        try:
+            for one in changes:
+                if one.value is None:
+                    self._tokens.forget_all(user)
+                elif not self._tokens.add(user, one.value):
+                    raise RefusedError("no such account")
+        except SQLAlchemyError as error:
+            raise _not_now(error) from None
+
+
+def _canonical(user: str) -> bool:
+    try:
+        return address.parse(user) == user
+    except address.MalformedAddressError:
+        return False
+
+
+def _not_now(error: SQLAlchemyError) -> RefusedError:
+    # Its message holds the statement's parameters, an address and a token among them.
+    _log.error("event=store-failed error=%s", type(error).__name__)
+    return RefusedError("not now")

@@ -1,0 +1,186 @@
+"""The installed `chatmail-expire` and `chatmail-trim`, with a script in doveadm's place."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+from tests.chat.deadline import until
+
+BIN = Path(sys.executable).parent
+SECONDS = 60.0
+
+# Each mailbox is nearly full of two messages, unless there is a file `empty`. Of users named in a file
+# `blocked` nothing is told while it is there.
+DOVEADM = r"""#!/bin/sh
+echo "$@" >> "$0.asked"
+for word in "$@"; do case $word in *.users) users=$word;; esac; done
+case "$*" in
+    *" fetch "*)
+        cat "$users" >> "$0.looked"
+        while [ -e "$0.blocked" ] && grep -q -F -f "$0.blocked" "$users"; do sleep 0.05; done
+        printf 'Username\tmailbox-guid\tuid\tsize.virtual\tdate.received.unixtime\n'
+        [ -e "$0.empty" ] || while read -r user; do
+            printf '%s\tbox\t1\t300\t5\n' "$user"
+            printf '%s\tbox\t2\t9\t6\n' "$user"
+        done < "$users" ;;
+    *" quota get "*)
+        printf 'Username\tQuota name\tType\tValue\tLimit\t%%\n'
+        [ -e "$0.empty" ] || while read -r user; do
+            printf '%s\tUser quota\tSTORAGE\t800\t1000\t80\n' "$user"
+        done < "$users" ;;
+    *" mailbox status "*) echo '[]' ;;
+esac
+[ ! -e "$0.broken" ] || exit 75
+"""
+
+
+class Host:
+    """A store, mailboxes, and a configuration that names them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.mail, self.doveadm = root, root / "mail", root / "doveadm"
+        self.mail.mkdir()
+        self.doveadm.write_text(DOVEADM)
+        self.doveadm.chmod(0o755)
+        url = f"sqlite:///{root}/store.sqlite"
+        config = root / "chatmail.toml"
+        config.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{self.mail}"\n')
+        self.environment = {
+            **os.environ, "CHATMAIL_CONFIG": str(config), "CHATMAIL_DOVEADM": str(self.doveadm)
+        }  # fmt: skip
+        self.accounts = Accounts(open_store(url), today=lambda: self.made)
+        self.made = datetime.now(UTC).date()
+
+    def account(self, name: str, *, days: int = 0) -> None:
+        """An account, made so many days ago, with a message."""
+        self.made = datetime.now(UTC).date() - timedelta(days=days)
+        self.accounts.create(f"{name}@a.test", "{X}")
+        new = self.mail / "a.test" / name / "Maildir" / "new"
+        new.mkdir(parents=True)
+        (new / "1.secret").write_text("secret")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A program, its output in pipes."""
+        command = (str(BIN / words[0]), *words[1:])
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit status, what it printed, and what it complained of."""
+        with self.start(*words) as program:
+            printed, complained = program.communicate(timeout=SECONDS)
+        return program.returncode, printed, complained
+
+    def told(self, name: str) -> list[str]:
+        file = self.doveadm.with_name(f"doveadm.{name}")
+        return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def addresses(names: Sequence[str]) -> list[str]:
+    return [f"{name}@a.test" for name in names]
+
+
+def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
+    host.account("alice123")
+    host.account("unused12", days=91)
+    status, dry, _ = host.run("chatmail-expire", "--dry-run")
+    assert status == 0
+    assert not any("expunge" in line for line in host.told("asked"))
+    assert len(host.accounts.list()) == 2
+    status, printed, complained = host.run("chatmail-expire")
+    assert (status, complained) == (0, "")
+    assert [line.split()[0] for line in printed.splitlines()] == [
+        "what=unused-accounts", "what=old-mail", "what=large-mail", "what=full-mailboxes",
+        "what=empty-folders", "what=pass",
+    ]  # fmt: skip
+    assert "what=unused-accounts accounts=1\nwhat=old-mail messages=2 octets=309\n" in printed
+    assert re.search(r"what=pass accounts=1 failures=0 resumed=no seconds=\d+\.\d\n", printed)
+    assert "alice" not in dry + printed
+    assert [one.address for one in host.accounts.list()] == addresses(["alice123"])
+    assert not (host.mail / "a.test" / "unused12").exists()
+    assert any(
+        line.endswith("expunge -u alice123@a.test mailbox-guid box uid 1,2") for line in host.told("asked")
+    )
+
+
+def test_one_that_is_killed_is_resumed_where_it_was(host: Host) -> None:
+    names = [f"user{number:04}" for number in range(250)]
+    for name in names:
+        host.account(name)
+    blocked = host.doveadm.with_name("doveadm.blocked")
+    # In the second batch: one is of 200.
+    blocked.write_text(f"{names[249]}\n")
+    host.doveadm.with_name("doveadm.empty").touch()
+
+    program = host.start("chatmail-expire")
+    try:
+        until("it is in the second", lambda: len(host.told("looked")) == 250, SECONDS)
+        assert host.run("chatmail-expire")[::2] == (
+            1, "chatmail-expire: UnderWayError: another pass is under way\n"
+        )  # fmt: skip
+    finally:
+        program.kill()
+        blocked.unlink()
+        program.communicate()
+    host.doveadm.with_name("doveadm.looked").unlink()
+    status, printed, _ = host.run("chatmail-expire")
+    assert (status, "resumed=yes" in printed) == (0, True)
+    assert host.told("looked") == addresses(names[200:])
+    assert "resumed=no" in host.run("chatmail-expire")[1]
+
+
+def test_what_fails_is_told_and_left_for_the_next(host: Host) -> None:
+    host.account("alice123")
+    host.doveadm.with_name("doveadm.broken").touch()
+    status, printed, complained = host.run("chatmail-expire")
+    assert (status, complained) == (75, "")
+    assert 'what=failure error="doveadm fetch: exit status 75: "' in printed
+    assert 'what=failure error="doveadm expunge: exit status 75: "' in printed
+    assert "what=old-mail messages=0 octets=0" in printed
+    host.doveadm.unlink()
+    status, _, complained = host.run("chatmail-expire")
+    assert status == 1
+    assert complained.startswith("chatmail-expire: FileNotFoundError: ")
+    assert complained.count("\n") == 1
+
+
+def test_a_bad_configuration_is_one_line(host: Host) -> None:
+    (host.root / "chatmail.toml").write_text('[mail]\ndomain = "a.test"\n[expiry]\nmial = "1d"\n')
+    status, _, complained = host.run("chatmail-expire")
+    assert status == 78
+    assert "expiry.mial: no such key; the nearest is expiry.mail" in complained
+
+
+class TestTrim:
+    def test_the_oldest_goes(self, host: Host) -> None:
+        assert host.run("chatmail-trim", "alice123@a.test") == (0, "", "")
+        # 800 KiB of 1000 and two small messages: both go.
+        assert host.told("asked")[-1].endswith("expunge -u alice123@a.test mailbox-guid box uid 1,2")
+        (fetched,) = (line for line in host.told("asked") if " fetch " in line)
+        # Nothing of the last day is asked for.
+        before = int(fetched.rpartition("BEFORE ")[2])
+        assert 86400 - 5 <= time.time() - before <= 86400 + SECONDS
+
+    def test_it_is_called_with_a_user(self, host: Host) -> None:
+        assert host.run("chatmail-trim")[0] == 1
+        assert host.told("asked") == []
+
+    def test_a_failure_is_temporary(self, host: Host) -> None:
+        host.doveadm.with_name("doveadm.broken").touch()
+        assert host.run("chatmail-trim", "alice123@a.test")[0] == 75

@@ -1,0 +1,39 @@
+"""Logins as they go over the wire, whatever is in the name: SASL PLAIN (RFC 4616), by IMAP and by SMTP."""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+from base64 import b64encode
+from collections.abc import Callable
+
+from tests.chat.smtp import any_certificate
+
+_TIMEOUT = 60.0
+
+# Host's IP, user, password: what the server said, "OK" at its beginning where it let in.
+Login = Callable[[str, str, str], str]
+
+
+def by_imap(ip: str, user: str, password: str) -> str:
+    """The server's words: a response code such as `[UNAVAILABLE]` first, where there is one."""
+    session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
+    try:
+        session.authenticate("PLAIN", lambda _: _plain(user, password))
+    except imaplib.IMAP4.error as error:
+        return str(error.args[0])
+    finally:
+        session.shutdown()
+    return "OK"
+
+
+def by_submission(ip: str, user: str, password: str) -> str:
+    """The reply line of SMTP; `OK` for 235."""
+    with smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate()) as session:
+        session.ehlo("client.lab")
+        code, text = session.docmd("AUTH", "PLAIN " + b64encode(_plain(user, password)).decode())
+        return "OK" if code == 235 else f"{code} {text.decode('utf-8', 'replace')}"
+
+
+def _plain(user: str, password: str) -> bytes:
+    return f"\0{user}\0{password}".encode()

@@ -1,0 +1,187 @@
+"""Notices to phones, and METADATA, with a real IMAP client, real mail and a gateway that the tests play."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chat import imap, pgp, smtp
+from tests.chat.deadline import until
+from tests.chat.gateway import Gateway, answer, says
+from tests.chat.imap import Mailbox
+from tests.chat.person import fresh_address, fresh_password
+from tests.e2e.conftest import Login
+from tests.lab import Lab, ca
+from tests.lab.host import LabHost
+from tests.lab.sockets import bound
+
+# In the lab's zone, at the address where the clients are.
+NAME, PORT = "peer.lab", 8443
+SECONDS = 30.0
+CONFIGURATION = "/etc/chatmail/chatmail.toml"
+
+
+@pytest.fixture(scope="module")
+def _gateway(lab: Lab, b: LabHost) -> Iterator[Gateway]:
+    """The gateway of _b.lab, which tries again after a tenth of a second."""
+    listening = bound(lab.host("client").host, PORT)
+    gateway = Gateway(listening, *ca.issue(lab.paths.ca, [NAME]))
+    before = b.run(["cat", CONFIGURATION]).stdout
+    url = f'gateway = "https://{NAME}:{PORT}/notify"\nretry = "100ms"'
+    b.run(f"sed -i 's|^gateway = .*|{url.replace(chr(10), chr(92) + 'n')}|' {CONFIGURATION}")
+    b.run(["systemctl", "restart", "chatmail-push"])
+    yield gateway
+    b.run(f"cat > {CONFIGURATION}", input=before)
+    b.run(["systemctl", "restart", "chatmail-push"])
+    gateway.close()
+
+
+@pytest.fixture
+def gateway(_gateway: Gateway) -> Gateway:
+    _gateway.script = answer(200)
+    _gateway.told.clear()
+    return _gateway
+
+
+@pytest.fixture
+def dora(b: LabHost) -> Login:
+    """A new account on _b.lab."""
+    login = fresh_address(b.domain), fresh_password()
+    with Mailbox(b.ip, *login):
+        return login
+
+
+def give(b: LabHost, login: Login, token: str) -> None:
+    """As Delta Chat gives the token of its device."""
+    literal = b"{%d+}\r\n%s" % (len(token), token.encode())
+    with Mailbox(b.ip, *login) as mailbox:
+        assert mailbox.ask(b"SETMETADATA INBOX (/private/devicetoken " + literal + b")")[-1].startswith(b"OK")
+    gone(b, login)
+
+
+def gone(b: LabHost, login: Login) -> None:
+    """Wait until Dovecot has noticed that nobody is connected any more."""
+    until("the client is gone", lambda: login[0] not in b.run(["doveadm", "who"]).stdout, SECONDS)
+
+
+def send(b: LabHost, writer: Login, reader: Login) -> str:
+    """Mail, which has arrived when this returns. (To see it, a client connects, which has left again.)"""
+    message_id = pgp.message_id()
+    message = pgp.encrypted(writer[0], reader[0], message_id)
+    assert smtp.submit(b.ip, writer, [reader[0]], message).code == 250
+    return message_id
+
+
+def told(gateway: Gateway, *tokens: str) -> None:
+    until("the gateway is told", lambda: len(gateway.told) >= len(tokens), SECONDS)
+    assert sorted(gateway.told) == sorted(tokens)
+
+
+def test_what_a_chatmail_relay_can_do_is_told_before_and_after_login(b: LabHost, dora: Login) -> None:
+    assert {"XCHATMAIL", "XDELTAPUSH"} <= set(imap.capabilities(b.ip))
+    with Mailbox(b.ip, *dora) as mailbox:
+        offered = mailbox.ask(b"CAPABILITY")[0].split()
+    assert {b"XCHATMAIL", b"XDELTAPUSH", b"METADATA"} <= set(offered)
+
+
+def test_an_app_learns_how_many_recipients_a_message_may_have(b: LabHost, dora: Login) -> None:
+    with Mailbox(b.ip, *dora) as mailbox:
+        told = mailbox.ask(b'GETMETADATA "" (/shared/vendor/deltachat/maxsmtprecipients)')
+        assert told[:2] == [b'* METADATA "" (/shared/vendor/deltachat/maxsmtprecipients {4}', b"1000)"]
+        nothing = mailbox.ask(b'GETMETADATA "" (/shared/vendor/deltachat/irohrelay /shared/comment)')
+        assert nothing[0].count(b"NIL") == 2
+        entry = b'SETMETADATA "" (/shared/vendor/deltachat/maxsmtprecipients "1")'
+        assert mailbox.ask(entry)[-1].startswith(b"NO")
+
+
+def test_every_device_is_told_while_nobody_is_connected(
+    b: LabHost, dora: Login, reader: Login, gateway: Gateway
+) -> None:
+    for token in ("token-phone", "token-tablet"):
+        give(b, dora, token)
+    send(b, reader, dora)
+    told(gateway, "token-phone", "token-tablet")
+
+
+def test_nobody_is_told_while_a_client_idles_awake_or_asleep(
+    b: LabHost, dora: Login, reader: Login, gateway: Gateway
+) -> None:
+    give(b, dora, "token-idle")
+    with Mailbox(b.ip, *dora) as mailbox:
+        for _ in range(2):
+            mailbox.begin_idle()
+            send(b, reader, dora)
+            mailbox.wait_exists()
+            mailbox.end_idle()
+    gone(b, dora)
+    # Had they been told of the others, they would have been before this.
+    send(b, reader, dora)
+    told(gateway, "token-idle")
+    assert (
+        b.run(["journalctl", "-u", "chatmail-push", "--grep", "outcome=connected"]).stdout.count("event=")
+        >= 2
+    )
+
+
+def test_nobody_is_told_of_mail_to_oneself(b: LabHost, dora: Login, reader: Login, gateway: Gateway) -> None:
+    give(b, dora, "token-self")
+    send(b, dora, dora)
+    with Mailbox(b.ip, *dora) as mailbox:
+        until("it is there", mailbox.messages, SECONDS)
+    gone(b, dora)
+    assert gateway.told == []
+    send(b, reader, dora)
+    told(gateway, "token-self")
+
+
+def test_a_notice_outlives_an_ill_gateway_and_a_restart(
+    b: LabHost, dora: Login, reader: Login, gateway: Gateway
+) -> None:
+    give(b, dora, "token-ill")
+    gateway.script = says(b"no HTTP")
+    send(b, reader, dora)
+    until("it is tried", lambda: len(gateway.told) >= 2, SECONDS)
+    b.run(["systemctl", "kill", "--signal=KILL", "chatmail-push"])
+    gateway.script = answer(200)
+    tried = len(gateway.told)
+    until("it is told", lambda: len(gateway.told) > tried, SECONDS * 2)
+    assert set(gateway.told) == {"token-ill"}
+
+
+def test_a_token_that_no_device_has_is_forgotten(
+    b: LabHost, dora: Login, reader: Login, gateway: Gateway
+) -> None:
+    give(b, dora, "token-gone")
+    gateway.script = answer(410)
+    send(b, reader, dora)
+    told(gateway, "token-gone")
+
+    def forgotten() -> bool:
+        with Mailbox(b.ip, *dora) as mailbox:
+            return mailbox.ask(b"GETMETADATA INBOX /private/devicetoken")[0].endswith(b"NIL)")
+
+    until("it is forgotten", forgotten, SECONDS)
+
+
+@pytest.mark.parametrize("size", [4097, 70_000, 2_000_000])
+def test_a_token_that_is_too_long_is_refused(b: LabHost, dora: Login, size: int) -> None:
+    with Mailbox(b.ip, *dora) as mailbox:
+        literal = b"{%d+}\r\n%s" % (size, b"x" * size)
+        command = b"SETMETADATA INBOX (/private/devicetoken " + literal + b")"
+        assert mailbox.ask(command)[-1].startswith(b"NO")
+        assert mailbox.ask(b"NOOP")[-1].startswith(b"OK")
+        assert mailbox.ask(b"GETMETADATA INBOX /private/devicetoken")[0].endswith(b"NIL)")
+
+
+def test_no_token_is_in_any_log(b: LabHost, gateway: Gateway) -> None:
+    """Of all tests before this one. Nor is an address in ours."""
+    assert b.run(["journalctl", "--grep", "token-|xxxxxxxx", "--quiet"], check=False).stdout == ""
+    ours = b.run(["journalctl", "-u", "chatmail-push", "--quiet", "--output=cat"]).stdout
+    assert "event=notice" in ours
+    assert "@" not in ours
+
+
+def test_the_unit_is_hardened(b: LabHost) -> None:
+    said = b.run(["systemd-analyze", "security", "--threshold=20", "chatmail-push.service"], check=False)
+    assert said.returncode == 0, said.stdout

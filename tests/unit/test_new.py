@@ -1,0 +1,142 @@
+"""`POST /new`: what apps read, for open, closed and token registration, and where there is no room."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from falcon import testing
+from sqlalchemy.exc import OperationalError
+
+from chatmail_milter import config
+from chatmail_milter.rules.room import Shortage
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tokens import Tokens
+from mxdeliv_app.inject import Injector, Ports
+from mxdeliv_app.later import once
+from mxdeliv_app.new import New
+from mxdeliv_app.receive import Receive
+from mxdeliv_app.web import create_app
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.sqlite"
+
+
+def away() -> Tokens:
+    raise OperationalError("SELECT", {}, Exception("no file"))
+
+
+def client(registration: str, tokens: Any = away, short: Shortage | None = None) -> testing.TestClient:
+    settings = config.parse(f'[mail]\ndomain = "a.example"\n[accounts]\nregistration = "{registration}"\n')
+    nowhere = ("127.0.0.1", 9)
+    receive = Receive(Injector(Ports(nowhere, nowhere)), 1000, 10)
+    return testing.TestClient(create_app(settings, receive, New(settings, lambda: short, tokens)))
+
+
+def test_open_registration_hands_out_credentials_and_asks_no_store() -> None:
+    answer = client("open").simulate_post("/new")
+    assert answer.status_code == 200
+    assert sorted(answer.json) == ["email", "password"]
+    assert client("open").simulate_post("/new?token=x").status_code == 200
+
+
+def test_closed_registration_gives_a_reason() -> None:
+    answer = client("closed").simulate_post("/new?token=x")
+    assert (answer.status_code, list(answer.json)) == (403, ["reason"])
+
+
+def test_a_token_makes_the_account_whose_credentials_are_handed_out(url: str) -> None:
+    engine = open_store(url)
+    token, _ = Tokens(engine).create(1, None)
+    to = client("token", lambda: Tokens(engine))
+    answer = to.simulate_post(f"/new?token={token}")
+    assert answer.status_code == 200
+    [account] = Accounts(engine).list()
+    assert account.address == answer.json["email"]
+    assert account.last_login is None
+    assert PasswordHasher().verify(account.password_hash.removeprefix("{ARGON2ID}"), answer.json["password"])
+    assert answer.headers["cache-control"] == "no-store"
+    again = to.simulate_post(f"/new?token={token}")
+    assert (again.status_code, list(again.json)) == (403, ["reason"])
+    assert len(Accounts(engine).list()) == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?", "?token=", "?token=x", "?token=%00", "?token=%ff&token=y", "?other=x"]
+)
+def test_without_a_token_that_is_good_there_is_a_reason_and_no_account(url: str, query: str) -> None:
+    engine = open_store(url)
+    Tokens(engine).create(None, None)
+    answer = client("token", lambda: Tokens(engine)).simulate_post(f"/new{query}")
+    assert (answer.status_code, list(answer.json)) == (403, ["reason"])
+    assert Accounts(engine).list() == ()
+
+
+@pytest.mark.parametrize("registration", ["open", "token"])
+@pytest.mark.parametrize("short", ["load", "memory", "disk"])
+def test_without_room_the_answer_is_later_and_no_use_is_lost(
+    url: str, registration: str, short: Shortage
+) -> None:
+    engine = open_store(url)
+    token, _ = Tokens(engine).create(1, None)
+    answer = client(registration, lambda: Tokens(engine), short).simulate_post(f"/new?token={token}")
+    assert (answer.status_code, list(answer.json)) == (503, ["reason"])
+    assert int(answer.headers["retry-after"]) > 0
+    assert Tokens(engine).list()[0].used == 0
+    assert Accounts(engine).list() == ()
+
+
+def test_without_the_store_the_answer_is_later(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    answer = client("token").simulate_post("/new?token=s3cret")
+    assert (answer.status_code, list(answer.json)) == (503, ["reason"])
+    assert "reason=OperationalError" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("registration", "says"), [("open", "dcaccount:"), ("token", "invitation"), ("closed", "operator")]
+)
+def test_the_page_says_how_to_get_an_account(registration: str, says: str) -> None:
+    page = client(registration).simulate_get("/").text
+    assert says in page
+    assert ("<svg" in page) == (registration == "open")
+
+
+class TestOnce:
+    def test_is_opened_once_by_however_many_ask(self) -> None:
+        calls: list[int] = []
+
+        def opened() -> int:
+            calls.append(1)
+            return len(calls)
+
+        ask = once(opened)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ask() == 1
+        assert calls == [1]
+
+    def test_is_tried_again_as_long_as_it_fails(self) -> None:
+        answers = iter([None, None, "there"])
+
+        def opened() -> str:
+            found = next(answers)
+            if found is None:
+                raise OSError("away")
+            return found
+
+        ask = once(opened)
+        for _ in range(2):
+            with pytest.raises(OSError, match="away"):
+                ask()
+        assert [ask(), ask()] == ["there", "there"]

@@ -1,0 +1,109 @@
+"""METADATA entries: tokens of several devices, what an app may ask about the relay, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.engine import open_store
+from mxdeliv_app.push.dialogue import Change, RefusedError
+from mxdeliv_app.push.metadata import Metadata
+
+ALICE = "alice123@a.example"
+BOX = "07d222018497036b2400000083ecc375"
+TOKEN = f"priv/{BOX}/devicetoken"
+# What Dovecot 2.3.19 makes of an entry on "".
+SERVER = f"{BOX}/vendor/vendor.dovecot/pvt/server"
+DELTACHAT = f"shared/{SERVER}/vendor/deltachat"
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Metadata:
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    Accounts(engine).create(ALICE, "{PLAIN}x")
+    tokens = DeviceTokens(engine, timedelta(days=90), lambda: date(2026, 3, 2))
+    return Metadata(tokens, {"maxsmtprecipients": "1000", "irohrelay": "https://iroh.example"})
+
+
+def test_each_set_adds_a_token_and_get_tells_all(metadata: Metadata) -> None:
+    assert metadata.lookup(ALICE, TOKEN) is None
+    for token in ("openpgp:wV4DAAAA+/==", "fcm-chat.delta:c67D_x-y"):
+        metadata.change(ALICE, [Change(TOKEN, token)])
+    told = metadata.lookup(ALICE, TOKEN)
+    assert told is not None
+    assert sorted(told.split(" ")) == ["fcm-chat.delta:c67D_x-y", "openpgp:wV4DAAAA+/=="]
+    metadata.change(ALICE, [Change(TOKEN, None)])
+    assert metadata.lookup(ALICE, TOKEN) is None
+
+
+def test_what_the_configuration_sets_is_told(metadata: Metadata) -> None:
+    assert metadata.lookup(ALICE, f"{DELTACHAT}/maxsmtprecipients") == "1000"
+    assert metadata.lookup(ALICE, f"{DELTACHAT}/irohrelay") == "https://iroh.example"
+    assert metadata.lookup(ALICE, f"{DELTACHAT}/turn") is None
+    assert metadata.lookup(ALICE, f"shared/{BOX}/comment") is None
+
+
+@pytest.mark.parametrize(
+    "token", ["", " ", "two words", "line\nend", "tab\t", "nul\0", "é", "x" * 4097, "x" * 1_000_000]
+)
+def test_what_is_no_token_is_refused(metadata: Metadata, token: str) -> None:
+    with pytest.raises(RefusedError, match="no device token"):
+        metadata.change(ALICE, [Change(TOKEN, token)])
+    assert metadata.lookup(ALICE, TOKEN) is None
+
+
+def test_a_token_as_long_as_apps_may_send_is_taken(metadata: Metadata) -> None:
+    metadata.change(ALICE, [Change(TOKEN, "x" * 4096)])
+    assert metadata.lookup(ALICE, TOKEN) == "x" * 4096
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{DELTACHAT}/maxsmtprecipients",
+        f"shared/{BOX}/devicetoken",
+        f"priv/{SERVER}/devicetoken",
+        f"priv/{BOX}/comment",
+        f"priv/{BOX}/devicetoken/x",
+        "priv/../devicetoken",
+    ],
+)
+def test_no_other_entry_can_be_set(metadata: Metadata, key: str) -> None:
+    for value in ("x", None):
+        with pytest.raises(RefusedError, match="no such entry"):
+            metadata.change(ALICE, [Change(key, value)])
+
+
+def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
+    with pytest.raises(RefusedError):
+        metadata.change(ALICE, [Change(TOKEN, "good"), Change(TOKEN, "not good")])
+    assert metadata.lookup(ALICE, TOKEN) is None
+
+
+@pytest.mark.parametrize("user", ["", "nobody12@a.example", "ALICE123@a.example", "../x@a.example", "x\n"])
+def test_who_has_no_account_has_no_entries(metadata: Metadata, user: str) -> None:
+    assert metadata.lookup(user, TOKEN) is None
+    with pytest.raises(RefusedError):
+        metadata.change(user, [Change(TOKEN, "token")])
+
+
+def test_a_store_that_fails_is_a_refusal_and_names_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    metadata = Metadata(DeviceTokens(engine, timedelta(days=90)), {})
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE push_notices"))
+        connection.execute(text("DROP TABLE device_tokens"))
+    with pytest.raises(RefusedError, match="not now"):
+        metadata.change(ALICE, [Change(TOKEN, "secret-token")])
+    with pytest.raises(RefusedError, match="not now"):
+        metadata.lookup(ALICE, TOKEN)
+    assert "event=store-failed error=OperationalError" in caplog.text
+    assert "secret-token" not in caplog.text
+    assert "alice123" not in caplog.text

@@ -1,0 +1,110 @@
+"""When a notice is tried again, and how Dovecot is asked who is connected."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mxdeliv_app.push.connections import Connections, users
+from mxdeliv_app.push.sender import delay
+from tests.chat.deadline import until
+
+ALICE, BOB = "alice123@a.example", "bob12345@[1.2.3.4]"
+DUMP = f"imap/198.51.100.7/{ALICE}\t53\t1\nimap/2001:db8::1/{BOB}\t36\t2\nlmtp/dave1234@a.example\t7\t1\n\n"
+
+
+def test_delays_grow_to_an_hour_and_spread_by_a_fifth() -> None:
+    assert [delay(tries, 5, 0.5) for tries in range(1, 9)] == [5, 20, 80, 320, 1280, 3600, 3600, 3600]
+    assert (delay(1, 5, 0), delay(1, 5, 1)) == pytest.approx((4, 6))
+    assert delay(10_000, 5, 0.5) == 3600
+
+
+def test_users_are_those_with_an_imap_client() -> None:
+    assert list(users(DUMP.encode())) == [ALICE, BOB]
+    assert list(users(b"\n")) == []
+    assert set(users(b"imap\nimap/\nimap/x\n\xff\t\n\t\n")) == {""}
+
+
+@contextmanager
+def anvil(path: Path, answers: Iterator[bytes], go: threading.Event) -> Iterator[list[int]]:
+    """An anvil that gives these answers, one a connection, each when it may `go`."""
+    asked = [0]
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen(64)
+
+    def run() -> None:
+        for answer in answers:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                asked[0] += 1
+                while not connection.recv(1024).endswith(b"CONNECT-DUMP\n"):
+                    pass
+                assert go.wait(10)
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield asked
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "anvil"
+
+
+def at_once() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+def test_one_answer_serves_all_who_asked_before_it_was_begun(path: Path) -> None:
+    """The first is asked alone; the forty that come meanwhile may not take its answer, and share the next."""
+    go = threading.Event()
+    connections = Connections(str(path))
+    with anvil(path, iter([b"\n", DUMP.encode()]), go) as asked, ThreadPoolExecutor(41) as pool:
+        first = pool.submit(connections.has, ALICE)
+        until("the first is asked", lambda: asked[0] == 1, 10, every=0.01)
+        later = [pool.submit(connections.has, ALICE) for _ in range(40)]
+        until("the others wait", lambda: waiting(connections) == 40, 10, every=0.01)
+        go.set()
+        assert [one.result(10) for one in (first, *later)] == [False] + [True] * 40
+        assert asked == [2]
+
+
+def waiting(connections: Connections) -> int:
+    """How many threads wait for an answer that others get for them."""
+    return len(connections._changed._waiters)  # type: ignore[attr-defined]
+
+
+def test_what_was_said_before_is_not_said_again(path: Path) -> None:
+    connections = Connections(str(path))
+    with anvil(path, iter([DUMP.encode(), b"\n"]), at_once()):
+        assert connections.has(BOB)
+        assert not connections.has(BOB)
+
+
+@pytest.mark.parametrize("answer", [b"", b"imap/1.2.3.4/alice123@a.example\t1\t1\n"])
+def test_where_nobody_can_say_nobody_is_connected(
+    path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    connections = Connections(str(path))
+    with anvil(path, iter([answer, DUMP.encode()]), at_once()):
+        assert not connections.has(ALICE)
+        assert "event=connections-unknown error=ValueError" in caplog.text
+        assert connections.has(ALICE)
+    assert not connections.has(ALICE)
+    assert "error=ConnectionRefusedError" in caplog.text
