@@ -1,6 +1,7 @@
 """`chatmailctl account export` and `import`: accounts from one relay to another, a JSON object a line.
 
-    {"address": …, "password_hash": "{SCHEME}…", "created": "2026-03-02", "last_login": …, "suspended": …}
+    {"address": …, "password_hash": "{SCHEME}…", "created": "2026-03-02", "last_login": …, "suspended": …,
+     "quota": …}
 
 A line at a time, so it takes no more memory for a million; https://jsonlines.org. Hashes are as Dovecot has
 them: https://doc.dovecot.org/2.3/configuration_manual/authentication/password_schemes/
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import count
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import click
 import msgspec
@@ -24,6 +25,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.opened import store
 from chatmail_milter.rules import registration
 from chatmail_milter.store.accounts import Account, Accounts
+from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.suspensions import Suspensions
 from chatmail_milter.store.words import printable
 
@@ -56,19 +58,20 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created: date
     last_login: date | None = None
     suspended: date | None = None
+    quota: Annotated[int, msgspec.Meta(ge=1, le=1 << 60)] | None = None  # octets; None: as the others'
 
 
 @click.command("export")
 def export() -> None:
     """Print all accounts as JSON lines, with their password hashes: keep it as you keep the store."""
     engine = store()
-    suspended = Suspensions(engine).list()
+    suspended, quotas = Suspensions(engine).list(), Quotas(engine).list()
     encoder = msgspec.json.Encoder()
     out = sys.stdout.buffer
     try:
         for one in Accounts(engine).each():
-            since = suspended.get(one.address)
-            line = Line(one.address, one.password_hash, one.created, one.last_login, since)
+            since, quota = suspended.get(one.address), quotas.get(one.address)
+            line = Line(one.address, one.password_hash, one.created, one.last_login, since, quota)
             out.write(encoder.encode(line) + b"\n")
         out.flush()
     except BrokenPipeError:
@@ -147,4 +150,7 @@ def _take(engine: Engine, lines: Sequence[Line]) -> int:
     suspended = {one.address: one.suspended for one in lines if one.suspended and one.address in new}
     if suspended:
         Suspensions(engine).suspend_all(suspended)
+    quotas = {one.address: one.quota for one in lines if one.quota is not None and one.address in new}
+    if quotas:
+        Quotas(engine).set_all(quotas)
     return len(new)

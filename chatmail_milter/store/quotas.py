@@ -5,10 +5,12 @@ Apart from the accounts, as most have none of their own: those are told nothing,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import BigInteger, Column, Engine, String, Table, delete, select
 
 from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
-from chatmail_milter.store.upsert import upsert
+from chatmail_milter.store.upsert import insert_new, upsert
 
 quotas = Table(
     "quotas",
@@ -36,6 +38,17 @@ class Quotas:
         """Let it hold that many."""
         with self._engine.begin() as connection:
             upsert(connection, quotas, {"address": address, "octets": octets})
+
+    def list(self) -> dict[str, int]:
+        """Octets by address, of those who have a quota of their own."""
+        with self._engine.connect() as connection:
+            return {row.address: row.octets for row in connection.execute(select(quotas))}
+
+    def set_all(self, octets: Mapping[str, int]) -> None:
+        """Let several addresses hold so many each; those that have a quota of their own keep that."""
+        rows = [{"address": address, "octets": some} for address, some in octets.items()]
+        with self._engine.begin() as connection:
+            insert_new(connection, quotas, rows)
 
     def unset(self, address: str) -> None:
         """Let it hold what the others do."""

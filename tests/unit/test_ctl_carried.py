@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from chatmail_milter.ctl.main import main
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.suspensions import Suspensions
 from tests.unit.ctl import run
 
@@ -46,6 +47,8 @@ def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, t
     accounts.carry_over(there)
     suspensions = Suspensions(open_store(store))
     suspensions.suspend_all({"user0001@a.test": date(2026, 5, 5)})
+    quotas = Quotas(open_store(store))
+    quotas.set("user0002@a.test", 12345678)
     exported = run("account", "export").stdout
     assert len(exported.splitlines()) == 4
     for one in there:
@@ -54,15 +57,19 @@ def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, t
     assert imported(exported).output == "Made 4 accounts.\n"
     assert accounts.list() == tuple(there)
     assert suspensions.list() == {"user0001@a.test": date(2026, 5, 5)}
+    assert quotas.list() == {"user0002@a.test": 12345678}
     assert run("account", "export").stdout == exported
 
 
 def test_who_is_here_stays_as_he_is(accounts: Accounts, store: str) -> None:
     accounts.create("user000000@a.test", "{X}mine")
-    result = imported(line(0, suspended="2026-03-03") + line(1) + line(1, password_hash=HASHES[1]) + "\n")
+    result = imported(
+        line(0, suspended="2026-03-03", quota=5) + line(1) + line(1, password_hash=HASHES[1]) + "\n"
+    )
     assert (result.exit_code, result.output) == (0, "Made 1 account; 2 were here before.\n")
     assert [one.password_hash for one in accounts.list()] == ["{X}mine", HASHES[0]]
     assert Suspensions(open_store(store)).list() == {}
+    assert Quotas(open_store(store)).list() == {}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,7 @@ def test_who_is_here_stays_as_he_is(accounts: Accounts, store: str) -> None:
         ("nonsense\n", "malformed"),
         ("[1]\n", "Expected `object`"),
         ("{}\n", "missing required field"),
+        (line(7, quota=0), "Expected `int` >= 1"),
         (line(7, address="user0007@b.test"), "not an address of this server's domain"),
         (line(7, address="../../x@a.test"), "a name is made of"),
         (line(7, address="User0007@a.test"), "a name is made of"),
