@@ -19,7 +19,14 @@ BLOWS = (0.15, 0.35, 0.55)
 STRIKE = 0.25
 
 # Every unit that has to do with mail; Postfix's is what its master and all their children are in.
-OURS = ("chatmail-milter", "mxdeliv-app", "chatmail-hooks", "mxdeliv-relay", "chatmail-wake")
+OURS = (
+    "chatmail-milter",
+    "mxdeliv-app",
+    "chatmail-hooks",
+    "mxdeliv-relay",
+    "chatmail-push",
+    "chatmail-wake",
+)
 POSTFIX = "postfix@-"
 OTHERS = {
     "Postfix": POSTFIX,
