@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,15 @@ class World:
         self.anvil.close()
         self._metadata.close()
         self._deliveries.close()
+
+
+@contextlib.contextmanager
+def discreet(directory: Path) -> Iterator[World]:
+    """A running program, whose log names nobody and no token when it has ended well."""
+    world = World(directory)
+    world.start()
+    yield world
+    assert "token" not in world.log
+    assert "@" not in world.log
+    assert "event=bug" not in world.log
+    world.close()
