@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chat import firewall, pgp, relay, signature, smtp
-from tests.chat.deadline import until
+from tests.chat.deadline import LateError, until
 from tests.chat.imap import Mailbox
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
@@ -167,12 +168,20 @@ def test_no_unit_has_failed(a: LabHost, b: LabHost) -> None:
         assert relay.failed_units(host) == ""
 
 
-def test_nothing_for_either_relay_is_left_in_a_queue(a: LabHost, b: LabHost) -> None:
-    def left() -> list[object]:
-        rows = [row for host in (a, b) for row in relay.ctl(host, "queue")]
-        return [row for row in rows if {a.domain, b.domain} & set(row["domains"])]
+def test_nothing_for_either_relay_stays_in_a_queue(a: LabHost, b: LabHost) -> None:
+    left: list[str] = []
 
-    until("both queues are empty", lambda: not left(), 20, every=0.5)
+    def none_is_left() -> bool:
+        rows = [row for host in (a, b) for row in relay.ctl(host, "queue")]
+        left[:] = [f"{row}" for row in rows if {a.domain, b.domain} & set(row["domains"])]
+        return not left
+
+    # What tests before this one made wait is due in minutes: what is asked is whether it goes when tried.
+    for host in (a, b):
+        relay.operate(host, "queue", "flush")
+    with contextlib.suppress(LateError):
+        until("both queues are empty", none_is_left, 20, every=0.5)
+    assert left == []
 
 
 def test_second_run_of_the_playbook_changes_nothing(lab: Lab) -> None:
