@@ -27,7 +27,7 @@ from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
 from chatmail_milter.rules import clock, full
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import open_store, scrub
 from chatmail_milter.values import Duration
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
@@ -192,7 +192,8 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     """One pass; how many failures there were."""
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
-    accounts, removal = Accounts(open_store(settings.store.url)), Removal(root)
+    engine = open_store(settings.store.url)
+    accounts, removal = Accounts(engine), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
         ahead = 0.0 if clock_is_right else clock.leapt(witness.last(root), now)
@@ -201,6 +202,9 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
         elif not dry_run:
             witness.testify(root, now)
         work.delete_unused(accounts, removal, root)
+        if not dry_run:
+            # Of these, and of those for whom the store was too busy.
+            scrub(engine)
         users = [one.address for one in accounts.list() if one.address > progress.reached]
         for batch in _batches(user for user in users if (place := home(root, user)) and place.is_dir()):
             work.look_at(batch)
