@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from mxdeliv_app import wake
+from mxdeliv_app.secret_url import secret_path
 from mxdeliv_app.wake import Waker, inbox, server
 
 PATH = "/" + "5ec2e7" * 8
@@ -56,6 +57,19 @@ def test_anything_else_is_refused(posted: tuple[str, queue.Queue[str]], body: by
     url, users = posted
     assert requests.post(url, data=body, timeout=5).status_code == 400
     assert users.empty()
+
+
+@pytest.mark.parametrize("url", [None, "", "http://127.0.0.1:1/short", "\xff" * 64])
+def test_without_a_secret_nobody_is_listened_to(
+    tmp_path: Path, url: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wake.url"
+    if url is not None:
+        file.write_text(url, "latin-1")
+    with pytest.raises(SystemExit) as ended:
+        secret_path("chatmail-wake", file)
+    assert ended.value.code == 78
+    assert capsys.readouterr().err.startswith("chatmail-wake: the ")
 
 
 def test_too_much_is_not_read(posted: tuple[str, queue.Queue[str]]) -> None:
