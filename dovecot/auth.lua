@@ -77,7 +77,8 @@ local function create(user, ip, password, patience)
   return ask("create", what .. "}", patience)
 end
 
--- Only the day of the last login is kept. No login fails for it; `ask` has logged why.
+-- Only the day of the last login is kept, and only the day's first is told. No login fails for it; `ask` has
+-- logged why.
 local function remember_login(user)
   ask("login", '{"user": ' .. quoted(user) .. "}", 0)
 end
@@ -91,6 +92,15 @@ end
 -- `u@1.2.3.4` is `u@[1.2.3.4]`: one account, one mailbox.
 local function canonical(user)
   return (user:gsub("@(%d+%.%d+%.%d+%.%d+)$", "@[%1]"))
+end
+
+-- What Dovecot has to know of a user, each name with `prefix` before it. The ids let services that run as vmail ask
+-- about it; Dovecot shows others no user that has none. The quota is its own, in place of that of dovecot.conf.
+-- (2.3's name for it.)
+local function mailbox(user, body, prefix)
+  local octets = body:match('"quota"%s*:%s*(%d+)')
+  return { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail",
+    [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
 end
 
 function auth_password_verify(request, password)
@@ -116,34 +126,30 @@ function auth_password_verify(request, password)
     -- Blocked or suspended, whatever the password.
     return dovecot.auth.PASSDB_RESULT_USER_DISABLED, ""
   end
-  local hash = (status == 200 or status == 201) and hash_in(body)
+  if status == 201 then
+    -- Made with this password, a moment ago: it need not be hashed once more, and it has its day of login.
+    return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
+  end
+  local hash = status == 200 and hash_in(body)
   local matches = hash and request:password_verify(hash, password)
   if matches == 0 then
     return dovecot.auth.PASSDB_RESULT_PASSWORD_MISMATCH, ""
   elseif matches ~= 1 then
     return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "hooks away, or hash not understood"
   end
-  -- An account that was just made has its day of login.
-  if status ~= 201 then
+  if not body:match('"seen"%s*:%s*true') then
     remember_login(user)
   end
-  return dovecot.auth.PASSDB_RESULT_OK, { user = user }
+  return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
 end
 
--- Not patient: whoever asks this (LMTP, quota-status) tells Postfix "later" rightly. A suspended account gets its
--- mail all the same.
+-- For whoever has not logged in: LMTP, quota-status, doveadm. Not patient, for they tell Postfix "later" rightly. A
+-- suspended account gets its mail all the same.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
   local status, body = ask("mailbox", '{"user": ' .. quoted(user) .. "}", 0)
   if status == 200 then
-    -- The ids let services that run as vmail ask about it; Dovecot shows others no user that has none.
-    local fields = { user = user, uid = "vmail", gid = "vmail" }
-    -- Its own, in place of that of dovecot.conf. (2.3's name for it.)
-    local octets = body:match('"quota"%s*:%s*(%d+)')
-    if octets then
-      fields.quota_rule = "*:bytes=" .. octets
-    end
-    return dovecot.auth.USERDB_RESULT_OK, fields
+    return dovecot.auth.USERDB_RESULT_OK, mailbox(user, body, "")
   elseif status == 404 then
     return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
   end

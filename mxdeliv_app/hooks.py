@@ -4,15 +4,17 @@ The caller shows a secret (`X-Chatmail-Secret`): a local user that can connect l
 comes here only for an account that does not exist yet; the passwords of those that do stay in Dovecot, which
 verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
 
-    POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password"}, 404 {"exists": false}
+    POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password", "quota", "seen"},
+                                                   404 {"exists": false}
     POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403, 409 or 507 {"reason"}
     POST /dovecot/mailbox {"user"}                 200 {"quota": octets or null}, 404 {"exists": false}
     POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
 
 `ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
 answered 423 {"reason"}; a first one for which the machine has no room now, 507. The IP address is looked at
-and forgotten; of the login itself the day is kept. A `mailbox` is asked about for deliveries, which no policy
-forbids; its quota is null if it is everybody's.
+and forgotten; of the login itself the day is kept, and where `seen` says that today's is, no `login` is
+told. A `mailbox` is asked about for deliveries, which no policy forbids. A quota is null if it is
+everybody's.
 """
 
 from __future__ import annotations
@@ -87,22 +89,28 @@ class OnlyDovecot:
 
 
 class Lookup:
-    """Whether there is an account, and its hash."""
+    """Whether there is an account, and all that its login takes: each question costs more than its answer."""
 
-    def __init__(self, accounts: Callable[[], Accounts], policy: Callable[[], Policy]) -> None:
+    def __init__(
+        self, accounts: Callable[[], Accounts], policy: Callable[[], Policy], today: Callable[[], date]
+    ) -> None:
         self._accounts = accounts
         self._policy = policy
+        self._today = today
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Any spelling but the canonical one is nobody's; Dovecot has it lower-cased before it asks."""
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
-        account = find(self._accounts(), asked.user)
+        accounts = self._accounts()
+        account = find(accounts, asked.user)
         if account is None:
             _unknown(response)
-        else:
-            response.media = {"exists": True, "password": account.password_hash}
+            return
+        seen = account.last_login is not None and account.last_login >= self._today()
+        quota = accounts.quota(asked.user)
+        response.media = {"exists": True, "password": account.password_hash, "quota": quota, "seen": seen}
 
 
 class Mailbox:
@@ -198,7 +206,7 @@ def create_app(
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, _our_fault)
     app.add_error_handler(SQLAlchemyError, _store_away)
-    app.add_route("/dovecot/lookup", Lookup(accounts, policy))
+    app.add_route("/dovecot/lookup", Lookup(accounts, policy, today))
     app.add_route("/dovecot/mailbox", Mailbox(accounts))
     app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today))
     app.add_route("/dovecot/login", Login(accounts, today))

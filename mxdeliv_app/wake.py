@@ -3,13 +3,15 @@
 Dovecot tells an idling client 500 ms after its mailbox changed, or at once where it has put the client to
 sleep; but a change that comes less than 500 ms before it puts the client to sleep is told to nobody
 (mailbox-watch.c in 2.3 and 2.4: sleep drops the timer, and the sleeper's watch begins afterwards). So Dovecot
-posts each delivery here (an event_exporter), and a moment later something happens in that mailbox that a
-sleeping client is woken by. Runs as the mailboxes' user; started by its systemd socket with their directory.
+posts each delivery here (an event_exporter, at a URL that nobody else knows), and a moment later something
+happens in that mailbox that a sleeping client is woken by. Runs as the mailboxes' user; started by its
+systemd socket with their directory.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import socket
 import sys
@@ -24,7 +26,9 @@ import msgspec
 
 from chatmail_milter.mailboxes.home import home
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
+from mxdeliv_app.secret_url import is_told, secret_path
 
+URL_FILE = Path("/etc/chatmail/wake.url")
 # After the 500 ms, whoever went to sleep in them sleeps.
 DELAY = 0.6  # seconds
 _MAX_BODY = 64 << 10
@@ -80,8 +84,8 @@ def stir(directory: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def server(listening: socket.socket, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
-    """An HTTP server on a listening socket that hands on the user of each delivery that is posted."""
+def server(listening: socket.socket, path: str, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
+    """An HTTP server on a listening socket that hands on the user of each delivery posted to `path`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -89,6 +93,10 @@ def server(listening: socket.socket, delivered: Callable[[str], None]) -> Thread
 
         # The name is http.server's.
         def do_POST(self) -> None:
+            if not is_told(self.path, path):
+                self.close_connection = True
+                self._answer(404)
+                return
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal() or int(length) > _MAX_BODY:
                 self.close_connection = True
@@ -117,15 +125,19 @@ def server(listening: socket.socket, delivered: Callable[[str], None]) -> Thread
 
 
 def main() -> None:
-    """The console script; its argument is the directory of all mailboxes."""
+    """The console script; its argument is the directory of all mailboxes.
+
+    The URL that Dovecot posts to is in `$CHATMAIL_WAKE_URL`, a file; else in `URL_FILE`.
+    """
     if len(sys.argv) != 2:
         sys.exit(_usage("wants one argument, the directory of the mailboxes"))
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))
     try:
         (listening,) = sockets().values()
     except (NotActivatedError, ValueError) as error:
         sys.exit(_usage(str(error)))
-    server(listening, Waker(Path(sys.argv[1])).delivered).serve_forever()
+    server(listening, path, Waker(Path(sys.argv[1])).delivered).serve_forever()
 
 
 def _usage(text: str) -> int:

@@ -24,13 +24,14 @@ def quota(address: str, size: str | None, as_json: bool) -> None:
     In force for the next message. What is there stays: a mailbox that holds more is full until old mail goes.
     """
     engine = store()
-    if Accounts(engine).lookup(address) is None:
-        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     quotas = Quotas(engine)
+    there = Accounts(engine).lookup(address) is not None
     if size == _DEFAULT:
         quotas.unset(address)
     elif size is not None:
-        quotas.set(address, _octets(size))
+        there = quotas.set(address, _octets(size))
+    if not there:
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if size is None or as_json:
         own = quotas.get(address)
         _show(own or config.load_or_exit().accounts.quota, own is not None, _usage(address), as_json)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from chatmail_milter.ctl.sessions import end_deleted
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import scrub
 
 
 def delete_account(engine: Engine, root: Path, address: str) -> bool:
@@ -32,6 +33,8 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
         # Whoever was logged in would go on, and might make the mailbox once more.
         end_deleted(address, found[0] if found else None)
         removal.finish([mailbox] if mailbox is not None else [])
+        if not scrub(engine):
+            click.echo("The store is busy: its log has traces of the account until the next pass.", err=True)
     except PermissionError:
         raise click.ClickException("run this as root: the mail can't be removed") from None
     return True

@@ -1,7 +1,8 @@
 """`chatmail-expire`: one pass over all accounts, in which goes what was kept for long enough (`[expiry]`).
 
 A timer starts it. It also empties mailboxes that filled up while nothing in them could go (`rules.full`). A
-pass that is cut off is resumed by the next; `--dry-run` says what would be done. It prints numbers, no names.
+pass that is cut off is resumed by the next; `--dry-run` says what would be done. While the clock is not to be
+gone by (`rules.clock`), nothing goes by its age. It prints numbers, no names.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
+from chatmail_milter.mailboxes import witness
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
-from chatmail_milter.rules import full
+from chatmail_milter.rules import clock, full
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import open_store, scrub
+from chatmail_milter.values import Duration
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
 _BATCH = 200
+_NEVER = Duration(0)
 
 P = ParamSpec("P")
 
@@ -57,6 +61,14 @@ class Pass:
             "empty-folders": {"folders": 0},
         }
         self.failures = 0
+
+    def doubt_clock(self, ahead: float) -> None:
+        """Leave all that is done by age: the clock is `ahead` seconds after the last pass."""
+        self._rules = config.Expiry(mail=_NEVER, large_mail=_NEVER, accounts=_NEVER, empty_folders=_NEVER)
+        self._failed(
+            f"the clock is {ahead / 86400:.0f} days after the last pass, so nothing goes by its age; "
+            "if the clock is right, run chatmail-expire --clock-is-right"
+        )
 
     def look_at(self, users: Sequence[str]) -> None:
         """Expire what is in the mailboxes of `users`. What fails is told, and hinders nothing else."""
@@ -159,14 +171,15 @@ def is_left_over(folder: Folder, made_before: float) -> bool:
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-def main(dry_run: bool) -> None:
+@click.option("--clock-is-right", is_flag=True, help="Go by the clock, however long ago the last pass was.")
+def main(dry_run: bool, clock_is_right: bool) -> None:
     """Remove mail and accounts that have been kept for long enough."""
     settings = config.load_or_exit()
     root = Path(settings.store.mail)
     os.umask(0o007)
     try:
         _become_owner(root)
-        failures = _run(settings, root, dry_run)
+        failures = _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
     except (OSError, UnderWayError, SQLAlchemyError) as error:
         # Not all that SQLAlchemy says: it has the statement's parameters.
         cause = getattr(error, "orig", None) or error
@@ -175,14 +188,23 @@ def main(dry_run: bool) -> None:
     sys.exit(75 if failures else 0)
 
 
-def _run(settings: config.Config, root: Path, dry_run: bool) -> int:
+def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: bool) -> int:
     """One pass; how many failures there were."""
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
-    accounts, removal = Accounts(open_store(settings.store.url)), Removal(root)
+    engine = open_store(settings.store.url)
+    accounts, removal = Accounts(engine), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
+        ahead = 0.0 if clock_is_right else clock.leapt(witness.last(root), now)
+        if ahead:
+            work.doubt_clock(ahead)
+        elif not dry_run:
+            witness.testify(root, now)
         work.delete_unused(accounts, removal, root)
+        if not dry_run:
+            # Of these, and of those for whom the store was too busy.
+            scrub(engine)
         users = [one.address for one in accounts.list() if one.address > progress.reached]
         for batch in _batches(user for user in users if (place := home(root, user)) and place.is_dir()):
             work.look_at(batch)

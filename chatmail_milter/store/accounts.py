@@ -14,7 +14,7 @@ from datetime import date
 from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
+from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.upsert import insert_new
 
@@ -25,7 +25,6 @@ accounts = Table(
     Column("password_hash", String(255), nullable=False),
     Column("created", Date, nullable=False),
     Column("last_login", Date),
-    info=OF_ONE_ACCOUNT,
 )
 
 
@@ -94,7 +93,7 @@ class Accounts:
     def delete(
         self, address: str, *, unused_since: date | None = None, beforehand: Callable[[], None] = lambda: None
     ) -> bool:
-        """Forget an account and all that is kept of it. False if there is none.
+        """Forget an account, and with it all rows that refer to it. False if there is none.
 
         With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
         before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
@@ -105,9 +104,6 @@ class Accounts:
         with self._engine.begin() as connection:
             if not connection.execute(delete(accounts).where(which)).rowcount:
                 return False
-            for table in metadata.sorted_tables:
-                if table.info == OF_ONE_ACCOUNT:
-                    connection.execute(delete(table).where(table.c.address == address))
             beforehand()
         return True
 

@@ -1,7 +1,8 @@
 """The store's engine: SQLAlchemy Core over SQLite (default) or PostgreSQL (several hosts).
 
 Tables are beside the code that reads them (`accounts.py`, `peers.py`, …) and register on `metadata`.
-`open_store` makes those that are missing; nothing else in the project issues DDL.
+`open_store` makes those that are missing, and has `earlier.py` mend those of an earlier version; nothing else
+in the project issues DDL. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE).
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 metadata = MetaData()
 
-# The `info` of a table whose rows belong to the account that their column `address` names, and go with it.
-OF_ONE_ACCOUNT = {"of": "account"}
-
 
 def open_store(url: str) -> Engine:
     """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), tables made.
@@ -25,6 +23,7 @@ def open_store(url: str) -> Engine:
     # They register their tables on `metadata`; `policies` brings along what it reads, `notices` the tokens.
     from chatmail_milter.store import (  # noqa: F401
         accounts,
+        earlier,
         endpoints,
         notices,
         peers,
@@ -43,7 +42,21 @@ def open_store(url: str) -> Engine:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+    earlier.mend(engine)
     return engine
+
+
+def scrub(engine: Engine) -> bool:
+    """Let nothing of what was deleted be left in SQLite's files; False where others were busy for long.
+
+    Their log (the WAL) has pages as they were, until it is written over some day; so it is emptied.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    with engine.connect() as connection:
+        # Waits for those who read, `busy_timeout` long.
+        busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    return not busy
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -52,3 +65,5 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is written over in the file; Debian's does so by itself.
+    connection.execute("PRAGMA secure_delete = ON")

@@ -1,23 +1,24 @@
 """Accounts that may hold more or less than the others: octets by address.
 
 Apart from the accounts, as most have none of their own: those are told nothing, and Dovecot's is in force.
+The account takes its quota with it, whoever deletes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Column, Engine, String, Table, delete, select
+from sqlalchemy import BigInteger, Column, Engine, ForeignKey, String, Table, delete, select
+from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.engine import OF_ONE_ACCOUNT, metadata
+from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.upsert import insert_new, upsert
 
 quotas = Table(
     "quotas",
     metadata,
-    Column("address", String(320), primary_key=True),
+    Column("address", String(320), ForeignKey("accounts.address", ondelete="CASCADE"), primary_key=True),
     Column("octets", BigInteger, nullable=False),
-    info=OF_ONE_ACCOUNT,
 )
 
 
@@ -34,10 +35,14 @@ class Quotas:
                 select(quotas.c.octets).where(quotas.c.address == address)
             ).scalar_one_or_none()
 
-    def set(self, address: str, octets: int) -> None:
-        """Let it hold that many."""
-        with self._engine.begin() as connection:
-            upsert(connection, quotas, {"address": address, "octets": octets})
+    def set(self, address: str, octets: int) -> bool:
+        """Let it hold that many. False if there is no such account."""
+        try:
+            with self._engine.begin() as connection:
+                upsert(connection, quotas, {"address": address, "octets": octets})
+        except IntegrityError:
+            return False
+        return True
 
     def list(self) -> dict[str, int]:
         """Octets by address, of those who have a quota of their own."""
@@ -45,7 +50,7 @@ class Quotas:
             return {row.address: row.octets for row in connection.execute(select(quotas))}
 
     def set_all(self, octets: Mapping[str, int]) -> None:
-        """Let several addresses hold so many each; those that have a quota of their own keep that."""
+        """Let several accounts hold so many each; those that have a quota of their own keep that."""
         rows = [{"address": address, "octets": some} for address, some in octets.items()]
         with self._engine.begin() as connection:
             insert_new(connection, quotas, rows)

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -33,10 +32,10 @@ from mxdeliv_app.push.metadata import Metadata
 from mxdeliv_app.push.sender import Sender
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
 from mxdeliv_app.relay.tls import Tls
+from mxdeliv_app.secret_url import secret_path
 
 # Where Dovecot posts deliveries. The path is a secret between the two: no local user can make phones ring.
 URL_FILE = Path("/etc/chatmail/push.url")
-_SECRET_MIN = 32  # characters; the playbook makes 64
 _SOCKETS = {"metadata", "deliveries"}
 # Dovecot waits a minute for an answer, and tells us once.
 _STORE_AWAY = 50.0  # seconds
@@ -117,7 +116,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     # urllib3 warns with the URL and what was sent.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    path = _secret_path()
+    path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))
     try:
         listening = sockets()
     except (NotActivatedError, ValueError) as error:
@@ -149,18 +148,6 @@ def _serve(push: Push, path: str, listening: dict[str, socket.socket]) -> None:
     for one in listeners:
         one.stop()
     push.stop()
-
-
-def _secret_path() -> str:
-    """The path of the URL in `$CHATMAIL_PUSH_URL`, else `URL_FILE`; exit 78 without."""
-    file = Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE))
-    try:
-        path = urlsplit(file.read_text("ascii").strip()).path
-    except (OSError, ValueError) as error:
-        sys.exit(_usage(f"the URL for deliveries can't be read: {file}: {type(error).__name__}"))
-    if len(path) <= _SECRET_MIN:
-        sys.exit(_usage(f"the path is too short: {file}: wants {_SECRET_MIN} characters"))
-    return path
 
 
 def _is_canonical(user: str) -> bool:

@@ -5,7 +5,6 @@ Bounded in what is read, for how long it is waited for, and in threads: who come
 
 from __future__ import annotations
 
-import hmac
 import logging
 import socket
 import socketserver
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from mxdeliv_app.push.dialogue import Dialogue, DialogueError, Entries
+from mxdeliv_app.secret_url import is_told
 
 AT_ONCE = 32  # connections, on each socket
 # Dovecot says at once what it has to say. Any local user can connect to one of the sockets and say nothing.
@@ -129,7 +129,7 @@ def delivery_listener(listening: socket.socket, path: str, delivered: Callable[[
             self._answer(self._status())
 
         def _status(self) -> int:
-            if not hmac.compare_digest(self.path.encode("utf-8", "replace"), path.encode()):
+            if not is_told(self.path, path):
                 return 404
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal() or int(length) > _LARGEST_DELIVERY:

@@ -119,6 +119,33 @@ def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
     )
 
 
+def test_nothing_goes_by_its_age_while_the_clock_is_days_after_the_last_pass(host: Host) -> None:
+    host.account("unused12", days=91)
+    host.account("alice123")
+    assert host.run("chatmail-expire", "--dry-run")[0] == 0
+    witness = host.mail / ".expired"
+    assert not witness.exists(), "a dry run is no witness"
+    long_ago = time.time() - 90 * 86400
+    witness.touch(mode=0o600)
+    os.utime(witness, (long_ago, long_ago))
+    for words in (("--dry-run",), (), ()):
+        status, printed, complained = host.run("chatmail-expire", *words)
+        printed = printed.replace("dry-run ", "")
+        assert (status, complained) == (75, "")
+        assert 'what=failure error="the clock is 90 days after the last pass, ' in printed
+        assert "what=unused-accounts accounts=0\nwhat=old-mail messages=0 octets=0\n" in printed
+        # What is done for want of room is done: both mailboxes are four fifths full, by what is in them all.
+        assert "what=full-mailboxes messages=4 octets=618\n" in printed
+        assert len(host.accounts.list()) == 2
+    status, printed, _ = host.run("chatmail-expire", "--clock-is-right")
+    assert (status, "what=unused-accounts accounts=1\n" in printed) == (0, True)
+    assert "what=old-mail messages=2 octets=309\n" in printed
+    # From then on by itself.
+    host.account("unused34", days=91)
+    status, printed, _ = host.run("chatmail-expire")
+    assert (status, "what=unused-accounts accounts=1\n" in printed) == (0, True)
+
+
 def test_one_that_is_killed_is_resumed_where_it_was(host: Host) -> None:
     names = [f"user{number:04}" for number in range(250)]
     for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sqlite3
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,34 @@ def test_with_an_account_go_its_mail_and_its_sessions(
     assert f"kick {BOB}" not in asked
     # Dovecot knows no such user any more.
     assert "user -f home" not in asked
+
+
+def test_nothing_of_an_account_is_left_in_the_files_of_the_store(store: str, mail: Path) -> None:
+    # Somebody has it open, as on a relay: the log stays, with pages that were changed more than once.
+    others = open_store(store)
+    Accounts(others).set_password(ALICE, "{X}traceable")
+    with others.connect():
+        assert b"alice123" in files(store)
+        assert run("account", "delete", ALICE).exit_code == 0
+        left = files(store)
+    assert b"alice123" not in left
+    assert b"traceable" not in left
+    assert b"bob12345" in left
+
+
+def test_a_store_that_is_being_read_says_that_its_log_has_traces(store: str, mail: Path) -> None:
+    with sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM accounts").fetchall()
+        result = run("account", "delete", ALICE)
+    reader.close()
+    assert (result.exit_code, "has traces of the account" in result.stderr) == (0, True)
+
+
+def files(store: str) -> bytes:
+    """All that is in a store's files."""
+    file = Path(store.removeprefix("sqlite:///"))
+    return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
 
 
 def test_mail_without_an_account_can_be_deleted_too(mail: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ def test_a_first_login_makes_an_account_that_is_found_from_then_on(accounts: Acc
     created = ask(to, "create", user=ALICE, password=PASSWORD)
     assert created.status_code == 201
     found = ask(to, "lookup", user=ALICE)
-    assert (found.status_code, found.json) == (200, {"exists": True, "password": created.json["password"]})
+    assert (found.status_code, found.json["exists"]) == (200, True)
+    assert found.json["password"] == created.json["password"]
     assert PasswordHasher().verify(found.json["password"].removeprefix("{ARGON2ID}"), PASSWORD)
     account = accounts.lookup(ALICE)
     assert account is not None
@@ -124,6 +125,25 @@ def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
     assert account is not None
     assert account.last_login == TODAY
     assert ask(to, "login", user="nobody12@a.example").status_code == 404
+
+
+def test_a_lookup_says_whether_todays_login_is_still_to_be_told(accounts: Accounts) -> None:
+    accounts.create(ALICE, "{X}")
+    to = client(accounts)
+    for day in (None, TODAY - timedelta(days=1)):
+        if day:
+            accounts.touch(ALICE, day)
+        assert ask(to, "lookup", user=ALICE).json["seen"] is False
+    ask(to, "login", user=ALICE)
+    assert ask(to, "lookup", user=ALICE).json["seen"] is True
+
+
+def test_a_lookup_has_the_quota_of_the_session_that_follows(accounts: Accounts, tmp_path: Path) -> None:
+    accounts.create(ALICE, "{X}")
+    to = client(accounts)
+    assert ask(to, "lookup", user=ALICE).json["quota"] is None
+    Quotas(open_store(f"sqlite:///{tmp_path}/store.sqlite")).set(ALICE, 10**12)
+    assert ask(to, "lookup", user=ALICE).json["quota"] == 10**12
 
 
 def test_a_mailbox_has_everybodys_quota_or_its_own_and_tells_no_hash(

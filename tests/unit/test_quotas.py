@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.accounts import accounts as table
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.quotas import Quotas
 from tests.unit.ctl import rows, run
@@ -39,6 +43,45 @@ def test_it_goes_with_the_account(store: str, accounts: Accounts) -> None:
     assert accounts.delete(ALICE)
     accounts.create(ALICE, "{Y}")
     assert accounts.quota(ALICE) is None
+
+
+def test_it_goes_whoever_deletes_the_account_and_by_whichever_connection(store: str) -> None:
+    engine = open_store(store)
+    Quotas(engine).set(ALICE, 5)
+    # One that nobody has used before: the others are taken.
+    with engine.connect(), engine.connect(), engine.begin() as third:
+        assert third.execute(delete(table)).rowcount == 2
+    assert Quotas(engine).list() == {}
+
+
+def test_nobody_without_an_account_has_one(store: str) -> None:
+    quotas = Quotas(open_store(store))
+    assert not quotas.set("nobody12@a.test", 5)
+    assert quotas.set(ALICE, 5)
+    assert quotas.list() == {ALICE: 5}
+
+
+class TestEarlierStore:
+    """One whose quotas did not refer to the accounts."""
+
+    @pytest.fixture(autouse=True)
+    def _earlier(self, store: str) -> None:
+        with sqlite3.connect(store.removeprefix("sqlite:///")) as file:
+            file.execute("DROP TABLE quotas")
+            file.execute("CREATE TABLE quotas (address VARCHAR(320) PRIMARY KEY, octets BIGINT NOT NULL)")
+            file.execute("INSERT INTO quotas VALUES (?, 5), ('gone1234@a.test', 6)", (ALICE,))
+        file.close()
+
+    def test_keeps_what_it_has_and_those_go_with_their_accounts_from_now_on(self, store: str) -> None:
+        engine = open_store(store)
+        assert Quotas(engine).list() == {ALICE: 5}
+        assert Accounts(engine).delete(ALICE)
+        assert Quotas(engine).list() == {}
+
+    def test_is_mended_once_however_many_open_it(self, store: str) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: Quotas(open_store(store)).list(), range(8)))
+        assert found == [{ALICE: 5}] * 8
 
 
 class TestCommand:
