@@ -17,7 +17,19 @@ from types import FrameType, MappingProxyType
 
 from rich.console import Console
 
-from tests.bench import dead, gate, milters, notice, policy, postfix, receiving, report, sending, ten_thousand
+from tests.bench import (
+    dead,
+    gate,
+    idle,
+    milters,
+    notice,
+    policy,
+    postfix,
+    receiving,
+    report,
+    sending,
+    ten_thousand,
+)
 from tests.bench.table import Table
 from tests.bench.world import World
 from tests.lab import LabError
@@ -32,6 +44,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "receiving": receiving.measure,
         "sending": sending.measure,
         "notice": notice.measure,
+        "idle": idle.measure,
         "ten_thousand": ten_thousand.measure,
     }
 )
