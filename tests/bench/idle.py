@@ -22,8 +22,11 @@ ROUNDS = 2
 # The clients that are connected, the most first: those who stay have idled all the while.
 COUNTS = (1000, 100, 1)
 # Seconds, and how often where there is but one client. The longest is waited for once, by all.
-IDLES: Mapping[float, int] = MappingProxyType({0.02: 8, 0.2: 8, 1.5: 4, 10.0: 2})
+IDLES: Mapping[float, int] = MappingProxyType({0.02: 8, 0.2: 8, 1.5: 4, 10.0: 1})
 LONGEST = 120.0
+# A message to so many at once, how often.
+GROUP, GROUP_TIMES = 40, 3
+GROUP_ROW = f"100, a message to {GROUP} of them"
 
 COLUMNS = (
     Column("median ms", 0, spread=True),
@@ -79,27 +82,32 @@ async def play(sides: Mapping[str, Side], world: World) -> None:
     await asyncio.gather(*(side.come() for side in both))
     came = max(client.since for side in both for client in side.crowd.clients)
     world.say(f"{' and '.join(str(side.connected) for side in both)} clients idle")
-    for count in COUNTS:
-        if count == COUNTS[0]:
-            await briefly(both, count)
-            await until_then(came + LONGEST)
+    await briefly(both, COUNTS[0])
+    await until_then(came + LONGEST)
+    for side in both:
+        side.weigh()
+    await long(both, COUNTS[0])
+    for count in COUNTS[1:]:
+        await asyncio.gather(*(side.keep(count) for side in both))
+        await long(both, count)
+        await briefly(both, count)
+        if count > GROUP:
             for side in both:
-                side.weigh()
-            await long(both, count)
-        else:
-            await asyncio.gather(*(side.keep(count) for side in both))
-            await long(both, count)
-            await briefly(both, count)
+                await side.group(GROUP_ROW, GROUP, GROUP_TIMES)
     await asyncio.gather(*(side.keep(0) for side in both))
 
 
 async def briefly(both: Sequence[Side], count: int) -> None:
     for idle, alone in IDLES.items():
-        await asyncio.gather(*(side.briefly(count, idle, late, alone) for side, late in taking_turns(both)))
+        row = row_name(count, idle)
+        await asyncio.gather(
+            *(side.briefly(row, count, idle, late, alone) for side, late in taking_turns(both))
+        )
 
 
 async def long(both: Sequence[Side], count: int) -> None:
-    await asyncio.gather(*(side.long(count, LONGEST, late) for side, late in taking_turns(both)))
+    row = row_name(count, LONGEST)
+    await asyncio.gather(*(side.long(row, count, LONGEST, late) for side, late in taking_turns(both)))
 
 
 def taking_turns(both: Sequence[Side]) -> Iterator[tuple[Side, float]]:
@@ -107,14 +115,19 @@ def taking_turns(both: Sequence[Side]) -> Iterator[tuple[Side, float]]:
     return ((side, number * PACE / 2) for number, side in enumerate(both))
 
 
+def row_name(count: int, idle: float) -> str:
+    """Of what is tried with so many clients."""
+    return f"{count}, idle for {idle:g} s"
+
+
 def notices(rounds: Sequence[Mapping[str, Side]]) -> Table:
     """How soon, by clients and idle time."""
+    names = [row_name(count, idle) for count in sorted(COUNTS) for idle in (*IDLES, LONGEST)]
     rows = []
-    for count in sorted(COUNTS):
-        for idle in (*IDLES, LONGEST):
-            ours, stock = ([sides[name].waits[count, idle] for sides in rounds] for name in (OURS, STOCK))
-            cells = [cell for share in (50, 95) for cell in compared(ours, stock, share)]
-            rows.append(Row(f"{count}, idle for {idle:g} s", (*cells, float(sum(map(len, ours))))))
+    for name in [*names, GROUP_ROW]:
+        ours, stock = ([sides[which].waits[name] for sides in rounds] for which in (OURS, STOCK))
+        cells = [cell for share in (50, 95) for cell in compared(ours, stock, share)]
+        rows.append(Row(name, (*cells, float(sum(map(len, ours))))))
     return Table(
         "From LMTP to the notice, with so many idling clients", COLUMNS, rows, NOTES + absent(rounds)
     )

@@ -21,17 +21,17 @@ SAMPLE = 25  # clients that get a message
 PACE = 0.15  # seconds between two messages
 _GONE = 30.0  # seconds for Dovecot to see that clients hung up
 
-Waits = dict[tuple[int, float], list[float]]  # milliseconds, by clients and idle time
+SETTLE = 1.5  # seconds until clients that were told sleep again
 
 
 @dataclass
 class Side:
-    """`waits`: ms in order, by clients connected and idle time; `before`, `after`: MiB by program."""
+    """`waits`: milliseconds in order, by what was tried; `before`, `after`: MiB by program."""
 
     host: LabHost
     logins: Sequence[tuple[str, str]]
     message: bytes
-    waits: Waits = field(default_factory=dict)
+    waits: dict[str, list[float]] = field(default_factory=dict)
     before: Mapping[str, float] = field(default_factory=dict)
     after: Mapping[str, float] = field(default_factory=dict)
     processes: int = 0
@@ -55,17 +55,27 @@ class Side:
         gone = partial(until, lambda: connections(self.host) <= count, _GONE, "see `doveadm who`")
         await asyncio.to_thread(gone)
 
-    async def briefly(self, count: int, idle: float, offset: float, alone: int) -> None:
+    async def briefly(self, name: str, count: int, idle: float, offset: float, alone: int) -> None:
         """Messages for clients that go into IDLE now, so much later; `alone` of them if it is one client."""
         half = self.crowd.clients[count // 2 : count]
         sample = half[SAMPLE:][:SAMPLE] or half[:SAMPLE]
         times = alone if count == 1 else 1
-        self.waits[count, idle] = await self._each(sample, times, idle, offset)
+        self.waits[name] = await self._each(sample, times, idle, offset)
 
-    async def long(self, count: int, idle: float, offset: float) -> None:
+    async def long(self, name: str, count: int, idle: float, offset: float) -> None:
         """Messages for others, that have idled since they came: at least that long."""
         sample = self.crowd.clients[count // 2 : count][:SAMPLE]
-        self.waits[count, idle] = await self._each(sample, 0, idle, offset)
+        self.waits[name] = await self._each(sample, 0, idle, offset)
+
+    async def group(self, name: str, size: int, times: int) -> None:
+        """A message to so many at once, who idle."""
+        members = self.crowd.clients[:size]
+        addresses = [client.address for client in members]
+        waits: list[float] = []
+        for _ in range(times):
+            await asyncio.sleep(SETTLE)
+            waits += await self._told(members, addresses)
+        self.waits[name] = sorted(waits)
 
     async def _each(self, sample: Sequence[Idler], anew: int, idle: float, offset: float) -> list[float]:
         begin = monotonic() + offset
@@ -86,10 +96,14 @@ class Side:
     async def _wait(self, client: Idler, idle: float) -> float:
         """Milliseconds from LMTP to the notice."""
         await until_then(client.since + idle)
-        told = asyncio.ensure_future(client.told())
+        (wait,) = await self._told([client], [client.address])
+        return wait
+
+    async def _told(self, clients: Sequence[Idler], addresses: Sequence[str]) -> list[float]:
+        told = asyncio.gather(*(client.told() for client in clients))
         try:
-            began = await hand_over(self.host, client.address, self.message)
-            return (await told - began) * 1e3
+            began = await hand_over(self.host, addresses, self.message)
+            return [(moment - began) * 1e3 for moment in await told]
         finally:
             told.cancel()
 

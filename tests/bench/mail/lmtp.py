@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tests.lab.errors import LabError
@@ -14,8 +14,8 @@ _SOCKET = "var/spool/postfix/private/dovecot-lmtp"
 _LATE = 30.0  # seconds for an answer
 
 
-async def hand_over(host: LabHost, recipient: str, message: bytes) -> float:
-    """Deliver; the moment before MAIL FROM, in a session that is open (monotonic).
+async def hand_over(host: LabHost, recipients: Sequence[str], message: bytes) -> float:
+    """Deliver to all in one transaction; the moment before MAIL FROM, in a session that is open (monotonic).
 
     Raises `LabError` when it is refused.
     """
@@ -27,15 +27,15 @@ async def hand_over(host: LabHost, recipient: str, message: bytes) -> float:
             writer.write(b"LHLO bench.lab\r\n")
             await _expect(reader, "250")
             began = time.monotonic()
-            dialogue: Mapping[bytes, str] = {
-                b"MAIL FROM:<>\r\n": "250",
-                f"RCPT TO:<{recipient}>\r\n".encode(): "250",
-                b"DATA\r\n": "354",
-                message + b".\r\n": "250",
-            }
-            for said, code in dialogue.items():
-                writer.write(said)
-                await _expect(reader, code)
+            envelope = ["MAIL FROM:<>", *(f"RCPT TO:<{one}>" for one in recipients)]
+            for line in envelope:
+                writer.write(f"{line}\r\n".encode())
+                await _expect(reader, "250")
+            writer.write(b"DATA\r\n")
+            await _expect(reader, "354")
+            writer.write(message + b".\r\n")
+            for _ in recipients:
+                await _expect(reader, "250")
             writer.write(b"QUIT\r\n")
             return began
         finally:
