@@ -3,9 +3,9 @@
 Dovecot tells an idling client 500 ms after its mailbox changed, or at once where it has put the client to
 sleep; but a change that comes less than 500 ms before it puts the client to sleep is told to nobody
 (mailbox-watch.c in 2.3 and 2.4: sleep drops the timer, and the sleeper's watch begins afterwards). So Dovecot
-posts each delivery here (an event_exporter, at a URL that nobody else knows), and a moment later something
+posts each delivery here (an event_exporter, at a URL that nobody else knows), and twice after it something
 happens in that mailbox that a sleeping client is woken by. Runs as the mailboxes' user; started by its
-systemd socket with their directory.
+systemd socket with their directory. docs/idle.md has what comes of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ from mxdeliv_app.relay.activation import NotActivatedError, sockets
 from mxdeliv_app.secret_url import is_told, secret_path
 
 URL_FILE = Path("/etc/chatmail/wake.url")
-# After the 500 ms, whoever went to sleep in them sleeps.
-DELAY = 0.6  # seconds
+# A client is awake for 40 ms (imap_hibernate_timeout) after it began to idle or was told of something; that
+# is when all but the first message of a burst come. After the first delay it sleeps, 20 ms being for going
+# there. On a host too busy for that it does after the second, longer than the timer that may have been lost.
+DELAYS = (0.06, 0.6)  # seconds
 _MAX_BODY = 64 << 10
 _IDLE_CONNECTION = 60.0  # seconds
 
@@ -45,30 +47,36 @@ class _Delivery(msgspec.Struct, frozen=True):
     fields: _Fields
 
 
-class Waker:
-    """Wakes the clients of a mailbox, `delay` seconds after it is asked to."""
+_Queue = queue.SimpleQueue[tuple[float, Path]]
 
-    def __init__(self, mailboxes: Path, delay: float = DELAY) -> None:
+
+class Waker:
+    """Wakes the clients of a mailbox, as many times as there are `delays`: seconds after it is asked to."""
+
+    def __init__(self, mailboxes: Path, delays: Sequence[float] = DELAYS) -> None:
         self._mailboxes = mailboxes
-        self._delay = delay
-        self._due: queue.SimpleQueue[tuple[float, Path]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="waker", daemon=True).start()
+        # What comes first is due first, for each delay by itself.
+        self._due = {delay: _Queue() for delay in delays}
+        for due in self._due.values():
+            threading.Thread(target=_run, args=(due,), name="waker", daemon=True).start()
 
     def delivered(self, user: str) -> None:
         """A message was delivered to `user`, as Dovecot writes it: the canonical address."""
         directory = inbox(self._mailboxes, user)
         if directory is not None:
-            self._due.put((time.monotonic() + self._delay, directory))
+            for delay, due in self._due.items():
+                due.put((time.monotonic() + delay, directory))
 
-    def _run(self) -> None:
-        while True:
-            due, directory = self._due.get()
-            time.sleep(max(0.0, due - time.monotonic()))
-            try:
-                stir(directory)
-            except OSError as error:
-                # The account may be gone by now; Dovecot goes on without us in any case.
-                log.warning("event=not-woken error=%s", type(error).__name__)
+
+def _run(queued: _Queue) -> None:
+    while True:
+        due, directory = queued.get()
+        time.sleep(max(0.0, due - time.monotonic()))
+        try:
+            stir(directory)
+        except OSError as error:
+            # The account may be gone by now; Dovecot goes on without us in any case.
+            log.warning("event=not-woken error=%s", type(error).__name__)
 
 
 def inbox(mailboxes: Path, user: str) -> Path | None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from tests.bench import (
     dead,
     gate,
+    idle,
     milters,
     notice,
     policy,
@@ -44,6 +45,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "receiving": receiving.measure,
         "sending": sending.measure,
         "notice": notice.measure,
+        "idle": idle.measure,
         "storm": storm.measure,
         "ten_thousand": ten_thousand.measure,
     }

@@ -52,6 +52,15 @@ class Units:
         statuses = [(process / "status").read_text(encoding="utf-8") for process in self._processes(name)]
         return Memory(_sum(statuses, "VmRSS"), _sum(statuses, "VmHWM"))
 
+    def proportional(self, name: str) -> dict[str, float]:
+        """What a unit takes, MiB by program: memory that processes share is divided among them (PSS)."""
+        taken: dict[str, float] = {}
+        for process in self._processes(name):
+            program = (process / "comm").read_text(encoding="utf-8").strip()
+            rollup = (process / "smaps_rollup").read_text(encoding="ascii")
+            taken[program] = taken.get(program, 0.0) + _sum([rollup], "Pss:")
+        return taken
+
     def processes(self, name: str) -> int:
         """How many a unit has."""
         return len(self._processes(name))
