@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from chatmail_milter import codes
@@ -12,6 +12,7 @@ from chatmail_milter.verdict import Verdict
 from mxdeliv_app.relay.deliver import Delivery, Mode
 from mxdeliv_app.relay.letter import Letter, Recipient
 from mxdeliv_app.relay.places import Places
+from mxdeliv_app.relay.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Dispatch:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="deliver")
         # Past an open breaker mail goes back to Postfix at once.
         self._places = Places(workers, per_domain, delivery.breaker.is_open)
+        self._turns = Turns()
         self._jobs = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -36,17 +38,25 @@ class Dispatch:
             return codes.STOPPING
         return codes.BUSY if self._jobs >= self._workers else None
 
-    async def admit(self, domain: str) -> Verdict | None:
-        """Take a place for a delivery to `domain`, or say why there is none."""
-        return None if await self._places.take(domain) else codes.BUSY_DOMAIN
+    async def admit(self, sender: str, domain: str) -> Turn | Verdict:
+        """Wait for the sender's turn, then take a place for a delivery to `domain`; or why there is none."""
+        turn = await self._turns.take(sender, domain)
+        placed = False
+        try:
+            placed = await self._places.take(domain)
+        finally:
+            if not placed:
+                self._turns.end(turn)
+        return turn if placed else codes.BUSY_DOMAIN
 
-    def leave(self, domains: Iterable[str]) -> None:
-        """Give back the places of `domains`, to which nothing will be delivered."""
-        for domain in domains:
-            self._places.give_back(domain)
+    def leave(self, turns: Iterable[Turn]) -> None:
+        """Give back the places that go with these turns: nothing more will be delivered."""
+        for turn in turns:
+            self._turns.end(turn)
+            self._places.give_back(turn.domain)
 
-    async def deliver(self, letter: Letter, mode: Mode) -> list[str]:
-        """Reply lines, one for each recipient, in order. Each domain was admitted, and leaves when done."""
+    async def deliver(self, letter: Letter, turns: Mapping[str, Turn], mode: Mode) -> list[str]:
+        """Reply lines, one for each recipient, in order. A domain's turn, and place, end when it is done."""
         domains: dict[str, list[int]] = {}
         for index, recipient in enumerate(letter.recipients):
             domains.setdefault(recipient.domain, []).append(index)
@@ -57,7 +67,7 @@ class Dispatch:
             try:
                 found = await self._job(letter, recipients, mode)
             finally:
-                self._places.give_back(domain)
+                self.leave([turns[domain]])
             for index, line in zip(indexes, found, strict=True):
                 lines[index] = line
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.deliver import Mode
 from mxdeliv_app.relay.letter import Letter, Recipient, recipient
 from mxdeliv_app.relay.stream import Stream
+from mxdeliv_app.relay.turns import Turn
 
 IDLE_TIMEOUT = 300.0  # seconds, RFC 5321, 4.5.3.2.7
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
@@ -44,11 +45,11 @@ class Service(Protocol):
 
     def refusal(self) -> Verdict | None: ...
 
-    async def admit(self, domain: str) -> Verdict | None: ...
+    async def admit(self, sender: str, domain: str) -> Turn | Verdict: ...
 
-    def leave(self, domains: Iterable[str]) -> None: ...
+    def leave(self, turns: Iterable[Turn]) -> None: ...
 
-    async def deliver(self, letter: Letter, mode: Mode) -> list[str]: ...
+    async def deliver(self, letter: Letter, turns: Mapping[str, Turn], mode: Mode) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Session:
         self._greeted = False
         self._open = True
         self._last = False
-        self._places: set[str] = set()
+        self._turns: dict[str, Turn] = {}
         self._reset()
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "MAIL": self._mail,
@@ -129,8 +130,8 @@ class Session:
         self._stream.say(f"250 {status} {text}")
 
     def _reset(self) -> None:
-        places, self._places = self._places, set()
-        self._service.leave(places)
+        turns, self._turns = self._turns, {}
+        self._service.leave(turns.values())
         self._sender: str | None = None
         self._smtputf8 = False
         self._recipients: list[Recipient] = []
@@ -189,7 +190,7 @@ class Session:
         verdict = await self._admission(found.domain)
         if verdict.action is not Action.PASS:
             return self._say(verdict)
-        refusal = await self._place(found.domain)
+        refusal = await self._place(self._sender, found.domain)
         if refusal is not None:
             # Recipients elsewhere are not to suffer: a 421 ends the connection, but after this transaction.
             self._last |= refusal.code == 421
@@ -197,18 +198,18 @@ class Session:
         self._recipients.append(found)
         return self._ok(status="2.1.5")
 
-    async def _place(self, domain: str) -> Verdict | None:
+    async def _place(self, sender: str, domain: str) -> Verdict | None:
         """See to it that `domain` is admitted, or say why it isn't."""
-        if domain in self._places:
+        if domain in self._turns:
             return None
-        if len(self._places) >= MAX_DOMAINS:
+        if len(self._turns) >= MAX_DOMAINS:
             return codes.TOO_MANY_RECIPIENTS
-        refusal = await self._service.admit(domain)
-        if refusal is None:
-            self._places.add(domain)
-        else:
-            log.info("event=refused domain=%s reason=%s", domain, refusal.reason)
-        return refusal
+        admitted = await self._service.admit(sender, domain)
+        if isinstance(admitted, Verdict):
+            log.info("event=refused domain=%s reason=%s", domain, admitted.reason)
+            return admitted
+        self._turns[domain] = admitted
+        return None
 
     async def _admission(self, domain: str) -> Verdict:
         """Whether the policy lets our users' mail go to `domain`; all of a transaction goes by one policy."""
@@ -236,8 +237,8 @@ class Session:
             lines = [codes.TOO_LARGE.reply] * len(self._recipients)
         else:
             letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8)
-            self._places = set()  # they are the service's now
-            lines = await self._service.deliver(letter, self._mode)
+            turns, self._turns = self._turns, {}  # they are the service's now
+            lines = await self._service.deliver(letter, turns, self._mode)
         self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))
         self._reset()
         if self._last or self._service.refusal() is codes.STOPPING:

@@ -28,8 +28,9 @@ doesn't exist, that has a null MX, or that the operator keeps out. What is for s
 would show one refused recipient as the failure of all. There, and where only the other server knows, it is a
 bounce: with real status codes, of the message its header alone, and signed with DKIM.
 
-To see bounces as well, a user switches the setting off. Where a message waits until its time is up, the lab
-gives it three seconds in place of two days.
+To see bounces as well, a user switches the setting off. Of a message to a group the app shows none even so:
+it stays delivered, as it was to the others. Where a message waits until its time is up, the lab gives it
+three seconds in place of two days.
 
 | cause | status | how | `force_encryption` off | on |
 |---|---|---|---|---|

@@ -7,7 +7,7 @@ the moment the core said that the message was there, fetched and decrypted.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -20,6 +20,9 @@ from tests.chat.events import Event, EventLog
 # Message states of the core (DC_STATE_*).
 OUT_FAILED = 24
 OUT_DELIVERED = 26
+OUT_READ = 28
+
+_SELF = 1  # the contact that everybody is to oneself
 
 _FIRST_ORDINARY_ID = 10  # smaller message ids are the core's own
 
@@ -72,6 +75,23 @@ class Person:
         self.core.rpc.start_io(self.account)
         self.core.rpc.wait_for_all_work_done(self.account)
 
+    def another_device(self) -> Person:
+        """A second device with the same account, set up from this one as users do it: by transfer."""
+        device = Person(self.core, self.address, self.password)
+        handed_over = self.core.rpc.provide_backup.future(self.account)
+        self.core.rpc.get_backup(device.account, self.core.rpc.get_backup_qr(self.account))
+        handed_over()
+        device.go_online()
+        return device
+
+    def go_offline(self) -> None:
+        """Cut the connections: nothing comes and nothing is sent until `go_online`."""
+        self.core.rpc.stop_io(self.account)
+
+    def go_online(self) -> None:
+        """Connect, and fetch what came meanwhile."""
+        self.core.rpc.start_io(self.account)
+
     def accept_cleartext(self) -> None:
         """Set the profile as those are that were made before the core ignored all unencrypted mail.
 
@@ -101,6 +121,23 @@ class Person:
         card = pgp.vcard(address, pgp.make_key(address))
         (contact,) = self.core.rpc.import_vcard_contents(self.account, card)
         return int(self.core.rpc.create_chat_by_contact_id(self.account, contact))
+
+    def meet(self, other: Person) -> int:
+        """Get to know someone by their vCard, as one that a friend passed on; the contact."""
+        card = self.core.rpc.make_vcard(other.account, [_SELF])
+        (contact,) = self.core.rpc.import_vcard_contents(self.account, card)
+        return int(contact)
+
+    def found_group(self, name: str, others: Iterable[Person]) -> int:
+        """A group with all of them in it; they learn of it with the first message. The chat."""
+        chat = int(self.core.rpc.create_group_chat(self.account, name, False))
+        for other in others:
+            self.core.rpc.add_contact_to_chat(self.account, chat, self.meet(other))
+        return chat
+
+    def accept(self, chat: int) -> None:
+        """Say yes to a chat that someone else began."""
+        self.core.rpc.accept_chat(self.account, chat)
 
     def chat_with(self, other: Person) -> int:
         """The chat with someone that this person is in contact with."""
@@ -141,6 +178,30 @@ class Person:
 
         event = self.events.wait(what, complete, seconds, since)
         return Received(event.at, dict(seen))
+
+    def texts(self, chat: int) -> list[str]:
+        """The texts of a chat from top to bottom, as the user sees them, without the core's own remarks."""
+        numbers = self.core.rpc.get_message_ids(self.account, chat, False, False)
+        messages = self.core.rpc.get_messages(self.account, numbers)
+        shown = [messages[str(number)] for number in numbers]
+        return [one["text"] for one in shown if not one["isInfo"]]
+
+    def read(self, message: int) -> None:
+        """Look at a message, of which its sender is told."""
+        self.core.rpc.markseen_msgs(self.account, [message])
+
+    def readers(self, message: int) -> int:
+        """How many have read a message of this person's."""
+        return int(self.core.rpc.get_message_read_receipt_count(self.account, message))
+
+    def react(self, message: int, emoji: str) -> None:
+        """Put a reaction on a message."""
+        self.core.rpc.send_reaction(self.account, message, [emoji])
+
+    def reactions(self, message: int) -> dict[str, int]:
+        """The reactions on a message: how many of each."""
+        shown = self.core.rpc.get_message_reactions(self.account, message) or {"reactions": []}
+        return {one["emoji"]: one["count"] for one in shown["reactions"]}
 
     def message(self, number: int) -> dict[str, Any]:
         """A message as the core shows it."""
