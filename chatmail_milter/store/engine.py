@@ -1,8 +1,8 @@
 """The store's engine: SQLAlchemy Core over SQLite (default) or PostgreSQL (several hosts).
 
 Tables are beside the code that reads them (`accounts.py`, `peers.py`, …) and register on `metadata`.
-`open_store` makes those that are missing, and has `earlier.py` mend those of an earlier version; nothing else
-in the project issues DDL. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE).
+`open_store` makes those that are missing; nothing else in the project issues DDL. What belongs to an account
+refers to it, and goes with it (ON DELETE CASCADE).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ def open_store(url: str) -> Engine:
     # They register their tables on `metadata`; `policies` brings along what it reads, `notices` the tokens.
     from chatmail_milter.store import (  # noqa: F401
         accounts,
-        earlier,
         endpoints,
         notices,
         peers,
@@ -42,7 +41,6 @@ def open_store(url: str) -> Engine:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
-    earlier.mend(engine)
     return engine
 
 

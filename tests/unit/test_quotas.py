@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,29 +57,6 @@ def test_nobody_without_an_account_has_one(store: str) -> None:
     assert not quotas.set("nobody12@a.test", 5)
     assert quotas.set(ALICE, 5)
     assert quotas.list() == {ALICE: 5}
-
-
-class TestEarlierStore:
-    """One whose quotas did not refer to the accounts."""
-
-    @pytest.fixture(autouse=True)
-    def _earlier(self, store: str) -> None:
-        with sqlite3.connect(store.removeprefix("sqlite:///")) as file:
-            file.execute("DROP TABLE quotas")
-            file.execute("CREATE TABLE quotas (address VARCHAR(320) PRIMARY KEY, octets BIGINT NOT NULL)")
-            file.execute("INSERT INTO quotas VALUES (?, 5), ('gone1234@a.test', 6)", (ALICE,))
-        file.close()
-
-    def test_keeps_what_it_has_and_those_go_with_their_accounts_from_now_on(self, store: str) -> None:
-        engine = open_store(store)
-        assert Quotas(engine).list() == {ALICE: 5}
-        assert Accounts(engine).delete(ALICE)
-        assert Quotas(engine).list() == {}
-
-    def test_is_mended_once_however_many_open_it(self, store: str) -> None:
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _: Quotas(open_store(store)).list(), range(8)))
-        assert found == [{ALICE: 5}] * 8
 
 
 class TestCommand:
