@@ -119,6 +119,22 @@ def test_by_token_accounts_are_made_at_new_and_nowhere_else(b: LabHost, stage: S
     assert by_imap(b.ip, email, password) == "OK"
 
 
+def test_closed_the_operator_alone_makes_accounts(b: LabHost, reader: conftest.Login) -> None:
+    with settings.changed(b, "registration", '"closed"'):
+        before = _accounts(b)
+        stranger = fresh_address(b.domain)
+        said = by_imap(b.ip, stranger, PASSWORD)
+        assert said != "OK"
+        assert "UNAVAILABLE" not in said
+        assert by_submission(b.ip, stranger, PASSWORD).startswith("535")
+        refused = _new(b)
+        assert (refused.status_code, list(refused.json())) == (403, ["reason"])
+        assert _accounts(b) == before
+        made = relay.ctl(b, "account", "create")
+        assert by_imap(b.ip, made["address"], made["password"]) == "OK"
+        assert by_submission(b.ip, *reader) == "OK"
+
+
 def test_without_room_new_accounts_wait_and_old_ones_are_served(b: LabHost, reader: conftest.Login) -> None:
     with settings.changed(b, "disk", '"1000000GiB"'):
         stranger = fresh_address(b.domain)

@@ -1,0 +1,74 @@
+"""Dovecot without our Lua, or with one that fails: it decides nothing, and mail waits."""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from tests.chat import pgp, relay, smtp
+from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.chat.login import Login as ByWhichWay
+from tests.chat.login import by_imap, by_submission
+from tests.chat.person import fresh_address, fresh_password
+from tests.e2e.conftest import Login
+from tests.lab.host import LabHost
+
+LUA = "/etc/dovecot/auth.lua"
+# What becomes of it, and by which ways a login then fails for now. (Of what Dovecot calls a failure Postfix
+# 3.7 says that the password is wrong; where our Lua runs, it sees to that.)
+ILL = {
+    "away": (f"rm {LUA}", (by_imap, by_submission)),
+    "fails": (f"sed -i 's/^function auth_.*/&\\n  error(\"no\")/' {LUA}", (by_imap,)),
+}
+
+
+@contextmanager
+def _ill(host: LabHost, how: str) -> Iterator[None]:
+    host.run(f"cp -p {LUA} /run/auth.lua && {ILL[how][0]} && systemctl restart dovecot")
+    try:
+        yield
+    finally:
+        host.run(f"cp -p /run/auth.lua {LUA} && systemctl restart dovecot")
+
+
+@pytest.mark.parametrize("how", ILL)
+def test_logins_fail_for_now_and_mail_waits(
+    a: LabHost, b: LabHost, writer: Login, reader: Login, how: str
+) -> None:
+    stranger = fresh_address(b.domain), fresh_password()
+    mid = pgp.message_id()
+    with _ill(b, how):
+        tries = [(login, who) for login in ILL[how][1] for who in (reader, stranger)]
+        with ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(lambda one: _said(b, *one), tries))
+        # Or they get no answer at all: without its Lua, Dovecot's authentication doesn't start.
+        assert not [one for one in said if one == "OK" or one.startswith("5")], said
+        assert not [one for one in said if "AUTHENTICATIONFAILED" in one], said
+        assert smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid)).code == 250
+        until("it waits", lambda: _states(a, reader[0]) == {"deferred"}, 45, every=0.5)
+        assert stranger[0] not in {row["address"] for row in relay.ctl(b, "account", "list")}
+
+    def arrived() -> bool:
+        a.run("postqueue -f")
+        with Mailbox(b.ip, *reader) as mailbox:
+            return mailbox.find(mid) is not None
+
+    until("it arrives", arrived, 60, every=1)
+    assert by_imap(b.ip, *stranger) == "OK"
+
+
+def _said(host: LabHost, way: ByWhichWay, who: Login) -> str:
+    try:
+        return way(host.ip, *who)
+    except (OSError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
+        return type(error).__name__
+
+
+def _states(host: LabHost, recipient: str) -> set[str]:
+    return {row["queue"] for row in relay.queued(host, recipient)}
