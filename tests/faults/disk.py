@@ -15,8 +15,9 @@ from tests.faults.arrangement import Arrangement
 from tests.lab.host import LabHost
 
 _DISK = "/srv/small-disk"
-# Postfix takes no message unless half as much again as the largest (30 MiB) would fit.
-_SIZE = "192m"
+# MiB beside what is there already. Postfix takes no message unless half as much again as the largest (30 MiB)
+# would fit.
+_ROOM = 192
 _MOVED = ("/var/spool/postfix", "/var/vmail", "/var/lib/chatmail")
 SERVICES = "chatmail.target opendkim dovecot postfix"
 # What they are the names of, or it would stop by and by.
@@ -29,13 +30,13 @@ def small(arrangement: Arrangement) -> Iterator[None]:
     """_b.lab is on a small disk while the block runs."""
     _, host = arrangement.hosts
     host.run(f"systemctl stop {_ALL}")
-    host.run(f"mkdir -p {_DISK} && mount -t tmpfs -o size={_SIZE} tmpfs {_DISK}")
-    for place in _MOVED:
-        host.run(
-            f"mkdir -p {_DISK}{place} && cp -aT {place} {_DISK}{place} && mount --bind {_DISK}{place} {place}"
-        )
-    host.run(f"systemctl start {SERVICES}")
+    there = int(host.run(f"du -cms {' '.join(_MOVED)} | tail -n 1 | cut -f 1").stdout)
+    host.run(f"mkdir -p {_DISK} && mount -t tmpfs -o size={there + _ROOM}m tmpfs {_DISK}")
     try:
+        for place in _MOVED:
+            moved = f"mkdir -p {_DISK}{place} && cp -aT {place} {_DISK}{place}"
+            host.run(f"{moved} && mount --bind {_DISK}{place} {place}")
+        host.run(f"systemctl start {SERVICES}")
         yield
     finally:
         free(host)
@@ -45,6 +46,8 @@ def small(arrangement: Arrangement) -> Iterator[None]:
 def _move_back(host: LabHost) -> None:
     host.run(f"systemctl stop {_ALL}")
     for place in _MOVED:
+        if not _is_moved(host, place):
+            continue
         until(f"{place} is unmounted", partial(_unmounted, host, place), _UMOUNT_SECONDS)
         # Copied beside the old one first: whatever happens, one of the two is whole.
         copied = f"cp -aT {_DISK}{place} {place}.new"
@@ -52,8 +55,12 @@ def _move_back(host: LabHost) -> None:
     host.run(f"umount {_DISK}; systemctl start {SERVICES}")
 
 
+def _is_moved(host: LabHost, place: str) -> bool:
+    return host.run(["mountpoint", "--quiet", place], check=False).returncode == 0
+
+
 def _unmounted(host: LabHost, place: str) -> bool:
-    return host.run(f"! mountpoint --quiet {place} || umount {place}", check=False).returncode == 0
+    return host.run(["umount", place], check=False).returncode == 0
 
 
 def fill(host: LabHost) -> None:
