@@ -163,6 +163,13 @@ class TestQueue:
         assert "Error: " in done.stderr
 
 
+def test_all_our_programs_can_be_restarted_at_once(b: LabHost) -> None:
+    # More than once: whether a port that was just closed can be opened is a matter of milliseconds.
+    for _ in range(3):
+        b.run("systemctl restart chatmail.target")
+        assert relay.failed_units(b) == ""
+
+
 def test_no_unit_has_failed(a: LabHost, b: LabHost) -> None:
     for host in (a, b):
         assert relay.failed_units(host) == ""
