@@ -39,6 +39,7 @@ from mxdeliv_app.relay.ledger import Ledger
 from mxdeliv_app.relay.lmtp import Limits, Session
 from mxdeliv_app.relay.names import Names, NameTroubleError
 from mxdeliv_app.relay.patience import Patience
+from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.prospect import Prospect
 from mxdeliv_app.relay.smtpwords import SmtpWords
 from mxdeliv_app.relay.stream import Stream
@@ -61,7 +62,8 @@ class Relay:
         engine = open_store(config.store.url)
         breaker = Breaker()
         self._ledger = Ledger(engine, breaker, relay.attempt_timeout)
-        self._policies = Policies(engine)
+        policies = Policies(engine)
+        self._in_force = PolicyInForce(policies)
         names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
         dial = dialer(names, guard, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
@@ -69,7 +71,7 @@ class Relay:
         self._https = Https(dial, patience, agent)
         known = Known(Routes(engine), Endpoints(engine))
         where = Where(names, guard, known.route)
-        self._prospect = Prospect(config.mail.domain, where, self._policies, config.listen.mailboxes)
+        self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes)
         delivery = Delivery(
             where=where,
             https=self._https,
@@ -117,7 +119,7 @@ class Relay:
 
     async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = Stream(reader, writer)
-        session = Session(stream, self._dispatch, self._policies, self._limits, mode)
+        session = Session(stream, self._dispatch, self._in_force, self._limits, mode)
         running = asyncio.create_task(session.run())
         self._sessions[running] = (session, writer)
         try:

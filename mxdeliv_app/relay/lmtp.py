@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
-from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.deliver import Mode
 from mxdeliv_app.relay.letter import Letter, Recipient, recipient
+from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.stream import Stream
 from mxdeliv_app.relay.turns import Turn
 
@@ -64,11 +64,11 @@ class Session:
     """One connection. `run` returns when it is over."""
 
     def __init__(
-        self, stream: Stream, service: Service, policies: Policies, limits: Limits, mode: Mode
+        self, stream: Stream, service: Service, policy: PolicyInForce, limits: Limits, mode: Mode
     ) -> None:
         self._stream = stream
         self._service = service
-        self._policies = policies
+        self._in_force = policy
         self._limits = limits
         self._mode = mode
         self._lmtp = mode is Mode.HTTPS_FIRST
@@ -187,7 +187,7 @@ class Session:
             return self._say(codes.BAD_ADDRESS)
         if not self._lmtp and self._recipients and found.domain != self._recipients[0].domain:
             return self._say(codes.ONE_DOMAIN)
-        verdict = await self._admission(found.domain)
+        verdict = await self._allowed(found.domain)
         if verdict.action is not Action.PASS:
             return self._say(verdict)
         refusal = await self._place(self._sender, found.domain)
@@ -211,18 +211,14 @@ class Session:
         self._turns[domain] = admitted
         return None
 
-    async def _admission(self, domain: str) -> Verdict:
+    async def _allowed(self, domain: str) -> Verdict:
         """Whether the policy lets our users' mail go to `domain`; all of a transaction goes by one policy."""
-        policy = self._policy or self._policies.held()
         try:
-            if policy is None:
-                # The store has to be read, and that must not keep other sessions waiting.
-                policy = await asyncio.to_thread(self._policies.current)
+            self._policy = self._policy or await self._in_force.ask()
         except SQLAlchemyError as error:
             log.error("event=policy-not-read error=%s", type(error).__name__)
             return codes.STORE_AWAY
-        self._policy = policy
-        verdict = policy.outgoing(domain)
+        verdict = self._policy.outgoing(domain)
         if verdict.action is not Action.PASS:
             log.info("event=refused domain=%s reason=%s", domain, verdict.reason)
         return verdict
