@@ -24,8 +24,8 @@ FILE_SECONDS = 120.0
 LARGEST = 50_000_000
 BURST = 200
 BURST_SECONDS = 120.0
-# Of them, at most, on a machine that has more to do than it can. That the sending relay keeps the order is asked,
-# and without chance, in test_relay_order, test_relay_turns and test_relay_policy.
+# Of them, at most, on a machine that has more to do than it can. That the sending relay keeps the order is
+# asked, and without chance, in test_relay_order, test_relay_turns and test_relay_policy.
 OVERTAKEN = 10
 
 
