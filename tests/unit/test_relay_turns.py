@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from mxdeliv_app.relay.turns import Turn, Turns
+from tests.unit.loop import Clock, run
 
 ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await work()
-
-    asyncio.run(bounded())
 
 
 def test_each_waits_for_the_one_before() -> None:
