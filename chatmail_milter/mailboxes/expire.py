@@ -179,17 +179,16 @@ def main(dry_run: bool, clock_is_right: bool) -> None:
     os.umask(0o007)
     try:
         _become_owner(root)
-        failures = _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
+        status = _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
     except (OSError, UnderWayError, SQLAlchemyError) as error:
         # Not all that SQLAlchemy says: it has the statement's parameters.
         cause = getattr(error, "orig", None) or error
         sys.exit(f"chatmail-expire: {type(error).__name__}: {cause}")
-    # EX_TEMPFAIL: the next pass finds what this one left.
-    sys.exit(75 if failures else 0)
+    sys.exit(status)
 
 
 def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: bool) -> int:
-    """One pass; how many failures there were."""
+    """One pass; the exit status (sysexits.h)."""
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
     engine = open_store(settings.store.url)
@@ -213,7 +212,11 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
         resumed = "yes" if progress.resumed else "no"
     spent = time.monotonic() - began
     say(f"what=pass accounts={len(users)} failures={work.failures} resumed={resumed} seconds={spent:.1f}")
-    return work.failures
+    if ahead:
+        # No later pass will do better: somebody has to see to the clock.
+        return os.EX_OSERR
+    # The next pass finds what this one left.
+    return os.EX_TEMPFAIL if work.failures else os.EX_OK
 
 
 def _delete(accounts: Accounts, removal: Removal, place: Path | None, user: str, since: date) -> bool:
