@@ -4,7 +4,8 @@
     /shared/vendor/deltachat/NAME on ""     from the configuration, read only
 
 Dovecot puts the GUID of a mailbox into each key, and the server's own entries under a name of its own in
-INBOX's (mailbox-attribute.h). Nothing else is kept, and no other entry can be set.
+INBOX's (mailbox-attribute.h). Nothing else is kept, so no other entry can be set, and to remove one succeeds:
+RFC 5464, 4.3 has NIL for that, and Dovecot removes the two comments of RFC 5464, 3.2 with each mailbox.
 """
 
 from __future__ import annotations
@@ -47,18 +48,28 @@ class Metadata:
 
     def change(self, user: str, changes: list[Change]) -> None:
         """Make the changes. Raises `RefusedError`, with nothing changed, where one of them can't be."""
-        if not _canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in changes):
+        made = [one for one in changes if one.value is not None or self._is_kept(one.key)]
+        if not made:
+            return
+        if not _canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in made):
             raise RefusedError("no such entry can be set")
-        if not all(one.value is None or _TOKEN.fullmatch(one.value) for one in changes):
+        if not all(one.value is None or _TOKEN.fullmatch(one.value) for one in made):
             raise RefusedError("no device token")
         try:
-            for one in changes:
+            for one in made:
                 if one.value is None:
                     self._tokens.forget_all(user)
                 elif not self._tokens.add(user, one.value):
                     raise RefusedError("no such account")
         except SQLAlchemyError as error:
             raise _not_now(error) from None
+
+    def _is_kept(self, key: str) -> bool:
+        """Whether an account may have a value at `key`."""
+        found = _DELTACHAT.fullmatch(key)
+        return bool(_DEVICE_TOKEN.fullmatch(key)) or (
+            found is not None and found[1].lower() in self._deltachat
+        )
 
 
 def _canonical(user: str) -> bool:

@@ -71,6 +71,17 @@ def test_nothing_found_is_nothing(doveadm: Said) -> None:
     assert list(doveadm.will("").folders([ALICE])) == []
 
 
+def test_a_folder_that_is_not_there_hides_no_other(doveadm: Said) -> None:
+    row = f'{{"username":"{ALICE}","mailbox":"New","messages":"0","uidvalidity":"1790000000"}}'
+    complaint = "doveadm(alice123@a.test): Error: Mailbox Box: Mailbox doesn't exist: Box\n"
+    gone = doveadm.will(f"[{row}]", complain=complaint, status=68)
+    assert list(gone.folders([ALICE])) == [(ALICE, Folder("New", 0, 1790000000))]
+    with pytest.raises(DoveadmError, match="exit status 75"):
+        list(doveadm.will(f"[{row}]", complain=complaint, status=75).folders([ALICE]))
+    with pytest.raises(DoveadmError, match="exit status 68"):
+        list(doveadm.will("", complain=complaint, status=68).messages([ALICE], ()))
+
+
 def test_how_full_mailboxes_are(doveadm: Said) -> None:
     said = (
         "Username\tQuota name\tType\tValue\tLimit\t%\n"

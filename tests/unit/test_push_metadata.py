@@ -62,21 +62,52 @@ def test_a_token_as_long_as_apps_may_send_is_taken(metadata: Metadata) -> None:
     assert metadata.lookup(ALICE, TOKEN) == "x" * 4096
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        f"{DELTACHAT}/maxsmtprecipients",
-        f"shared/{BOX}/devicetoken",
-        f"priv/{SERVER}/devicetoken",
-        f"priv/{BOX}/comment",
-        f"priv/{BOX}/devicetoken/x",
-        "priv/../devicetoken",
-    ],
+# What Dovecot 2.3.19 removes with a mailbox: RFC 5464, 3.2.1.
+COMMENTS = (f"priv/{BOX}/comment", f"shared/{BOX}/comment")
+UNKEPT = (
+    *COMMENTS,
+    f"{DELTACHAT}/turn",
+    f"shared/{BOX}/devicetoken",
+    f"priv/{SERVER}/devicetoken",
+    f"priv/{BOX}/devicetoken/x",
+    "priv/../devicetoken",
+    "",
 )
+
+
+@pytest.mark.parametrize("key", [*UNKEPT, f"{DELTACHAT}/maxsmtprecipients"])
 def test_no_other_entry_can_be_set(metadata: Metadata, key: str) -> None:
-    for value in ("x", None):
-        with pytest.raises(RefusedError, match="no such entry"):
-            metadata.change(ALICE, [Change(key, value)])
+    with pytest.raises(RefusedError, match="no such entry"):
+        metadata.change(ALICE, [Change(key, "x")])
+
+
+@pytest.mark.parametrize("key", UNKEPT)
+@pytest.mark.parametrize("user", [ALICE, "nobody12@a.example", ""])
+def test_to_remove_what_is_not_kept_succeeds(metadata: Metadata, key: str, user: str) -> None:
+    metadata.change(user, [Change(key, None)])
+
+
+@pytest.mark.parametrize("name", ["maxsmtprecipients", "MaxSMTPrecipients", "irohrelay"])
+def test_what_the_configuration_sets_cannot_be_removed(metadata: Metadata, name: str) -> None:
+    with pytest.raises(RefusedError, match="no such entry"):
+        metadata.change(ALICE, [Change(f"{DELTACHAT}/{name}", None)])
+
+
+def test_a_deleted_mailbox_takes_no_token_with_it(metadata: Metadata) -> None:
+    metadata.change(ALICE, [Change(TOKEN, "token")])
+    metadata.change(ALICE, [Change(one, None) for one in COMMENTS])
+    assert metadata.lookup(ALICE, TOKEN) == "token"
+    metadata.change(ALICE, [Change(COMMENTS[0], None), Change(TOKEN, "other")])
+    assert sorted((metadata.lookup(ALICE, TOKEN) or "").split()) == ["other", "token"]
+
+
+def test_a_mailbox_can_be_deleted_while_the_store_is_away(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    metadata = Metadata(DeviceTokens(engine, timedelta(days=90)), {})
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE push_notices"))
+        connection.execute(text("DROP TABLE device_tokens"))
+    metadata.change(ALICE, [Change(one, None) for one in COMMENTS])
 
 
 def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
