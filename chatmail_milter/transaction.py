@@ -15,8 +15,8 @@ from types import MappingProxyType
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.config import Config
-from chatmail_milter.gate.fields import FIELDS, FIELDS_KEPT
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
+from chatmail_milter.gate.header import Header
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
 from chatmail_milter.rules.policy import Policy
@@ -29,9 +29,6 @@ ROADS: Mapping[str, Direction] = MappingProxyType(
 
 # Mail that Postfix made itself (bounces), and mail on its way out again that was judged when it came in.
 LET_BY = frozenset(("internal", "reinject"))
-
-# The fields that the gate reads, by name as Postfix gives it.
-_READ: Mapping[str, bytes] = MappingProxyType({name.decode(): name for name in FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +77,7 @@ class Transaction:
         self._mail_from = mail_from
         self._policy = policy
         self._recipients: list[str] = []
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._counts = dict.fromkeys(FIELDS, 0)
+        self._header = Header()
         self._signatures = DkimFacts(settings.authserv_id)
         self._author: str | None = None
         self._by_header = codes.PASS
@@ -97,22 +93,18 @@ class Transaction:
     def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
         """The next header fields."""
         signatures = self._signatures if self._direction is Direction.IN else None
-        for name, value in given:
-            self.size += len(name) + len(value) + 4
+        for text, value in given:
+            self.size += len(text) + len(value) + 4
             # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
-            name = name.strip().lower()
-            known = _READ.get(name)
-            if known is not None:
-                if self._counts[known] < FIELDS_KEPT:
-                    self._counts[known] += 1
-                    self._fields.append((known, value))
-            elif signatures is not None:
-                signatures.see(name.encode(), value)
+            name = text.strip().lower().encode()
+            self._header.add(name, value)
+            if signatures is not None:
+                signatures.see(name, value)
 
     def end_of_header(self) -> None:
         """All fields have been given."""
         self.size += 2
-        from_values = self._values(b"from")
+        from_values = self._header.values(b"from")
         if self._direction is Direction.OUT:
             self._by_header = submission.sender(from_values, self._mail_from)
         else:
@@ -120,7 +112,7 @@ class Transaction:
             if self._author is not None:
                 self._by_header = self._policy.author(self._author)
         envelope = Envelope(self._mail_from, tuple(self._recipients))
-        self._gate = Gate(self._direction, envelope, self._fields)
+        self._gate = Gate(self._direction, envelope, self._header)
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
@@ -136,7 +128,7 @@ class Transaction:
             return Decision(self._by_header, domain=domain)
         found = gate.finish()
         if self._direction is Direction.OUT:
-            return Decision(found.verdict, bare=not self._counts[b"subject"])
+            return Decision(found.verdict, bare=not self._header.has(b"subject"))
         judgement = inbound.judge(
             self._author,
             self._mail_from,
@@ -147,9 +139,6 @@ class Transaction:
         )
         forged = tuple(reversed(self._signatures.forged))
         return Decision(judgement.verdict, judgement.null_sender, forged, domain=domain)
-
-    def _values(self, wanted: bytes) -> list[bytes]:
-        return [value for name, value in self._fields if name == wanted]
 
     def _the_gate(self) -> Gate:
         if self._gate is None:

@@ -96,7 +96,8 @@ def report(sender: str = "MAILER-DAEMON@b.example", *fields: tuple[str, str]) ->
         part("text/plain; charset=us-ascii", "This is the mail system at host b.example.\r\n"),
         part(
             "message/delivery-status",
-            "Reporting-MTA: dns; b.example\r\n\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+            "Reporting-MTA: dns; b.example\r\n\r\n"
+            "Final-Recipient: rfc822; x@b.example\r\nAction: failed\r\nStatus: 5.1.1\r\n",
         ),
         part("text/rfc822-headers", "Subject: [...]\r\n"),
     ]
@@ -125,11 +126,21 @@ def read_receipt(sender: str = ALICE) -> bytes:
     return message(header, multipart(parts))
 
 
-def setup_message(subject: str = "Autocrypt Setup Message") -> bytes:
-    """An Autocrypt Setup Message, from Alice to herself."""
+def setup_message(
+    subject: str = "Autocrypt Setup Message", key: str | None = None, text: str | None = None
+) -> bytes:
+    """An Autocrypt Setup Message, from Alice to herself; `key` is the body of its second part."""
+    if key is None:
+        hints = ("Passphrase-Format: numeric9x4", "Passphrase-Begin: 12")
+        armor = packets.armored(packets.skesk() + packets.seipd(), headers=hints)
+        key = f"<html><body><p>The Autocrypt setup file.</p>\r\n<pre>\r\n{armor}</pre></body></html>\r\n"
     parts = [
-        part("text/plain; charset=utf-8", "This is the Autocrypt Setup Message.\r\n"),
-        part("application/autocrypt-setup", "<html><body><pre>…</pre></body></html>\r\n"),
+        part("text/plain; charset=utf-8", text or "This is the Autocrypt Setup Message.\r\n"),
+        part(
+            "application/autocrypt-setup",
+            key,
+            'Content-Disposition: attachment; filename="autocrypt-setup-message.html"',
+        ),
     ]
     header = [
         *envelope_fields(subject=subject),

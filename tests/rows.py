@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests import messages, packets
+from tests import messages, packets, reports
 from tests.messages import ALICE, BOUNDARY, envelope_fields, message, multipart, part
 
 PASS, CLEARTEXT, AUTHOR = 250, 523, 500
@@ -37,6 +37,16 @@ def _encrypted(name: str, build: Callable[[], bytes], incoming: int = PASS, outg
 
 def _refused(name: str, build: Callable[[], bytes]) -> Row:
     return Row(name, build, CLEARTEXT, CLEARTEXT, CLEARTEXT)
+
+
+def _report(name: str, build: Callable[[], bytes], incoming: int = CLEARTEXT) -> Row:
+    return Row(name, build, AUTHOR, AUTHOR, incoming, "", "mailer-daemon@b.example")
+
+
+def _twice(name: str, value: str) -> Row:
+    return _refused(
+        f"a second {name}", lambda: messages.encrypted(packets.armored(_SEALED), fields=[(name, value)])
+    )
 
 
 def _inside(octets: bytes) -> Callable[[], bytes]:
@@ -78,6 +88,8 @@ def _attachment() -> bytes:
 
 
 _SEALED = packets.pkesk() + packets.seipd()
+_FEEDBACK = "multipart/report; report-type=feedback-report"
+_CLEAR = messages.text().decode()
 
 ROWS = (
     _encrypted("PGP/MIME, PKESK and SEIPD", lambda: messages.encrypted(messages.pgpy_armor())),
@@ -99,7 +111,16 @@ ROWS = (
     _refused("HTML", lambda: messages.text("<p>Hello</p>\r\n", "text/html")),
     _refused("attachment", _attachment),
     _refused("cleartext MDN", messages.read_receipt),
-    Row("MAILER-DAEMON report", messages.report, AUTHOR, AUTHOR, PASS, "", "mailer-daemon@b.example"),
+    _report("MAILER-DAEMON report", messages.report, PASS),
+    Row("postmaster report", reports.courier, AUTHOR, AUTHOR, PASS, "", "postmaster@b.example"),
+    _report("report with HTML", lambda: reports.report((reports.HTML_PART, reports.STATUS_PART))),
+    _report("report with a program", lambda: reports.report((*reports.PARTS, reports.PROGRAM_PART))),
+    _report("report of another type", lambda: reports.report(content_type=_FEEDBACK)),
+    _report("report that is no multipart", lambda: reports.report((), preamble="Hello\r\n")),
+    _report("report about a clear message", lambda: reports.with_quoted("message/rfc822", _CLEAR)),
+    _report("report of 66 kB", lambda: reports.report(epilogue="\r\n" * 33_000)),
+    _twice("To", "<carol@c.example>"),
+    _twice("Date", "Sat, 22 Nov 2025 19:00:00 +0000"),
     Row("Autocrypt Setup Message", messages.setup_message, CLEARTEXT, PASS, CLEARTEXT),
     _encrypted("SecureJoin vc-request", messages.secure_join),
     _encrypted("SecureJoin vg-request", lambda: messages.secure_join("vg-request")),

@@ -16,10 +16,28 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate.errors import RefusedError
 
-# The fields of a message that the gate reads, in lower case.
-FIELDS = frozenset(
-    (b"auto-submitted", b"content-transfer-encoding", b"content-type", b"from", b"secure-join", b"subject")
+# The fields of a message that the gate reads, in lower case: by these it knows what a message is ...
+_READ = (
+    b"content-type",
+    b"content-transfer-encoding",
+    b"from",
+    b"subject",
+    b"auto-submitted",
+    b"secure-join",
 )
+# ... and these it counts with them (RFC 5322, 3.6), or asks for in a setup message (Autocrypt 1.1).
+_COUNTED = (
+    b"date",
+    b"sender",
+    b"reply-to",
+    b"to",
+    b"cc",
+    b"bcc",
+    b"message-id",
+    b"in-reply-to",
+    b"references",
+)
+FIELDS = frozenset((*_READ, *_COUNTED, b"autocrypt-setup-message"))
 
 # RFC 5322, 2.2.3. A line end that folds nothing stays, and is a control character then.
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")

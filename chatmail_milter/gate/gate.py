@@ -8,29 +8,24 @@ beyond what those four kinds ask; that is for `rules`. `check` does all of it fo
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import BinaryIO
 
 from chatmail_milter import codes
-from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.gate import fields
+from chatmail_milter.gate import fields, report, setup
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT, ContentType
+from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.message import read
 from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.payload import IDENTITY
 from chatmail_milter.gate.shapes import SECURE_JOIN_STEPS, encrypted, secure_join
-from chatmail_milter.gate.stream import Sink
+from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 from chatmail_milter.verdict import Verdict
 
 # What is decoded at a time, however large the chunks are that come.
 _PIECE = 65536
-
-# RFC 3834, 5: a keyword, then perhaps parameters and comments.
-_AUTO_SUBMITTED = re.compile(rb"([a-z0-9-]+)[ \t]*(?:[;(\r\n].*)?", re.DOTALL)
 
 
 class Direction(Enum):
@@ -72,20 +67,21 @@ class Classification:
 
 
 class Gate:
-    """One message: its `header` (of which it reads what `FIELDS` names), then its body, then `finish`."""
+    """One message: its `header`, then its body, then `finish`."""
 
     def __init__(
         self,
         direction: Direction,
         envelope: Envelope,
-        header: Iterable[tuple[bytes, bytes]],
+        header: Iterable[tuple[bytes, bytes]] | Header,
         observer: Observer = NOBODY,
     ) -> None:
         self._kind = Kind.NONE
         self._body: Sink | None = None
         self._refused: str | None = None
+        header = header if isinstance(header, Header) else Header(header)
         try:
-            self._kind, self._body = _expect(direction, envelope, _Header(header), observer)
+            self._kind, self._body = _expect(direction, envelope, header, observer)
         except RefusedError as refusal:
             self._refused = refusal.reason
 
@@ -116,77 +112,65 @@ class Gate:
 def check(direction: Direction, envelope: Envelope, message: bytes | BinaryIO) -> Verdict:
     """The gate's verdict on a whole message, octets or a stream of them."""
     opened = read(io.BytesIO(message) if isinstance(message, bytes) else message)
-    gate = Gate(direction, envelope, opened.fields)
+    gate = Gate(direction, envelope, opened.header)
     for chunk in opened.body:
         gate.feed(chunk)
     return gate.finish().verdict
 
 
-class _Header:
-    """The fields that the gate reads, at most `FIELDS_KEPT` of each."""
-
-    def __init__(self, given: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[bytes, list[bytes]] = {name: [] for name in FIELDS}
-        for name, value in given:
-            values = self._values.get(name.lower())
-            if values is not None and len(values) < FIELDS_KEPT:
-                values.append(value)
-
-    def all(self, name: bytes) -> Sequence[bytes]:
-        return self._values[name]
-
-    def one(self, name: bytes) -> bytes:
-        """The value of a field that is there once, trimmed; empty if it isn't, or is too long to be read."""
-        values = self._values[name]
-        return values[0].strip() if len(values) == 1 and len(values[0]) <= FIELD_MOST else b""
-
-
 def _expect(
-    direction: Direction, envelope: Envelope, header: _Header, observer: Observer
-) -> tuple[Kind, Sink | None]:
+    direction: Direction, envelope: Envelope, header: Header, observer: Observer
+) -> tuple[Kind, Sink]:
     """What the header claims to be, and the sink that sees whether the body is. Raises `RefusedError`."""
-    content_type = fields.content_type(header.all(b"content-type"))
-    transfer_encoding = fields.transfer_encoding(header.all(b"content-transfer-encoding"))
+    content_type = fields.content_type(header.values(b"content-type"))
+    transfer_encoding = fields.transfer_encoding(header.values(b"content-transfer-encoding"))
     observer.message(content_type.type, transfer_encoding)
     # RFC 2045, 6.4: a multipart has no other. Programs that decode one all the same see another body.
     if transfer_encoding not in IDENTITY:
         raise RefusedError("transfer-encoding")
+    if header.refused:
+        raise RefusedError(header.refused)
     if content_type.type == "multipart/encrypted":
         strict = direction is Direction.OUT
         return Kind.ENCRYPTED, encrypted(content_type.boundary, strict=strict, observer=observer)
-    if direction is Direction.IN and _is_report(content_type, envelope, header):
-        return Kind.REPORT, None
-    if direction is Direction.OUT and _is_setup_message(content_type, envelope, header):
-        return Kind.SETUP, None
-    step = header.one(b"secure-join").lower()
+    authors, marks = header.values(b"from"), header.values(b"auto-submitted")
+    if direction is Direction.IN and report.claims(content_type, envelope.sender, authors, marks):
+        boundary = content_type.boundary
+        return Kind.REPORT, report.Report(boundary, header.octets, _check_quoted_header, _check_quoted)
+    subjects, marks = header.values(b"subject"), header.values(b"autocrypt-setup-message")
+    to_oneself = setup.claims(content_type.type, envelope.sender, envelope.recipients, subjects, marks)
+    if direction is Direction.OUT and to_oneself:
+        return Kind.SETUP, setup.Setup(content_type.boundary)
+    step = _secure_join_step(header)
     if step in SECURE_JOIN_STEPS and content_type.type.startswith("multipart/"):
         return Kind.SECURE_JOIN, secure_join(content_type.boundary, observer)
     raise RefusedError("not-encrypted")
 
 
-def _is_report(content_type: ContentType, envelope: Envelope, header: _Header) -> bool:
-    """A delivery report (RFC 3464) that a mail system made itself; a read receipt (RFC 8098) never is."""
-    auto_submitted = _AUTO_SUBMITTED.fullmatch(header.one(b"auto-submitted").lower())
-    if content_type.type != "multipart/report" or auto_submitted is None or auto_submitted[1] == b"no":
-        return False
-    if content_type.parameters.get("report-type", "").lower() == "disposition-notification":
-        return False
-    try:
-        author = fields.author(header.all(b"from"))
-    except MalformedAddressError:
-        return False
-    return _is_mailer_daemon(author) and (not envelope.sender or _is_mailer_daemon(envelope.sender))
+def _secure_join_step(header: Header) -> bytes:
+    values = header.values(b"secure-join")
+    return values[0].strip().lower() if len(values) == 1 else b""
 
 
-def _is_mailer_daemon(address: str) -> bool:
-    return address.lower().startswith("mailer-daemon@")
+def _check_quoted_header(octets: bytes) -> None:
+    """The header of a message that a report is about. Raises `RefusedError`."""
+    quoted = read(io.BytesIO(octets))
+    if quoted.header.refused:
+        raise RefusedError(quoted.header.refused)
+    if b"".join(quoted.body).strip(WHITE_SPACE):
+        raise RefusedError("report-quoted")
 
 
-def _is_setup_message(content_type: ContentType, envelope: Envelope, header: _Header) -> bool:
-    """A user's own key, sent to the user's other devices (Autocrypt 1.1, 4.4: Autocrypt Setup Message)."""
-    return (
-        content_type.type == "multipart/mixed"
-        and header.one(b"subject") == b"Autocrypt Setup Message"
-        and bool(envelope.sender)
-        and envelope.recipients == (envelope.sender,)
-    )
+def _check_quoted(octets: bytes) -> None:
+    """A message that a report is about: its header, or all of one that passes. Raises `RefusedError`."""
+    quoted = read(io.BytesIO(octets))
+    body = b"".join(quoted.body)
+    if quoted.header.refused:
+        raise RefusedError(quoted.header.refused)
+    if not body.strip(WHITE_SPACE):
+        return
+    # A sender that isn't the null sender: a report that quotes a report has nothing for a user.
+    gate = Gate(Direction.IN, Envelope("quoted@invalid"), quoted.header)
+    gate.feed(body)
+    if gate.finish().kind is Kind.NONE:
+        raise RefusedError("report-quoted")

@@ -212,12 +212,12 @@ HEADERS: dict[str, tuple[Callable[[int], Fields], str]] = {
         lambda size: [*FIELDS, (b"Content-Transfer-Encoding", b"7bit" + b" " * size + b"x")],
         "transfer-encoding",
     ),
-    "a long subject": (lambda size: [*FIELDS, (b"Subject", b"x" * size)], "encrypted"),
-    "a folded subject": (lambda size: [*FIELDS, (b"Subject", b"x\r\n " * (size // 4))], "encrypted"),
-    "a long SecureJoin": (lambda size: [*FIELDS, (b"Secure-Join", b"x" * size)], "encrypted"),
-    "authors": (lambda size: [*FIELDS, *[(b"From", b"<a@a.example>")] * (size // 20)], "encrypted"),
-    "other fields": (lambda size: [*FIELDS, *[(b"X", b"y")] * (size // 6)], "encrypted"),
-    "one long other field": (lambda size: [*FIELDS, (b"X", b"y" * size)], "encrypted"),
+    "a long subject": (lambda size: [*FIELDS, (b"Subject", b"x" * size)], "header-field"),
+    "a folded subject": (lambda size: [*FIELDS, (b"Subject", b"x\r\n " * (size // 4))], "header-field"),
+    "a long SecureJoin": (lambda size: [*FIELDS, (b"Secure-Join", b"x" * size)], "header-field"),
+    "authors": (lambda size: [*FIELDS, *[(b"From", b"<a@a.example>")] * (size // 20)], "header-twice"),
+    "other fields": (lambda size: [*FIELDS, *[(b"X", b"y")] * (size // 6)], "header-size"),
+    "one long other field": (lambda size: [*FIELDS, (b"X", b"y" * size)], "header-field"),
 }
 
 headers = pytest.mark.parametrize(("build", "reason"), HEADERS.values(), ids=HEADERS)
@@ -237,7 +237,7 @@ def answer_to_fields(fields: Fields, _: bytes = b"") -> str:
 def answer_to_file(_: Fields, message: bytes) -> str:
     """As `chatmailctl` asks."""
     opened = read(io.BytesIO(message))
-    gate = Gate(Direction.OUT, ENVELOPE, opened.fields)
+    gate = Gate(Direction.OUT, ENVELOPE, opened.header)
     for chunk in opened.body:
         gate.feed(chunk)
     return gate.finish().reason

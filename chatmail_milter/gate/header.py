@@ -1,0 +1,159 @@
+"""The header of one message (RFC 5322, 3.6): what the gate reads of it, and whether it keeps within bounds.
+
+Header fields are in clear, so they have about the room that real mail needs, and no more. How much that is
+was seen in mail that crossed Exchange Online twice, Gmail, mailing lists and spam filters (docs/header.md).
+Fields are given one at a time; only what `FIELDS` names is kept, at most `FIELDS_KEPT` values of each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of the fields of one name: octets of a value; whether it may be there once only; whether it has names.
+
+    `apart`: it is not counted among the octets of all fields together, for it has a bound of its own.
+    """
+
+    most: int
+    once: bool = False
+    names: bool = False
+    apart: bool = False
+
+
+# Postfix cuts a field off here (header_size_limit): a thousand recipients have 70 kB.
+_RECIPIENTS = Bounds(102_400, once=True, names=True, apart=True)
+_AUTHOR = Bounds(FIELD_MOST, names=True)
+# What programs show to people. 250 Cyrillic letters in encoded words (RFC 2047) have 1.9 kB.
+_SHOWN = Bounds(2048)
+# Ciphers and results of checks: of Exchange Online, 8 kB in one field; DKIM, ARC.
+_OPAQUE = Bounds(16_384)
+# Any other: filters' reports, list addresses, `X-` fields.
+_OTHER = Bounds(8192)
+
+# RFC 5322, 3.6: the fields that are there at most once, and bounds of their own.
+_BOUNDS = {
+    b"date": Bounds(256, once=True),
+    b"from": Bounds(FIELD_MOST, once=True, names=True),
+    b"sender": Bounds(FIELD_MOST, once=True, names=True),
+    b"reply-to": Bounds(FIELD_MOST, once=True, names=True),
+    b"to": _RECIPIENTS,
+    b"cc": _RECIPIENTS,
+    b"bcc": _RECIPIENTS,
+    # A line has 998 octets (RFC 5322, 2.1.1).
+    b"message-id": Bounds(998, once=True),
+    b"in-reply-to": Bounds(FIELD_MOST, once=True),
+    # Some threads have two hundred messages.
+    b"references": Bounds(16_384, once=True, apart=True),
+    b"subject": Bounds(2048, once=True),
+    # Autocrypt 1.1 asks for at most 10 kB; keys for post-quantum algorithms are longer.
+    b"autocrypt": Bounds(16_384, apart=True),
+    b"resent-from": _AUTHOR,
+    b"resent-sender": _AUTHOR,
+    b"resent-to": Bounds(16_384, names=True),
+    b"resent-cc": Bounds(16_384, names=True),
+    **dict.fromkeys((b"comments", b"keywords", b"organization", b"thread-topic"), _SHOWN),
+    **dict.fromkeys((b"content-description", b"content-disposition", b"list-id"), _SHOWN),
+    **dict.fromkeys((b"user-agent", b"x-mailer", b"mime-version", b"x-priority"), _SHOWN),
+    **dict.fromkeys((b"authentication-results", b"dkim-signature", b"x-google-dkim-signature"), _OPAQUE),
+}
+# Names that begin so are opaque, too.
+_OPAQUE_BEGINNINGS = (b"arc-", b"x-ms-", b"x-microsoft-", b"x-forefront-", b"x-exchange-")
+
+# RFC 5322, 2.2 has any printable characters in a name. Exchange writes 62.
+_NAME = re.compile(rb"[!-9;-~]{1,100}")
+# How many fields: Exchange twice, thirty hops and three ARC sets are a hundred and fifty.
+_FIELDS_MOST = 400
+# All fields together, but for those that stand apart.
+_TOTAL_MOST = 65_536
+# To and Cc together.
+_RECIPIENTS_MOST = 131_072
+# A display name, encoded; and all of a field's: a thousand names of thirty octets.
+_DISPLAY_NAME_MOST = 256
+_DISPLAY_NAMES_MOST = 32_768
+
+# Between what cannot be a name: addresses in angle brackets, commas, a group's colon and semicolon.
+_BETWEEN_NAMES = re.compile(rb"<[^<>]*>|[,:;]")
+_ADDRESS = re.compile(rb"[^\s\"(),:;<>@\\]{1,64}@[^\s\"(),;<>@\\]{1,255}")
+
+
+class Header:
+    """Give every field to `add`, in order. `refused` is the reason why the header can't pass, or empty.
+
+    `octets` is how long all of it is, with line ends; `fields` is what was kept, names in lower case, a value
+    that is too long to be read cut where that can be seen.
+    """
+
+    def __init__(self, given: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.refused = ""
+        self.octets = 0
+        self.fields: list[tuple[bytes, bytes]] = []
+        self._counts = dict.fromkeys(FIELDS, 0)
+        self._number = 0
+        self._total = 0
+        self._recipients = 0
+        for name, value in given:
+            self.add(name, value)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """The next field, its value folded as it is (RFC 5322, 2.2.3)."""
+        # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
+        name = name.strip().lower()
+        size = len(name) + len(value)
+        self.octets += size + 4
+        count = self._counts.get(name)
+        if count is not None and count < FIELDS_KEPT:
+            self._counts[name] = count + 1
+            # Longer than any reader of a field takes.
+            self.fields.append((name, value[: FIELD_MOST + 16]))
+        if not self.refused:
+            self.refused = self._judged(name, value, size, count or 0)
+
+    def values(self, name: bytes) -> Sequence[bytes]:
+        """The values of one of the fields that are kept."""
+        return [value for found, value in self.fields if found == name]
+
+    def has(self, name: bytes) -> bool:
+        """Whether one of the fields that are kept is there."""
+        return bool(self._counts[name])
+
+    def _judged(self, name: bytes, value: bytes, size: int, before: int) -> str:
+        bounds = _BOUNDS.get(name)
+        if bounds is None:
+            if not _NAME.fullmatch(name):
+                return "header-name"
+            bounds = _OPAQUE if name.startswith(_OPAQUE_BEGINNINGS) else _OTHER
+        self._number += 1
+        if bounds is _RECIPIENTS:
+            self._recipients += size
+        elif not bounds.apart:
+            self._total += size
+        if bounds.once and before:
+            return "header-twice"
+        if len(value) > bounds.most:
+            return "header-field"
+        if self._number > _FIELDS_MOST or self._total > _TOTAL_MOST or self._recipients > _RECIPIENTS_MOST:
+            return "header-size"
+        if bounds.names and not _names_fit(value):
+            return "header-display-name"
+        return ""
+
+
+def _names_fit(value: bytes) -> bool:
+    """Whether the display names of an address field (RFC 5322, 3.4) are names and not a letter."""
+    if len(value) <= _DISPLAY_NAME_MOST:
+        return True
+    total = 0
+    for piece in _BETWEEN_NAMES.split(value):
+        piece = piece.strip()
+        if piece and not _ADDRESS.fullmatch(piece):
+            if len(piece) > _DISPLAY_NAME_MOST:
+                return False
+            total += len(piece)
+    return total <= _DISPLAY_NAMES_MOST

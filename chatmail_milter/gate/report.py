@@ -1,0 +1,131 @@
+"""Delivery reports (RFC 3464, RFC 6522): who may write one, and what may be in it.
+
+The only mail that comes in readable, so that users learn why theirs failed. A report is text, a delivery
+status that can be parsed, and what it is about: a header, or a message that itself passes the gate. It has
+64 kB with its header. Left out on purpose: read receipts (RFC 8098), reports with HTML (Gmail's and most of
+Exchange's), and qmail's bounces, which are plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.gate import fields, status
+from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.fields import ContentType
+from chatmail_milter.gate.held import Held, Part, is_text, split
+from chatmail_milter.gate.payload import IDENTITY
+
+# All of a report, its own header included. Postfix returns at most 50 kB of a message (bounce_size_limit).
+REPORT_MOST = 65536
+# Of the text for people. Nobody knows what may be in it, so there is no room for more than is written.
+_TEXT_MOST = 32768
+# Sendmail, Postfix and Courier say in one or two lines that this is MIME.
+_PREAMBLE_MOST = 512
+
+# The authors of reports: Postfix, Sendmail, Exim, OpenSMTPD, Haraka, maddy, Gmail; chasquid; Courier, mox,
+# Exchange, Dovecot; Exchange Online's mailbox, whose name is the same for all of its customers.
+_ALWAYS_MARKED = frozenset(("mailer-daemon", "postmaster-dsn"))
+_PERHAPS_MARKED = frozenset(("postmaster", "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e"))
+
+# RFC 3834, 5: a keyword, then perhaps parameters and comments.
+_AUTO_SUBMITTED = re.compile(r"([a-z0-9-]+)[ \t]*(?:[;(].*)?", re.DOTALL)
+_AUTO_SUBMITTED_MOST = 998
+
+# RFC 6522, 3 and its counterparts with 8-bit addresses (RFC 6533), which chasquid writes always.
+_STATUS_TYPES = frozenset(("message/delivery-status", "message/global-delivery-status"))
+_HEADER_TYPES = frozenset(("text/rfc822-headers", "message/global-headers"))
+_MESSAGE_TYPES = frozenset(("message/rfc822", "message/global"))
+
+Quoted = Callable[[bytes], None]
+
+
+def claims(content_type: ContentType, sender: str, authors: Sequence[bytes], marks: Sequence[bytes]) -> bool:
+    """Whether the header is that of a delivery report, made by a mail system.
+
+    `sender` is the envelope's, empty for the null sender (RFC 3464, 2); `authors` are the values of From,
+    `marks` those of Auto-Submitted. Courier writes none of the latter.
+    """
+    if content_type.type != "multipart/report":
+        return False
+    if content_type.parameters.get("report-type", "").lower() != "delivery-status":
+        return False
+    try:
+        author = _local_part(fields.author(authors))
+    except MalformedAddressError:
+        return False
+    if not marks and author in _PERHAPS_MARKED:
+        return not sender
+    if not _says_automatic(marks):
+        return False
+    # Some write their own address where the null sender belongs.
+    null_sender = not sender or _local_part(sender) == author == "mailer-daemon"
+    return null_sender and (author in _ALWAYS_MARKED or author in _PERHAPS_MARKED)
+
+
+def _local_part(address: str) -> str:
+    return address.rpartition("@")[0].lower()
+
+
+def _says_automatic(marks: Sequence[bytes]) -> bool:
+    if len(marks) != 1 or len(marks[0]) > _AUTO_SUBMITTED_MOST:
+        return False
+    found = _AUTO_SUBMITTED.fullmatch(fields.unfolded(marks[0]).lower())
+    return found is not None and found[1] != "no"
+
+
+class Report:
+    """A sink for the body of a report of which the header took `header_octets`.
+
+    `quoted_header` and `quoted_message` raise `RefusedError` for one that mustn't be quoted. Both are given
+    lines with LF.
+    """
+
+    def __init__(
+        self, boundary: bytes, header_octets: int, quoted_header: Quoted, quoted_message: Quoted
+    ) -> None:
+        self._boundary = boundary
+        self._held = Held(REPORT_MOST - header_octets, "report-size")
+        self._quoted_header = quoted_header
+        self._quoted_message = quoted_message
+
+    def feed(self, data: bytes) -> None:
+        self._held.feed(data)
+
+    def finish(self) -> None:
+        parts = split(self._held.octets(), self._boundary, _PREAMBLE_MOST)
+        if len(parts) not in (2, 3):
+            raise RefusedError("part-count")
+        _check_text(parts[0])
+        if parts[1].type not in _STATUS_TYPES:
+            raise RefusedError("part-type")
+        status.check(_plain(parts[1]))
+        if len(parts) == 3:
+            self._check_quoted(parts[2])
+
+    def _check_quoted(self, part: Part) -> None:
+        if part.type in _HEADER_TYPES:
+            self._quoted_header(part.decoded())
+        elif part.type in _MESSAGE_TYPES:
+            self._quoted_message(_plain(part))
+        else:
+            raise RefusedError("part-type")
+
+
+def _check_text(part: Part) -> None:
+    if part.type != "text/plain":
+        raise RefusedError("part-type")
+    text = part.decoded()
+    if part.is_a_file or len(text) > _TEXT_MOST or not is_text(text):
+        raise RefusedError("report-text")
+
+
+def _plain(part: Part) -> bytes:
+    """The body of a `message/…` part, which has no transfer encoding (RFC 2046, 5.2.1) and is text."""
+    if part.transfer_encoding not in IDENTITY:
+        raise RefusedError("transfer-encoding")
+    if not is_text(part.body):
+        raise RefusedError("report-text")
+    return part.body
