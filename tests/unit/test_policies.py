@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -205,11 +204,14 @@ class TestBlocks:
         assert blocks.remove(["a.example", "a.example", "c.example"]) == 1
         assert [one.entry for one in blocks.list()] == ["b.example"]
 
-    def test_ten_thousand_are_added_and_read_in_less_than_seconds(self, engine: Engine) -> None:
-        began = time.process_time()
-        assert Blocks(engine).add(f"d{i}.example" for i in range(10_000)) == 10_000
-        assert Policies(engine).current().blocklist.has_domain("d9999.example")
-        assert time.process_time() - began < 2
+    def test_ten_thousand_are_added_and_read_by_as_few_statements_as_one(self, engine: Engine) -> None:
+        with statements(engine) as for_one:
+            assert Blocks(engine).add(["d.example"]) == 1
+            assert Policies(engine).current().blocklist.has_domain("d.example")
+        with statements(engine) as for_all:
+            assert Blocks(engine).add(f"d{i}.example" for i in range(10_000)) == 10_000
+            assert Policies(engine).current().blocklist.has_domain("d9999.example")
+        assert len(for_all) == len(for_one) > 0
 
 
 class TestFederations:

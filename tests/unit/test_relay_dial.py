@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address, ip_network
@@ -14,6 +13,7 @@ from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
 from mxdeliv_app.relay.names import NameTroubleError
 from mxdeliv_app.relay.where import Target
+from tests.chat.deadline import deadline
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -48,7 +48,7 @@ def port() -> Iterator[int]:
         yield number
 
 
-def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 3.0) -> str:
+def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 60.0) -> str:
     """Whom it connected to."""
     found = dialer(zone, guard, timeout)(Target("mx.test", port))
     with found:
@@ -59,17 +59,14 @@ def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 3.0) -
 @pytest.mark.parametrize("dead", [["127.0.0.2"], ["127.0.0.3"], ["2001:db8::1"], ["127.0.0.3", "127.0.0.2"]])
 def test_a_dead_address_does_not_cost_the_whole_time(port: int, dead: list[str]) -> None:
     guard = Guard([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
-    began = time.monotonic()
-    assert dial(Zone([*dead, "127.0.0.1"]), port, guard, timeout=60) == "127.0.0.1"
-    assert time.monotonic() - began < 20
+    with deadline("it connects while the dead address hangs", 60):
+        assert dial(Zone([*dead, "127.0.0.1"]), port, guard, timeout=600) == "127.0.0.1"
 
 
 def test_all_dead_is_over_in_time(port: int) -> None:
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        dial(Zone(["127.0.0.2"]), port, timeout=0.6)
     # The kernel would go on for two minutes.
-    assert 0.5 < time.monotonic() - began < 20
+    with deadline("it gives up", 60), pytest.raises(TimeoutError):
+        dial(Zone(["127.0.0.2"]), port, timeout=0.2)
     with pytest.raises(ConnectionRefusedError):
         dial(Zone(["127.0.0.3"]), port)
 
