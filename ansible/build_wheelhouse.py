@@ -38,7 +38,11 @@ def main() -> int:
     """Bring the wheelhouse up to date; 0, or 1 with one line that says what is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--directory", type=Path, default=ROOT / "dist" / "wheelhouse")
-    wheelhouse: Path = parser.parse_args().directory.absolute()
+    parser.add_argument("--check", action="store_true", help="build nothing; is it of this tree?")
+    arguments = parser.parse_args()
+    wheelhouse: Path = arguments.directory.absolute()
+    if arguments.check:
+        return check(wheelhouse)
     wheelhouse.parent.mkdir(parents=True, exist_ok=True)
     with (wheelhouse.parent / ".wheelhouse.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,14 +52,8 @@ def main() -> int:
 def update(wheelhouse: Path) -> int:
     """Build what changed. The old wheelhouse stands until the new one is complete."""
     requirements = install_requires()
-    pins = (ROOT / "constraints.txt").read_bytes()
     sources = source_files()
-    wanted = {
-        "python": PYTHON,
-        "dependencies": digest([PYTHON.encode(), pins, *(line.encode() for line in requirements)]),
-        "sources": digest(part for path in sources for part in (bytes(path), (ROOT / path).read_bytes())),
-    }
-    found = keys_of(wheelhouse)
+    wanted, found = wanted_keys(), keys_of(wheelhouse)
     if found == wanted:
         print(f"{wheelhouse}: nothing changed")
         return 0
@@ -79,6 +77,27 @@ def update(wheelhouse: Path) -> int:
         put_in_place(staging, wheelhouse, Path(scratch))
     print(f"{wheelhouse}: {len(list(wheelhouse.glob('*.whl')))} wheels for Python {PYTHON}")
     return 0
+
+
+def check(wheelhouse: Path) -> int:
+    """0 if it is what would be built now, else 1 and one line that says what to do."""
+    if keys_of(wheelhouse) == wanted_keys():
+        return 0
+    made = "of another state of this tree" if wheelhouse.exists() else "missing"
+    print(f"{wheelhouse} is {made}: run `make dist`", file=sys.stderr)
+    return 1
+
+
+def wanted_keys() -> dict[str, str]:
+    """What a wheelhouse of this tree and this Python says of itself."""
+    pins = (ROOT / "constraints.txt").read_bytes()
+    requirements = [line.encode() for line in install_requires()]
+    sources = [part for path in source_files() for part in (bytes(path), (ROOT / path).read_bytes())]
+    return {
+        "python": PYTHON,
+        "dependencies": digest([PYTHON.encode(), pins, *requirements]),
+        "sources": digest(sources),
+    }
 
 
 def install_requires() -> list[str]:

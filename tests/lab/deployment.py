@@ -16,6 +16,7 @@ from tests.lab.errors import LabError
 from tests.lab.plan import RELAYS, REPOSITORY, Paths
 
 PLAYBOOK = REPOSITORY / "ansible/site.yml"
+WHEELHOUSE = REPOSITORY / "ansible/build_wheelhouse.py"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
 OUTCOME = re.compile(r"^(?P<outcome>changed|fatal|failed): \[(?P<host>[^\] ]+)[^\]]*\]")
 TROUBLE = ("fatal:", "failed:", "ERROR", "[ERROR]")
@@ -71,11 +72,21 @@ def recap(text: str) -> Recap:
     return Recap(found)
 
 
+def must_be_of_this_tree(*arguments: str) -> None:
+    """Raises `LabError` unless the wheels that the playbook takes along are of the sources as they are."""
+    done = subprocess.run(
+        [sys.executable, WHEELHOUSE, "--check", *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise LabError(done.stderr.strip())
+
+
 def deploy(paths: Paths, progress: Progress) -> Recap:
-    """Run the playbook; all that it says is in the log `deploy`."""
+    """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`."""
     program = Path(sys.executable).with_name("ansible-playbook")
     if not program.exists():
         raise LabError("install the extra `lab` (make does): ansible-playbook is not beside this Python")
+    must_be_of_this_tree()
     environment = {
         **os.environ,
         "ANSIBLE_STDOUT_CALLBACK": "default",

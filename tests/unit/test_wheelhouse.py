@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.lab.deployment import must_be_of_this_tree
+from tests.lab.errors import LabError
+
 SCRIPT = Path(__file__).resolve().parents[2] / "ansible/build_wheelhouse.py"
 
 
@@ -50,6 +53,29 @@ def test_an_incomplete_wheelhouse_has_no_keys(builder: ModuleType, tmp_path: Pat
     assert builder.keys_of(wheelhouse) == {}  # the archive is still missing
     builder.put_in_place(wheelhouse, tmp_path / "placed", tmp_path)
     assert builder.keys_of(tmp_path / "placed") == {"python": "3.11", "sources": "x"}
+
+
+class TestCheck:
+    def made(self, builder: ModuleType, tmp_path: Path, keys: dict[str, str]) -> Path:
+        staging, wheelhouse = tmp_path / "staging", tmp_path / "wheelhouse"
+        staging.mkdir()
+        builder.write_requirements(staging, keys)
+        builder.put_in_place(staging, wheelhouse, tmp_path)
+        return wheelhouse
+
+    def test_a_wheelhouse_of_this_tree_may_be_deployed(self, builder: ModuleType, tmp_path: Path) -> None:
+        wheelhouse = self.made(builder, tmp_path, builder.wanted_keys())
+        must_be_of_this_tree("--directory", str(wheelhouse))
+
+    @pytest.mark.parametrize("key", ["python", "dependencies", "sources"])
+    def test_one_of_another_is_not(self, builder: ModuleType, tmp_path: Path, key: str) -> None:
+        wheelhouse = self.made(builder, tmp_path, builder.wanted_keys() | {key: "other"})
+        with pytest.raises(LabError, match="another state of this tree: run `make dist`"):
+            must_be_of_this_tree("--directory", str(wheelhouse))
+
+    def test_nor_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(LabError, match="missing: run `make dist`"):
+            must_be_of_this_tree("--directory", str(tmp_path / "wheelhouse"))
 
 
 def test_requirements_name_each_wheel_with_its_hash(builder: ModuleType, tmp_path: Path) -> None:
