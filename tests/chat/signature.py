@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import dkim
 import dns.exception
@@ -14,14 +15,23 @@ from tests.lab.plan import DNS, Paths
 _SIGNED_FIELDS = [b"from", b"to", b"subject", b"date", b"message-id", b"content-type", b"secure-join"]
 
 
-def sign(message: bytes, domain: str, paths: Paths, selector: str = signers.SELECTOR) -> bytes:
-    """`message` signed by one of the lab's signers, whose keys are there by any selector."""
+def sign(
+    message: bytes,
+    domain: str,
+    paths: Paths,
+    selector: str = signers.SELECTOR,
+    besides: Sequence[bytes] = (),
+) -> bytes:
+    """`message` signed by one of the lab's signers, whose keys are there by any selector.
+
+    `besides`: fields that are signed in addition to the usual ones.
+    """
     signature = dkim.sign(
         message,
         selector.encode(),
         domain.encode(),
         signers.private_key(paths, domain).read_bytes(),
-        include_headers=[*_SIGNED_FIELDS, b"from"],
+        include_headers=[*_SIGNED_FIELDS, *besides, b"from"],
     )
     return bytes(signature) + message
 

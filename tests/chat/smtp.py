@@ -59,6 +59,11 @@ def logged_in(ip: str, login: tuple[str, str]) -> Iterator[smtplib.SMTP]:
         yield session
 
 
+def peer(ip: str) -> smtplib.SMTP:
+    """A stranger's session on port 25, with STARTTLS, that goes on; a context manager."""
+    return _with_starttls(ip, 25)
+
+
 def begin(session: smtplib.SMTP, sender: str, recipients: Sequence[str]) -> list[str]:
     """Say MAIL and RCPT and then RSET; the answers to the recipients, as SMTP writes them."""
     session.mail(sender)
