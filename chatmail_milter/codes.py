@@ -5,7 +5,11 @@ Texts are what deployed clients and peers look for, to the letter. Enhanced code
 
 from __future__ import annotations
 
+import re
+
 from chatmail_milter.verdict import Action, Verdict
+
+_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}")
 
 
 def _reject(code: int, enhanced: str, text: str, reason: str) -> Verdict:
@@ -43,6 +47,22 @@ SUSPENDED = _reject(550, "5.7.1", "Your account is suspended, ask the operator",
 BLOCKED_RECIPIENT = _reject(554, "5.7.1", "Recipient domain is blocked here", "blocked")
 FEDERATION_CLOSED = _reject(554, "5.7.1", "This server exchanges no mail with that domain", "federation")
 STORE_AWAY = _tempfail(451, "4.3.0", "Policy can't be read, try again later", "store-away")
+
+
+# The reply code that Postfix gives with an enhanced code, where that is not x50 (master.cf, dovecot.conf).
+_RECIPIENT_CODES = {"5.2.2": 552, "5.2.3": 552, "5.7.1": 554, "4.3.0": 451, "4.3.5": 451}
+
+
+def recipient_refused(status: str, recipient: str, text: str) -> Verdict:
+    """The reply to a refused recipient, once more, for a peer that hears only the reply to the message.
+
+    `status` (RFC 3463), `recipient` and `text` as Postfix tells them; it does not tell the reply code.
+    """
+    if not _STATUS.fullmatch(status):
+        status = "5.1.0"  # RFC 3463, 3.2: "other address status"
+    make, code = (_tempfail, 450) if status[0] == "4" else (_reject, 550)
+    words = f"<{recipient}>: {text}"
+    return make(_RECIPIENT_CODES.get(status, code), status, words, "recipient-refused")
 
 
 def too_much_mail(sender: str) -> Verdict:

@@ -39,6 +39,9 @@ ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.CHGFROM | milter.SETSYMLIST
 _NOT_ASKED = milter.P_NOHELO | milter.P_NODATA | milter.P_NOUNKNOWN
 # Each answer costs a round trip. (libmilter answers itself where Postfix doesn't know these.)
 _NOT_ANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
+# Recipients that Postfix refused are told as well, and marked by the first of these macros; see `_repeated`.
+_REFUSED = milter.P_RCPT_REJ
+_MAILER, _STATUS, _TEXT = "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"
 # The stages that are answered. The others only collect.
 ANSWERED = ("envrcpt", "eom")
 # Postfix sends macros with every stage and every header field, also of stages that it isn't to tell us. Where
@@ -47,7 +50,7 @@ _MACROS = {
     milter.M_CONNECT: "{daemon_name}",
     milter.M_HELO: "{none}",
     milter.M_ENVFROM: "{none}",
-    milter.M_ENVRCPT: "{none}",
+    milter.M_ENVRCPT: f"{_MAILER} {_STATUS} {_TEXT}",
     milter.M_DATA: "{none}",
     milter.M_EOM: "i",
     milter.M_EOH: "{none}",
@@ -68,8 +71,9 @@ _ANSWERS = {Action.PASS: milter.CONTINUE, Action.REJECT: milter.REJECT, Action.T
 class Session:
     """One connection of Postfix's to us, and the message that is under way on it.
 
-    `_verdict` is what the recipients of the transaction were told, None before the first. `_fields` and
-    `_chunks` are what the transaction has not been given yet.
+    `_verdict` is what the recipients of the transaction were told, None before the first. `_refused` is what
+    Postfix told the first recipient that it refused. `_fields` and `_chunks` are what the transaction has not
+    been given yet.
     """
 
     def __init__(self, settings: Settings, door: Door) -> None:
@@ -80,6 +84,7 @@ class Session:
         self._sender = ""
         self._began = 0.0
         self._verdict: Verdict | None = None
+        self._refused: Verdict | None = None
         self._transaction: Transaction | None = None
         self._fields: list[tuple[str, bytes]] = []
         self._chunks: list[bytes] = []
@@ -88,7 +93,7 @@ class Session:
 
     def negotiate(self, ctx: Any, offer: list[int]) -> int:
         offer[0] &= ACTIONS
-        offer[1] &= _NOT_ASKED | _NOT_ANSWERED
+        offer[1] &= _NOT_ASKED | _NOT_ANSWERED | _REFUSED
         offer[2] = offer[3] = 0
         if offer[0] & milter.SETSYMLIST:
             for stage, names in _MACROS.items():
@@ -110,6 +115,12 @@ class Session:
     def envrcpt(self, ctx: Any, recipient: bytes, *_parameters: bytes) -> int:
         if self._road in LET_BY:
             return int(milter.ACCEPT)
+        # Only where a road is known: libmilter reads beyond a list of macros that lacks a value.
+        if self._road in ROADS and ctx.getsymval(_MAILER) == "error":
+            # Postfix has answered it already, and ignores our answer.
+            if self._refused is None:
+                self._refused = _refusal(ctx, recipient)
+            return CONTINUE
         if self._verdict is None:
             self._verdict = self._admit()
         if self._transaction is not None:
@@ -134,6 +145,10 @@ class Session:
 
     def eom(self, ctx: Any) -> int:
         self._look()
+        repeated = self._repeated()
+        if repeated is not None:
+            self._begin()
+            return answer(ctx, repeated)
         decision = self._decide()
         if decision.verdict.action is Action.PASS:
             for number in decision.forged:
@@ -158,7 +173,7 @@ class Session:
 
     def _begin(self) -> None:
         self._sender = ""
-        self._verdict = self._transaction = None
+        self._verdict = self._refused = self._transaction = None
         self._fields, self._chunks = [], []
         self._header_ends = self._spoiled = False
 
@@ -199,6 +214,17 @@ class Session:
         # Postfix ends no message whose recipients were all refused.
         return Decision(self._verdict) if self._transaction is None else self._transaction.decide()
 
+    def _repeated(self) -> Verdict | None:
+        """The reply to a message without content, if a recipient was refused: that refusal.
+
+        A client that pipelines learns of a refused recipient when Postfix has agreed to DATA for the others.
+        If it does not want to send the message then, it ends the data with a lone dot (RFC 2920, 3.1).
+        filtermail does, and reports the reply to that for all recipients. Postfix has logged the refusal.
+        """
+        if self._spoiled or self._transaction is None or not self._transaction.empty:
+            return None
+        return self._refused
+
     def _log(self, verdict: Verdict, queue_id: str, size: int, domain: str) -> None:
         line = f"road={self._road} verdict={verdict.action.value} reason={verdict.reason}"
         line += f" queue={queue_id} size={size}"
@@ -217,6 +243,12 @@ def _domain(sender: str) -> str:
         return address.domain(address.domain_of(sender))
     except MalformedAddressError:
         return ""
+
+
+def _refusal(ctx: Any, recipient: bytes) -> Verdict:
+    """What Postfix told a recipient that it refused, from the macros it sends then (smtpd_milter.c)."""
+    status, text = ctx.getsymval(_STATUS) or "", ctx.getsymval(_TEXT) or ""
+    return codes.recipient_refused(status, recipient.decode(errors="replace").strip("<>"), text)
 
 
 def answer(ctx: Any, verdict: Verdict) -> int:

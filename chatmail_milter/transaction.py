@@ -82,6 +82,7 @@ class Transaction:
         self._author: str | None = None
         self._by_header = codes.PASS
         self._gate: Gate | None = None
+        self._empty = True
         self.size = 0
 
     def recipient(self, text: str) -> None:
@@ -89,6 +90,11 @@ class Transaction:
         # Who they are matters only where one might be the sender, and alone.
         if self._direction is Direction.OUT and len(self._recipients) < 2:
             self._recipients.append(canonical(text))
+
+    @property
+    def empty(self) -> bool:
+        """Whether the message has no body and no field but the verifier's (Authentication-Results)."""
+        return self._empty
 
     def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
         """The next header fields."""
@@ -100,6 +106,8 @@ class Transaction:
             self._header.add(name, value)
             if signatures is not None:
                 signatures.see(name, value)
+            if name != b"authentication-results":
+                self._empty = False
 
     def end_of_header(self) -> None:
         """All fields have been given."""
@@ -117,6 +125,7 @@ class Transaction:
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
         self.size += len(chunk)
+        self._empty = False
         if self._by_header.action is Action.PASS:
             self._the_gate().feed(chunk)
 

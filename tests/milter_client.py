@@ -27,6 +27,8 @@ NO_REPLY = {
 # All actions and all protocol steps, as Postfix 3.7 offers them.
 ALL_ACTIONS, ALL_STEPS = 0x1FF, 0x1FFFFF
 BODY_CHUNK = 65535
+# SMFIP_RCPT_REJ: the milter also wants recipients that were refused.
+RCPT_REJ = 0x800
 
 Header = Sequence[tuple[bytes, bytes]]
 
@@ -111,7 +113,19 @@ class MilterClient:
     def envelope(self, sender: str, recipients: Iterable[str]) -> list[str]:
         """The answers to the recipients."""
         assert self.say(b"M", f"<{sender}>\0".encode()) == "continue"
-        return [self.say(b"R", f"<{recipient}>\0".encode()) for recipient in recipients]
+        return [self.recipient(one) for one in recipients]
+
+    def recipient(self, recipient: str) -> str:
+        """The answer to a recipient that Postfix takes."""
+        if self.agreed_steps & RCPT_REJ:
+            self.macros(b"R", rcpt_mailer="virtual", rcpt_host="b.example", rcpt_addr=recipient)
+        return self.say(b"R", f"<{recipient}>\0".encode())
+
+    def refused(self, recipient: str, status: str, text: str) -> None:
+        """A recipient that Postfix has refused with these words; it tells a milter that asked for those."""
+        assert self.agreed_steps & RCPT_REJ
+        self.macros(b"R", rcpt_mailer="error", rcpt_host=status, rcpt_addr=text)
+        assert self.say(b"R", f"<{recipient}>\0".encode()) == "continue"
 
     def header(self, fields: Header) -> None:
         for name, value in fields:

@@ -35,12 +35,15 @@ class TestRoads:
 
     def test_only_what_is_needed_is_asked_and_waited_for(self, milter: Milter) -> None:
         with MilterClient(milter.path) as client:
-            # SMFIP_: no HELO, no unknown commands, no DATA; no replies to CONNECT, MAIL, headers, EOH, body.
-            assert client.agreed_steps == 0x2 | 0x100 | 0x200 | 0x1000 | 0x4000 | 0x80 | 0x40000 | 0x80000
+            # SMFIP_: no HELO, no unknown commands, no DATA; no replies to CONNECT, MAIL, headers, EOH, body;
+            # refused recipients too.
+            unanswered = 0x1000 | 0x4000 | 0x80 | 0x40000 | 0x80000
+            assert client.agreed_steps == 0x2 | 0x100 | 0x200 | unanswered | 0x800
             # SMFIF_: add and change headers, change sender, name macros.
             assert client.agreed_actions == 0x1 | 0x10 | 0x40 | 0x100
-            nothing = dict.fromkeys((1, 2, 3, 4, 6), "{none}")
-            assert client.macros_wanted == {0: "{daemon_name}", 5: "i", **nothing}
+            nothing = dict.fromkeys((1, 2, 4, 6), "{none}")
+            recipient = "{rcpt_mailer} {rcpt_host} {rcpt_addr}"
+            assert client.macros_wanted == {0: "{daemon_name}", 3: recipient, 5: "i", **nothing}
 
     @pytest.mark.parametrize("steps", [0, 0x7F, ALL_STEPS])
     def test_a_client_that_offers_less_gets_the_same_answers(self, milter: Milter, steps: int) -> None:
