@@ -25,6 +25,7 @@ from chatmail_milter.limiter import Limiter
 from chatmail_milter.processes import several, wanted
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
+from chatmail_milter.store import checkpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.transaction import Settings
@@ -131,7 +132,7 @@ def main(where: str | None, processes: int) -> None:
         except (listen.ListenError, milter.error) as error:
             _can_t_listen(error)
 
-    sys.exit(several(processes, serve))
+    sys.exit(several(processes, serve, checkpoint.finish))
 
 
 def _listening(where: str | None) -> int:

@@ -15,18 +15,18 @@ from collections.abc import Callable
 _ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
-def several(number: int, serve: Callable[[], None]) -> int:
+def several(number: int, serve: Callable[[], None], at_end: Callable[[], None]) -> int:
     """Runs `serve`, which never returns, in so many processes; the exit status, 0 if a signal ended it.
 
-    Call before any other thread is started. A process that is told to end does so at once, in the midst of
-    whatever it does.
+    Call before any other thread is started. A process that is told to end calls `at_end` and ends at once, in
+    the midst of whatever it does.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING | {signal.SIGCHLD})
     alive, held = os.pipe()
     for _ in range(number):
         if not os.fork():
             os.close(held)
-            _run(alive, serve)
+            _run(alive, serve, at_end)
     os.close(alive)
     # Nobody reads or writes the pipe: its end is what tells, and that comes however this process ends.
     if signal.sigwait(_ENDING | {signal.SIGCHLD}) != signal.SIGCHLD:
@@ -37,12 +37,15 @@ def several(number: int, serve: Callable[[], None]) -> int:
     return code if code > 0 else os.EX_SOFTWARE
 
 
-def _run(alive: int, serve: Callable[[], None]) -> None:
+def _run(alive: int, serve: Callable[[], None], at_end: Callable[[], None]) -> None:
     """One of the processes; it ends with the first one. Signals meant for all are left to that."""
 
     def end() -> None:
         os.read(alive, 1)
-        os._exit(os.EX_OK)
+        try:
+            at_end()
+        finally:
+            os._exit(os.EX_OK)
 
     status = os.EX_SOFTWARE
     try:

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import Engine, MetaData, create_engine, event
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from chatmail_milter.store import checkpoint
+
 metadata = MetaData()
 
 
@@ -35,6 +37,7 @@ def open_store(url: str) -> Engine:
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+        checkpoint.keep(engine)
     # Not create_all(): it looks first and makes later, and several of our programs start at the same time.
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
@@ -47,7 +50,7 @@ def open_store(url: str) -> Engine:
 def scrub(engine: Engine) -> bool:
     """Let nothing of what was deleted be left in SQLite's files; False where others were busy for long.
 
-    Their log (the WAL) has pages as they were, until it is written over some day; so it is emptied.
+    Their log (the WAL) has pages as they were, until the next checkpoint; so it is emptied at once.
     """
     if engine.dialect.name != "sqlite":
         return True

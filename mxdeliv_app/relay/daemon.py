@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.store import checkpoint
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
@@ -161,6 +162,7 @@ def main() -> None:
         print(f"mxdeliv-relay: check store.url: it can't be opened: {error.orig}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
     asyncio.run(relay.serve(listening))
+    checkpoint.finish()
     logging.shutdown()
     # Worker threads whose attempt outlived the grace must not hold the exit; their mail is still Postfix's.
     os._exit(0)

@@ -1,0 +1,188 @@
+"""`store.sqlite` copied alone: all is in it soon after the last commit, and when programs have ended."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from chatmail_milter.store import checkpoint
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.checkpoint import Checkpoints
+from chatmail_milter.store.engine import open_store
+from tests.chat.deadline import until
+
+ALICE = "alice123@a.example"
+
+
+def alone(directory: Path) -> set[str]:
+    """The accounts in a copy of the file alone."""
+    copy = directory / "copy" / "store.sqlite"
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(directory / "store.sqlite", copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'accounts'").fetchone():
+            return set()
+        found = {address for (address,) in connection.execute("SELECT address FROM accounts")}
+    shutil.rmtree(copy.parent)
+    return found
+
+
+def wal(directory: Path) -> int:
+    """Octets of the log."""
+    log = directory / "store.sqlite-wal"
+    return log.stat().st_size if log.exists() else 0
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Engine:
+    """A store whose checkpoints come quickly, and not by its engine's own rule."""
+    open_store(f"sqlite:///{tmp_path}/store.sqlite").dispose()
+    engine = create_engine(f"sqlite:///{tmp_path}/store.sqlite")
+    Checkpoints(engine, quiet=0.05, latest=0.2)
+    return engine
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Another program that reads what is there now, and takes its time."""
+    with closing(sqlite3.connect(directory / "store.sqlite")) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM accounts").fetchone()
+        yield
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Another program in the midst of a transaction."""
+    with closing(sqlite3.connect(directory / "store.sqlite")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_within_seconds() -> None:
+    assert checkpoint.QUIET <= 10
+    assert checkpoint.LATEST <= 60
+
+
+def test_what_was_committed_is_in_the_file_soon(tmp_path: Path, quick: Engine) -> None:
+    Accounts(quick).create(ALICE, "{PLAIN}x")
+    until("the file has it", lambda: alone(tmp_path) == {ALICE}, 10, every=0.02)
+    until("the log is empty", lambda: wal(tmp_path) == 0, 10, every=0.02)
+
+
+def test_a_store_that_was_just_made_is_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "QUIET", 0.05)
+    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    with engine.connect():
+        until("the log is empty", lambda: wal(tmp_path) == 0, 30)
+    with closing(sqlite3.connect(f"file:{tmp_path}/store.sqlite?immutable=1", uri=True)) as connection:
+        assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'accounts'").fetchone()
+
+
+def test_also_where_commits_never_pause(tmp_path: Path, quick: Engine) -> None:
+    accounts, number = Accounts(quick), 0
+
+    def written() -> bool:
+        nonlocal number
+        number += 1
+        accounts.create(f"alice{number:05}@a.example", "{PLAIN}x")
+        return bool(alone(tmp_path))
+
+    # Each goes in before the pause is over.
+    until("the file has some", written, 20, every=0.01)
+
+
+@pytest.mark.parametrize("other", [reading, writing])
+def test_it_is_tried_again_where_another_program_was_busy_with_the_store(
+    tmp_path: Path,
+    quick: Engine,
+    other: Callable[[Path], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results: list[bool] = []
+
+    def tried(engine: Engine) -> bool:
+        results.append(real(engine))
+        return results[-1]
+
+    real = checkpoint._checkpoint
+    monkeypatch.setattr(checkpoint, "_checkpoint", tried)
+    if other is reading:
+        with other(tmp_path):
+            # Who writes is not hindered.
+            Accounts(quick).create(ALICE, "{PLAIN}x")
+            until("it was tried", lambda: False in results, 10, every=0.02)
+    else:
+        Accounts(quick).create(ALICE, "{PLAIN}x")
+        with other(tmp_path):
+            until("it was tried", lambda: results, 10, every=0.02)
+    until("it has worked", lambda: results[-1], 10, every=0.02)
+    assert alone(tmp_path) == {ALICE}
+
+
+def test_a_store_that_fails_is_said_once_and_ends_nothing(
+    tmp_path: Path, quick: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    Accounts(quick).create(ALICE, "{PLAIN}x")
+    quick.dispose()
+    for one in tmp_path.glob("store.sqlite*"):
+        one.unlink()
+    (tmp_path / "store.sqlite").mkdir()
+    until("it is said", lambda: "event=no-checkpoint error=OperationalError" in caplog.text, 10, every=0.02)
+    assert str(tmp_path) not in caplog.text
+
+
+_PROGRAM = """
+import os, sys
+from chatmail_milter.store import checkpoint
+from chatmail_milter.store import checkpoint
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+engine = open_store(sys.argv[1])
+with engine.connect():
+    pass
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    Accounts(engine).create(f"{sys.argv[2]}{number:05}@a.example", "{PLAIN}x")
+if sys.argv[3] == "os._exit":
+    checkpoint.finish()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["exit", "os._exit"])
+def test_when_programs_end_side_by_side_it_is_in_the_file(tmp_path: Path, way: str) -> None:
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    open_store(url).dispose()
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, url, name, way],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("ann", "ben", "cat")
+    ]
+    # One more has it open all the time: the last of the others to end is not the last.
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as open_still:
+        open_still.execute("SELECT count(*) FROM accounts").fetchone()
+        for one in programs:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in programs:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        for one in programs:
+            one.communicate()
+            assert one.returncode == 0
+        assert len(alone(tmp_path)) == 60
