@@ -62,8 +62,14 @@ def skesk(version: int = 4) -> bytes:
     return new(SKESK, bytes((version,)) + noise(12))
 
 
+# Version 2, AES-256, OCB, chunks of 4 KiB (RFC 9580, 5.13.2).
+SEIPD2_BEGINNING = b"\x02\x09\x02\x06"
+
+
 def seipd(version: int = 1, size: int = 300) -> bytes:
-    return new(SEIPD, bytes((version,)) + noise(size))
+    """With `size` octets after the version, which for version 2 begin with algorithms and chunk size."""
+    beginning = SEIPD2_BEGINNING if version == 2 else bytes((version,))
+    return new(SEIPD, beginning + noise(size + 1 - len(beginning)))
 
 
 def armored(

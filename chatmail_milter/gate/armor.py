@@ -1,7 +1,8 @@
 """ASCII armor (RFC 9580, 6.2): one `PGP MESSAGE`, from its first line to its last, white space aside.
 
 Line by line around the Base64, in bulk through it. The checksum (CRC24) may be there or not, and is not
-computed: RFC 9580, 6.1 forbids to refuse a message because of it.
+computed: RFC 9580, 6.1 forbids to refuse a message because of it. Armor headers are for peers only: an
+OpenPGP library writes them by itself, and up to 80 octets of a user's text fit into each.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from chatmail_milter.gate.base64_lines import Base64
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.observer import NOBODY, Observer
-from chatmail_milter.gate.stream import WHITE_SPACE, Base64, Sink
+from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
 _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 
-# RFC 9580, 6.2.2.1 and .2. GnuPG and Proton write them; nobody else's are known. Trailing space is gone.
-_HEADER = re.compile(rb"(Version|Comment):(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
-_HEADERS_MOST = 8
+# RFC 9580, 6.2.2, and MessageID as RFC 4880, 6.2 has it; each of them once. Trailing space is gone. The
+# value has as many octets as the longest that a program writes by itself, which is Enigmail's Comment of
+# 58, and some more.
+_HEADER = re.compile(rb"(Version|Comment|MessageID|Hash|Charset):(?: [^\x00-\x08\x0a-\x1f\x7f]{0,80})?")
 
 # Of the lines around the Base64, where real ones stay under 100 octets and are a handful.
 _LINE_MOST = 256
@@ -32,19 +35,22 @@ class Armor:
     def __init__(self, sink: Sink, *, headers: bool, observer: Observer = NOBODY) -> None:
         self._sink = sink
         self._base64 = Base64(sink)
-        self._headers_left = _HEADERS_MOST if headers else 0
+        self._headers: set[bytes] | None = set() if headers else None  # those seen
         self._observer = observer
         self._take: _Take = Armor._take_begin  # what the next line goes to
         self._in_base64 = False
         self._ended = False
         self._lines_left = _LINES_MOST
         self._line = b""  # the line that is not complete yet
-        self._line_begins = True  # within the Base64: whether the next octet is the first of a line
 
     def feed(self, data: bytes) -> None:
         at = 0
         if self._take is Armor._take_begin and not self._line:
             data = data.lstrip(WHITE_SPACE)
+            # RFC 9580, 4.2: the highest bit of a packet's first octet is set: not armor, but what it is
+            # made of.
+            if data and data[0] & 0x80:
+                raise RefusedError("armor-begin")
         while at < len(data):
             at = self._feed_base64(data, at) if self._in_base64 else self._feed_lines(data, at)
 
@@ -80,12 +86,11 @@ class Armor:
         end = dash if dash >= 0 else equals if equals >= 0 else len(data)
         if end > at:
             self._base64.feed(data[at:end])
-            self._line_begins = data[end - 1] == 0x0A
         if end < len(data):
             if dash >= 0:
                 self._base64.close()
             self._in_base64 = False
-            self._take = Armor._take_checksum if self._line_begins else Armor._take_padding
+            self._take = Armor._take_checksum if self._base64.line_begins else Armor._take_padding
         return end
 
     def _take_line(self, line: bytes) -> None:
@@ -107,10 +112,10 @@ class Armor:
             self._in_base64 = True
             return
         header = _HEADER.fullmatch(line)
-        if header is None or not self._headers_left:
+        if header is None or self._headers is None or header[1] in self._headers:
             raise RefusedError("armor-header")
+        self._headers.add(header[1])
         self._observer.armor_header(header[1].decode())
-        self._headers_left -= 1
 
     def _take_padding(self, line: bytes) -> None:
         if line not in (b"=", b"=="):

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import BinaryIO
 
 from chatmail_milter import codes
-from chatmail_milter.gate import fields, report, setup
+from chatmail_milter.gate import mime_fields, report, setup
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.message import read
@@ -122,8 +122,11 @@ def _expect(
     direction: Direction, envelope: Envelope, header: Header, observer: Observer
 ) -> tuple[Kind, Sink]:
     """What the header claims to be, and the sink that sees whether the body is. Raises `RefusedError`."""
-    content_type = fields.content_type(header.values(b"content-type"))
-    transfer_encoding = fields.transfer_encoding(header.values(b"content-transfer-encoding"))
+    strict = direction is Direction.OUT
+    content_type = mime_fields.content_type(header.values(b"content-type"), strict=strict)
+    transfer_encoding = mime_fields.transfer_encoding(
+        header.values(b"content-transfer-encoding"), strict=strict
+    )
     observer.message(content_type.type, transfer_encoding)
     # RFC 2045, 6.4: a multipart has no other. Programs that decode one all the same see another body.
     if transfer_encoding not in IDENTITY:
@@ -131,7 +134,6 @@ def _expect(
     if header.refused:
         raise RefusedError(header.refused)
     if content_type.type == "multipart/encrypted":
-        strict = direction is Direction.OUT
         return Kind.ENCRYPTED, encrypted(content_type.boundary, strict=strict, observer=observer)
     authors, marks = header.values(b"from"), header.values(b"auto-submitted")
     if direction is Direction.IN and report.claims(content_type, envelope.sender, authors, marks):

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import part_fields
+from chatmail_milter.gate.mime_fields import part_fields
 from chatmail_milter.gate.payload import IDENTITY
 from chatmail_milter.gate.stream import WHITE_SPACE
 

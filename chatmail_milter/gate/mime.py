@@ -1,8 +1,9 @@
 """Splits a multipart body (RFC 2046, 5.1) as it streams by, into the parts expected of it and nothing else.
 
-Preamble and epilogue must be white space. A line that begins like a boundary and isn't exactly one is
-refused, since programs disagree about it. Parts of parts are not looked for: no part may be a multipart.
-Line ends are CRLF or LF; a lone CR ends no line, and is refused wherever some program takes it to.
+Preamble and epilogue must be white space, but for a preamble of the closed list that is given. A line that
+begins like a boundary and isn't exactly one is refused, since programs disagree about it. Parts of parts
+are not looked for: no part may be a multipart. Line ends are CRLF or LF; a lone CR ends no line, and is
+refused wherever some program takes it to.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import part_fields
+from chatmail_milter.gate.mime_fields import PART_HEADER_MOST, part_fields
 from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
-# Of a part's header as a whole; what chat clients write stays under 400 octets.
-_PART_HEADER_MOST = 8192
 # Of a boundary line with the white space that may follow it: RFC 5322, 2.1.1.
 _LINE_MOST = 998
+# Of a preamble: more than any of the list has, with a CR before each LF.
+_PREAMBLE_MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,27 @@ class Expected:
 
 
 class Multipart:
-    """A sink for the body of a multipart that has just the parts that are `expected`, in that order."""
+    """A sink for the body of a multipart that has just the parts that are `expected`, in that order.
 
-    def __init__(self, boundary: bytes, expected: Sequence[Expected], observer: Observer = NOBODY) -> None:
+    `strict`: how the fields of parts are read, see `mime_fields`. `preambles`: texts, trimmed and with LF,
+    of which one may stand before the first boundary.
+    """
+
+    def __init__(
+        self,
+        boundary: bytes,
+        expected: Sequence[Expected],
+        observer: Observer = NOBODY,
+        *,
+        strict: bool = True,
+        preambles: frozenset[bytes] = frozenset(),
+    ) -> None:
         self._delimiter = b"--" + boundary
         self._newline_delimiter = b"\n" + self._delimiter
         self._expected = expected
         self._observer = observer
+        self._strict = strict
+        self._preambles = preambles
         self._step: _Step = Multipart._preamble
         self._kept = b""  # octets that can't be judged without those that follow
         self._known = 0  # how many octets of the data have been looked at in vain already
@@ -61,7 +76,9 @@ class Multipart:
         # The last boundary may end with the message, without a line end of its own.
         self.feed(b"\r\n")
         if self._step is not Multipart._epilogue:
-            raise RefusedError("multipart-truncated")
+            raise RefusedError(
+                self._outside if self._step is Multipart._preamble_text else "multipart-truncated"
+            )
         if self._parts != len(self._expected):
             raise RefusedError("part-count")
 
@@ -73,11 +90,25 @@ class Multipart:
         begin = len(data) - len(text)
         if begin > at:
             self._line_begins = data[begin - 1] == 0x0A
-        if text:
+        if text and text[0] != 0x2D:
+            self._step = Multipart._preamble_text
+        elif text:
             if not self._line_begins:
                 raise RefusedError("preamble")
             self._step = Multipart._boundary
         return begin
+
+    def _preamble_text(self, data: bytes, at: int) -> int:
+        """Text that isn't a boundary: from its first octet to the newline before the first boundary."""
+        end = data.find(self._newline_delimiter, at)
+        if (end if end >= 0 else len(data)) - at > _PREAMBLE_MOST or not self._preambles:
+            raise RefusedError("preamble")
+        if end < 0:
+            return at
+        if data[at:end].replace(b"\r\n", b"\n").rstrip(WHITE_SPACE) not in self._preambles:
+            raise RefusedError("preamble")
+        self._step = Multipart._boundary
+        return end + 1
 
     def _boundary(self, data: bytes, at: int) -> int:
         newline = data.find(b"\n", at)
@@ -96,7 +127,7 @@ class Multipart:
 
     def _part_header(self, data: bytes, at: int) -> int:
         """From the newline before the header to the one that ends the empty line after it."""
-        most = at + _PART_HEADER_MOST
+        most = at + PART_HEADER_MOST
         since = max(at, self._known - 2)
         crlf = data.find(b"\n\r\n", since, most)
         end = data.find(b"\n\n", since, crlf + 1 if crlf >= 0 else most)
@@ -112,7 +143,7 @@ class Multipart:
         return end + 2 if end == crlf else end + 1
 
     def _open_part(self, header: bytes) -> None:
-        fields = part_fields(header)
+        fields = part_fields(header, self._strict)
         self._observer.part(fields.type, fields.transfer_encoding)
         if self._parts == len(self._expected):
             raise RefusedError("part-count")

@@ -1,27 +1,31 @@
-"""The body of the encrypted part: armored text, or from peers also raw packets, and its transfer encoding.
+"""The body of a part with its transfer encoding, and of the encrypted part: armor, or packets in Base64.
 
 RFC 3156, 3 recommends armor without a transfer encoding, and so every chat client writes it. Other mail
-programs and the servers between them may turn it into Base64, so that is understood of incoming mail.
+programs and the servers between them may turn it into Base64 or quoted-printable, so those are understood
+of incoming mail. Packets that are neither armored nor Base64 are refused: no program writes them (RFC 3156,
+2 requires 7-bit data), and readable text can be framed as a packet.
 """
 
 from __future__ import annotations
 
 from chatmail_milter.gate.armor import Armor
+from chatmail_milter.gate.base64_lines import Base64
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.packets import Packets
-from chatmail_milter.gate.stream import WHITE_SPACE, Base64, Sink
+from chatmail_milter.gate.quoted_printable import QuotedPrintable
+from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
 # RFC 2045, 6.2: these three, and none at all, leave a body as it is.
 IDENTITY = frozenset(("", "7bit", "8bit", "binary"))
 
 
-class Payload:
-    """A sink for the decoded body. `strict`: no armor headers, no raw packets."""
+class ArmoredOrRaw:
+    """A sink for what was in Base64: armored text or the packets themselves, by the first octet."""
 
-    def __init__(self, *, strict: bool, observer: Observer = NOBODY) -> None:
-        self._strict = strict
-        self._observer = observer
+    def __init__(self, packets: Packets, armor: Armor) -> None:
+        self._packets = packets
+        self._armor = armor
         self._inner: Sink | None = None
 
     def feed(self, data: bytes) -> None:
@@ -29,17 +33,11 @@ class Payload:
             if not data:
                 return
             # RFC 9580, 4.2: the highest bit of a packet's first octet is set, and of no ASCII character.
-            raw = data[0] & 0x80 and not self._strict
-            packets = Packets(self._observer)
-            self._inner = (
-                packets if raw else Armor(packets, headers=not self._strict, observer=self._observer)
-            )
+            self._inner = self._packets if data[0] & 0x80 else self._armor
         self._inner.feed(data)
 
     def finish(self) -> None:
-        if self._inner is None:
-            raise RefusedError("armor-truncated")
-        self._inner.finish()
+        (self._inner or self._armor).finish()
 
 
 class TransferBase64:
@@ -69,10 +67,26 @@ class TransferBase64:
         self._sink.finish()
 
 
-def payload(transfer_encoding: str, *, strict: bool, observer: Observer = NOBODY) -> Sink:
-    """The sink for an encrypted part with this transfer encoding. Raises `RefusedError`."""
+def decoded(transfer_encoding: str, sink: Sink, *, strict: bool) -> Sink:
+    """What undoes this transfer encoding before `sink`; only those of RFC 2045 if not `strict`, none if so.
+
+    Raises `RefusedError`.
+    """
     if transfer_encoding in IDENTITY:
-        return Payload(strict=strict, observer=observer)
+        return sink
+    if transfer_encoding == "quoted-printable" and not strict:
+        return QuotedPrintable(sink)
     if transfer_encoding == "base64" and not strict:
-        return TransferBase64(Payload(strict=strict, observer=observer))
+        return TransferBase64(sink)
     raise RefusedError("transfer-encoding")
+
+
+def payload(transfer_encoding: str, *, strict: bool, observer: Observer = NOBODY) -> Sink:
+    """The sink for an encrypted part with this transfer encoding. Raises `RefusedError`.
+
+    `strict`: no transfer encoding, no armor headers, no packets that readers don't know.
+    """
+    packets = Packets(observer, strict=strict)
+    armor = Armor(packets, headers=not strict, observer=observer)
+    encoded = transfer_encoding == "base64"
+    return decoded(transfer_encoding, ArmoredOrRaw(packets, armor) if encoded else armor, strict=strict)

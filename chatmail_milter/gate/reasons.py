@@ -35,6 +35,7 @@ PACKET_NAMES: Final = {
 _OF_A_PACKET: Final = {
     "packets-tag-": "before the encrypted data only PKESK, SKESK, marker and padding may come; this is {}",
     "packets-version-": "{} has a version that isn't known, or is cut short",
+    "packets-size-": "{} is larger or smaller than any that holds what it should",
 }
 
 _RULES: Final = {
@@ -64,7 +65,7 @@ _RULES: Final = {
     "setup-text": "what can be read in a setup message must be text, no file, and a few sentences at most",
     "setup-key": "a setup message must hold one armored message that is encrypted with a passphrase",
     # The multipart.
-    "preamble": "only white space may come before the first boundary",
+    "preamble": "before the first boundary only white space may come, or what mail programs write there",
     "boundary-line": "a line that begins like the boundary must be exactly that",
     "epilogue": "only white space may come after the last boundary",
     "multipart-truncated": "the last boundary is missing",
@@ -74,8 +75,10 @@ _RULES: Final = {
     "securejoin-body": "the text must be the first step of SecureJoin and nothing else",
     # The armor.
     "base64": "the Base64 must be valid to its last character",
+    "base64-lines": "the Base64 must be in lines of one length but for the last, without white space inside",
+    "quoted-printable": "the quoted-printable must be of printable ASCII, in lines, and well-formed",
     "armor-begin": "the encrypted part must begin with the first line of a PGP MESSAGE",
-    "armor-header": "an armor header: none when submitted; from peers Version and Comment, and a blank line",
+    "armor-header": "an armor header: none when submitted; from peers those of RFC 9580, and a blank line",
     "armor-line": "a line around the Base64 of the armor is too long",
     "armor-lines": "there are too many lines around the Base64 of the armor",
     "armor-end": "the Base64 must be followed by a checksum or none, then the last line of the armor",
@@ -86,6 +89,9 @@ _RULES: Final = {
     "packets-indeterminate": "a packet must say how long it is",
     "packets-partial": "only the encrypted data may have partial lengths, the first of 512 octets or more",
     "packets-marker": "a marker packet must be exactly PGP",
+    "packets-seipd-header": "a SEIPD of version 2 must name a cipher, a mode and a chunk size of RFC 9580",
+    "packets-readable": "what should be ciphertext has another share of high bits than ciphertext has",
+    "packets-skipped": "there is too much padding, or other that readers skip",
     "packets-too-many": "there are too many packets or partial lengths for so few octets",
     "packets-no-seipd": "there is no encrypted data (SEIPD)",
     "packets-after-seipd": "nothing may come after the encrypted data",

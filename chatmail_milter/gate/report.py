@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate import fields, status
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.fields import ContentType
 from chatmail_milter.gate.held import Held, Part, is_text, split
+from chatmail_milter.gate.mime_fields import ContentType
 from chatmail_milter.gate.payload import IDENTITY
 
 # All of a report, its own header included. Postfix returns at most 50 kB of a message (bounce_size_limit).

@@ -76,9 +76,7 @@ def _special(room: Room, gpg: _Gpg) -> None:
         "version-and-comment", "armor headers, which only peers may write", commented, NONE, ENCRYPTED
     )
     room.binary("no-armor", "packets as they are", gpg.run(f"--no-armor {to_alice}", TEXT))
-    room.binary(
-        "no-armor-signed", "a signed text as it is", gpg.run(f"--no-armor -z 0 -s -u {ALICE}", TEXT), NONE
-    )
+    room.binary("no-armor-signed", "a signed text as it is", gpg.run(f"--no-armor -z 0 -s -u {ALICE}", TEXT))
     room.base64("no-armor-base64", "packets in Base64", gpg.run(f"--no-armor {to_alice}", TEXT))
     room.base64("armor-base64", "armor in Base64", gpg.run(f"-a {to_alice}", TEXT).replace(b"\n", b"\r\n"))
     room.base64("store-base64", "a literal packet in Base64", gpg.run("--no-armor -z 0 --store", TEXT), NONE)

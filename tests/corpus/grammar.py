@@ -65,7 +65,8 @@ def sealed(draw: st.DrawFn, most: int = 4000) -> bytes:
     keys = [packets.new(packets.PKESK, bytes((6 if new else 3,)) + packets.noise(size)) for size in sizes]
     if not keys:
         keys = [packets.new(packets.SKESK, bytes((6 if new else 4,)) + packets.noise(61))]
-    body = bytes((2 if new else 1,)) + packets.noise(draw(st.integers(40, most)))
+    beginning = packets.SEIPD2_BEGINNING if new else b"\x01"
+    body = beginning + packets.noise(draw(st.integers(64 if new else 40, most)))
     power = draw(st.integers(9, 12))
     partial = draw(st.booleans()) and len(body) >= 1 << power
     return b"".join(keys) + (

@@ -12,6 +12,7 @@ import binascii
 import email
 import quopri
 import re
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
@@ -107,7 +108,19 @@ def _content_type(text: str) -> tuple[str, dict[str, str]]:
         r'([^\s;=]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', rest, re.DOTALL
     ):
         parameters[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip()
+    _join(parameters)
     return kind.strip().lower(), parameters
+
+
+def _join(parameters: dict[str, str]) -> None:
+    """Boundaries of RFC 2231, 3 and 4: in numbered pieces, with a charset and percent-encoded, or both."""
+    joined = ""
+    for name in ("boundary*", *(f"boundary*{number}{star}" for number in range(20) for star in ("", "*"))):
+        if name in parameters:
+            value = parameters[name]
+            joined += urllib.parse.unquote(value.rpartition("'")[2]) if name.endswith("*") else value
+    if joined:
+        parameters.setdefault("boundary", joined)
 
 
 def _split(body: bytes, delimiter: bytes) -> tuple[bytes, list[bytes]]:

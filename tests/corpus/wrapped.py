@@ -38,11 +38,11 @@ class Room:
         """The same, of what must not pass."""
         self.armored(name, about, armor, NONE, NONE)
 
-    def binary(self, name: str, about: str, octets: bytes, incoming: str = ENCRYPTED) -> None:
-        """Packets as they are in the second part, which only peers may send."""
+    def binary(self, name: str, about: str, octets: bytes) -> None:
+        """Packets as they are in the second part: no mail program sends that, and text could be framed so."""
         body = messages.encrypted(octets.decode("latin-1"), sender=ALICE)
         # `messages` writes UTF-8; these octets are to stay one each.
-        self.keep(name, about, body.decode().encode("latin-1"), NONE, incoming)
+        self.keep(name, about, body.decode().encode("latin-1"), NONE, NONE)
 
     def base64(self, name: str, about: str, octets: bytes, incoming: str = ENCRYPTED) -> None:
         """Packets or armor in the transfer encoding Base64, which only peers may use."""

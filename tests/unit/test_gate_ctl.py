@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -138,11 +139,11 @@ def test_shows_what_the_armor_has(crc: bool, headers: tuple[str, ...]) -> None:
     }
 
 
-def test_shows_raw_packets_without_armor() -> None:
-    raw = packets.seipd().decode("latin-1")
-    # Each octet as it is: the message is put together in UTF-8, which would double the high ones.
-    octets = messages.encrypted("RAW").replace(b"RAW", raw.encode("latin-1"))
-    message, reason = seen(octets, *IN)
+def test_shows_packets_in_base64_without_armor() -> None:
+    text = base64.encodebytes(packets.seipd()).decode().replace("\n", "\r\n")
+    octets = messages.encrypted(text)
+    encoding, _, rest = octets.rpartition(b"Content-Transfer-Encoding: 7bit")
+    message, reason = seen(encoding + b"Content-Transfer-Encoding: base64" + rest, *IN)
     assert reason == "encrypted"
     assert message["parts"][1]["armor"] is None
     assert message["parts"][1]["packets"][0]["length"] == 301

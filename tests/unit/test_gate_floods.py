@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chatmail_milter.gate import fields
+from chatmail_milter.gate import mime_fields
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
 from chatmail_milter.gate.message import read
@@ -76,41 +76,46 @@ def in_armor(before: str, after: str) -> Callable[[int], tuple[bytes, bytes]]:
     return fixed(*whole.split(b"\0"))
 
 
-def in_raw(
-    before: Callable[[int], bytes], after: bytes = b"", header: str = ""
-) -> Callable[[int], tuple[bytes, bytes]]:
-    """Around the octets of raw packets, that peers may send."""
-    whole = multipart([VERSION_PART, encrypted_part("\0", *([header] if header else []))]).encode()
-    begin, end = whole.split(b"\0")
-    return lambda count: (begin + before(count), after + end)
+def encoded(encoding: str, before: bytes = b"", after: bytes = b"") -> Callable[[int], tuple[bytes, bytes]]:
+    """Around what stands in the encrypted part, in a transfer encoding that peers may use."""
+    part = encrypted_part("\0", f"Content-Transfer-Encoding: {encoding}")
+    begin, end = multipart([VERSION_PART, part]).encode().split(b"\0")
+    return fixed(begin + before, after + end)
 
 
-def seipd_of(octets_per_unit: int) -> Callable[[int], bytes]:
-    """The header of an SEIPD that holds all the units."""
-    return lambda count: b"\xd2\xff" + (1 + count * octets_per_unit).to_bytes(4, "big") + b"\x01"
+def in_packets(before: bytes, after: bytes = b"") -> Callable[[int], tuple[bytes, bytes]]:
+    """Around units that are Base64 of packets, or of pieces of one; three octets are four characters."""
+    assert len(before) % 3 == 0
+    return encoded("base64", base64.b64encode(before), base64.b64encode(after))
 
 
-def base64_seipd(characters_per_unit: int) -> Callable[[int], tuple[bytes, bytes]]:
-    """Around units of Base64 that are the content of an SEIPD."""
+def base64_seipd(characters_per_unit: int, line_end: bytes = b"") -> Callable[[int], tuple[bytes, bytes]]:
+    """Around units of Base64 that are the content of an SEIPD; with a line end, each character is a line."""
 
     def around(count: int) -> tuple[bytes, bytes]:
         before, after = in_armor(BEGUN, "\r\n" + ENDING)(0)
-        rest = b"A" * (-count * characters_per_unit % 4)
-        octets = (count * characters_per_unit + len(rest)) // 4 * 3
-        header = b"\xd2\xff" + (3 + octets).to_bytes(4, "big") + b"\x01\0\0"
-        return before + base64.b64encode(header), rest + after
+        octets = count * characters_per_unit // 4 * 3
+        header = base64.b64encode(b"\xd2\xff" + (3 + octets).to_bytes(4, "big") + b"\x01\0\0")
+        return before + in_lines(header, line_end), after
 
     return around
 
 
-def begun_in_parts(_: int) -> bytes:
-    """An SEIPD with the first of its partial lengths, 512 octets, the least that is legal."""
-    return b"\xd2\xe9\x01" + b"x" * 511
+def in_lines(text: bytes, line_end: bytes) -> bytes:
+    """Each character on a line."""
+    return b"".join(text[at : at + 1] + line_end for at in range(len(text)))
+
+
+# An SEIPD with the first of its partial lengths, the least that is legal. The marker makes it threes.
+BEGUN_IN_PARTS = b"\xca\x03PGP\xd2\xe9\x01" + packets.noise(511)
+# Octets of which every second has the high bit, as of ciphertext about as many have.
+UNIT = base64.b64encode(b"\x80\x0f\xfc\x00\x7f\x80")
 
 
 BEGUN = "-----BEGIN PGP MESSAGE-----\r\n\r\n"
 ARMOR = packets.armored(SEALED, crc=False)
 ENDING = "-----END PGP MESSAGE-----\r\n"
+QUOTED = ARMOR.replace("=", "=3D").encode()
 SECOND = f"--{BOUNDARY}\r\n{VERSION_PART}\r\n--{BOUNDARY}\r\n".encode()
 PREFIX = f"\n--{BOUNDARY}".encode()[:-1]
 
@@ -149,9 +154,11 @@ FLOODS = (
         fixed(SECOND + b"Content-Type: application/octet-stream\r\n\r\n" + BEGUN.encode()),
         "packets-malformed",
     ),
-    Flood("a line of Base64", b"AAAA", base64_seipd(4), "encrypted", size=8 * MIB),
-    Flood("a character a line", b"A\r\n", base64_seipd(1), "encrypted"),
-    Flood("Base64 with bare CR", b"AAAA\r", base64_seipd(4), "encrypted"),
+    Flood("a line of Base64", UNIT, base64_seipd(8), "encrypted", size=8 * MIB),
+    Flood("a character a line", in_lines(UNIT, b"\r\n"), base64_seipd(8, b"\r\n"), "encrypted"),
+    Flood("a character a line with LF", in_lines(UNIT, b"\n"), base64_seipd(8, b"\n"), "encrypted"),
+    Flood("Base64 with bare CR", UNIT + b"\r", base64_seipd(8), "base64"),
+    Flood("Base64 in lines that grow", UNIT + b"\r\n" + UNIT * 2 + b"\r\n", base64_seipd(24), "base64-lines"),
     Flood("blank lines in the Base64", b"\r\n", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "encrypted"),
     Flood("blank lines before the armor", b"\r\n", in_armor("", ARMOR), "encrypted"),
     Flood("blank lines after the armor", b"\r\n", in_armor(ARMOR, ""), "encrypted"),
@@ -165,38 +172,47 @@ FLOODS = (
     Flood("NULs in the Base64", b"\0", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "base64"),
     Flood("8-bit in the Base64", b"\xff", in_armor(BEGUN, ARMOR.removeprefix(BEGUN)), "base64"),
     Flood("dashes", b"-", in_armor("", ARMOR), "armor-line"),
-    Flood("beginnings of a boundary", PREFIX, in_raw(seipd_of(len(PREFIX))), "encrypted", Direction.IN),
-    Flood("shorter beginnings", b"\n--", in_raw(seipd_of(3)), "encrypted", Direction.IN),
-    Flood("newlines in raw packets", b"\r\n", in_raw(seipd_of(2)), "encrypted", Direction.IN),
+    Flood("beginnings of a boundary", PREFIX, fixed(SECOND, GOOD), "content-type"),
+    Flood("raw packets", b"\xd2", encoded("binary"), "armor-begin", Direction.IN),
     Flood(
         "tiny partial lengths",
-        b"\xe0x",
-        in_raw(begun_in_parts, b"\0"),
+        base64.b64encode(b"\xe0x\xe0\xf8" * 3),
+        in_packets(BEGUN_IN_PARTS, b"\0"),
         "packets-too-many",
         Direction.IN,
     ),
     Flood(
         "as many partial lengths as pass",
-        b"\xe8" + b"x" * 256,
-        in_raw(begun_in_parts, b"\0"),
+        base64.b64encode((b"\xe8" + packets.noise(256)) * 3),
+        in_packets(BEGUN_IN_PARTS, b"\0"),
         "encrypted",
         Direction.IN,
     ),
-    Flood("empty packets", b"\xd5\0", in_raw(lambda _: b"", SEALED), "packets-too-many", Direction.IN),
     Flood(
-        "padding after a transfer encoding",
-        b"=",
-        in_raw(lambda _: base64.b64encode(SEALED), header="Content-Transfer-Encoding: base64"),
-        "base64",
+        "empty packets",
+        base64.b64encode(b"\xd5\0" * 3),
+        in_packets(b"", SEALED),
+        "packets-too-many",
         Direction.IN,
     ),
+    Flood("padding after Base64", b"=", encoded("base64", base64.b64encode(SEALED)), "base64", Direction.IN),
     Flood(
-        "blank lines after a transfer encoding",
+        "blank lines after Base64",
         b"\r\n",
-        in_raw(lambda _: base64.b64encode(SEALED), header="Content-Transfer-Encoding: base64"),
+        encoded("base64", base64.b64encode(SEALED)),
         "encrypted",
         Direction.IN,
     ),
+    Flood("soft line breaks", b"=\r\n", encoded("quoted-printable", b"", QUOTED), "encrypted", Direction.IN),
+    Flood("quoted white space", b"=20", encoded("quoted-printable"), "quoted-printable", Direction.IN),
+    Flood(
+        "quoted lines",
+        b"=20=\r\n",
+        encoded("quoted-printable", b"", QUOTED),
+        "encrypted",
+        Direction.IN,
+    ),
+    Flood("a preamble", b"This is MIME. ", fixed(after=GOOD), "preamble"),
 )
 
 # Fields above a message that is good otherwise, so and so many octets of them.
@@ -265,16 +281,20 @@ def test_a_flood_in_the_header_costs_as_little(
 UNENDING = 400_000
 
 
-@pytest.mark.parametrize("unit", [b";", b"\\a", b"; x*1=y", b";\r\n x", b" ", b"\t;", b'"', b"; x=", b"x"])
+@pytest.mark.parametrize(
+    "unit", [b";", b"\\a", b"; x*1=y", b";\r\n x", b" ", b"\t;", b'"', b"; x=", b"x", b"(x)", b"()", b"("]
+)
 @pytest.mark.parametrize("before", [b"", b'; x="', b"; x="])
+@pytest.mark.parametrize("strict", [True, False], ids=["submitted", "from peers"])
 def test_what_is_parsed_of_a_field_never_hangs(
-    unit: bytes, before: bytes, monkeypatch: pytest.MonkeyPatch
+    unit: bytes, before: bytes, strict: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The limit, which would keep the parser from all of this, is away.
-    monkeypatch.setattr(fields, "FIELD_MOST", sys.maxsize)
+    # The limits, which would keep the parser from all of this, are away.
+    for limit in ("_CONTENT_TYPE_MOST", "_PARAMETERS_MOST", "_NAME_MOST"):
+        monkeypatch.setattr(mime_fields, limit, sys.maxsize)
     text = FIELDS[0][1] + before + unit * (UNENDING // len(unit))
     with deadline("the field is parsed", HANG), contextlib.suppress(RefusedError):
-        fields.content_type([text])
+        mime_fields.content_type([text], strict=strict)
 
 
 def test_one_chunk_of_megabytes_takes_no_more_memory_than_many() -> None:

@@ -90,11 +90,12 @@ def test_refuses_everything_else(octets: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [
-        (b"\xd2\xe9" + b"\x01" * 512, b"\xe0x", b"\0"),
+        (p.new(p.MARKER, b"PGP") + b"\xd2\xe9\x01" + p.noise(511), b"\xe0x\xe0\xf8", b"\0"),
         (b"", p.new(p.PADDING, b""), SEALED),
-        (b"", p.new(p.PKESK, b"\x03"), SEALED),
+        (b"", p.new(p.MARKER, b"PGP"), SEALED),
+        (b"", p.skesk(), SEALED),
     ],
-    ids=["one-octet partial lengths", "empty packets", "packets of one octet"],
+    ids=["one-octet partial lengths", "empty packets", "markers", "passwords"],
 )
 def test_a_flood_of_tiny_packets_is_refused_before_it_costs_anything(
     before: bytes, unit: bytes, after: bytes

@@ -1,0 +1,119 @@
+"""Base64 (RFC 4648, 4) in lines of one length, the last of which may be shorter, and nothing else in it.
+
+White space within a line, or lines of many lengths, would let the text be read as words. Both are looked
+for in bulk: where the lines must end is known from the length of the first. One endless line is a line,
+too.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.stream import WHITE_SPACE, Sink
+
+_LINE_END = b"\r\n"
+
+
+class Base64:
+    """Takes the text, and hands the octets on to `sink`.
+
+    Padding is given separately, to `pad`: the reader of the text knows what else an `=` may mean there.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._odd = b""  # characters that are not a whole four yet
+        self._held = b""  # a CR that may be half of a line end
+        self._length: int | None = None  # of every line but the last, once the first has ended
+        self._line_end = b""  # CRLF or LF, as after the first line
+        self._column = 0  # characters of the line so far
+        self._over = False  # the last line has ended: only white space may follow
+
+    @property
+    def line_begins(self) -> bool:
+        """Whether the next character would be the first of a line."""
+        return not self._column and not self._held
+
+    def feed(self, data: bytes) -> None:
+        """More text, without padding. Raises `RefusedError`, as all methods do."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        if data[-1:] == b"\r":
+            data, self._held = data[:-1], b"\r"
+        end = len(data.rstrip(WHITE_SPACE))
+        if end:
+            self._take_lines(data[:end])
+        if end < len(data):
+            self._take_space(data[end:])
+
+    def pad(self, padding: bytes) -> None:
+        """The `=` or `==` that fills up the last four characters, on their line or on its own."""
+        if self._column and self._length is not None and self._column + len(padding) > self._length:
+            raise RefusedError("base64-lines")
+        text = self._odd + padding
+        if len(text) != 4 or self._held:
+            raise RefusedError("base64")
+        self._odd = b""
+        self._decode(text)
+
+    def close(self) -> None:
+        """The text is over: it must have come in whole fours."""
+        if self._odd or self._held:
+            raise RefusedError("base64")
+
+    def _take_lines(self, text: bytes) -> None:
+        """Text that ends with a character, not with white space."""
+        if self._over:
+            raise RefusedError("base64-lines")
+        if self._length is None:
+            if not self._column:
+                text = text.lstrip(_LINE_END)
+            newline = text.find(b"\n")
+            if newline >= 0:
+                self._line_end = _LINE_END if text[newline - 1 : newline] == b"\r" else b"\n"
+                self._length = self._column + newline + 1 - len(self._line_end)
+        size = len(text)
+        if self._length is None:
+            self._column += size
+        else:
+            first = self._length - self._column  # where the first line end must be
+            width = len(self._line_end)
+            stride = self._length + width
+            ends = max(0, -((first - size) // stride))
+            if text[first + width - 1 :: stride] != b"\n" * ends or (
+                width == 2 and text[first::stride] != b"\r" * ends
+            ):
+                raise RefusedError("base64-lines")
+            text = text.translate(None, _LINE_END)
+            if len(text) != size - ends * width:
+                raise RefusedError("base64-lines")
+            self._column = size - first - (ends - 1) * stride - width if ends else self._column + size
+        if self._odd:
+            text = self._odd + text
+        whole = len(text) & ~3
+        self._odd = text[whole:]
+        self._decode(text[:whole])
+
+    def _take_space(self, space: bytes) -> None:
+        """White space after the text so far."""
+        if not self._column:
+            if self._length is not None:
+                self._over = True
+            elif space.strip(_LINE_END):
+                raise RefusedError("base64-lines")
+            return
+        if self._length is None:
+            self._length = self._column
+            self._line_end = _LINE_END if space.startswith(_LINE_END) else b"\n"
+        if not space.startswith(self._line_end):
+            raise RefusedError("base64-lines")
+        self._over = self._column < self._length or len(space) > len(self._line_end)
+        self._column = 0
+
+    def _decode(self, text: bytes) -> None:
+        try:
+            octets = binascii.a2b_base64(text, strict_mode=True)
+        except binascii.Error:
+            raise RefusedError("base64") from None
+        self._sink.feed(octets)
