@@ -90,9 +90,13 @@ BUSY_DOMAIN = _tempfail(
 )
 # RFC 3463: X.4.4 is "unable to route". Ours to say: smtp(8) would hand such mail back to us for ever.
 NO_HOST = _reject(550, "5.4.4", "Recipient domain has no mail host", "no-host")
-# Postfix would connect there; a stranger must not choose where in our network.
+# A stranger must not choose where in our network Postfix connects. A literal stays what it is; DNS may be put
+# right, and where it is not the queue's lifetime ends it.
 FORBIDDEN_ADDRESS = _reject(
     550, "5.1.2", "Recipient domain resolves to an address that is not public", "forbidden-address"
+)
+NO_PUBLIC_ADDRESS = _tempfail(
+    451, "4.4.4", "Recipient domain has no address that is public, try again later", "no-public-address"
 )
 REINJECT_AWAY = _tempfail(
     451, "4.3.2", "Local mail system is not taking mail, try again later", "postfix-away"

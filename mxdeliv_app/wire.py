@@ -1,8 +1,8 @@
-"""The `POST /mxdeliv` format as values: header fields, SMTP replies as HTTP answers, and back.
+"""The `POST /mxdeliv` format as values: header fields, and SMTP replies as HTTP answers.
 
-Used by both ends: `receive` speaks it, `relay.https` understands it. Pure: no sockets, no files, no clock.
-The body of a request is in `lines`. There is no standard for this wire: it is what deployed chatmail servers
-(madmail, filtermail) speak, plus the JSON answer for peers that ask for it.
+Used by both ends: `receive` speaks it, `relay` sends it; what a peer's answer means is in `peer_answer`.
+Pure: no sockets, no files, no clock. The body of a request is in `lines`. There is no standard for this wire:
+it is what deployed chatmail servers (madmail, filtermail) speak, plus JSON for peers that ask for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Annotated
 
 import msgspec
@@ -27,19 +26,6 @@ ACCEPT = "application/json, text/plain"
 MAX_ANSWER_SIZE = 1 << 20
 MAX_REPLY_TEXT = 500
 RETRY_AFTER_SECONDS = 60
-
-# What chatmail servers say without an enhanced code: filtermail's 523 and 500 have none.
-KNOWN_TEXTS = (
-    codes.ENCRYPTION_NEEDED.text,
-    codes.NO_DKIM.text,
-    codes.INVALID_DKIM.text,
-    "Invalid FROM",
-)
-# RFC 5321, 4.2.3, and 454, 455 of RFC 4954 and 5321: all other 4yz are some web server's own.
-_TEMPORARY_CODES = frozenset({421, 450, 451, 452, 454, 455})
-
-_REPLY = re.compile(r"([45]\d\d)[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z")
-_SUCCESS = re.compile(rb"\s*(?:250|OK)\b")
 
 
 class MalformedRequestError(ValueError):
@@ -79,24 +65,6 @@ class HttpAnswer:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     content_type: str = "text/plain; charset=us-ascii"
-
-
-class Meaning(Enum):
-    """What an answer of a peer means for the message."""
-
-    DELIVERED = "delivered"  # for all recipients
-    PER_RECIPIENT = "per-recipient"  # each has its own reply
-    FINAL = "final"  # refused for all; the sender gets a bounce
-    TEMPORARY = "temporary"  # Postfix tries again later
-    NOT_CHATMAIL = "not-chatmail"  # not an answer of a chatmail server: try SMTP
-
-
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """An answer understood: one reply for every recipient that was asked for; none if `NOT_CHATMAIL`."""
-
-    meaning: Meaning
-    replies: tuple[RecipientReply, ...] = ()
 
 
 # --- Header fields ---
@@ -214,47 +182,11 @@ def plain(status: int, reply: RecipientReply) -> HttpAnswer:
     return HttpAnswer(status, headers, reply.line.encode("ascii", "replace") + b"\r\n")
 
 
-# --- Understanding: HTTP to SMTP replies ---
+def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply, ...]:
+    """One reply for each of `recipients` (canonical), or none if this is not our JSON.
 
-
-def understand(status: int, content_type: str, body: bytes, recipients: Sequence[str]) -> Understood:
-    """What a peer's answer to a POST for `recipients` (canonical) means.
-
-    `body` may be cut at `MAX_ANSWER_SIZE`; whoever reads it from the network must cut it there. Never raises.
+    A recipient that the JSON does not name gets `codes.PEER_SILENT`, which is temporary.
     """
-    if 200 <= status < 300:
-        if content_type.partition(";")[0].strip().lower() == "application/json":
-            replies = _decode_json(body, recipients)
-            return Understood(Meaning.PER_RECIPIENT, replies) if replies else Understood(Meaning.NOT_CHATMAIL)
-        if _SUCCESS.match(body):
-            return _same(Meaning.DELIVERED, recipients, 250, "2.0.0", "OK")
-        return Understood(Meaning.NOT_CHATMAIL)
-    reply = _REPLY.match(one_line(re.split(rb"[\r\n]", body[:2000].lstrip(), maxsplit=1)[0]))
-    if reply is None:
-        return Understood(Meaning.NOT_CHATMAIL)
-    code, enhanced, text = int(reply[1]), reply[2], reply[3]
-    if enhanced is not None and enhanced[0] != reply[1][0]:
-        return Understood(Meaning.NOT_CHATMAIL)
-    if code >= 500 and (enhanced or text.startswith(KNOWN_TEXTS)):
-        return _same(Meaning.FINAL, recipients, code, enhanced or "5.7.1", text)
-    # `404 page not found` is a web server that repeats its status, and so could be a 421 or a 451.
-    if code < 500 and (enhanced or (code in _TEMPORARY_CODES and code != status)):
-        return _same(Meaning.TEMPORARY, recipients, code, enhanced or "4.0.0", text)
-    return Understood(Meaning.NOT_CHATMAIL)
-
-
-def one_line(raw: bytes) -> str:
-    """Reply text from a stranger in one line of printable ASCII, cut at `MAX_REPLY_TEXT`."""
-    text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
-    return "".join(c if c.isprintable() else " " for c in text[:MAX_REPLY_TEXT]).strip()
-
-
-def _same(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:
-    return Understood(meaning, tuple(RecipientReply(one, code, enhanced, text) for one in recipients))
-
-
-def _decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply, ...]:
-    """One reply per recipient, or none if this is not our JSON. Who is not named is tried again."""
     try:
         rows = msgspec.json.decode(body, type=_JsonAnswer).recipients
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -275,3 +207,9 @@ def _decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply
     return tuple(
         found.get(one) or RecipientReply(one, silent.code, silent.enhanced, silent.text) for one in recipients
     )
+
+
+def one_line(raw: bytes) -> str:
+    """Reply text from a stranger in one line of printable ASCII, cut at `MAX_REPLY_TEXT`."""
+    text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
+    return "".join(c if c.isprintable() else " " for c in text[:MAX_REPLY_TEXT]).strip()

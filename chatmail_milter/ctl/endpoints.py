@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
 from chatmail_milter.ctl.opened import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
-from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
+from chatmail_milter.store.endpoints import Endpoint, Endpoints
 
 
 @click.group()
@@ -20,12 +23,17 @@ def endpoints() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """All domains of which something is known."""
-    known = Endpoints(store()).list()
+    engine, now = store(), datetime.now(UTC)
+    hosts = EndpointHosts(engine).all(now)
+    known = Endpoints(engine).list()
+    # Of some nothing is known but what a host has shown.
+    others = sorted(hosts.keys() - {one.domain for one in known})
+    known += [Endpoint(domain, None, None, 0, None, None) for domain in others]
     if as_json:
-        print_json([asdict(one) for one in known])
+        print_json([asdict(one) | {"hosts": list(map(asdict, hosts.get(one.domain, [])))} for one in known])
         return
     print_table(
-        ("Domain", "Host", "Worked", "Failures since", "HTTPS tried again", "Last failure"),
+        ("Domain", "Host", "Worked", "Failures since", "HTTPS tried again", "Last failure", "Hosts"),
         [
             (
                 one.domain,
@@ -34,11 +42,27 @@ def list_(as_json: bool) -> None:
                 str(one.failures),
                 "now" if one.no_https_until is None else ago(one.no_https_until),
                 one.reason or "-",
+                "; ".join(words for host in hosts.get(one.domain, []) for words in in_words(host, now))
+                or "-",
             )
             for one in known
         ],
         "Nothing is known yet.",
     )
+
+
+def in_words(host: HostState, now: datetime) -> Iterator[str]:
+    """What is known of one host."""
+    if host.proven(now):
+        yield f"{host.host} proved to be a chatmail server, asked again {ago(host.proven_until)}"
+    elif host.disproven(now):
+        until = ago(host.disproven_until)
+        yield f"{host.host} says yes to everything: no chatmail server, asked again {until}"
+    else:
+        yield f"{host.host} has yet to prove that it is a chatmail server"
+    if host.size_limit is not None and host.limits(host.size_limit, now):
+        until = ago(host.limited_until)
+        yield f"{host.host} refuses {host.size_limit} B and more: by SMTP, tried again {until}"
 
 
 @endpoints.command()

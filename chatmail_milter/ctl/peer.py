@@ -10,10 +10,12 @@ import click
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.ctl.endpoints import in_words
 from chatmail_milter.ctl.opened import store
 from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.store.breakers import Breakers
+from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 from chatmail_milter.store.errors import PeerError, last_errors
 from chatmail_milter.store.peers import UNPROVEN, PeerRow, Peers
@@ -40,6 +42,7 @@ class Peer:
     domain: str
     roads: list[PeerRow]
     endpoint: Endpoint | None
+    hosts: list[HostState]
     route: Route | None
     no_https_until: datetime | None
     breaker_open_until: datetime | None
@@ -62,7 +65,7 @@ def _domain(_context: click.Context, _parameter: click.Parameter, value: str) ->
 def show(domain: str, as_json: bool) -> None:
     """All that is known of DOMAIN, and its last errors in its own words."""
     peer = _peer(domain, datetime.now(UTC))
-    if not (peer.roads or peer.endpoint or peer.route or (peer.queue and peer.queue.messages)):
+    if not (peer.roads or peer.endpoint or peer.hosts or peer.route or (peer.queue and peer.queue.messages)):
         raise click.ClickException(f"see `chatmailctl peers`: nothing is known of {domain}")
     if as_json:
         print_json(asdict(peer))
@@ -101,6 +104,7 @@ def _peer(domain: str, now: datetime) -> Peer:
         domain=domain,
         roads=Peers(engine).list(domain),
         endpoint=endpoint,
+        hosts=[one for one in EndpointHosts(engine).of(domain).values() if one.holds(now)],
         route=Routes(engine).get(domain),
         no_https_until=endpoint.no_https_until if endpoint and endpoint.marked(now) else None,
         breaker_open_until=Breakers(engine).open_until(domain, now),
@@ -123,6 +127,8 @@ def _lines(peer: Peer) -> Iterator[tuple[str, str]]:
     failed = f"; failures since: {known.failures}, last {known.reason}" if known and known.failures else ""
     mark = f"; not tried until {_when(peer.no_https_until)}" if peer.no_https_until else ""
     yield "HTTPS", worked + failed + mark
+    for host in peer.hosts:
+        yield "Host", "; ".join(in_words(host, datetime.now(UTC)))
     until = peer.breaker_open_until
     yield "Breaker", f"open until {_when(until)} at the latest" if until else "closed"
     yield "Route", "by DNS" if peer.route is None else _route(peer.route)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Integer, Row, String, Table, delete, func, select, update
 
-from chatmail_milter.store import lease
+from chatmail_milter.store import endpoint_hosts, lease
 from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.upsert import upsert
 
@@ -102,22 +102,25 @@ class Endpoints:
             )
 
     def forget(self, domain: str | None) -> int:
-        """Forget `domain`, or all of them for None; how many were known."""
+        """Forget `domain` and its hosts, or all of them for None; how many domains were known."""
         statement = delete(endpoints)
         if domain is not None:
             statement = statement.where(endpoints.c.domain == domain)
         with self._engine.begin() as connection:
-            number = connection.execute(statement).rowcount
+            hosts = endpoint_hosts.forget(connection, domain)
+            known = connection.execute(statement.returning(endpoints.c.domain)).scalars()
+            number = len(hosts | set(known))
         lease.outwait()
         return number
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:
-        """Forget the domains of `FORGOTTEN_AFTER`, and those beyond `most`; how many."""
+        """Forget domains of `FORGOTTEN_AFTER`, facts of hosts that ran out, and what is beyond `most`."""
         heard = func.coalesce(endpoints.c.no_https_until, endpoints.c.worked, 0.0)
         with self._engine.begin() as connection:
             beyond = connection.execute(select(heard).order_by(heard.desc()).offset(most).limit(1))
             since = max((now - FORGOTTEN_AFTER).timestamp(), beyond.scalar_one_or_none() or 0.0)
-            return connection.execute(delete(endpoints).where(heard <= since)).rowcount
+            forgotten = connection.execute(delete(endpoints).where(heard <= since)).rowcount
+            return forgotten + endpoint_hosts.forget_old(connection, now, most)
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:

@@ -21,14 +21,16 @@ from sqlalchemy.exc import OperationalError
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.store import checkpoint
+from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.routes import Routes
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
+from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
-from mxdeliv_app.relay.deliver import Delivery, Mode
+from mxdeliv_app.relay.deliver import Delivery
 from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.fallback import Fallback
@@ -37,10 +39,12 @@ from mxdeliv_app.relay.https import Https
 from mxdeliv_app.relay.journal import Follower
 from mxdeliv_app.relay.known import Known
 from mxdeliv_app.relay.ledger import Ledger
+from mxdeliv_app.relay.letter import Mode
 from mxdeliv_app.relay.lmtp import Limits, Session
 from mxdeliv_app.relay.names import Names, NameTroubleError
 from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.policy import PolicyInForce
+from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.prospect import Prospect
 from mxdeliv_app.relay.smtpwords import SmtpWords
 from mxdeliv_app.relay.stream import Stream
@@ -70,18 +74,21 @@ class Relay:
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
         patience = Patience(relay.attempt_timeout, config.mail.max_message_size)
         self._https = Https(dial, patience, agent)
-        known = Known(Routes(engine), Endpoints(engine))
+        known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Where(names, guard, known.route)
         self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes)
         delivery = Delivery(
             where=where,
-            https=self._https,
+            tools=Tools(
+                https=self._https,
+                proofs=Proofs(self._https, known),
+                known=known,
+                ledger=self._ledger,
+                breaker=breaker,
+                patience=patience,
+            ),
             fallback=Fallback(config.listen.reinject, config.mail.host),
-            known=known,
-            ledger=self._ledger,
-            breaker=breaker,
             smtp_words=SmtpWords(engine).of,
-            patience=patience,
         )
         self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
         self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)

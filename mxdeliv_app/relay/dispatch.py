@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.relay.deliver import Delivery, Mode
-from mxdeliv_app.relay.letter import Letter, Recipient
+from mxdeliv_app.relay.deliver import Delivery
+from mxdeliv_app.relay.letter import Letter, Mode, Recipient
 from mxdeliv_app.relay.places import Places
 from mxdeliv_app.relay.turns import Turn, Turns
 
@@ -25,7 +25,7 @@ class Dispatch:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="deliver")
         # Past an open breaker mail goes back to Postfix at once.
-        self._places = Places(workers, per_domain, delivery.breaker.is_open)
+        self._places = Places(workers, per_domain, delivery.tools.breaker.is_open)
         self._turns = Turns()
         self._jobs = 0
         self._idle = asyncio.Event()

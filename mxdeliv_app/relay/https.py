@@ -2,7 +2,7 @@
 
 The address connected to is the one that the guard has judged: names are resolved once, in `dial`, and no
 redirect is followed. A connection belongs to one target and one thread at a time. Says what a peer
-answered; what that means is `wire.understand`'s.
+answered; what that means is `peer_answer`'s.
 
 What is sent twice: a POST on a kept connection that the peer closed before a word of its answer came. Nearly
 always it had closed before it saw the POST (RFC 9112, 9.3.1). It is sent once more, over a new connection,

@@ -1,4 +1,4 @@
-"""What the store says of a domain, its route and its endpoint; held for a moment, as many messages ask.
+"""What the store says of a domain, its route, endpoint and hosts; held for a moment, as many messages ask.
 
 Nothing is held for longer than `LEASE`, and who changes a route or forgets an endpoint waits that long, so it
 is in force on the next message. What this process learns itself it knows at once.
@@ -6,33 +6,46 @@ is in force on the next message. What this process learns itself it knows at onc
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.exc import OperationalError
+
+from chatmail_milter.store.endpoint_hosts import PROVEN_FOR, EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.routes import Route, Routes
 
 _DOMAINS = 5000
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     route: Route | None
     endpoint: Endpoint | None
+    hosts: Mapping[str, HostState]
     until: float
 
 
 class Known:
-    """Routes and endpoints; safe for threads. All methods may raise `sqlalchemy.exc.SQLAlchemyError`."""
+    """Routes, endpoints and hosts; safe for threads. All methods may raise `SQLAlchemyError`."""
 
     def __init__(
-        self, routes: Routes, endpoints: Endpoints, clock: Callable[[], float] = time.monotonic
+        self,
+        routes: Routes,
+        endpoints: Endpoints,
+        hosts: EndpointHosts,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._routes = routes
         self._endpoints = endpoints
+        self._hosts = hosts
         self._clock = clock
         self._held: dict[str, _Held] = {}
 
@@ -43,6 +56,32 @@ class Known:
     def endpoint(self, domain: str) -> Endpoint | None:
         """What is known of HTTPS at `domain`, if anything."""
         return self._of(domain).endpoint
+
+    def host(self, domain: str, host: str) -> HostState:
+        """What is known of one host of `domain`."""
+        return self._of(domain).hosts.get(host) or HostState(host)
+
+    def proved(self, domain: str, host: str, now: datetime) -> None:
+        """`host` is a chatmail server. Written where it is news, or half of the time of the proof is over."""
+        until = self.host(domain, host).proven_until
+        if until is None or until - now < PROVEN_FOR / 2:
+            self._hosts.proved(domain, host, now)
+            self._held.pop(domain, None)
+
+    def disproved(self, domain: str, host: str, now: datetime) -> None:
+        """`host` is no chatmail server."""
+        self._hosts.disproved(domain, host, now)
+        self._held.pop(domain, None)
+
+    def doubted(self, domain: str, host: str) -> None:
+        """`host` has to prove itself again."""
+        self._hosts.doubted(domain, host)
+        self._held.pop(domain, None)
+
+    def limited(self, domain: str, host: str, size: int, now: datetime) -> None:
+        """`host` refuses messages of `size` octets for their size."""
+        self._hosts.limited(domain, host, size, now)
+        self._held.pop(domain, None)
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> None:
         """`host` took HTTPS for `domain`."""
@@ -63,8 +102,19 @@ class Known:
         now = self._clock()
         held = self._held.get(domain)
         if held is None or now >= held.until:
-            held = _Held(self._routes.get(domain), self._endpoints.get(domain), now + LEASE)
+            held = _Held(
+                self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), now + LEASE
+            )
             if len(self._held) >= _DOMAINS:
                 self._held.clear()
             self._held[domain] = held
         return held
+
+
+@contextmanager
+def store_may_fail() -> Iterator[None]:
+    """Around what is learnt on the way: losing the peer's answer would be worse, and send the mail twice."""
+    try:
+        yield
+    except OperationalError as error:
+        log.error("event=endpoint-not-stored error=%s", type(error.orig).__name__)

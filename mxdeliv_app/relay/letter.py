@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
+
+
+class Mode(Enum):
+    """Which of the daemon's two listeners a letter arrived on."""
+
+    HTTPS_FIRST = "https-first"  # LMTP, from Postfix's default transport
+    HTTPS_ONLY = "https-only"  # SMTP, as the fallback relay of smtp(8)
 
 
 @dataclass(frozen=True, slots=True)

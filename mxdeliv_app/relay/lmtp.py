@@ -20,8 +20,7 @@ from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
-from mxdeliv_app.relay.deliver import Mode
-from mxdeliv_app.relay.letter import Letter, Recipient, recipient
+from mxdeliv_app.relay.letter import Letter, Mode, Recipient, recipient
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.stream import Stream
 from mxdeliv_app.relay.turns import Turn
@@ -255,5 +254,5 @@ class Session:
 
 
 def _for_all(lines: list[str]) -> str:
-    """The one reply of SMTP. Where recipients differ, all are tried again: twice is better than never."""
+    """The one reply of SMTP, which `one_reply.settled` has seen to be that of all."""
     return lines[0] if len({line[0] for line in lines}) == 1 else codes.OUR_FAULT.reply

@@ -51,6 +51,12 @@ class Target:
         return host if self.port == 443 else f"{host}:{self.port}"
 
     @property
+    def key(self) -> str:
+        """The name under which the store knows it: `host`, and what differs from the usual."""
+        path = "" if self.path == wire.PATH else self.path
+        return f"{self.authority}{path}" + (f"@{self.pinned}" if self.pinned is not None else "")
+
+    @property
     def url(self) -> str:
         """The URL."""
         return f"https://{self.authority}{self.path}"
@@ -93,23 +99,33 @@ class Where:
         return Plan(targets)
 
     def smtp_refusal(self, domain: str) -> Verdict | None:
-        """Why smtp(8) must not be given mail for `domain`: it would connect where we may not, or nowhere."""
+        """Why mail for `domain` is not given to smtp(8), which would find nothing to connect to; else None.
+
+        One address is enough that it may connect to: it ignores the others (`DnsReplyFilter`).
+        """
         literal = ip_literal(domain)
         if literal is not None:
             return None if self._guard.permits(literal) else codes.FORBIDDEN_ADDRESS
         try:
-            addresses = [
-                one for host in self._names.mail_hosts(domain) for one in self._names.addresses(host)
-            ]
+            hosts = self._names.mail_hosts(domain)
         except NoSuchDomainError:
             return codes.NO_SUCH_DOMAIN
         except NullMxError:
             return codes.NULL_MX
         except NameTroubleError:
             return codes.DNS_TROUBLE
-        if not addresses:
-            return codes.NO_HOST
-        return None if all(map(self._guard.permits, addresses)) else codes.FORBIDDEN_ADDRESS
+        refusal = codes.NO_HOST
+        for host in hosts:
+            try:
+                addresses = self._names.addresses(host)
+            except NameTroubleError:
+                refusal = codes.DNS_TROUBLE
+                continue
+            if any(map(self._guard.permits, addresses)):
+                return None
+            if addresses and refusal is codes.NO_HOST:
+                refusal = codes.NO_PUBLIC_ADDRESS
+        return refusal
 
     def _hosts(self, domain: str, known: Endpoint | None) -> list[str] | Verdict:
         literal = ip_literal(domain)

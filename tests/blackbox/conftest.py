@@ -8,7 +8,7 @@ import pytest
 
 from tests.blackbox.raw_peer import ADDRESS
 from tests.blackbox.receiver import Receiver, receiving
-from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all
+from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all, refuse_the_empty
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def peer(world: World) -> Peer:
     peer = world.peers[0]
     peer.script = accept_all
+    peer.proof = refuse_the_empty
     peer.seen.clear()
+    peer.probes.clear()
     world.sink.taken.clear()
     world.sink.refuse.clear()
     return peer
@@ -34,7 +36,16 @@ def peer(world: World) -> Peer:
 
 @pytest.fixture
 def domain(world: World) -> str:
-    """A domain of its own for each test, at the peer's address: what is learnt of one is not of another."""
+    """A domain of its own for each test, at the peer's address, that has proved itself."""
+    name = f"_d{next(NUMBERS)}.test"
+    world.dns.zone[name, "A"] = ["127.0.0.2"]
+    world.prove(name)
+    return name
+
+
+@pytest.fixture
+def unproven(world: World) -> str:
+    """The same, of which nothing is known."""
     name = f"_d{next(NUMBERS)}.test"
     world.dns.zone[name, "A"] = ["127.0.0.2"]
     return name
@@ -42,9 +53,10 @@ def domain(world: World) -> str:
 
 @pytest.fixture
 def ill(world: World) -> str:
-    """A domain at `raw_peer.ADDRESS`, whose certificate nobody looks at."""
+    """A domain at `raw_peer.ADDRESS` that has proved itself; its certificate is not looked at."""
     name = f"_d{next(NUMBERS)}.test"
     world.dns.zone[name, "A"] = [ADDRESS]
+    world.prove(name)
     return name
 
 

@@ -36,6 +36,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from chatmail_milter.store.endpoint_hosts import EndpointHosts
+from chatmail_milter.store.engine import open_store
 from tests.blackbox.reinject import Reinject, Sink
 from tests.chat.deadline import until
 
@@ -125,17 +127,27 @@ def accept_all(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "text/plain"}, b"250 2.0.0 OK\r\n"
 
 
+def refuse_the_empty(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    """What every chatmail server says, in its own words, to a POST without recipients."""
+    return 400, {"Content-Type": "text/plain"}, b"501 5.5.4 Syntax error: X-Mail-To: names no recipient\r\n"
+
+
 def answer(status: int, body: bytes = b"", **headers: str) -> Script:
     """A script that always answers the same."""
     return lambda _seen: (status, {key.replace("_", "-"): value for key, value in headers.items()}, body)
 
 
 class Peer:
-    """An HTTPS server at `address`:443 whose answers `script` gives."""
+    """An HTTPS server at `address`:443 whose answers `script` gives.
+
+    A POST without recipients is in `probes` and gets the answer of `proof`; None: that of `script` too.
+    """
 
     def __init__(self, address: str, certificate: Path) -> None:
         self.script: Script = accept_all
+        self.proof: Script | None = refuse_the_empty
         self.seen: list[Seen] = []
+        self.probes: list[Seen] = []
         self.connections = 0
         peer = self
 
@@ -146,8 +158,10 @@ class Peer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 seen = Seen(self.path, list(self.headers.items()), body)
-                peer.seen.append(seen)
-                status, headers, content = peer.script(seen)
+                is_probe = not seen.values("X-Mail-To")
+                (peer.probes if is_probe else peer.seen).append(seen)
+                script = peer.proof if is_probe and peer.proof is not None else peer.script
+                status, headers, content = script(seen)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -244,6 +258,12 @@ class World:
         self.relay = None
         return code
 
+    def prove(self, domain: str, host: str | None = None) -> None:
+        """As if `host` (of the same name, if None) had just proved itself for `domain`."""
+        engine = open_store(f"sqlite:///{self.directory}/store.sqlite")
+        EndpointHosts(engine).proved(domain, host or domain, datetime.now(UTC))
+        engine.dispose()
+
     @property
     def log(self) -> str:
         return (self.directory / "relay.log").read_text()
@@ -272,6 +292,12 @@ class World:
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if "--json" in arguments else None
+
+    def text(self, *arguments: str) -> str:
+        """What `chatmailctl …` prints for people."""
+        command = [str(BIN / "chatmailctl"), *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout
 
     def peers_row(self, domain: str, road: str, attempts: int) -> dict[str, Any]:
         """The row of `chatmailctl peers`, once it counts that many; counts are written twice a second."""

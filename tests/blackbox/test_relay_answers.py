@@ -18,7 +18,6 @@ from tests.blackbox.raw_peer import (
     Behaviour,
     Talk,
     dribbling,
-    endless,
     hang,
     raw_peer,
     then_close,
@@ -43,7 +42,6 @@ WELL: dict[str, Behaviour] = {
     "dribbles": dribbling(OK),
     "says less than it announced": then_close(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
     "says what it has to, then hangs": then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
-    "never stops": endless(HEAD + b"\r\n", b"250 2.0.0 OK\r\n"),
 }
 
 

@@ -51,6 +51,7 @@ def showing(world: World, name: str) -> RawPeer:
 def test_only_one_for_this_very_name_and_day_is_good(trusting: World, domain: str) -> None:
     name, words = PEERS[domain]
     with closing(showing(trusting, name)):
+        trusting.prove(domain)
         assert deliver(trusting, f"ann@{domain}") == [SMTP if words else HTTPS]
     row = trusting.peers_row(domain, "https", 1)
     assert row["reasons"] == ({"tls": 1} if words else {})
@@ -62,6 +63,7 @@ def test_only_one_for_this_very_name_and_day_is_good(trusting: World, domain: st
 def test_a_session_with_one_name_is_no_proof_of_another(trusting: World) -> None:
     """Two domains at one address, one certificate: the second is looked at although the first was good."""
     trusting.ctl("endpoints", "forget", "--all")
+    trusting.prove("good.test")
     with closing(showing(trusting, "good.test")) as peer:
         assert deliver(trusting, "ann@good.test") == [HTTPS]
         assert deliver(trusting, "ann@wrong.test") == [SMTP]

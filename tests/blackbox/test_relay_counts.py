@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.blackbox.relay_world import Peer, Seen, World, accept_all, answer, deliver
+from tests.blackbox.relay_world import Peer, Seen, World, accept_all, answer, deliver, refuse_the_empty
 from tests.chat.deadline import until
 
 
@@ -70,13 +70,13 @@ class TestLastErrors:
         assert "ann" not in error["words"]
 
 
-def test_marks_show_and_end_by_the_operators_word(world: World, peer: Peer, domain: str) -> None:
-    peer.script = answer(404)
+def test_marks_show_and_end_by_the_operators_word(world: World, peer: Peer, unproven: str) -> None:
+    domain, peer.proof = unproven, answer(404)
     deliver(world, f"ann@{domain}")
     found = shown(world, domain, lambda peer: peer["roads"])
     assert found["no_https_until"] is not None
     assert found["endpoint"]["reason"] == "http-404"
-    peer.script = accept_all
+    peer.proof = refuse_the_empty
     world.ctl("endpoints", "forget", domain)
     peer.seen.clear()
     deliver(world, f"ann@{domain}")

@@ -44,6 +44,7 @@ def patiently(world: World, recipient: str) -> None:
 
 def test_a_dead_domain_holds_its_own_places_and_no_others(world: World) -> None:
     world.peer()
+    world.prove(DEAD)
     living = [f"_live{number}.test" for number in range(19)]
     world.dns.zone.update({(name, "A"): ["127.0.0.2"] for name in living})
     world.start()
@@ -67,6 +68,7 @@ def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(world
     # Its mark has run out.
     Endpoints(engine).failed(DEAD, "timeout", datetime.now(UTC) - timedelta(minutes=2), None)
     engine.dispose()
+    world.prove(DEAD)
     world.start()
     tried = threading.Event()
 

@@ -67,6 +67,7 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
     "endless 103s": (endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), True, "timeout"),
     "a 103 and no more": (then_close(b"HTTP/1.1 103 Early Hints\r\n\r\n"), True, "network"),
     "endless body": (endless(HEAD + b"\r\n", b"<html>" * 100), True, "http-200"),
+    "endless yes": (endless(HEAD + b"\r\n", b"250 2.0.0 OK\r\n"), True, "http-200"),
     "another protocol": (then_close(b"220 mail.example.org ESMTP\r\n"), True, "protocol"),
     "noise": (then_close(bytes(range(256)) * 8), True, "protocol"),
     "no number for a length": (then_close(HEAD + b"Content-Length: x\r\n\r\n<p>"), True, "network"),

@@ -106,7 +106,8 @@ class TestRebinding:
     def test_from_bad_to_good(self, world: World, peer: Peer, domain: str) -> None:
         world.dns.turns[domain, "A"] = [["127.0.0.9"]]
         with socket.create_server(("127.0.0.9", 443)) as trap:
-            assert deliver(world, f"ann@{domain}")[0][0] == 550
+            # By the second answer smtp(8) may have it; what it connects to is judged by itself.
+            assert deliver(world, f"ann@{domain}") == [SMTP]
             trap.setblocking(False)
             with pytest.raises(BlockingIOError):
                 trap.accept()

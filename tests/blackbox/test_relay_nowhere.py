@@ -9,11 +9,14 @@ import pytest
 from tests.blackbox.relay_world import (
     Peer,
     World,
-    accept_all,
     answer,
     deliver,
     https_only,
+    refuse_the_empty,
 )
+
+HTTPS = (250, "2.0.0 OK")
+SMTP = (250, "2.0.0 Ok: queued as SINK")
 
 
 class TestNowhere:
@@ -44,21 +47,32 @@ class TestNowhere:
         world.dns.zone[domain, "A"] = [address]
         with socket.create_server(("127.0.0.9", 443)) as trap:
             assert deliver(world, f"ann@{domain}") == [
-                (550, "5.1.2 Recipient domain resolves to an address that is not public")
+                (451, "4.4.4 Recipient domain has no address that is public, try again later")
             ]
             trap.setblocking(False)
             with pytest.raises(BlockingIOError):
                 trap.accept()
         assert world.sink.taken == [], "nor may Postfix connect there"
 
-    def test_domain_of_which_one_mx_is_at_a_special_address_is_not_given_to_smtp(
+    @pytest.mark.parametrize("special", ["10.0.0.1", "127.0.0.9", "192.31.196.1", "203.0.113.7"])
+    def test_special_addresses_among_others_are_ignored_by_both_roads(
+        self, world: World, peer: Peer, domain: str, special: str
+    ) -> None:
+        world.dns.zone[domain, "A"] = [special, "127.0.0.2"]
+        assert deliver(world, f"ann@{domain}") == [HTTPS]
+        world.dns.zone[domain, "MX"] = [f"10 inner{domain}.", f"20 {domain}."]
+        world.dns.zone[f"inner{domain}", "A"] = [special]
+        assert deliver(world, f"bob@{domain}") == [HTTPS]
+        world.ctl("route", "set", domain, "--https", "never")
+        assert deliver(world, f"ann@{domain}") == [SMTP]
+
+    def test_an_mx_that_can_not_be_looked_up_leaves_the_others(
         self, world: World, peer: Peer, domain: str
     ) -> None:
-        world.dns.zone[domain, "MX"] = [f"10 {domain}.", f"20 inner{domain}."]
-        world.dns.zone[f"inner{domain}", "A"] = ["10.0.0.1"]
-        peer.script = answer(404)
-        assert deliver(world, f"ann@{domain}")[0][0] == 550
-        assert world.sink.taken == []
+        world.dns.zone[domain, "MX"] = ["10 ill-mx.test.", f"20 {domain}."]
+        world.dns.rcodes["ill-mx.test"] = 2
+        world.ctl("route", "set", domain, "--https", "never")
+        assert deliver(world, f"ann@{domain}") == [SMTP]
 
     def test_special_literal_is_never_connected_to(self, world: World, peer: Peer) -> None:
         for literal in ("[127.0.0.9]", "[IPv6:::1]", "[IPv6:::ffff:10.0.0.1]", "10.0.0.1"):
@@ -69,9 +83,7 @@ class TestNowhere:
 class TestHttpsOnly:
     def test_delivers(self, world: World, peer: Peer, domain: str) -> None:
         assert https_only(world, f"ann@{domain}", f"bob@{domain}")[0] == 250
-        assert peer.seen[0].values("Accept") == ["text/plain"], (
-            "SMTP can't say who was refused: the peer must"
-        )
+        assert peer.seen[0].values("Accept") == ["application/json, text/plain"]
 
     def test_never_hands_mail_back(self, world: World, peer: Peer, domain: str) -> None:
         peer.script = answer(404)
@@ -80,10 +92,10 @@ class TestHttpsOnly:
         assert (code, text.decode()) == (451, why)
         assert world.sink.taken == []
 
-    def test_tries_a_domain_that_was_marked(self, world: World, peer: Peer, domain: str) -> None:
-        peer.script = answer(404)
+    def test_tries_a_domain_that_was_marked(self, world: World, peer: Peer, unproven: str) -> None:
+        domain, peer.proof = unproven, answer(404)
         deliver(world, f"ann@{domain}")
-        peer.script = accept_all
+        peer.proof = refuse_the_empty
         assert https_only(world, f"ann@{domain}")[0] == 250
         peer.seen.clear()
         deliver(world, f"ann@{domain}")

@@ -69,8 +69,10 @@ FRONT = {
     (503, b"<html>503 Service Temporarily Unavailable</html>"): SMTP,
     (503, b"503 Service Unavailable"): SMTP,
     (504, b"504 Gateway Time-out"): SMTP,
-    # And the same from a front server of ours, which says it so that the mail waits.
-    (502, b"451 4.3.2 Service is restarting\r\n"): (451, "4.3.2 Service is restarting"),
+    (502, b"502 5.2.0 Bad gateway"): SMTP,
+    (502, b"451 4.3.2 Service is restarting\r\n"): SMTP,
+    (404, b"500 Invalid FROM"): SMTP,
+    # And one of ours, which says it so that the mail waits.
     (503, b"451 4.3.0 Mail queue can't be reached, try again later\r\n"): (
         451,
         "4.3.0 Mail queue can't be reached, try again later",

@@ -18,6 +18,7 @@ from tests.blackbox.relay_world import (
     answer,
     deliver,
     lmtp,
+    refuse_the_empty,
 )
 
 
@@ -152,17 +153,17 @@ class TestBackToPostfix:
         assert world.peers_row(domain, "https", 1)["reasons"] == {f"http-{status}": 1}
 
     def test_domain_without_https_is_not_tried_again_at_once(
-        self, world: World, peer: Peer, domain: str
+        self, world: World, peer: Peer, unproven: str
     ) -> None:
-        peer.script = answer(404)
+        domain, peer.proof = unproven, answer(404)
         deliver(world, f"ann@{domain}")
-        peer.script = accept_all
+        peer.proof = refuse_the_empty
         deliver(world, f"ann@{domain}")
-        assert len(peer.seen) == 1
+        assert (len(peer.probes), len(peer.seen)) == (1, 0)
         assert len(world.sink.taken) == 2
         world.ctl("endpoints", "forget", domain)
         deliver(world, f"ann@{domain}")
-        assert len(peer.seen) == 2
+        assert (len(peer.probes), len(peer.seen)) == (2, 1)
         assert len(world.sink.taken) == 2
 
     def test_local_part_that_https_cannot_say_goes_by_smtp(
@@ -220,7 +221,10 @@ class TestRoutes:
 
     def test_route_does_not_lead_past_the_guard(self, world: World, peer: Peer, domain: str) -> None:
         world.ctl("route", "set", domain, "127.0.0.9")
-        assert deliver(world, f"ann@{domain}")[0][0] == 550
+        assert deliver(world, f"ann@{domain}")[0] == (
+            451,
+            "4.4.4 Recipient domain has no address that is public, try again later",
+        )
 
     def test_routed_domain_that_dns_does_not_know_waits_while_its_host_is_away(
         self, world: World, peer: Peer

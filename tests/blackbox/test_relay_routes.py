@@ -12,6 +12,7 @@ from tests.blackbox.relay_world import NUMBERS, Peer, World, deliver, lmtp
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
 FORBIDDEN = (550, "5.1.2 Recipient domain resolves to an address that is not public")
+NOT_PUBLIC = (451, "4.4.4 Recipient domain has no address that is public, try again later")
 NO_SUCH_DOMAIN = (512, "5.1.2 Recipient domain does not exist")
 # Of this host, and in no network that the relay is allowed.
 TRAP = "127.0.0.9"
@@ -99,7 +100,7 @@ def test_no_target_leads_past_the_guard(
     world.dns.zone["_nat64.test", "AAAA"] = ["64:ff9b::7f00:9"]
     world.dns.zone["_6to4.test", "AAAA"] = ["2002:7f00:9::1"]
     world.ctl("route", "set", domain, target)
-    assert deliver(world, f"ann@{domain}") == [FORBIDDEN]
+    assert deliver(world, f"ann@{domain}") == [NOT_PUBLIC]
     assert world.sink.taken == []
 
 

@@ -152,6 +152,9 @@ class _Https(_Handler):
     def _answer(self, head: bytes) -> None:
         fields = dict(line.lower().split(b":", 1) for line in head.splitlines()[1:-1])
         message = self.rfile.read(int(fields[b"content-length"]))
+        if b"x-mail-to" not in fields:  # what every chatmail server refuses, and is known by
+            self.wfile.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            return
         if self.hold is not None:
             self.hold.wait(self.timeout)
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ")

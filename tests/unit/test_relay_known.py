@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
@@ -25,16 +26,18 @@ class Clock:
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Iterator[tuple[Routes, Endpoints]]:
+def tables(tmp_path: Path) -> Iterator[tuple[Routes, Endpoints, EndpointHosts]]:
     engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
-    yield Routes(engine), Endpoints(engine)
+    yield Routes(engine), Endpoints(engine), EndpointHosts(engine)
     engine.dispose()
 
 
-def test_what_others_change_is_known_when_the_moment_is_over(tables: tuple[Routes, Endpoints]) -> None:
-    routes, endpoints = tables
+def test_what_others_change_is_known_when_the_moment_is_over(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    routes, endpoints, hosts = tables
     clock = Clock()
-    known = Known(routes, endpoints, clock)
+    known = Known(routes, endpoints, hosts, clock)
     assert known.route("b.test") is None
     routes.set(Route("b.test", "mx.b.test"))  # which waits for longer than the moment
     assert known.route("b.test") is None, "by a clock that stands still"
@@ -44,7 +47,7 @@ def test_what_others_change_is_known_when_the_moment_is_over(tables: tuple[Route
     assert found.target == "mx.b.test"
 
 
-def test_what_this_process_learns_is_known_at_once(tables: tuple[Routes, Endpoints]) -> None:
+def test_what_this_process_learns_is_known_at_once(tables: tuple[Routes, Endpoints, EndpointHosts]) -> None:
     known = Known(*tables, Clock())
     assert known.endpoint("b.test") is None
     known.failed("b.test", "connect", NOW, None)

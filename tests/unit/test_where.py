@@ -153,9 +153,14 @@ class TestSmtp:
         zone = Zone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})
         assert self.refusal("example.org", zone) is None
 
-    def test_any_special_address_is_one_that_postfix_might_choose(self) -> None:
-        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["8.8.8.8"], "mx2": ["8.8.4.4", "127.0.0.1"]})
-        assert self.refusal("example.org", zone) is codes.FORBIDDEN_ADDRESS
+    def test_special_addresses_among_others_are_ignored(self) -> None:
+        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["127.0.0.1", "8.8.4.4"]})
+        assert self.refusal("example.org", zone) is None
+
+    def test_where_none_is_left_it_is_tried_again_later(self) -> None:
+        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["::1"]})
+        assert self.refusal("example.org", zone) is codes.NO_PUBLIC_ADDRESS
+        assert codes.NO_PUBLIC_ADDRESS.code == 451
 
     def test_allowed_network(self) -> None:
         assert self.refusal("a.lab", Zone(addresses={"a.lab": ["192.0.2.7"]})) is None

@@ -15,6 +15,8 @@ import ssl
 import sys
 import time
 
+# To a POST without recipients: every chatmail server refuses it, and is known by that.
+_REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n250 2.0.0 OK\r\n"
 
 
@@ -41,8 +43,9 @@ class Peers:
         fields = [line.partition(b": ")[::2] for line in head.split(b"\r\n")[1:]]
         await reader.readexactly(next(int(value) for name, value in fields if name == b"Content-Length"))
         now = time.time()
-        self._arrived.update({value.decode(): now for name, value in fields if name == b"X-Mail-To"})
-        writer.write(_ANSWER)
+        recipients = [value.decode() for name, value in fields if name == b"X-Mail-To"]
+        self._arrived.update(dict.fromkeys(recipients, now))
+        writer.write(_ANSWER if recipients else _REFUSED)
 
     def told(self, line: str) -> str:
         """Do what a line says; the answer."""

@@ -27,6 +27,8 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\
     len(_ACCEPTED),
     _ACCEPTED,
 )
+# To a POST without recipients: every chatmail server refuses it, and is known by that.
+_REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"
 _GREETING = b"250-sink.lab\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 52428800\r\n"
 _END = b"\r\n.\r\n"
 
@@ -126,6 +128,8 @@ class HttpServer(Server):
         if len(self._got) < end + 4 + length:
             return None
         del self._got[: end + 4 + length]
+        if b"\r\nx-mail-to:" not in fields:
+            return _REFUSED
         self._seen.by_https += 1
         self.taken()
         return _ANSWER

@@ -1,0 +1,179 @@
+"""HTTPS for one message and domain: the targets in order, what each answers, and what is remembered of that.
+
+A domain is marked "no HTTPS" only for trouble with its hosts. A message that a host refuses by itself goes on
+by SMTP and changes nothing for others; a refusal for its size is remembered as a size limit of the host.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from chatmail_milter import codes
+from chatmail_milter.store.endpoint_hosts import HostState
+from chatmail_milter.store.endpoints import Endpoint
+from mxdeliv_app import peer_answer, wire
+from mxdeliv_app.peer_answer import Meaning
+from mxdeliv_app.relay.breaker import Breaker
+from mxdeliv_app.relay.guard import ForbiddenAddressError
+from mxdeliv_app.relay.https import Answer, Https, NoHttpsError
+from mxdeliv_app.relay.known import Known, store_may_fail
+from mxdeliv_app.relay.ledger import Ledger, said_by
+from mxdeliv_app.relay.letter import Letter, Mode
+from mxdeliv_app.relay.patience import Patience
+from mxdeliv_app.relay.proofs import Proofs, UnprovenError
+from mxdeliv_app.relay.where import Plan, Target
+from mxdeliv_app.wire import RecipientReply
+
+_TOO_LARGE = 413  # RFC 9110, 15.5.14
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The collaborators; one object serves all threads."""
+
+    https: Https
+    proofs: Proofs
+    known: Known
+    ledger: Ledger
+    breaker: Breaker
+    patience: Patience
+
+
+class _NotTakenError(Exception):
+    """A target did not take the message, for `reason`, a slug.
+
+    `trouble`: whether HTTPS there is in trouble; `last`: whether no other target should be asked.
+    """
+
+    def __init__(self, reason: str, *, trouble: bool = False, last: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.trouble = trouble
+        self.last = last
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """HTTPS for one letter and domain; `known` is what the endpoint cache said of the domain."""
+
+    tools: Tools
+    domain: str
+    plan: Plan
+    known: Endpoint | None
+    letter: Letter
+    mode: Mode
+
+    def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
+        """Fill `answers` by canonical recipient; else the reason why some have none."""
+        unique = list(dict.fromkeys(recipients))
+        groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
+        end = time.monotonic() + self.tools.patience.longest
+        for group in filter(None, groups):
+            deadline = time.monotonic() + self.tools.patience.whole(len(self.letter.content))
+            reason = self._try_targets(group, answers, min(deadline, end))
+            if reason is not None:
+                return reason
+        return None
+
+    def _try_targets(
+        self, recipients: Sequence[str], answers: dict[str, RecipientReply], deadline: float
+    ) -> str | None:
+        reason, trouble = "timeout", False
+        for target in self.plan.targets:
+            if time.monotonic() >= deadline:
+                trouble = True
+                break
+            try:
+                found = self._try(target, recipients, deadline)
+            except _NotTakenError as error:
+                reason = error.reason
+                trouble |= error.trouble
+                if error.last:
+                    return reason
+            else:
+                answers.update({reply.address: reply for reply in found})
+                return None
+        if trouble and self.mode is Mode.HTTPS_FIRST:
+            # Not where SMTP has failed already: a mark would only send more mail that way.
+            with store_may_fail():
+                self.tools.known.failed(self.domain, reason, datetime.now(UTC), self.known)
+        return reason
+
+    def _try(self, target: Target, recipients: Sequence[str], deadline: float) -> Sequence[RecipientReply]:
+        """The peer's replies. Raises `_NotTakenError`."""
+        size = len(self.letter.content)
+        skipped = _skipped(self.tools.known.host(self.domain, target.key), size, datetime.now(UTC))
+        if skipped is not None:
+            raise _NotTakenError(skipped)
+        try:
+            with self.tools.breaker.attempt(self.domain, self.tools.patience.allowance(size)):
+                self.tools.proofs.require(self.domain, target, deadline)
+                answer = self.tools.https.post(
+                    target,
+                    self.letter.canonical_sender or "",
+                    recipients,
+                    self.letter.content,
+                    wire.ACCEPT,
+                    deadline,
+                )
+        except ForbiddenAddressError:
+            raise _NotTakenError(codes.FORBIDDEN_ADDRESS.reason) from None
+        except UnprovenError as error:
+            self._failed(error.reason, error.words, recipients)
+            raise _NotTakenError(error.reason, trouble=not error.disproven) from None
+        except NoHttpsError as error:
+            self._failed(error.reason, said_by(error), recipients)
+            raise _NotTakenError(error.reason, trouble=True) from None
+        return self._understood(target, answer, recipients)
+
+    def _understood(
+        self, target: Target, answer: Answer, recipients: Sequence[str]
+    ) -> Sequence[RecipientReply]:
+        """The replies in `answer`, which a proven host gave. Raises `_NotTakenError`."""
+        known, now = self.tools.known, datetime.now(UTC)
+        understood = peer_answer.understand(
+            answer.status, answer.content_type, answer.body, recipients, complete=answer.cut is None
+        )
+        if not understood.replies:
+            reason = answer.cut or f"http-{answer.status}"
+            self._failed(reason, f"{answer.status} {answer.body.decode(errors='replace')}", recipients)
+        with store_may_fail():
+            if understood.meaning is Meaning.NOT_CHATMAIL and answer.cut is None:
+                if 200 <= answer.status < 300:
+                    known.disproved(self.domain, target.key, now)
+                else:
+                    known.doubted(self.domain, target.key)
+            elif understood.meaning is Meaning.PER_RECIPIENT:
+                known.proved(self.domain, target.key, now)
+            elif understood.meaning is Meaning.UNEXPLAINED and answer.status == _TOO_LARGE:
+                known.limited(self.domain, target.key, len(self.letter.content), now)
+            if understood.replies or understood.meaning is Meaning.UNEXPLAINED:
+                known.worked(self.domain, target.host, now, self.known)
+        if not understood.replies:
+            trouble = understood.meaning is Meaning.TROUBLE or answer.cut is not None
+            raise _NotTakenError(reason, trouble=trouble, last=understood.meaning is Meaning.UNEXPLAINED)
+        if any(reply.accepted for reply in understood.replies):
+            self.tools.ledger.https(self.domain, latency=answer.seconds)
+        else:
+            first = understood.replies[0]
+            self._failed(f"refused-{first.code}", first.line, recipients)
+        return understood.replies
+
+    def _failed(self, reason: str, words: str, recipients: Sequence[str]) -> None:
+        # Each target's: what is logged of the delivery is the last one's.
+        log.info("event=https-failed domain=%s mode=%s reason=%s", self.domain, self.mode.value, reason)
+        sender = self.letter.canonical_sender or ""
+        self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])
+
+
+def _skipped(host: HostState, size: int, now: datetime) -> str | None:
+    """Why a host is not asked at all, or None."""
+    if host.disproven(now):
+        return "not-chatmail"
+    return "size" if host.limits(size, now) else None
