@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
+from mxdeliv_app.relay import one_reply
 from mxdeliv_app.relay.attempt import Attempt, Tools
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.letter import Letter, Mode, Recipient
@@ -49,6 +50,8 @@ class Delivery:
             len(letter.content),
             time.monotonic() - started,
         )
+        if mode is Mode.HTTPS_ONLY and len(lines) > 1:
+            return one_reply.settled(letter, recipients, lines, self.fallback.hand_over)
         return lines
 
     def _deliver(
