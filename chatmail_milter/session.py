@@ -155,8 +155,11 @@ class Session:
                 ctx.chgheader("Authentication-Results", number, None)
             if decision.null_sender:
                 ctx.chgfrom("<>")
-            if decision.bare:
-                ctx.addheader("Subject", "[...]")
+            for change in decision.header:
+                if change.number:
+                    ctx.chgheader(change.name, change.number, change.value)
+                else:
+                    ctx.addheader(change.name, change.value)
         size = self._transaction.size if self._transaction is not None else 0
         self._log(decision.verdict, ctx.getsymval("i") or "-", size, decision.domain)
         self._begin()

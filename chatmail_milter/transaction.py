@@ -15,10 +15,11 @@ from types import MappingProxyType
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.config import Config
-from chatmail_milter.gate.gate import Direction, Envelope, Gate
+from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind
 from chatmail_milter.gate.header import Header
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
+from chatmail_milter.rules.outgoing import HeaderChange, OutgoingHeader
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
 
@@ -49,15 +50,15 @@ class Decision:
 
     `null_sender`: if it passes, its envelope sender must become the null sender. `forged`: which
     Authentication-Results fields must go, counted from 1 among the fields of that name, last first, so that
-    taking one away doesn't renumber those still to go. `bare`: it has no subject and gets `[...]`, since
-    Postfix took the one in clear away (submission_header_checks). `domain`: the author's, of inbound mail
-    that names one; if it passes, that domain has been proven.
+    taking one away doesn't renumber those still to go. `header`: changes to the header of mail that goes out,
+    before it is signed. `domain`: the author's, of inbound mail that names one; if it passes, that domain has
+    been proven.
     """
 
     verdict: Verdict
     null_sender: bool = False
     forged: tuple[int, ...] = ()
-    bare: bool = False
+    header: tuple[HeaderChange, ...] = ()
     domain: str = ""
 
 
@@ -78,6 +79,7 @@ class Transaction:
         self._policy = policy
         self._recipients: list[str] = []
         self._header = Header()
+        self._outgoing = OutgoingHeader()
         self._signatures = DkimFacts(settings.authserv_id)
         self._author: str | None = None
         self._by_header = codes.PASS
@@ -98,16 +100,20 @@ class Transaction:
 
     def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
         """The next header fields."""
-        signatures = self._signatures if self._direction is Direction.IN else None
+        outgoing = self._direction is Direction.OUT
         for text, value in given:
             self.size += len(text) + len(value) + 4
             # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
             name = text.strip().lower().encode()
-            self._header.add(name, value)
-            if signatures is not None:
-                signatures.see(name, value)
             if name != b"authentication-results":
                 self._empty = False
+            # (What is refused is not changed, and so needs no list of what would be.)
+            if outgoing and not self._header.refused and not self._outgoing.stays(name, value):
+                self._header.add_unseen(name, value)
+                continue
+            self._header.add(name, value)
+            if not outgoing:
+                self._signatures.see(name, value)
 
     def end_of_header(self) -> None:
         """All fields have been given."""
@@ -137,7 +143,8 @@ class Transaction:
             return Decision(self._by_header, domain=domain)
         found = gate.finish()
         if self._direction is Direction.OUT:
-            return Decision(found.verdict, bare=not self._header.has(b"subject"))
+            changes = self._outgoing.changes(setup_message=found.kind is Kind.SETUP)
+            return Decision(found.verdict, header=changes)
         judgement = inbound.judge(
             self._author,
             self._mail_from,

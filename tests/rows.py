@@ -119,6 +119,7 @@ ROWS = (
     _report("report that is no multipart", lambda: reports.report((), preamble="Hello\r\n")),
     _report("report about a clear message", lambda: reports.with_quoted("message/rfc822", _CLEAR)),
     _report("report of 66 kB", lambda: reports.report(epilogue="\r\n" * 33_000)),
+    _twice("Subject", "Hello"),
     _twice("To", "<carol@c.example>"),
     _twice("Date", "Sat, 22 Nov 2025 19:00:00 +0000"),
     Row("Autocrypt Setup Message", messages.setup_message, CLEARTEXT, PASS, CLEARTEXT),

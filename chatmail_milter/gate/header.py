@@ -115,13 +115,16 @@ class Header:
         if not self.refused:
             self.refused = self._judged(name, value, size, count or 0)
 
+    def add_unseen(self, name: bytes, value: bytes) -> None:
+        """The next field, which goes before anybody reads it: it only counts as one."""
+        self.octets += len(name) + len(value) + 4
+        self._number += 1
+        if self._number > _FIELDS_MOST and not self.refused:
+            self.refused = "header-size"
+
     def values(self, name: bytes) -> Sequence[bytes]:
         """The values of one of the fields that are kept."""
         return [value for found, value in self.fields if found == name]
-
-    def has(self, name: bytes) -> bool:
-        """Whether one of the fields that are kept is there."""
-        return bool(self._counts[name])
 
     def _judged(self, name: bytes, value: bytes, size: int, before: int) -> str:
         bounds = _BOUNDS.get(name)

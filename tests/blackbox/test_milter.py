@@ -98,7 +98,25 @@ class TestSender:
             "500 5.7.1 Invalid FROM <alice@a.example> for <carol@a.example>"
         )
 
-    def test_a_subject_that_postfix_took_away_becomes_dots(self, milter: Milter) -> None:
+    def test_fields_that_no_reader_needs_are_taken_off_what_is_submitted(self, milter: Milter) -> None:
+        more = b"X-Mailer: x\r\nX-Letter: a\r\n b\r\nx-mailer : y\r\nReferences: meet me\r\n"
+        changed = ("References[1]=", "X-Mailer[2]=", "X-Letter[1]=", "X-Mailer[1]=")
+        found = milter.submit(more + GOOD)
+        assert found.reply == "continue"
+        assert [one.lower() for one in found.changed] == [one.lower() for one in changed]
+        assert milter.take(more + GOOD, ALICE, signed()) == Answer("continue")
+
+    def test_a_flood_of_such_fields_is_refused(self, milter: Milter) -> None:
+        flood = b"".join(b"X-%d: x\r\n" % number for number in range(50_000))
+        assert milter.submit(flood + GOOD) == Answer(CLEARTEXT)
+        assert code(milter.submit(flood + b"From: eve@c.example\r\n" + GOOD)) == 500
+
+    def test_a_subject_in_clear_becomes_dots(self, milter: Milter) -> None:
+        clear = GOOD.replace(b"Subject: [...]\r\n", b"Subject: Meet me\r\n at nine\r\n")
+        assert milter.submit(clear) == Answer("continue", ("Subject[1]=[...]",))
+        assert milter.take(clear, ALICE, signed()) == Answer("continue")
+
+    def test_a_subject_that_is_missing_becomes_dots(self, milter: Milter) -> None:
         bare = GOOD.replace(b"Subject: [...]\r\n", b"")
         assert milter.submit(GOOD) == Answer("continue")
         assert milter.submit(bare) == Answer("continue", ("+Subject: [...]",))

@@ -84,6 +84,8 @@ def _message(sender: str, recipient: str, mid: str, content_type: str, body: str
         "X-Originating-IP: [192.0.2.7]",
         "User-Agent: tests",
         "X-Mailer: tests",
+        "X-Letter: what is folded,\r\n and what it goes on with",
+        "X-Mailer: tests again",
         "MIME-Version: 1.0",
         f"Content-Type: {content_type}",
     ]

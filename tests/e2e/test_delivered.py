@@ -16,7 +16,7 @@ from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 
 # What says too much about the sender, and what has done its work at delivery.
-TELLTALES = ("Received", "X-Originating-IP", "User-Agent", "X-Mailer")
+TELLTALES = ("Received", "X-Originating-IP", "User-Agent", "X-Mailer", "X-Letter")
 DONE_WITH = ("DKIM-Signature", "Authentication-Results")
 
 

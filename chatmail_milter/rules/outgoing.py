@@ -1,0 +1,115 @@
+"""Which header fields of a user's message leave this relay; the others are taken off before it is signed.
+
+What is encrypted is inside. Header fields are in clear, so those that no reader needs only tell strangers
+about the sender. A field that stays is there for the reason beside it, and has the form that programs write;
+in another form it could hold anything, and is taken off as well. docs/header.md has this table for operators.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from chatmail_milter.gate import fields
+
+# RFC 5322, 3.6.4: identifiers, folded anywhere between them.
+_IDENTIFIERS = re.compile(rb"(?:[ \t\r\n]*<[!-;=?-~]{1,996}>)+[ \t\r\n]*")
+# One word: a version, a keyword (RFC 3834, 5), a number of an invitation, an address.
+_WORD = re.compile(rb"[ \t]*[!-~]{1,256}[ \t]*")
+# Autocrypt 1.1, 2.1: attributes, then the key, which may be folded.
+_AUTOCRYPT = re.compile(
+    rb"(?:[ \t\r\n]*(?:addr|prefer-encrypt|_[a-z-]{1,30})[ \t]*=[ \t]*[!-:<-~]{1,256}[ \t\r\n]*;)+"
+    rb"[ \t\r\n]*keydata[ \t]*=[A-Za-z0-9+/= \t\r\n]+;?[ \t\r\n]*"
+)
+_HIDDEN_SUBJECT = "[...]"
+# The gate knows a user's own setup message by this subject, and other clients find it by that.
+_SETUP_SUBJECT = "Autocrypt Setup Message"
+_MIME_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Why a field stays, and the form that its value must have (None: any within the gate's bounds)."""
+
+    reason: str
+    form: re.Pattern[bytes] | None = None
+
+
+# By name in lower case.
+ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
+    {
+        b"from": Allowed("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
+        b"to": Allowed("recipients; Delta Chat names none here (RFC 5322, 3.6.3)"),
+        b"cc": Allowed("recipients, for answers to all of mail programs (RFC 5322, 3.6.3)"),
+        b"reply-to": Allowed("where answers of mail programs go (RFC 5322, 3.6.2)"),
+        b"date": Allowed("required (RFC 5322, 3.6.1)"),
+        b"message-id": Allowed("by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)"),
+        b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
+        b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
+        b"subject": Allowed("`[...]` in place of what it was: some servers refuse mail without"),
+        b"mime-version": Allowed("required; `1.0` without the comment that names a program (RFC 2045, 4)"),
+        b"content-type": Allowed("what the gate and every reader go by (RFC 2045, 5)"),
+        b"content-transfer-encoding": Allowed("how to read the body; the gate allows none that changes it"),
+        b"autocrypt": Allowed(
+            "the sender's key, of mail programs and older apps (Autocrypt 1.1)", _AUTOCRYPT
+        ),
+        b"autocrypt-setup-message": Allowed("marks a setup message (Autocrypt 1.1, 4.4)", _WORD),
+        b"auto-submitted": Allowed("marks mail of bots and reports (RFC 3834, 5)", _WORD),
+        b"chat-version": Allowed("marks a chat message before it is decrypted", _WORD),
+        b"chat-is-post-message": Allowed(
+            "a large message that another announced: not fetched at once", _WORD
+        ),
+        b"chat-is-full-message": Allowed("the same, as the core called it first", _WORD),
+        b"chat-disposition-notification-to": Allowed("asks for receipts, in older apps", _WORD),
+        b"secure-join": Allowed("the step of SecureJoin, in clear in its first message", _WORD),
+        b"secure-join-invitenumber": Allowed("the invitation that is answered, likewise", _WORD),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderChange:
+    """The `number`th field of this `name`, counted from 1, gets `value`, or goes if that is None.
+
+    `number` 0 adds a field. Changes are in an order in which none renumbers a field of a later one.
+    """
+
+    name: str
+    number: int
+    value: str | None
+
+
+class OutgoingHeader:
+    """Give every field to `stays`, in order; then ask for the `changes`."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._gone: list[HeaderChange] = []
+        self._subject: str | None = None
+        self._version = _MIME_VERSION
+
+    def stays(self, name: bytes, value: bytes) -> bool:
+        """Whether the next field stays, by its `name` in lower case."""
+        number = self._numbers[name] = self._numbers.get(name, 0) + 1
+        allowed = ALLOWED.get(name)
+        if allowed is not None and (allowed.form is None or allowed.form.fullmatch(value)):
+            if name == b"subject" and number == 1:
+                self._subject = fields.unfolded(value)
+            elif name == b"mime-version":
+                self._version = fields.unfolded(value)
+            return True
+        self._gone.append(HeaderChange(name.decode(), number, None))
+        return False
+
+    def changes(self, *, setup_message: bool) -> tuple[HeaderChange, ...]:
+        """What is done to a message that passes. `setup_message`: it is the sender's own (`gate.setup`)."""
+        changes = self._gone[::-1]
+        if self._subject is None:
+            changes.append(HeaderChange("Subject", 0, _HIDDEN_SUBJECT))
+        elif self._subject != (_SETUP_SUBJECT if setup_message else _HIDDEN_SUBJECT):
+            changes.append(HeaderChange("Subject", 1, _HIDDEN_SUBJECT))
+        if self._version != _MIME_VERSION:
+            changes.append(HeaderChange("MIME-Version", 1, _MIME_VERSION))
+        return tuple(changes)

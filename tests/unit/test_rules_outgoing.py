@@ -1,0 +1,218 @@
+"""The allow-list of outgoing header fields: what leaves, what is taken off, and by which changes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.rules.outgoing import ALLOWED, HeaderChange, OutgoingHeader
+from tests.corpus import Sample, committed
+from tests.milter_client import fields
+
+ROOT = Path(__file__).parents[2]
+
+# The fields that stay, typed again.
+STAY = {
+    "from",
+    "to",
+    "cc",
+    "reply-to",
+    "date",
+    "message-id",
+    "in-reply-to",
+    "references",
+    "subject",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "autocrypt",
+    "autocrypt-setup-message",
+    "auto-submitted",
+    "chat-version",
+    "chat-is-post-message",
+    "chat-is-full-message",
+    "chat-disposition-notification-to",
+    "secure-join",
+    "secure-join-invitenumber",
+}
+# What mail programs write besides.
+GO = (
+    "Bcc",
+    "Sender",
+    "Received",
+    "User-Agent",
+    "X-Mailer",
+    "X-Originating-IP",
+    "Return-Path",
+    "DKIM-Signature",
+    "Authentication-Results",
+    "ARC-Seal",
+    "Comments",
+    "Keywords",
+    "Organization",
+    "Content-Language",
+    "Content-Disposition",
+    "Content-Description",
+    "Disposition-Notification-To",
+    "Return-Receipt-To",
+    "Mail-Followup-To",
+    "Importance",
+    "X-Priority",
+    "Thread-Topic",
+    "Thread-Index",
+    "Openpgp",
+    "List-Id",
+    "List-Unsubscribe",
+    "Resent-From",
+    "Chat-Group-Name",
+    "Chat-User-Avatar",
+    "X-Mozilla-Draft-Info",
+    "X-Anything",
+    "From_",
+    "Subjects",
+)
+
+
+def changes(*given: tuple[str, str], setup_message: bool = False) -> list[tuple[str, int, str | None]]:
+    header = OutgoingHeader()
+    for name, value in given:
+        header.stays(name.lower().encode(), value.encode())
+    return [(one.name, one.number, one.value) for one in header.changes(setup_message=setup_message)]
+
+
+HIDDEN = ("Subject", "[...]")
+
+
+def stays(name: str, value: str) -> bool:
+    return changes((name, value), HIDDEN) == []
+
+
+def test_the_list_is_the_one_that_is_documented() -> None:
+    assert {name.decode() for name in ALLOWED} == STAY
+    rows = re.findall(
+        r"^\| `([A-Za-z-]+)` \| ([^|]+) \|$", (ROOT / "docs/header.md").read_text(), re.MULTILINE
+    )
+    documented = {name.lower().encode(): reason for name, reason in rows}
+    assert {name: documented.get(name) for name in ALLOWED} == {
+        name: allowed.reason for name, allowed in ALLOWED.items()
+    }
+
+
+@pytest.mark.parametrize("name", GO)
+def test_what_no_reader_needs_goes(name: str) -> None:
+    assert changes((name, "x"), HIDDEN) == [(name.lower(), 1, None)]
+
+
+@pytest.mark.parametrize("sample", [one for one in committed() if one.outgoing != "none"], ids=str)
+def test_what_real_programs_write_stays(sample: Sample) -> None:
+    header = sample.octets.partition(b"\r\n\r\n")[0]
+    given = [(name.decode(), value.decode()) for name, value in fields(header)]
+    assert [change for change in changes(*given) if change[0] != "Subject"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("References", "<a@a.example>"),
+        ("References", "<a@a.example>\r\n\t<b$c+d/e@a.example>  <c@[192.0.2.7]>"),
+        ("In-Reply-To", " <a@a.example>"),
+        ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata=xsBNBF\r\n +/=="),
+        ("Autocrypt", "addr=a@a.example; keydata=\r\n xsBNBF\r\n +/=="),
+        ("Autocrypt", "addr=a@a.example; _more=x; prefer-encrypt=nopreference;\r\n\tkeydata=xsBNBF"),
+        ("Autocrypt", "addr=a@a.example; keydata=" + "x" * 10_000),
+        ("Auto-Submitted", "auto-generated"),
+        ("Chat-Version", "1.0"),
+        ("Chat-Disposition-Notification-To", "a@a.example"),
+        ("Secure-Join", "vc-request"),
+        ("Secure-Join-Invitenumber", "6oM7eYIwVl61vmL5UbVYSs6a"),
+        ("To", '"hidden-recipients": ;'),
+        ("MIME-Version", "1.0"),
+    ],
+)
+def test_fields_in_the_form_that_programs_write_stay(name: str, value: str) -> None:
+    assert stays(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("References", "meet me at nine"),
+        ("References", "<a@a.example> meet me"),
+        ("References", "<meet me at nine>"),
+        ("References", ""),
+        ("In-Reply-To", "your message of Friday <a@a.example>"),
+        ("Autocrypt", "meet me at nine"),
+        ("Autocrypt", "addr=a@a.example; keydata=meet me, at nine"),
+        ("Autocrypt", "addr=a@a.example; comment=x; keydata=xsBNBF"),
+        ("Autocrypt", "addr=a@a.example; _more=meet me; keydata=xsBNBF"),
+        ("Auto-Submitted", "auto-generated; meet me"),
+        ("Chat-Version", "meet me at nine"),
+        ("Chat-Version", "x" * 257),
+        ("Chat-Version", ""),
+        ("Secure-Join", "vc-request\r\n meet me"),
+        ("Chat-Disposition-Notification-To", "Meet Me <a@a.example>"),
+    ],
+)
+def test_in_another_form_they_go(name: str, value: str) -> None:
+    assert changes((name, value), HIDDEN) == [(name.lower(), 1, None)]
+
+
+def test_no_removal_renumbers_one_still_to_come() -> None:
+    given = [
+        ("X-A", "1"),
+        HIDDEN,
+        ("References", "x"),
+        ("X-B", "1"),
+        ("X-A", "2"),
+        ("References", "<a@b>"),
+        ("x-a", "3"),
+    ]
+    assert changes(*given) == [
+        ("x-a", 3, None),
+        ("x-a", 2, None),
+        ("x-b", 1, None),
+        ("references", 1, None),
+        ("x-a", 1, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subject", "setup_message", "wanted"),
+    [
+        (None, False, [("Subject", 0, "[...]")]),
+        ("[...]", False, []),
+        (" [...] ", False, []),
+        ("...", False, [("Subject", 1, "[...]")]),
+        ("Meet me at nine", False, [("Subject", 1, "[...]")]),
+        ("", False, [("Subject", 1, "[...]")]),
+        ("Autocrypt Setup Message", False, [("Subject", 1, "[...]")]),
+        ("Autocrypt Setup Message", True, []),
+        ("[...]\r\n more", False, [("Subject", 1, "[...]")]),
+    ],
+)
+def test_a_subject_is_hidden(
+    subject: str | None, setup_message: bool, wanted: list[tuple[str, int, str | None]]
+) -> None:
+    given = [("Subject", subject)] if subject is not None else []
+    assert changes(("From", "<a@a.example>"), *given, setup_message=setup_message) == wanted
+
+
+def test_the_comment_in_a_mime_version_goes() -> None:
+    assert changes(("Mime-Version", "1.0 (Program 16.0)"), HIDDEN) == [("MIME-Version", 1, "1.0")]
+
+
+def test_changes_are_values() -> None:
+    header = OutgoingHeader()
+    assert header.stays(b"subject", b"[...]")
+    assert not header.stays(b"x-a", b"")
+    assert header.changes(setup_message=False) == (HeaderChange("x-a", 1, None),)
+
+
+def test_what_is_signed_may_stay() -> None:
+    template = (ROOT / "ansible/roles/opendkim/templates/opendkim.conf.j2").read_text()
+    for option in ("SignHeaders", "OverSignHeaders"):
+        signed = re.search(rf"^{option}[ \t]+(\S+)$", template, re.MULTILINE)
+        assert signed
+        assert set(signed[1].lower().split(",")) <= STAY | {"sender", "bcc"}
