@@ -43,7 +43,7 @@ def report(
         ("To", "bob@b.example"),
         ("Subject", "Undelivered"),
         ("Date", "Sat, 28 Nov 2026 20:00:00 +0000"),
-        ("Message-ID", "<bh1@b.example>"),
+        ("Message-ID", "<1e240@localhost>"),
         *(("Auto-Submitted", mark) for mark in marks),
         *fields,
         ("MIME-Version", "1.0"),
