@@ -102,7 +102,7 @@ def test_the_list_is_the_one_that_is_documented() -> None:
 
 def test_postfix_takes_off_the_same_fields() -> None:
     lines = (ROOT / "postfix/submission_header_checks").read_text().splitlines()
-    (rule,) = [line for line in lines if not line.startswith("#")]
+    (rule,) = [line for line in lines if line and not line.startswith("#")]
     matched = re.fullmatch(r"!/\^\(([a-z|-]+)\)\[\[:space:\]\]\*:/ +IGNORE", rule)
     assert matched
     assert set(matched[1].split("|")) == STAY
