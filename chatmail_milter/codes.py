@@ -29,6 +29,12 @@ ENCRYPTION_NEEDED = _reject(523, "5.7.1", "Encryption Needed: Invalid Unencrypte
 NO_DKIM = _reject(554, "5.7.1", "No DKIM signature found", "dkim-none")
 INVALID_DKIM = _reject(554, "5.7.1", "No valid DKIM signature found", "dkim-invalid")
 DKIM_DNS = _tempfail(451, "4.7.5", "DKIM key lookup failed, try again later", "dkim-dns")
+# By HTTPS some recipients were refused, and a bounce that says which would reach nobody
+# (mxdeliv_app/inject.py). RFC 3463: X.5.3 "should normally result in the segmentation of the message into
+# two".
+UNREPORTABLE_REFUSAL = _tempfail(
+    452, "4.5.3", "Some recipients are refused, and no bounce could tell", "unreportable"
+)
 IP_LITERAL_MISMATCH = _reject(554, "5.7.1", "Sender's address literal is not your address", "ip-literal")
 
 # A bug of ours is never an accept and never a permanent refusal.

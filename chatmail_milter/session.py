@@ -23,6 +23,7 @@ from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.admission import Door
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.transaction import (
+    BOUNCES,
     LET_BY,
     ROADS,
     Decision,
@@ -215,7 +216,13 @@ class Session:
         if self._spoiled:
             return Decision(codes.OUR_FAULT)
         # Postfix ends no message whose recipients were all refused.
-        return Decision(self._verdict) if self._transaction is None else self._transaction.decide()
+        if self._transaction is None:
+            return Decision(self._verdict)
+        decision = self._transaction.decide()
+        passes = decision.verdict.action is Action.PASS
+        if self._road == BOUNCES and passes and (decision.null_sender or not self._sender):
+            return Decision(codes.UNREPORTABLE_REFUSAL, domain=decision.domain)
+        return decision
 
     def _repeated(self) -> Verdict | None:
         """The reply to a message without content, if a recipient was refused: that refusal.

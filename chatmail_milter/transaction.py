@@ -25,8 +25,10 @@ from chatmail_milter.verdict import Action, Verdict
 
 # The roads that are judged, by the name of the service.
 ROADS: Mapping[str, Direction] = MappingProxyType(
-    {"submission": Direction.OUT, "smtp": Direction.IN, "mxdeliv": Direction.IN}
+    {"submission": Direction.OUT, "smtp": Direction.IN, "mxdeliv": Direction.IN, "mixed": Direction.IN}
 )
+# On this one, recipients that Dovecot will refuse are taken, so a bounce must be able to reach the sender.
+BOUNCES = "mixed"
 
 # Mail that Postfix made itself (bounces), and mail on its way out again that was judged when it came in.
 LET_BY = frozenset(("internal", "reinject"))

@@ -1,11 +1,18 @@
 """A message that came by HTTPS, into Postfix, on a loopback port with port 25's restrictions and milters.
 
-Nothing is judged here: every answer is Postfix's. Peers that ask for JSON are told of each recipient. The
-others can be told one thing only, so what Postfix says at RCPT, before any of the message is sent, decides:
-where it takes some recipients and refuses some, the message goes to the port `listen.mixed` instead, for
-all of them. That port asks no mailbox beforehand: Dovecot answers after the queue, those it takes have their
-mail, and Postfix writes the bounce for the others. One message, one 250: nothing is lost or comes twice.
-What even that port refuses (a recipient that isn't ours) refuses the message; by SMTP each gets its answer.
+Nothing is judged here: every answer is Postfix's. A peer that asks for JSON is told the answer for each
+recipient. Others can be told one answer for all, so Postfix's replies to RCPT decide, before any of the
+message is sent:
+
+- All accepted, or all refused: that is the answer.
+- Some of each: the message goes to the port `listen.mixed`, for all of them. That port takes recipients that
+  Dovecot then refuses after the queue, and Postfix sends the bounce: one message, one 250, nothing lost.
+- Some of each, and a bounce could not reach the sender: `UnreportableError`; the peer must go on by SMTP,
+  where each recipient has its own reply. So it is with the null sender (the message is a bounce itself), with
+  an envelope sender that is not the author (lists; the milter takes it away, since nothing vouches for it),
+  and where the mixed port refuses a recipient too (it isn't ours).
+
+docs/refused-recipients.md has this for all ways in.
 """
 
 from __future__ import annotations
@@ -14,11 +21,16 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chatmail_milter import codes
 from mxdeliv_app.kept import Kept
 from mxdeliv_app.smtp import Conversation, IPAddress, QueueAwayError, Reply
 from mxdeliv_app.wire import RecipientReply
 
 Endpoint = tuple[str, int]
+
+
+class UnreportableError(Exception):
+    """Some recipients were accepted and some refused, and neither the answer nor a bounce can say which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Injector:
 
         `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if
         somebody gets the message, and what it raises ends the conversation before anything is accepted.
-        Raises `QueueAwayError`.
+        Raises `QueueAwayError`, and `UnreportableError`: then Postfix has not taken the message.
         """
         conversation, answers = self._introduced(envelope)
         with contextlib.ExitStack() as closing:
@@ -67,17 +79,22 @@ class Injector:
                     conversation.quit()
                 return replies
             conversation.quit()
+        if not envelope.sender:
+            raise UnreportableError
+        return self._inject_for_bounces(envelope, data)
+
+    def _inject_for_bounces(self, envelope: Envelope, data: Iterable[bytes]) -> tuple[RecipientReply, ...]:
+        """The same on the port that takes recipients which Dovecot will refuse."""
         with Conversation(self._ports.mixed) as conversation:
             answers = _give_envelope(conversation, envelope)
-            refused = [reply for reply in answers.values() if not reply.positive]
-            if not refused:
-                replies = _give_message(conversation, answers, data)
+            if _mixed(answers):
                 conversation.quit()
-                return replies
+                raise UnreportableError
+            replies = _give_message(conversation, answers, data)
             conversation.quit()
-        # A temporary refusal says most: that one may come again.
-        worst = min(refused, key=lambda reply: reply.code)
-        return _each(dict.fromkeys(answers, worst))
+        if any(_unreportable(reply) for reply in replies):
+            raise UnreportableError
+        return replies
 
     def _introduced(self, envelope: Envelope) -> tuple[Conversation, dict[str, Reply]]:
         """A conversation that has heard the envelope, and what it said of each recipient.
@@ -129,6 +146,12 @@ def _give_message(
 
 def _mixed(answers: dict[str, Reply]) -> bool:
     return len({reply.positive for reply in answers.values()}) > 1
+
+
+def _unreportable(reply: RecipientReply) -> bool:
+    """Whether this is the milter's answer to a message whose bounce would reach nobody."""
+    said = codes.UNREPORTABLE_REFUSAL
+    return (reply.code, reply.status, reply.text) == (said.code, said.enhanced, said.text)
 
 
 def _each(answers: dict[str, Reply]) -> tuple[RecipientReply, ...]:

@@ -92,6 +92,11 @@ class Receive:
             return self._failed(envelope, 503, codes.TOO_MANY_RECIPIENTS)
         except BodyCutError:
             return self._failed(envelope, 503, codes.BODY_CUT)
+        except inject.UnreportableError:
+            # Not `event=failed`, by which the relay counts: Postfix and the milter have logged the refusals.
+            domain = address.domain_of(envelope.sender)
+            _log.info("event=unreportable domain=%s recipients=%d", domain or "<>", len(envelope.recipients))
+            return wire.UNREPORTABLE
         except QueueAwayError as error:
             _log.warning('event=queue-away error="%s"', error)
             return self._failed(envelope, 503, codes.QUEUE_AWAY)

@@ -146,9 +146,10 @@ class _JsonAnswer(msgspec.Struct, frozen=True):
 def http_answer(replies: Sequence[RecipientReply], wants_json: bool) -> HttpAnswer:
     """The HTTP answer that tells a peer these SMTP replies (at least one).
 
-    Who didn't ask for JSON and has recipients both accepted and refused is told 200: the caller sees to it
-    that the refused ones are bounced. JSON never comes with a status that isn't 2xx: one refusal for all is
-    the status and the reply line, and refusals that differ are a 207 (200 would say that mail is on disk).
+    A peer that didn't ask for JSON and has recipients both accepted and refused is told 200: the caller has
+    the refused ones bounced, or answers `UNREPORTABLE`. JSON never comes with a status that isn't 2xx: one
+    refusal for all is the status and the reply line, and refusals that differ are a 207 (200 would say that
+    mail is on disk).
     """
     accepted = [reply for reply in replies if reply.accepted]
     uniform = len({reply.line for reply in replies}) == 1
@@ -180,6 +181,14 @@ def plain(status: int, reply: RecipientReply) -> HttpAnswer:
     """An HTTP answer whose first body line is one reply, with `Retry-After` where it has to be."""
     headers = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
     return HttpAnswer(status, headers, reply.line.encode("ascii", "replace") + b"\r\n")
+
+
+# RFC 9110, 15.5.7: the answer exists only in a form that the peer did not ask for. After a 4xx all known
+# peers go on by SMTP, where each recipient has its own reply. The body is no SMTP reply: that could be taken
+# for final.
+UNREPORTABLE = HttpAnswer(
+    406, (), b"Recipients have different answers: ask with Accept: application/json, or deliver by SMTP\r\n"
+)
 
 
 def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply, ...]:

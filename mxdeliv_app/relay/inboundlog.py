@@ -26,8 +26,8 @@ APP = "gunicorn"
 SMTPD = ("postfix/smtpd", "postfix/mxdeliv/smtpd")
 
 _VERDICT = re.compile(
-    r"road=(?:smtp|mxdeliv) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) .* domain=(?P<domain>\S+)"
-    r" seconds=(?P<seconds>[\d.]+)\Z"
+    r"road=(?:smtp|mxdeliv|mixed) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) .*"
+    r" domain=(?P<domain>\S+) seconds=(?P<seconds>[\d.]+)\Z"
 )
 # `milter-reject:` is the milter's verdict once more. The sender is a stranger's text: the last one counts.
 _REJECT = re.compile(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.blackbox.milter_world import CLEARTEXT, GOOD, Milter, running, signed
+from mxdeliv_app.relay import inboundlog
+from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, running, signed
 from tests.messages import ALICE, BOB
 from tests.milter_client import Answer, MilterClient, fields
 
@@ -105,3 +107,30 @@ def test_refused_recipients_cost_no_user_a_token() -> None:
             client.refused(NOBODY, *UNKNOWN)
             client.send(b"A")
         assert client.envelope(ALICE, [BOB]) == ["continue"]
+
+
+class TestMixed:
+    """The way in where Dovecot refuses after the queue: a bounce must be able to reach the sender."""
+
+    def take(self, milter: Milter, sender: str, message: bytes = GOOD) -> Answer:
+        return milter.take(message, sender, signed(), road="mixed")
+
+    def test_of_a_sender_who_is_the_author_it_is_taken(self, milter: Milter) -> None:
+        assert self.take(milter, ALICE) == Answer("continue")
+
+    @pytest.mark.parametrize("sender", ["list@c.example", ""])
+    def test_of_another_it_is_put_off(self, milter: Milter, sender: str) -> None:
+        reply = "452 4.5.3 Some recipients are refused, and no bounce could tell"
+        assert self.take(milter, sender) == Answer(reply)
+
+    def test_what_is_refused_for_good_is_refused(self, milter: Milter) -> None:
+        assert self.take(milter, "list@c.example", CLEAR).reply == CLEARTEXT
+        refused = milter.take(GOOD, "list@c.example", road="mixed").reply
+        assert refused == "554 5.7.1 No DKIM signature found"
+
+    def test_the_relay_counts_it(self, milter: Milter) -> None:
+        self.take(milter, "")
+        line = milter.log.splitlines()[-1]
+        counted = inboundlog.contact("chatmail-milter", line, datetime.now(UTC))
+        assert counted is not None
+        assert (counted.domain, counted.ok, counted.reason) == ("a.example", False, "unreportable")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.blackbox.receiver import ALICE, BOB, JSON, MAX, MESSAGE, SENDER, Receiver
+from tests.blackbox.served import Answer
 
 
 def test_who_asks_is_told_each_and_the_accepted_have_it(receiver: Receiver) -> None:
@@ -34,11 +37,55 @@ def test_for_who_can_not_be_told_postfix_takes_all_and_bounces(receiver: Receive
     ]
 
 
-def test_a_recipient_that_even_bounces_are_not_written_for_refuses_the_message(receiver: Receiver) -> None:
+def is_sent_on_to_smtp(answer: Answer) -> bool:
+    """Whether the answer sends the peer on to SMTP: a 4xx, and no reply that it could take for the answer."""
+    return answer.status == 406 and re.match("[245][0-9][0-9] ", answer.first_line) is None
+
+
+@pytest.mark.parametrize("accept", [[], [("Accept", "*/*")], [("Accept", "text/plain")]])
+@pytest.mark.parametrize("reply", ["550 5.1.1 User unknown", "451 4.3.0 Later"])
+def test_a_bounce_has_nobody_to_tell_so_it_is_sent_on_to_smtp(
+    receiver: Receiver, reply: str, accept: list[tuple[str, str]]
+) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": reply}
+    for sender in ("", None):
+        assert is_sent_on_to_smtp(receiver.post(ALICE, BOB, sender=sender, headers=accept))
+    assert receiver.inject.messages() == []
+    assert receiver.mixed.conversations == []
+
+
+def test_a_bounce_that_all_or_none_get_is_answered(receiver: Receiver) -> None:
+    assert receiver.post(ALICE, BOB, sender="").status == 200
+    receiver.inject.script = {"RCPT": "550 5.1.1 User unknown"}
+    assert receiver.post(ALICE, BOB, sender="").status == 422
+
+
+def test_who_asks_is_told_of_a_bounce_too(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    answer = receiver.post(ALICE, BOB, sender="", headers=[JSON])
+    assert [one["code"] for one in answer.json["recipients"]] == [250, 550]
+
+
+def test_where_the_milter_says_that_no_bounce_could_tell_it_is_sent_on_to_smtp(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    receiver.mixed.script = {".": "452 4.5.3 Some recipients are refused, and no bounce could tell"}
+    assert is_sent_on_to_smtp(receiver.post(ALICE, BOB))
+    # Any other temporary trouble means what it says.
+    receiver.mixed.script = {".": "452 4.3.1 Insufficient system storage"}
+    assert receiver.post(ALICE, BOB).status == 503
+
+
+def test_a_recipient_that_is_refused_there_too_sends_the_message_on_to_smtp(receiver: Receiver) -> None:
     receiver.inject.script = receiver.mixed.script = {f"RCPT TO:<{BOB}>": "554 5.7.1 Relay access denied"}
-    answer = receiver.post(ALICE, BOB)
-    assert (answer.status, answer.first_line) == (403, "554 5.7.1 Relay access denied")
+    assert is_sent_on_to_smtp(receiver.post(ALICE, BOB))
     assert receiver.inject.messages() == receiver.mixed.messages() == []
+
+
+def test_refused_there_altogether_is_the_answer(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    receiver.mixed.script = {"MAIL": "450 4.7.1 Not now"}
+    answer = receiver.post(ALICE, BOB)
+    assert (answer.status, answer.first_line) == (503, "450 4.7.1 Not now")
 
 
 def test_the_gates_verdict_counts_there_too(receiver: Receiver) -> None:

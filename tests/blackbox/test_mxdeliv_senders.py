@@ -73,10 +73,22 @@ def test_a_group_with_an_unknown_user_is_told_once_and_delivered_to_the_others(
 ) -> None:
     receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
     answers = told(receiver, peer)
-    if len(answers) == 2:  # by itself for each recipient
+    if peer.one_each:
         assert [peer.after(status) for status in answers] == [DONE, SMTP]
         assert (len(receiver.inject.messages()), receiver.mixed.messages()) == (1, [])
     else:
         # For all: were it not a success, the peer would send it by SMTP again, to Alice too.
         assert [peer.after(status) for status in answers] == [DONE]
         assert (receiver.inject.messages(), len(receiver.mixed.messages())) == ([], 1)
+
+
+@each_sender
+def test_a_group_that_no_bounce_could_tell_is_sent_by_smtp(receiver: Receiver, peer: Sender) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
+    answers = told(receiver, peer, sender="")
+    if peer.one_each:
+        assert [peer.after(status) for status in answers] == [DONE, SMTP]
+    else:
+        # Not by way of http://, as after a 5xx.
+        assert [peer.after(status) for status in answers] == [SMTP]
+        assert receiver.inject.messages() == receiver.mixed.messages() == []

@@ -11,7 +11,8 @@ import re
 import pytest
 
 from tests import messages
-from tests.blackbox.senders import DONE, SENDERS, SMTP, Sender
+from tests.blackbox.senders import DONE, SENDERS, Sender
+from tests.blackbox.smtp_line import SmtpLine
 from tests.chat import capture, pgp, signature
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
@@ -25,6 +26,7 @@ from tests.lab.plan import CONTROL_ADDRESS
 PEER = "peer.lab"
 SENDER = f"someone12345@{PEER}"
 SECONDS = 30.0
+UNKNOWN = "550 5.1.1 <{}>: Recipient address rejected: User unknown"
 # Only a delivery report may hold such lines: of what is encrypted none begins with a dot.
 DOTS = "one\r\n.two\r\n..three\r\n.\r\n...\r\nend\r\n"
 
@@ -96,24 +98,61 @@ def test_a_report_comes_from_nobody_and_its_dots_are_what_was_signed(
         assert found.endswith(report.partition(b"\r\n\r\n")[2])
 
 
+def report(b: LabHost, peer: Sender, sender: str, recipients: list[str], message: bytes) -> dict[str, str]:
+    """What this peer reports of each recipient, after all ways that it tries."""
+
+    def post(request: bytes) -> int:
+        with connect(b) as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+            return answer.status
+
+    return peer.deliver(post, lambda: SmtpLine(b.ip, 25), sender, recipients, message)
+
+
 @each_peer
-def test_of_a_group_with_an_unknown_user_the_others_have_it_and_the_sender_learns_who_not(
-    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+@pytest.mark.parametrize("sender", [SENDER, f"list-bounces+a=b@{PEER}", ""], ids=["author", "list", "null"])
+def test_of_a_group_with_an_unknown_user_nobody_is_refused_in_silence(
+    peer: Sender, sender: str, lab: Lab, b: LabHost, two: list[Login]
 ) -> None:
     nobody, mid = fresh_address(b.domain, "nobody"), pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
-    recipients = [two[0][0], nobody, two[1][0]]
     with capture.smtp_peer(lab.host("client").host) as at_home:
-        answers = told(b, peer, SENDER, recipients, message)
-        if len(answers) == 3:  # by itself for each recipient
-            assert [peer.after(status) for status in answers] == [DONE, SMTP, DONE]
-        else:
-            assert [peer.after(status) for status in answers] == [DONE]
+        reported = report(b, peer, sender, [two[0][0], nobody, two[1][0]], message)
+        if reported[nobody] == DONE:
+            assert sender == SENDER
             bounce = at_home.next(SECONDS, mid)
             assert re.search(rb"(?im)^mail from:<>", bounce.head)
             assert f"Final-Recipient: rfc822; {nobody}\r\n".encode() in bounce.message
             assert b"\r\nStatus: 5.1.1\r\n" in bounce.message
             assert two[0][0].encode() not in bounce.message.partition(b"message/delivery-status")[0]
             assert signature.verified(bounce.message) == [b.domain]
+        else:
+            assert reported[nobody] == UNKNOWN.format(nobody)
+            assert at_home.nothing(mid)
     for login in two:
-        assert lies_there(b, login, mid)
+        # filtermail, told of one recipient by SMTP, reports that of all, and sends to none.
+        assert reported[login[0]] in (DONE, reported[nobody])
+        if reported[login[0]] == DONE:
+            assert lies_there(b, login, mid)
+        else:
+            assert peer.name == "filtermail 0.7.4"
+            with Mailbox(b.ip, *login) as mailbox:
+                assert mailbox.messages() == []
+
+
+@each_peer
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_by_smtp_each_learns_why_a_recipient_was_refused(
+    peer: Sender, place: int, lab: Lab, b: LabHost, two: list[Login]
+) -> None:
+    nobody, mid = fresh_address(b.domain, "nobody"), pgp.message_id()
+    message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
+    recipients = [address for address, _ in two]
+    recipients.insert(place, nobody)
+    reported = peer.by_smtp(lambda: SmtpLine(b.ip, 25), SENDER, recipients, message)
+    assert reported[nobody] == UNKNOWN.format(nobody)
+    others = {reported[address] for address, _ in two}
+    assert others == {reported[nobody] if peer.name == "filtermail 0.7.4" else DONE}
