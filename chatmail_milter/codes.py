@@ -96,6 +96,8 @@ BUSY_DOMAIN = _tempfail(
 )
 # RFC 3463: X.4.4 is "unable to route". Ours to say: smtp(8) would hand such mail back to us for ever.
 NO_HOST = _reject(550, "5.4.4", "Recipient domain has no mail host", "no-host")
+# RFC 5321, 5.1: a mail host of the domain tries none that comes after itself. X.4.6 is "routing loop".
+MAIL_LOOP = _reject(550, "5.4.6", "Mail for the recipient domain would come back to this server", "mail-loop")
 # A stranger must not choose where in our network Postfix connects. A literal stays what it is; DNS may be put
 # right, and where it is not the queue's lifetime ends it.
 FORBIDDEN_ADDRESS = _reject(
@@ -113,7 +115,8 @@ BAD_SEQUENCE = _reject(503, "5.5.1", "Bad sequence of commands", "bad-sequence")
 UNKNOWN_COMMAND = _reject(500, "5.5.2", "Command not recognized", "unknown-command")
 BAD_SYNTAX = _reject(501, "5.5.4", "Syntax error in parameters", "bad-syntax")
 BAD_PARAMETER = _reject(555, "5.5.4", "Unsupported parameter", "bad-parameter")
-BAD_ADDRESS = _reject(501, "5.1.3", "Malformed recipient address", "bad-address")
+# Postfix's words for the same. RFC 5321, 4.1.2: 501 also for octets above 127, where SMTPUTF8 is not offered.
+BAD_ADDRESS = _reject(501, "5.1.3", "Bad recipient address syntax", "bad-address")
 TOO_LARGE = _reject(552, "5.3.4", "Message is larger than this system takes", "too-large")
 TOO_MANY_RECIPIENTS = _tempfail(452, "4.5.3", "Too many recipients", "too-many-recipients")
 ONE_DOMAIN = _tempfail(452, "4.5.3", "One recipient domain a transaction", "one-domain")

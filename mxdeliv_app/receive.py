@@ -21,7 +21,7 @@ from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app import inject, lines, wire
 from mxdeliv_app.smtp import IPAddress, QueueAwayError
-from mxdeliv_app.wire import HttpAnswer, MalformedRequestError, RecipientReply
+from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedRequestError, RecipientReply
 
 # nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
 PEER_ADDRESS = "X-Real-IP"
@@ -81,7 +81,8 @@ class Receive:
             envelope = _envelope(request)
         except MalformedRequestError as error:
             _log.info('event=refused status=400 reason="%s"', error)
-            return _verdict(400, codes.BAD_SYNTAX, f": {error}")
+            bad_address = isinstance(error, MalformedRecipientError)
+            return _verdict(400, codes.BAD_ADDRESS if bad_address else codes.BAD_SYNTAX, f": {error}")
         told = wire.wants_json(request.get_header("Accept"))
         started = self._clock()
         try:

@@ -27,9 +27,16 @@ MAX_ANSWER_SIZE = 1 << 20
 MAX_REPLY_TEXT = 500
 RETRY_AFTER_SECONDS = 60
 
+# RFC 1034, 3.1: a name is the same with a dot at its end.
+_LAST_DOT = re.compile(r"\.(>?)\Z")
+
 
 class MalformedRequestError(ValueError):
     """A header field of a request can't be understood; the message says which, and holds nothing of it."""
+
+
+class MalformedRecipientError(MalformedRequestError):
+    """A recipient is no address: what SMTP answers `501 5.1.3` to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +101,16 @@ def parse_sender(value: str | None) -> str:
 def parse_recipients(value: str | None) -> tuple[str, ...]:
     """Canonical recipients of `X-Mail-To`, each once, in order; repeated fields come joined by commas.
 
-    Raises `MalformedRequestError` if there is none or one of them is malformed.
+    Raises `MalformedRequestError` if there is none, `MalformedRecipientError` if one of them is malformed.
     """
     # RFC 9110, 5.6.1.2: empty elements of a list are to be ignored.
     elements = [element for part in (value or "").split(",") if (element := part.strip(" \t"))]
     if not elements:
         raise MalformedRequestError(f"{MAIL_TO}: names no recipient")
     try:
-        return tuple(dict.fromkeys(_address(element) for element in elements))
+        return tuple(dict.fromkeys(_address(_LAST_DOT.sub(r"\1", element)) for element in elements))
     except MalformedAddressError as error:
-        raise MalformedRequestError(f"{MAIL_TO}: {error}") from None
+        raise MalformedRecipientError(f"{MAIL_TO}: {error}") from None
 
 
 def _address(text: str) -> str:

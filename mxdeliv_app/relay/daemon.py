@@ -42,6 +42,7 @@ from mxdeliv_app.relay.ledger import Ledger
 from mxdeliv_app.relay.letter import Mode
 from mxdeliv_app.relay.lmtp import Limits, Session
 from mxdeliv_app.relay.names import Names, NameTroubleError
+from mxdeliv_app.relay.own_host import OwnHost
 from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
@@ -70,12 +71,13 @@ class Relay:
         policies = Policies(engine)
         self._in_force = PolicyInForce(policies)
         names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
-        dial = dialer(names, guard, relay.connect_timeout)
+        own_host = OwnHost(config.mail.host, names)
+        dial = dialer(names, guard, own_host, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
         patience = Patience(relay.attempt_timeout, config.mail.max_message_size)
         self._https = Https(dial, patience, agent)
         known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
-        where = Where(names, guard, known.route)
+        where = Where(names, guard, own_host, known.route)
         self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes)
         delivery = Delivery(
             where=where,

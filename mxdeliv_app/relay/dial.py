@@ -17,8 +17,9 @@ from itertools import chain, zip_longest
 from typing import cast
 
 from chatmail_milter.address import ip_literal
-from mxdeliv_app.relay.guard import Guard, IPAddress
+from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
 from mxdeliv_app.relay.names import NameTroubleError
+from mxdeliv_app.relay.own_host import OwnHost
 from mxdeliv_app.relay.where import Lookup, Target
 
 Dial = Callable[[Target], socket.socket]
@@ -28,10 +29,10 @@ MAX_ADDRESSES = 6
 HEAD_START = 0.25  # seconds, RFC 8305, 5: "Connection Attempt Delay"
 
 
-def dialer(names: Lookup, guard: Guard, connect_timeout: float) -> Dial:
+def dialer(names: Lookup, guard: Guard, own_host: OwnHost, connect_timeout: float) -> Dial:
     """What connects to a target: its pinned address, else those that its host has, if the guard permits.
 
-    The function raises `ForbiddenAddressError`, `NameTroubleError`, `OSError`.
+    The function raises `ForbiddenAddressError` (also for this host itself), `NameTroubleError`, `OSError`.
     """
 
     def dial(target: Target) -> socket.socket:
@@ -40,6 +41,9 @@ def dialer(names: Lookup, guard: Guard, connect_timeout: float) -> Dial:
         permitted = guard.permitted(addresses)
         if not permitted:
             raise NameTroubleError("no address")
+        # This host would refuse mail for another domain, and that would be taken for the peer's own refusal.
+        if any(map(own_host.has, permitted)):
+            raise ForbiddenAddressError
         found = _first(_by_turns(permitted)[:MAX_ADDRESSES], target.port, connect_timeout)
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.settimeout(connect_timeout)

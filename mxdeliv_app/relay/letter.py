@@ -29,12 +29,15 @@ class Recipient:
 
 
 def recipient(raw: str) -> Recipient:
-    """`raw` understood. Raises `MalformedAddressError` if it has no domain that mail could go to."""
+    """`raw` understood. Raises `MalformedAddressError` if it has no domain that mail could go to.
+
+    Or if its local part isn't ASCII: that takes SMTPUTF8 (RFC 6531, 3.1), which Postfix does not use here.
+    """
     try:
         canonical = address.parse(raw)
     except MalformedAddressError:
         local_part, _, domain = raw.rpartition("@")
-        if not local_part:
+        if not local_part or not local_part.isascii():
             raise
         return Recipient(raw, address.domain(domain), None)
     return Recipient(raw, address.domain_of(canonical), canonical)

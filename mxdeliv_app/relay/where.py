@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
+from itertools import takewhile
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -21,9 +22,11 @@ from chatmail_milter.verdict import Verdict
 from mxdeliv_app import wire
 from mxdeliv_app.relay.guard import Guard, IPAddress
 from mxdeliv_app.relay.names import NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.relay.own_host import OwnHost
 
 # A stranger's domain may list a hundred hosts; each costs us up to a connect timeout.
 MAX_TARGETS = 4
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 class Lookup(Protocol):
@@ -75,9 +78,12 @@ class Plan:
 class Where:
     """Makes plans."""
 
-    def __init__(self, names: Lookup, guard: Guard, route_of: Callable[[str], Route | None]) -> None:
+    def __init__(
+        self, names: Lookup, guard: Guard, own_host: OwnHost, route_of: Callable[[str], Route | None]
+    ) -> None:
         self._names = names
         self._guard = guard
+        self._own_host = own_host
         self._route_of = route_of
 
     def plan(self, domain: str, known: Endpoint | None) -> Plan | Verdict:
@@ -128,9 +134,10 @@ class Where:
         return refusal
 
     def _hosts(self, domain: str, known: Endpoint | None) -> list[str] | Verdict:
-        literal = ip_literal(domain)
+        literal = LOOPBACK if _is_localhost(domain) else ip_literal(domain)
         if literal is not None:
-            return [str(literal)]
+            # No DNS will ever lead elsewhere.
+            return [str(literal)] if self._guard.permits(literal) else codes.FORBIDDEN_ADDRESS
         try:
             hosts = [*self._names.mail_hosts(domain), domain]
         except NoSuchDomainError:
@@ -140,11 +147,20 @@ class Where:
         except NameTroubleError:
             return codes.DNS_TROUBLE
         hosts = list(dict.fromkeys(host for host in hosts if _is_name(host)))
+        # By address only the first: each lookup may take seconds. `dial` looks at the others' addresses.
+        if self._own_host.is_reached_by(hosts[0]):
+            return codes.MAIL_LOOP
+        hosts = list(takewhile(lambda host: not self._own_host.is_named(host), hosts))
         # A host that DNS no longer names is not asked, however well it worked.
         if known is not None and known.host in hosts:
             hosts.remove(known.host)
             hosts.insert(0, known.host)
         return hosts
+
+
+def _is_localhost(domain: str) -> bool:
+    # RFC 6761, 6.3: these names are loopback's, whatever DNS says.
+    return domain == "localhost" or domain.endswith(".localhost")
 
 
 def _is_name(host: str) -> bool:

@@ -12,11 +12,22 @@ from tests.blackbox.relay_world import (
     answer,
     deliver,
     https_only,
+    lmtp,
     refuse_the_empty,
 )
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
+
+
+def say_rcpt(world: World, recipient: str) -> tuple[int, str]:
+    """The answer to RCPT, in UTF-8 as Postfix would send it; smtplib alone would refuse it."""
+    with lmtp(world) as client:
+        client.ehlo()
+        client.docmd("MAIL FROM:<u@_here.test>")
+        client.command_encoding = "utf-8"
+        code, text = client.docmd(f"RCPT TO:<{recipient}>")
+        return code, text.decode()
 
 
 class TestNowhere:
@@ -78,6 +89,20 @@ class TestNowhere:
         for literal in ("[127.0.0.9]", "[IPv6:::1]", "[IPv6:::ffff:10.0.0.1]", "10.0.0.1"):
             assert deliver(world, f"ann@{literal}")[0][0] == 550
         assert world.sink.taken == []
+
+    def test_domain_with_this_host_as_its_mail_host(self, world: World, peer: Peer, domain: str) -> None:
+        world.dns.zone[domain, "MX"] = ["10 _here.test."]
+        loop = (550, "5.4.6 Mail for the recipient domain would come back to this server")
+        assert deliver(world, f"ann@{domain}") == [loop]
+        assert https_only(world, f"ann@{domain}") == (550, loop[1].encode())
+        assert (peer.seen, world.sink.taken) == ([], [])
+
+    @pytest.mark.parametrize("local_part", ["j\u00fcrgen", '"j\u00fcrgen x"'])
+    def test_local_part_that_is_not_ascii(
+        self, world: World, peer: Peer, domain: str, local_part: str
+    ) -> None:
+        assert say_rcpt(world, f"{local_part}@{domain}") == (501, "5.1.3 Bad recipient address syntax")
+        assert (peer.seen, world.sink.taken) == ([], [])
 
 
 class TestHttpsOnly:

@@ -18,6 +18,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("prospect"))
     world.dns.zone["null.test", "MX"] = ["0 ."]
     world.dns.zone["there.test", "A"] = ["127.0.0.2"]
+    world.dns.zone["ours.test", "MX"] = ["10 _here.test."]
     world.dns.rcodes["gone.test"] = 3
     world.dns.rcodes["ill.test"] = 2
     world.start()
@@ -64,6 +65,9 @@ def heard(connection: socket.socket) -> str:
         ("ann@there.test", "DUNNO"),
         ("ann@ill.test", "DUNNO"),
         ("ann@[127.0.0.2]", "DUNNO"),
+        ("ann@[10.0.0.1]", "550 5.1.2 Recipient domain resolves to an address that is not public"),
+        ("ann@10.0.0.1", "550 5.1.2 Recipient domain resolves to an address that is not public"),
+        ("ann@ours.test", "550 5.4.6 Mail for the recipient domain would come back to this server"),
         ("", "DUNNO"),
         ("not an address", "DUNNO"),
     ],

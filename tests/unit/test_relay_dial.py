@@ -12,6 +12,7 @@ import pytest
 from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
 from mxdeliv_app.relay.names import NameTroubleError
+from mxdeliv_app.relay.own_host import OwnHost
 from mxdeliv_app.relay.where import Target
 from tests.chat.deadline import deadline
 
@@ -34,6 +35,10 @@ class Zone:
         return [ip_address(text) for text in turn]
 
 
+# This host has an address that no peer has.
+ELSEWHERE = OwnHost("here.test", Zone(["198.51.100.1"]))
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
     """Of a server at 127.0.0.1 and, where there is IPv6, ::1; and of one at 127.0.0.2 that accepts nobody."""
@@ -50,7 +55,7 @@ def port() -> Iterator[int]:
 
 def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 60.0) -> str:
     """Whom it connected to."""
-    found = dialer(zone, guard, timeout)(Target("mx.test", port))
+    found = dialer(zone, guard, ELSEWHERE, timeout)(Target("mx.test", port))
     with found:
         assert found.gettimeout() == timeout
         return str(found.getpeername()[0])
@@ -98,7 +103,7 @@ def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> No
 @pytest.mark.parametrize("pinned", [None, ip_address("127.0.0.1")])
 def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone(["127.0.0.1"]), Guard(), 1.0)(Target("mx.test", port, pinned=pinned))
+        dialer(Zone(["127.0.0.1"]), Guard(), ELSEWHERE, 1.0)(Target("mx.test", port, pinned=pinned))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) 
 )
 def test_literals_are_judged_alike(port: int, literal: str) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone([]), Guard(), 1.0)(Target(literal, port))
+        dialer(Zone([]), Guard(), ELSEWHERE, 1.0)(Target(literal, port))
 
 
 def test_forbidden_addresses_among_others_are_left_out(port: int) -> None:
@@ -117,3 +122,10 @@ def test_forbidden_addresses_among_others_are_left_out(port: int) -> None:
 def test_a_host_without_address_is_trouble(port: int) -> None:
     with pytest.raises(NameTroubleError):
         dial(Zone([]), port)
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.3", "127.0.0.1"]])
+def test_this_host_is_not_connected_to(port: int, addresses: list[str]) -> None:
+    own_host = OwnHost("here.test", Zone(["127.0.0.1"]))
+    with pytest.raises(ForbiddenAddressError):
+        dialer(Zone(addresses), LOOPBACK, own_host, 1.0)(Target("mx.test", port))

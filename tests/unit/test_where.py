@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
+from typing import ClassVar
 
 import pytest
 
 from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Route
+from chatmail_milter.verdict import Verdict
 from mxdeliv_app.relay.guard import Guard, IPAddress
 from mxdeliv_app.relay.names import NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.relay.own_host import OwnHost
 from mxdeliv_app.relay.where import MAX_TARGETS, Plan, Target, Where
 
 
@@ -38,9 +41,14 @@ class Zone:
 
 def plan(domain: str, zone: Zone | None = None, route: Route | None = None, host: str | None = None) -> Plan:
     known = Endpoint(domain, host, datetime.now(UTC), 0, None, None) if host else None
-    found = Where(zone or Zone(), Guard(), lambda _domain: route).plan(domain, known)
+    found = router(zone or Zone(), route=route).plan(domain, known)
     assert isinstance(found, Plan)
     return found
+
+
+def router(zone: Zone, guard: Guard | None = None, route: Route | None = None) -> Where:
+    """Of a relay that calls itself here.test."""
+    return Where(zone, guard or Guard(), OwnHost("here.test", zone), lambda _domain: route)
 
 
 def urls(found: Plan) -> list[str]:
@@ -107,9 +115,68 @@ def test_literal_is_its_own_host() -> None:
     ],
 )
 def test_what_dns_refuses(trouble: Exception, verdict: object) -> None:
-    where = Where(Zone({"example.org": trouble}), Guard(), lambda _domain: None)
+    where = router(Zone({"example.org": trouble}))
     assert where.plan("example.org", None) is verdict
     assert where.smtp_refusal("example.org") is verdict
+
+
+@pytest.mark.parametrize(
+    "domain", ["[10.0.0.1]", "[IPv6:::1]", "[IPv6:::ffff:10.0.0.1]", "localhost", "a.localhost"]
+)
+def test_name_or_literal_of_a_special_address_is_refused_for_good(domain: str) -> None:
+    # Whatever DNS says of localhost: RFC 6761, 6.3.
+    zone = Zone(addresses={"localhost": ["8.8.8.8"], "a.localhost": ["8.8.8.8"]})
+    found = router(zone).plan(domain, None)
+    assert isinstance(found, Verdict)
+    assert found.reply == "550 5.1.2 Recipient domain resolves to an address that is not public"
+    allowed = router(zone, Guard([ip_network(net) for net in ("10.0.0.0/8", "127.0.0.0/8", "::1/128")]))
+    assert isinstance(allowed.plan(domain, None), Plan)
+
+
+class TestOwnHost:
+    """RFC 5321, 5.1: mail hosts from this one on are not tried, and if none is left mail goes nowhere."""
+
+    OURS: ClassVar = {"here.test": ["198.51.100.1", "2001:db8::1"]}
+
+    def refusal(self, hosts: tuple[str, ...], addresses: dict[str, list[str]], domain: str = "x.test") -> str:
+        found = router(Zone({domain: hosts}, self.OURS | addresses)).plan(domain, None)
+        assert isinstance(found, Verdict)
+        return found.reply
+
+    LOOP = "550 5.4.6 Mail for the recipient domain would come back to this server"
+
+    def test_the_only_mail_host_is_ours_by_name(self) -> None:
+        assert self.refusal(("here.test",), {}) == self.LOOP
+
+    @pytest.mark.parametrize("address", ["198.51.100.1", "2001:db8::1"])
+    def test_it_is_ours_by_address(self, address: str) -> None:
+        assert self.refusal(("mx.x.test",), {"mx.x.test": ["8.8.8.8", address]}) == self.LOOP
+
+    def test_domain_without_mx_at_our_address(self) -> None:
+        assert self.refusal(("x.test",), {"x.test": ["198.51.100.1"]}) == self.LOOP
+
+    def test_our_host_name_is_no_mail_domain(self) -> None:
+        assert self.refusal(("here.test",), {}, domain="here.test") == self.LOOP
+
+    def test_what_comes_after_us_is_not_tried(self) -> None:
+        zone = Zone({"x.test": ("mx1.x.test", "here.test", "mx3.x.test")}, self.OURS)
+        assert urls(plan("x.test", zone)) == ["https://mx1.x.test/mxdeliv"]
+
+    def test_route_of_the_operator_comes_first(self) -> None:
+        zone = Zone({"x.test": ("here.test",)}, self.OURS)
+        assert urls(plan("x.test", zone, Route("x.test", "mail.x.test"))) == ["https://mail.x.test/mxdeliv"]
+
+    def test_relay_whose_name_is_a_literal(self) -> None:
+        zone = Zone({"x.test": ("mx.x.test",)}, {"mx.x.test": ["8.8.8.8"]})
+        found = Where(zone, Guard(), OwnHost("[8.8.8.8]", zone), lambda _domain: None).plan("x.test", None)
+        assert found is codes.MAIL_LOOP
+
+    def test_dns_that_does_not_answer_is_no_loop(self) -> None:
+        class Ill(Zone):
+            def addresses(self, host: str) -> list[IPAddress]:
+                raise NameTroubleError
+
+        assert urls(plan("x.test", Ill({"x.test": ("mx.x.test",)})))[0] == "https://mx.x.test/mxdeliv"
 
 
 class TestRoutes:
@@ -147,7 +214,7 @@ class TestRoutes:
 
 class TestSmtp:
     def refusal(self, domain: str, zone: Zone, allowed: str = "192.0.2.0/24") -> object:
-        return Where(zone, Guard([ip_network(allowed)]), lambda _domain: None).smtp_refusal(domain)
+        return router(zone, Guard([ip_network(allowed)])).smtp_refusal(domain)
 
     def test_public_hosts_are_postfixs(self) -> None:
         zone = Zone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})

@@ -53,6 +53,17 @@ class TestHeaderFields:
         with pytest.raises(wire.MalformedRequestError, match=r"^X-Mail-To: "):
             wire.parse_recipients(value)
 
+    @pytest.mark.parametrize("value", ["alice@a.example.", "<alice@a.example.>", "alice@a.example"])
+    def test_dot_at_the_end_of_a_domain_is_no_difference(self, value: str) -> None:
+        assert wire.parse_recipients(value) == (ALICE,)
+
+    @pytest.mark.parametrize(
+        "value", ["alice", "alice@a.example..", "a@\u00e4.example", "\u00e4@b", "@b", "a@."]
+    )
+    def test_malformed_recipient_is_told_from_a_malformed_request(self, value: str) -> None:
+        with pytest.raises(wire.MalformedRecipientError):
+            wire.parse_recipients(value)
+
     def test_one_malformed_recipient_spoils_the_request(self) -> None:
         with pytest.raises(wire.MalformedRequestError):
             wire.parse_recipients(f"{ALICE}, nonsense")
