@@ -64,6 +64,35 @@ def peer(ip: str) -> smtplib.SMTP:
     return _with_starttls(ip, 25)
 
 
+@contextmanager
+def logged_in_by_starttls(ip: str, login: tuple[str, str]) -> Iterator[smtplib.SMTP]:
+    """The same on 587."""
+    with _with_starttls(ip, 587) as session:
+        session.login(*login)
+        yield session
+
+
+def transact(
+    session: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes
+) -> tuple[list[str], Reply]:
+    """One message for recipients as they are written, in UTF-8: the answers to RCPT, and the last one of all.
+
+    If nobody is accepted, that is the last answer to RCPT.
+    """
+    session.ehlo_or_helo_if_needed()
+    session.command_encoding = "utf-8"
+    session.docmd("MAIL", f"FROM:<{sender}>")
+    replies = [_reply("RCPT", *session.docmd("RCPT", f"TO:<{one}>")) for one in recipients]
+    end = replies[-1]
+    if any(reply.code == 250 for reply in replies):
+        try:
+            end = _reply("DATA", *session.data(message))
+        except smtplib.SMTPDataError as error:
+            end = _reply("DATA", error.smtp_code, error.smtp_error)
+    session.rset()
+    return [reply.line for reply in replies], end
+
+
 def begin(session: smtplib.SMTP, sender: str, recipients: Sequence[str]) -> list[str]:
     """Say MAIL and RCPT and then RSET; the answers to the recipients, as SMTP writes them."""
     session.mail(sender)

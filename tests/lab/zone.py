@@ -24,6 +24,8 @@ TRAPS = f"""\
 loopback  A   127.0.0.1
 private   A   192.168.77.7
 nullmx    MX  0 .
+ours      MX  10 _a
+ours-too  A   {BY_NAME["a"].ip}
 dead      A   {UNUSED_ADDRESS}
 """
 
