@@ -14,7 +14,7 @@ PACKAGES := gcc libmilter-dev python3-dev python3-venv
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
 demo: $(VENV)/ready dist ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
@@ -43,6 +43,13 @@ fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECO
 .PHONY: bench
 bench: $(VENV)/ready dist ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench $(if $(JSON),--json) $(ONLY)
+
+# The commit to compare with.
+BASE ?= HEAD~1
+
+.PHONY: bench-compare
+bench-compare: $(VENV)/ready dist ## the same benches on this tree and on commit BASE, by turns (root; ONLY=gate, JSON=1)
+	$(BIN)/python -m tests.bench.compare $(if $(JSON),--json) $(BASE) $(ONLY)
 
 # Words of the causes' names, all of them if there are none.
 CAUSES ?=
