@@ -1,8 +1,8 @@
 """`mxdeliv-relay`: HTTPS to peers, else back to Postfix. Started by its systemd sockets, stopped by SIGTERM.
 
-Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)) and
-`prospect` (a policy service, asked at submission). A delivery cut by a kill was never answered, so Postfix
-still has the mail.
+Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)), `prospect`
+(a policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies). A delivery cut by a
+kill was never answered, so Postfix still has the mail.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 
@@ -33,6 +34,7 @@ from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.deliver import Delivery
 from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.dispatch import Dispatch
+from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.guard import Guard
 from mxdeliv_app.relay.https import Https
@@ -53,11 +55,16 @@ from mxdeliv_app.relay.where import Where
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
 _PROSPECT = "prospect"
+_ADDRESSES = "addresses"
+_WITHOUT = {_ADDRESSES}  # what a Postfix without smtp(8) needs not
 _TICK = 0.5  # seconds
 _GRACE = 10.0  # seconds that stopping takes longer than the longest attempt
 _FAREWELL = 2.0  # seconds for the last replies to go out
 
 log = logging.getLogger(__name__)
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Relay:
@@ -79,6 +86,7 @@ class Relay:
         known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Where(names, guard, own_host, known.route)
         self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes)
+        self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(
             where=where,
             tools=Tools(
@@ -109,8 +117,7 @@ class Relay:
         servers = []
         for name, one in listening.items():
             start = asyncio.start_unix_server if one.family == socket.AF_UNIX else asyncio.start_server
-            serve = self._prospect.serve if name == _PROSPECT else partial(self._session, _MODES[name])
-            servers.append(await start(serve, sock=one))
+            servers.append(await start(self._serving(name), sock=one))
         log.info("event=ready sockets=%s", ",".join(listening))
         await stop.wait()
         log.info("event=stopping sessions=%d", len(self._sessions))
@@ -126,6 +133,12 @@ class Relay:
         self._journal.stop()
         self._https.close()
         self._ledger.flush()
+
+    def _serving(self, name: str) -> Serve:
+        """What is spoken at the socket of this name."""
+        if name == _PROSPECT:
+            return self._prospect.serve
+        return self._dns_filter.serve if name == _ADDRESSES else partial(self._session, _MODES[name])
 
     async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = Stream(reader, writer)
@@ -160,8 +173,8 @@ def main() -> None:
         listening = sockets()
     except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    names = {*_MODES, _PROSPECT}
-    if names != listening.keys():
+    names = {*_MODES, _PROSPECT, _ADDRESSES}
+    if listening.keys() | _WITHOUT != names:
         sys.exit(_usage(f"sockets must be named {', '.join(sorted(names))}, not {', '.join(listening)}"))
     try:
         relay = Relay(config)

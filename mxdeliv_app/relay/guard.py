@@ -1,7 +1,8 @@
 """Which addresses the relay may connect to: a recipient domain is chosen by a stranger, and so is its DNS.
 
 Pure. The tables are all of IANA's special-purpose registries (RFC 6890), reachable or not, and multicast;
-written out here, since Python's `is_global` differs from version to version.
+written out here, since Python's `is_global` differs from version to version. This is the one table: smtp(8)
+asks it, too (`dns_filter`).
 """
 
 from __future__ import annotations

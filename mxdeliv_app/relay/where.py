@@ -107,7 +107,7 @@ class Where:
     def smtp_refusal(self, domain: str) -> Verdict | None:
         """Why mail for `domain` is not given to smtp(8), which would find nothing to connect to; else None.
 
-        One address is enough that it may connect to: it ignores the others (`DnsReplyFilter`).
+        One address is enough that it may connect to: it ignores the others (`dns_filter`).
         """
         literal = ip_literal(domain)
         if literal is not None:

@@ -44,13 +44,14 @@ from tests.chat.deadline import until
 BIN = Path(sys.executable).parent
 MESSAGE = b"From: a@_here.test\r\nSubject: [...]\r\n\r\nHello\r\n"
 
-# Sockets become descriptors 3 and 4, as systemd passes them (sd_listen_fds(3)).
+# Sockets become descriptors from 3 on, as systemd passes them (sd_listen_fds(3)).
 _LAUNCH = """
 import os, sys
-for number in (3, 4, 5):
+for number in (3, 4, 5, 6):
     os.dup2(int(sys.argv[number - 2]), number)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="3", LISTEN_FDNAMES="lmtp:https-only:prospect")
-os.execv(sys.argv[4], sys.argv[4:])
+names = "lmtp:https-only:prospect:addresses"
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="4", LISTEN_FDNAMES=names)
+os.execv(sys.argv[5], sys.argv[5:])
 """
 
 
@@ -216,6 +217,10 @@ class World:
         self._prospect = socket.socket(socket.AF_UNIX)
         self._prospect.bind(self.prospect_path)
         self._prospect.listen(64)
+        self.addresses_path = str(directory / "addresses.sock")
+        self._addresses = socket.socket(socket.AF_UNIX)
+        self._addresses.bind(self.addresses_path)
+        self._addresses.listen(64)
         self.config = directory / "chatmail.toml"
         self.environment = os.environ | {"CHATMAIL_CONFIG": str(self.config)}
         self.configure()
@@ -239,7 +244,7 @@ class World:
 
     def start(self) -> None:
         """Start the installed program; its listening sockets queue whoever comes before it is ready."""
-        listening = (self._lmtp, self._https_only, self._prospect)
+        listening = (self._lmtp, self._https_only, self._prospect, self._addresses)
         numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
         self.relay = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
@@ -319,6 +324,7 @@ class World:
         self._lmtp.close()
         self._https_only.close()
         self._prospect.close()
+        self._addresses.close()
 
 
 class Lmtp(smtplib.LMTP):

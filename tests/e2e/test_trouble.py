@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("_https_afresh")
 
 CAROL = "carol@mta.lab"
 MILTER = "chatmail-milter.socket chatmail-milter.service"
-SOCKETS = "mxdeliv-relay.socket mxdeliv-relay-https-only.socket mxdeliv-relay-prospect.socket"
+SOCKETS = " ".join(f"mxdeliv-relay{one}.socket" for one in ("", "-https-only", "-prospect", "-addresses"))
 RELAY = f"{SOCKETS} mxdeliv-relay.service"
 
 

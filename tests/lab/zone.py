@@ -36,6 +36,15 @@ peer      MX  10 peer
 tls       A   {BY_NAME["client"].ip}
 """
 
+# One that has addresses where a relay must never connect, beside one where it may.
+MIXED_PEER = f"""\
+mixed     A     127.0.0.1
+mixed     A     192.168.77.7
+mixed     A     {BY_NAME["client"].ip}
+mixed     AAAA  ::1
+mixed     AAAA  ::ffff:192.168.77.7
+"""
+
 # What only IPv6 leads to: a peer that tests play, by its MX and under a name that isn't ASCII (bücher), and
 # the relay _b.lab, for who has a route there.
 SIX_PEERS = f"""\
@@ -72,7 +81,9 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
         lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    zone = parse("the lab's own records", "".join(lines) + TRAPS + PEERS + SIX_PEERS + STRICT_PEERS)
+    zone = parse(
+        "the lab's own records", "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS
+    )
     for source, text in published.items():
         extra = parse(source, text)
         for name, rdataset in extra.iterate_rdatasets():
