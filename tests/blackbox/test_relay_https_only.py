@@ -83,7 +83,6 @@ def test_each_refusal_has_its_own_words_and_who_has_to_wait_waits(
 
 
 @pytest.mark.parametrize("names", list(itertools.permutations(("ann", "bob", "eve"))))
-@pytest.mark.parametrize("names", itertools.permutations(("ann", "bob", "eve")))
 def test_the_order_does_not_matter(world: World, peer: Peer, singly: str, names: tuple[str, ...]) -> None:
     peer.script = one_by_one
     found = retried(world, tuple(f"{name}@{singly}" for name in names))

@@ -281,6 +281,7 @@ class TestProof:
             (400, b"bad request"),  # madmail 2
             (400, b"Missing X-Mail-To header\n"),  # madmail 1
             (422, b'{"detail": "field required"}'),
+            (507, b"quota"),
             (403, b"554 5.7.1 Your address or network is blocked"),
             (503, b"451 4.3.0 Internal error, try again later\r\n"),
         ],
@@ -294,9 +295,7 @@ class TestProof:
         for content_type in ("text/html", "application/json"):
             assert peer_answer.proof(status, content_type, body) is Proof.DISPROVEN
 
-    @pytest.mark.parametrize(
-        "status", [101, 301, 302, 307, 308, 401, 403, 404, 405, 413, 421, 429, 500, 502, 503]
-    )
+    @pytest.mark.parametrize("status", [101, 301, 302, 307, 308, 401, 403, 404, 405, 421, 429, 500, 502, 503])
     @pytest.mark.parametrize("body", [b"", b"<html>", b"404 page not found"])
     def test_is_open_with_what_web_servers_say(self, status: int, body: bytes) -> None:
         assert peer_answer.proof(status, "text/html", body) is Proof.OPEN

@@ -1,0 +1,78 @@
+"""One SMTP reply for several recipients: what is handed back, in which parts, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxdeliv_app.relay import one_reply
+from mxdeliv_app.relay.letter import Letter, Recipient
+
+OK, GONE, FULL, LATER, OTHER = (
+    "250 2.0.0 OK",
+    "550 5.1.1 Gone",
+    "552 5.2.2 Full",
+    "451 4.3.0 Later",
+    "421 4.4.5 x",
+)
+
+
+class Postfix:
+    """Takes messages back, but for those whose number is in `refused`."""
+
+    def __init__(self, refused: Sequence[int] = ()) -> None:
+        self.groups: list[list[str]] = []
+        self._refused = refused
+
+    def __call__(self, _letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+        self.groups.append([one.raw for one in recipients])
+        taken = len(self.groups) - 1 not in self._refused
+        return ["250 2.0.0 Ok: queued" if taken else "452 4.3.1 Full disk"] * len(recipients)
+
+
+def settle(lines: Sequence[str], postfix: Postfix) -> list[str]:
+    recipients = [Recipient(f"u{n}@b.test", "b.test", f"u{n}@b.test") for n in range(len(lines))]
+    letter = Letter("a@here.test", tuple(recipients), b"x")
+    return one_reply.settled(letter, recipients, lines, postfix)
+
+
+@pytest.mark.parametrize("lines", [[OK, OK], [GONE, GONE], [LATER, LATER], [LATER, OTHER], [OK], [GONE], []])
+def test_what_one_reply_can_say_is_left_as_it_is(lines: list[str]) -> None:
+    postfix = Postfix()
+    assert settle(lines, postfix) == lines
+    assert postfix.groups == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups"),
+    [
+        ([OK, GONE], [["u1@b.test"]]),
+        ([LATER, OK, OTHER], [["u0@b.test", "u2@b.test"]]),
+        ([GONE, FULL], [["u0@b.test"], ["u1@b.test"]]),
+        ([GONE, LATER, GONE], [["u0@b.test", "u2@b.test"], ["u1@b.test"]]),
+        ([OK, GONE, FULL, LATER, GONE], [["u1@b.test", "u4@b.test"], ["u2@b.test"], ["u3@b.test"]]),
+    ],
+)
+def test_who_has_no_message_goes_back_by_outcome(lines: list[str], groups: list[list[str]]) -> None:
+    postfix = Postfix()
+    assert {line[:3] for line in settle(lines, postfix)} == {"250"}
+    assert postfix.groups == groups
+
+
+@pytest.mark.parametrize("refused", [[0], [1]])
+def test_what_postfix_does_not_take_back_is_tried_again(refused: list[int]) -> None:
+    assert {line[:3] for line in settle([OK, GONE, FULL], Postfix(refused))} == {"451"}
+
+
+@given(st.lists(st.sampled_from([OK, GONE, FULL, LATER, OTHER]), min_size=1, max_size=6))
+def test_each_message_that_goes_back_is_nearer_to_one_reply(lines: list[str]) -> None:
+    """So no message comes back as it was, and nobody is left out or goes twice."""
+    postfix = Postfix()
+    settle(lines, postfix)
+    back = [one for group in postfix.groups for one in group]
+    without = [f"u{n}@b.test" for n, line in enumerate(lines) if line != OK]
+    assert sorted(back) == (without if postfix.groups else [])
+    assert all(len(group) < len(lines) for group in postfix.groups)
