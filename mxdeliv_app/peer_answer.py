@@ -39,7 +39,7 @@ _MAILBOX_FULL = (507, "5.2.2")  # the one final refusal that has a 5xx
 # A peer in trouble, or one that has too much to do: RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4.
 _BUSY = frozenset({408, 425, 429})
 
-# To a POST without recipients every `/mxdeliv` says 400 (madmail 1 and 2, filtermail, ours); the others will do.
+# To a POST without recipients every `/mxdeliv` says 400 (madmail 1 and 2, filtermail, ours); others will do.
 # Left out of those that refuse is 403, which many a web server says to any POST.
 _PROVING = _REFUSING - {403}
 
