@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.noise import ENOUGH, high_bits, plausible
+from chatmail_milter.gate.noise import ENOUGH, high_bits, plausible, reads_as_words
 
 PKESK: Final = 1
 SKESK: Final = 3
@@ -40,6 +40,12 @@ _CIPHERS: Final = frozenset((7, 8, 9, 10, 11, 12, 13))
 _MODES: Final = frozenset((1, 2, 3))
 _CHUNK_SIZE_MOST: Final = 16
 
+# Of a SEIPD, so many octets are read as Base64: no partial length is among them (4.2.1.4). Of other
+# packets, those that hold so much: RSA and post-quantum keys. In the many small ones there are a few words
+# between other characters.
+_READ_MOST: Final = 512
+_READ_LEAST: Final = 128
+
 # Octets of a session key's packet that are no noise: version, algorithms, lengths, a point's prefix, S2K
 # parameters.
 _STRUCTURED: Final = 10
@@ -49,32 +55,37 @@ class Noise:
     """The octets before the SEIPD that should be noise, counted over small packets until they are enough."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._high = 0
-        self._structured = 0
+        self._count = self._high = self._structured = 0
 
-    def take(self, tag: int, body: bytes) -> None:
-        """The body of a session key's packet, or of one that is skipped. Raises `RefusedError`."""
+    def take(self, tag: int, body: bytes, at: int) -> None:
+        """The body, at this offset, of any packet but the SEIPD and a marker. Raises `RefusedError`."""
+        if len(body) >= _READ_LEAST and reads_as_words(body, at):
+            raise RefusedError("packets-readable")
         if tag == PKESK and body[:9] == b"\x03\0\0\0\0\0\0\0\0":
             # RFC 9580, 5.1.1: the recipient isn't named.
             body = body[9:]
-        self._count += len(body)
-        self._high += high_bits(body)
-        self._structured += _STRUCTURED if tag in (PKESK, SKESK) else 0
-        if self._count - self._structured >= ENOUGH:
-            if not plausible(self._count, self._high, self._structured):
-                raise RefusedError("packets-readable")
-            self._count = self._high = self._structured = 0
+        count, high, structured = len(body), high_bits(body), _STRUCTURED if tag <= SKESK else 0
+        if self._count:
+            count, high = count + self._count, high + self._high
+            structured += self._structured
+        if count - structured < ENOUGH:
+            self._count, self._high, self._structured = count, high, structured
+        elif plausible(count, high, structured):
+            self._count = 0
+        else:
+            raise RefusedError("packets-readable")
 
 
-def judge_seipd(beginning: bytes) -> None:
-    """The first `SEIPD_KEPT` octets of a SEIPD's body, or all. Raises `RefusedError`."""
-    if beginning[0] == 1:
-        encrypted = beginning[1:1025]
-    else:
+def judge_seipd(beginning: bytes, at: int) -> None:
+    """The first `SEIPD_KEPT` octets of a SEIPD's body, or all, which begins `at`. Raises `RefusedError`."""
+    clear = 1
+    if beginning[0] == 2:
         cipher, mode, chunk_size = beginning[1:4]
         if cipher not in _CIPHERS or mode not in _MODES or chunk_size > _CHUNK_SIZE_MOST:
             raise RefusedError("packets-seipd-header")
-        encrypted = beginning[4:]
-    if not plausible(len(encrypted), high_bits(encrypted)):
+        clear = 4
+    # None of the octets in clear has the high bit.
+    if not plausible(len(beginning) - clear, high_bits(beginning)):
+        raise RefusedError("packets-readable")
+    if reads_as_words(beginning[clear:_READ_MOST], at + clear):
         raise RefusedError("packets-readable")

@@ -1,18 +1,23 @@
-"""Whether octets can be ciphertext, by the share of them that have the high bit set.
+"""Whether octets can be ciphertext: by the share that has the high bit, and by how their Base64 reads.
 
 In ciphertext each octet has it with probability 1/2: of `n` octets a binomial number, Bin(n, 1/2). Plain
 ASCII has none, UTF-8 in most scripts nearly all. Too few and too many are refused, each where a lesser
 probability than 2^-64 lies beyond: real ciphertext of 64 octets or more is refused once in 2^63 messages.
 Fewer octets prove less: of 40, all or none must have the bit to be refused, which happens once in 2^39.
+
+Text whose Base64 is made of words has any share of high bits. But words are in lower case, and of the
+characters of ciphertext 26 in 64 are: Bin(n, 13/32). Too many are refused, by the same probability.
 """
 
 from __future__ import annotations
 
+import binascii
+from functools import cache
 from typing import Final
 
 # Where enough is known: the probability that all of so many octets are ASCII is 2^-64.
 ENOUGH: Final = 64
-# More octets are never counted at once: a PKESK of the largest size, and what may wait before it.
+# More octets are never counted at once: a PKESK of the largest size has fewer, with what may wait before it.
 _MOST: Final = 4096
 _ASCII: Final = bytes(range(128))
 
@@ -44,5 +49,30 @@ def high_bits(octets: bytes) -> int:
 
 def plausible(count: int, high: int, structured: int = 0) -> bool:
     """Whether `count` octets may be ciphertext, `structured` of them aside; `high` have the high bit."""
-    least = _LIMITS[max(0, min(count - structured, _MOST))]
-    return high >= least and count - high >= least
+    least = _LIMITS[count - structured]
+    return least <= high <= count - least
+
+
+# So many octets are read as Base64: 680 characters, all of them before the second of any partial lengths.
+_READ_MOST: Final = 510
+_NOT_LOWER_CASE: Final = bytes(set(range(256)) - set(range(ord("a"), ord("z") + 1)))
+
+
+def reads_as_words(octets: bytes, at: int) -> bool:
+    """Whether the Base64 of `octets` has too much lower case; `at` octets come before in what is encoded."""
+    begin = -at % 3
+    size = min(len(octets) - begin, _READ_MOST) // 3 * 3
+    text = binascii.b2a_base64(octets[begin : begin + size], newline=False)
+    return len(text.translate(None, _NOT_LOWER_CASE)) > _lower_case_most(len(text))
+
+
+@cache
+def _lower_case_most(count: int) -> int:
+    """The largest `k` so that of `count` characters more than `k` are in lower case with at most 2^-64."""
+    # All probabilities times 32^count, from that of all characters down.
+    k, tail, term, whole = count, 0, 13**count, 1 << 5 * count
+    while tail + term << ENOUGH <= whole:
+        tail += term
+        k -= 1
+        term = term * (k + 1) * 19 // ((count - k) * 13)
+    return k

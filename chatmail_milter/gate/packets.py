@@ -67,6 +67,7 @@ class Packets:
         self._more = False  # the length was partial: after this much of the body comes another length
         self._body = b""  # its beginning, as much of it as is looked at
         self._wanted = 0  # octets of it still wanted for that
+        self._begins = 0  # where it begins in all that is encoded
         self._sealed = 0  # octets of the SEIPD's body, 0 as long as it has not begun
         self._skipped = 0  # octets of packets that readers skip
         self._skesks = 0
@@ -81,20 +82,28 @@ class Packets:
                 step = min(self._left, size - at)
                 self._left -= step
                 if self._wanted:
-                    self._body += data[at : at + min(step, self._wanted)]
-                    self._wanted -= min(step, self._wanted)
+                    seen = min(step, self._wanted)
+                    self._body += data[at : at + seen]
+                    self._wanted -= seen
                     if not self._wanted:
-                        self._judge()
+                        # As much of the body is there as is looked at.
+                        if self._tag == SEIPD:
+                            judge_seipd(self._body, self._begins)
+                        else:
+                            self._noise.take(self._tag, self._body, self._begins)
                 at += step
                 continue
             known = len(self._head)
             head = self._head + data[at : at + _HEAD_MOST - known]
-            used = self._next_length(head) if self._more else self._next_packet(head)
+            goes_on = self._more
+            used = self._next_length(head) if goes_on else self._next_packet(head)
             if not used:
                 self._head = head
                 break
             self._head = b""
             at += used - known
+            if not goes_on:
+                self._begins = self._before + at - len(self._body)
             self._headers += 1
             if self._headers > _HEADERS_FREE + (self._before + at) // _OCTETS_PER_HEADER:
                 raise RefusedError("packets-too-many")
@@ -108,14 +117,7 @@ class Packets:
         if self._sealed < SEIPD_LEAST[self._body[0]]:
             raise RefusedError("packets-size-18")
         if self._wanted:
-            judge_seipd(self._body)
-
-    def _judge(self) -> None:
-        """The body has begun, or is there: as much of it as is looked at."""
-        if self._tag == SEIPD:
-            judge_seipd(self._body)
-        else:
-            self._noise.take(self._tag, self._body)
+            judge_seipd(self._body, self._begins)
 
     def _next_packet(self, head: bytes) -> int:
         """Takes a packet's header and the beginning of its body; how many octets that was, 0 if too few."""

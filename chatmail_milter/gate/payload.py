@@ -88,5 +88,5 @@ def payload(transfer_encoding: str, *, strict: bool, observer: Observer = NOBODY
     """
     packets = Packets(observer, strict=strict)
     armor = Armor(packets, headers=not strict, observer=observer)
-    encoded = transfer_encoding == "base64"
-    return decoded(transfer_encoding, ArmoredOrRaw(packets, armor) if encoded else armor, strict=strict)
+    sink = ArmoredOrRaw(packets, armor) if transfer_encoding == "base64" else armor
+    return decoded(transfer_encoding, sink, strict=strict)

@@ -20,11 +20,13 @@ _VERSION_TEXT_OF_PEERS = re.compile(rb"(?i:version)[ \t]*:[ \t]*1")
 # trimmed, with LF:
 PREAMBLES = frozenset(
     (
-        # Thunderbird, Enigmail, Roundcube; older Enigmail, Ruby's mail-gpg; and the same with OpenPGP's
-        # present RFC.
+        # Thunderbird, Enigmail, Roundcube; older Enigmail, GPGMail, Ruby's mail-gpg; the same with OpenPGP's
+        # present RFC; smaller programs.
         b"This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
         b"This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)",
         b"This is an OpenPGP/MIME encrypted message (RFC 9580 and 3156)",
+        b"This is an OpenPGP/MIME encrypted message (RFC 3156).",
+        b"This is an OpenPGP/MIME encrypted message.",
         # Enigmail with p≡p.
         b"This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\n"
         b"This message was encrypted with pEp https://pEp-project.org",
@@ -40,23 +42,25 @@ PREAMBLES = frozenset(
 def encrypted(boundary: bytes, *, strict: bool, observer: Observer = NOBODY) -> Sink:
     """A sink for the body of `multipart/encrypted` (RFC 3156, 4). `strict` if a user of ours wrote it."""
 
-    def open_version(transfer_encoding: str) -> Sink:
-        text = _VERSION_TEXT if strict else _VERSION_TEXT_OF_PEERS
-        return decoded(transfer_encoding, Exactly(text, "version-part"), strict=strict)
-
     def open_payload(transfer_encoding: str) -> Sink:
         return payload(transfer_encoding, strict=strict, observer=observer)
 
-    parts = (
-        Expected("application/pgp-encrypted", open_version),
-        Expected("application/octet-stream", open_payload),
-    )
-    return Multipart(boundary, parts, observer, strict=strict, preambles=PREAMBLES)
+    first = _VERSION if strict else _VERSION_OF_PEERS
+    second = Expected("application/octet-stream", open_payload)
+    return Multipart(boundary, (first, second), observer, strict=strict, preambles=PREAMBLES)
 
 
 def secure_join(boundary: bytes, observer: Observer = NOBODY) -> Sink:
     """A sink for the body of SecureJoin's first step as it was before it was encrypted."""
     return Multipart(boundary, (_SECURE_JOIN,), observer)
+
+
+def _open_version(transfer_encoding: str) -> Sink:
+    return decoded(transfer_encoding, Exactly(_VERSION_TEXT, "version-part"), strict=True)
+
+
+def _open_version_of_peers(transfer_encoding: str) -> Sink:
+    return decoded(transfer_encoding, Exactly(_VERSION_TEXT_OF_PEERS, "version-part"), strict=False)
 
 
 def _open_secure_join(transfer_encoding: str) -> Sink:
@@ -66,4 +70,6 @@ def _open_secure_join(transfer_encoding: str) -> Sink:
     return Exactly(_SECURE_JOIN_TEXT, "securejoin-body")
 
 
+_VERSION = Expected("application/pgp-encrypted", _open_version)
+_VERSION_OF_PEERS = Expected("application/pgp-encrypted", _open_version_of_peers)
 _SECURE_JOIN = Expected("text/plain", _open_secure_join)

@@ -37,7 +37,8 @@ _NAMES |= dict.fromkeys(range(40, 64), "skipped")
 _SIZES_MOST = {"PKESK": 2304, "SKESK": 128}
 _VERSION = {False: rb"Version: 1", True: rb"(?i:version)[ \t]*:[ \t]*1"}
 _PREAMBLE = re.compile(
-    rb"(?:This is an OpenPGP/MIME encrypted message \(RFC (?:2440|4880|9580) and 3156\)"
+    rb"(?:This is an OpenPGP/MIME encrypted message(?: \(RFC 3156\))?\."
+    rb"|This is an OpenPGP/MIME encrypted message \(RFC (?:2440|4880|9580) and 3156\)"
     rb"(?:\s+This message was encrypted with pEp https://pEp-project\.org)?"
     rb"|This message is in MIME format and has been PGP encrypted\."
     rb"|This is a multi-part message in MIME format\.(?:\.\.)?)?"

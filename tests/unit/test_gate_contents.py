@@ -8,7 +8,7 @@ from math import comb
 import pytest
 
 from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.noise import high_bits, plausible
+from chatmail_milter.gate.noise import high_bits, plausible, reads_as_words
 from chatmail_milter.gate.packets import Packets
 from tests import packets as p
 
@@ -86,6 +86,45 @@ def test_so_is_text_in_other_alphabets_and_encodings(text: bytes, size: int) -> 
     # Cyrillic in UTF-8 has the high bit in all but spaces and stops: fewer octets of it are like some noise.
     assert walk(p.new(p.SEIPD, b"\x01" + text[:size])) == "packets-readable"
     assert walk(p.new(p.PKESK, b"\x03" + text[:size]) + p.seipd()) in ("packets-readable", "packets-size-1")
+
+
+# As many characters of Base64 as three octets make, in front of which any number of octets may stand.
+SENTENCE = "Itwasthebestoftimesitwastheworstoftimesitwastheageofwisdomitwastheageoffoolishness" * 40
+
+
+@pytest.mark.parametrize(
+    "before", [b"", p.new(p.PADDING, b""), p.new(p.PADDING, b"x"), p.pkesk(), p.skesk() * 2]
+)
+@pytest.mark.parametrize("size", [60, 100, 384, 1800])
+def test_base64_of_words_without_spaces_is_refused(before: bytes, size: int) -> None:
+    for beginning in (b"\x01", p.SEIPD2_BEGINNING + p.noise(32)):
+        # What follows a five-octet length, from the next whole three on.
+        filler = p.noise(-(len(before) + 6 + len(beginning)) % 3)
+        words = base64.b64decode(SENTENCE[: size // 3 * 4])
+        octets = before + p.new(p.SEIPD, beginning + filler + words, length_octets=5)
+        assert SENTENCE[: size // 3 * 4] in base64.b64encode(octets).decode()
+        if len(beginning) == 1 or size >= 384:
+            assert walk(octets) == "packets-readable"
+
+
+@pytest.mark.parametrize("size", [198, 999, 2301])
+def test_so_is_base64_of_words_in_a_large_session_key(size: int) -> None:
+    words = base64.b64decode(SENTENCE[: size // 3 * 4])
+    octets = p.new(p.MARKER, b"PGP") + p.new(p.PKESK, b"\x03" + words, length_octets=5) + p.seipd()
+    assert len(p.new(p.MARKER, b"PGP") + b"\xc1\xff1234\x03") % 3 == 0
+    assert walk(octets) == "packets-readable"
+
+
+@pytest.mark.parametrize("count", [52, 100, 680])
+def test_the_probability_of_a_false_alarm_by_words(count: int) -> None:
+    def refused(lower: int) -> bool:
+        return reads_as_words(base64.b64decode("a" * lower + "A" * (count - lower)), 0)
+
+    most = next(most for most in range(count) if refused(most + 1))
+    # Of 64 characters 26 are in lower case: 13 of 32, and 19 are not. Exactly, times 32 ** count:
+    beyond = sum(comb(count, k) * 13**k * 19 ** (count - k) for k in range(most + 1, count + 1))
+    assert beyond << 64 <= 1 << 5 * count
+    assert (beyond + comb(count, most) * 13**most * 19 ** (count - most)) << 64 > 1 << 5 * count
 
 
 @pytest.mark.parametrize("power", [9, 10, 12])

@@ -51,6 +51,8 @@ def built(
     [
         "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n",
         "This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)\r\n",
+        "This is an OpenPGP/MIME encrypted message (RFC 3156).\r\n\r\n",
+        "This is an OpenPGP/MIME encrypted message.\r\n",
         "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
         "This message was encrypted with pEp https://pEp-project.org\r\n\r\n",
         "This message is in MIME format and has been PGP encrypted.\r\n\r\n",
