@@ -187,6 +187,48 @@ def _exchange() -> bytes:
     )
 
 
+def _maddy() -> bytes:
+    status = (
+        "Last-Attempt-Date: Sat, 28 Nov 2026 20:00:00 +0000\r\n"
+        "Arrival-Date: Sat, 28 Nov 2026 20:00:00 +0000\r\nX-Maddy-MsgID: 0a1b2c3d\r\n"
+        "X-Maddy-Sender: rfc822; alice@a.example\r\nReporting-MTA: dns; b.example\r\n\r\n"
+        "Diagnostic-Code: smtp; 550 5.1.1 User does not exist\r\nStatus: 5.1.1\r\nAction: failed\r\n"
+        "Final-Recipient: rfc822; x@b.example\r\n\r\n"
+    )
+    return report(
+        (
+            'Content-Description: Notification\r\nContent-Type: text/plain; charset="utf-8"\r\n'
+            "Content-Transfer-Encoding: 8bit\r\n\r\n\r\nIt was not delivered.\r\n",
+            f"Content-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n{status}",
+            "Content-Transfer-Encoding: 8bit\r\nContent-Type: message/rfc822-headers\r\n"
+            "Content-Description: Undelivered message header\r\n\r\nFrom: <alice@a.example>\r\n\r\n",
+        ),
+        "MAILER-DAEMON@b.example",
+        fields=[("Content-Transfer-Encoding", "8bit")],
+    )
+
+
+def _mox() -> bytes:
+    typed = "Content-Transfer-Encoding: {}\r\nContent-Type: {}\r\n\r\n"
+    status = (
+        "Reporting-MTA: dns; b.example\r\nReceived-From-MTA: dns;a.example ([192.0.2.7])\r\n"
+        "Arrival-Date: Sat, 28 Nov 2026 20:00:00 +0000\r\n\r\n"
+        "Final-Recipient: rfc822;x@b.example\r\nAction: failed\r\nStatus: 5.1.1 (no such user)\r\n"
+        "Remote-MTA: dns;c.example ([192.0.2.8])\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n"
+    )
+    header = base64.encodebytes(b"From: <alice@a.example>\r\nSubject: [...]\r\n\r\n").decode()
+    return report(
+        (
+            typed.format("7BIT", "text/plain") + "Delivery has failed.\r\n",
+            typed.format("7BIT", "message/delivery-status") + status,
+            typed.format("BASE64", "text/rfc822-headers; charset=utf-8") + header,
+        ),
+        "<postmaster@b.example>",
+        (),
+        content_type='multipart/report; report-type="delivery-status"',
+    )
+
+
 def _powermta() -> bytes:
     status = (
         "Reporting-MTA: dns;b.example\r\n\r\n"
@@ -202,6 +244,8 @@ REAL = {
     "exim": _exim(),
     "chasquid": _chasquid(),
     "courier": courier(),
+    "maddy": _maddy(),
+    "mox": _mox(),
     "exchange": _exchange(),
     "powermta": _powermta(),
 }

@@ -25,7 +25,9 @@ _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _DISPOSITION = re.compile(
     rb"^content-disposition[ \t]*:(?![ \t]*inline[ \t]*$)", re.IGNORECASE | re.MULTILINE
 )
-_NAMED = re.compile(rb"[;\s](?:file)?name(?:\*[0-9*]*)?[ \t]*=", re.IGNORECASE)
+_NAMED = re.compile(rb"[;\s](?:file)?name(?:\*[0-9*]*)?[ \t]*=[ \t]*\"?([^;\"\n]*)", re.IGNORECASE)
+# Names that no program opens but as text or mail.
+_HARMLESS_NAME = re.compile(rb"[A-Za-z0-9_ .-]{1,64}\.(?:txt|eml|dsn|msg)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Part:
     def is_a_file(self) -> bool:
         """Whether programs may offer the part as a file: it has a name, or isn't to be shown inline."""
         return bool(_DISPOSITION.search(self.header) or _NAMED.search(self.header))
+
+    @property
+    def has_a_harmful_name(self) -> bool:
+        """Whether it would be saved as more than text or mail."""
+        return not all(_HARMLESS_NAME.fullmatch(name.strip()) for name in _NAMED.findall(self.header))
 
     def decoded(self) -> bytes:
         """The body without its transfer encoding. Raises `RefusedError`."""
@@ -110,7 +117,8 @@ def is_text(octets: bytes) -> bool:
 
 
 def _part(octets: bytes) -> Part:
-    if octets.startswith(b"\n") or not octets:
+    # (Nothing between two boundaries is no part to some programs: it has no header.)
+    if octets.startswith(b"\n"):
         return Part(b"", octets[1:], _DEFAULT_TYPE, "")
     header, blank, body = octets.partition(b"\n\n")
     # A header without a body: the part ends with the header's last line.

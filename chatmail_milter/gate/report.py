@@ -34,9 +34,10 @@ _PERHAPS_MARKED = frozenset(("postmaster", "microsoftexchange329e71ec88ae4615bbc
 _AUTO_SUBMITTED = re.compile(r"([a-z0-9-]+)[ \t]*(?:[;(].*)?", re.DOTALL)
 _AUTO_SUBMITTED_MOST = 998
 
-# RFC 6522, 3 and its counterparts with 8-bit addresses (RFC 6533), which chasquid writes always.
+# RFC 6522, 3 and its counterparts with 8-bit addresses (RFC 6533), which chasquid writes always. maddy and
+# madmail write a header's type wrong.
 _STATUS_TYPES = frozenset(("message/delivery-status", "message/global-delivery-status"))
-_HEADER_TYPES = frozenset(("text/rfc822-headers", "message/global-headers"))
+_HEADER_TYPES = frozenset(("text/rfc822-headers", "message/global-headers", "message/rfc822-headers"))
 _MESSAGE_TYPES = frozenset(("message/rfc822", "message/global"))
 
 Quoted = Callable[[bytes], None]
@@ -46,7 +47,7 @@ def claims(content_type: ContentType, sender: str, authors: Sequence[bytes], mar
     """Whether the header is that of a delivery report, made by a mail system.
 
     `sender` is the envelope's, empty for the null sender (RFC 3464, 2); `authors` are the values of From,
-    `marks` those of Auto-Submitted. Courier writes none of the latter.
+    `marks` those of Auto-Submitted. Courier and mox write none of the latter.
     """
     if content_type.type != "multipart/report":
         return False
@@ -101,15 +102,18 @@ class Report:
         _check_text(parts[0])
         if parts[1].type not in _STATUS_TYPES:
             raise RefusedError("part-type")
-        status.check(_plain(parts[1]))
+        status.check(_text_of(parts[1]))
         if len(parts) == 3:
             self._check_quoted(parts[2])
 
     def _check_quoted(self, part: Part) -> None:
         if part.type in _HEADER_TYPES:
-            self._quoted_header(part.decoded())
+            self._quoted_header(_text_of(part))
         elif part.type in _MESSAGE_TYPES:
-            self._quoted_message(_plain(part))
+            # RFC 2046, 5.2.1: it has no transfer encoding.
+            if part.transfer_encoding not in IDENTITY:
+                raise RefusedError("transfer-encoding")
+            self._quoted_message(_text_of(part))
         else:
             raise RefusedError("part-type")
 
@@ -117,15 +121,12 @@ class Report:
 def _check_text(part: Part) -> None:
     if part.type != "text/plain":
         raise RefusedError("part-type")
-    text = part.decoded()
-    if part.is_a_file or len(text) > _TEXT_MOST or not is_text(text):
+    if part.is_a_file or len(_text_of(part)) > _TEXT_MOST:
         raise RefusedError("report-text")
 
 
-def _plain(part: Part) -> bytes:
-    """The body of a `message/…` part, which has no transfer encoding (RFC 2046, 5.2.1) and is text."""
-    if part.transfer_encoding not in IDENTITY:
-        raise RefusedError("transfer-encoding")
-    if not is_text(part.body):
+def _text_of(part: Part) -> bytes:
+    octets = part.decoded().replace(b"\r\n", b"\n")
+    if part.has_a_harmful_name or not is_text(octets):
         raise RefusedError("report-text")
-    return part.body
+    return octets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, check
@@ -87,6 +89,7 @@ ALTERNATIVE = part(
     "multipart/alternative; boundary=inner",
     "--inner\r\nContent-Type: text/html\r\n\r\n<p>Buy\r\n--inner--\r\n",
 )
+IN_BASE64 = base64.encodebytes(STATUS.encode()).decode()
 PROGRAM_AS_TEXT = PROGRAM_PART.replace("application/octet-stream; name=a.exe", "text/plain")
 
 
@@ -123,7 +126,31 @@ PROGRAM_AS_TEXT = PROGRAM_PART.replace("application/octet-stream; name=a.exe", "
         ),
         ((part("text/plain", "\x1b$B0!\x1b(B\r\n"), STATUS_PART), "report"),
         (
+            (TEXT_PART, part("message/delivery-status", IN_BASE64, "Content-Transfer-Encoding: base64")),
+            "report",
+        ),
+        (
             (TEXT_PART, part("message/delivery-status", "eA==", "Content-Transfer-Encoding: base64")),
+            "report-status",
+        ),
+        ((TEXT_PART, part("message/delivery-status; name=details.txt", STATUS)), "report"),
+        ((TEXT_PART, part("message/delivery-status; name=details.html", STATUS)), "report-text"),
+        (
+            (TEXT_PART, STATUS_PART, HEADER_PART.replace("headers", 'headers; name="a.txt.exe"')),
+            "report-text",
+        ),
+        (
+            (
+                TEXT_PART,
+                STATUS_PART,
+                part(
+                    "text/rfc822-headers", "A: b\r\n", "Content-Disposition: attachment; filename*=x''a.exe"
+                ),
+            ),
+            "report-text",
+        ),
+        (
+            (TEXT_PART, STATUS_PART, part("message/rfc822", "eA==", "Content-Transfer-Encoding: base64")),
             "transfer-encoding",
         ),
         (("No header", STATUS_PART), "part-header"),
@@ -234,6 +261,7 @@ SECURE_JOIN = messages.secure_join().decode()
             "From: <alice@a.example>\r\nTo: <x@b.example>,\r\n\t<y@b.example>\r\n",
             "report",
         ),
+        ("message/rfc822-headers", "From: <alice@a.example>\r\n", "report"),
         ("message/global-headers", "From: <alice@a.example>\r\n\r\n", "report"),
         ("text/rfc822-headers", "From: <alice@a.example>\r\n\r\nMeet me at nine.\r\n", "report-quoted"),
         ("text/rfc822-headers", "Meet me at nine.\r\n", "report-quoted"),
