@@ -6,6 +6,7 @@ On each way out (HTTPS, SMTP, to a neighbour) and in (port 25, `/mxdeliv`). What
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -25,15 +26,26 @@ SECONDS = 30.0
 
 # Octets of one line: around the most that lmtp(8) and smtp(8) leave whole by default (998), around what
 # smtpd(8) reads at once (line_length_limit, 2048), and much more.
-LENGTHS = (998, 999, 2048, 2049, 5000, 20_000)
+LENGTHS = (998, 999, 2048, 2049, 5000, 16_000)
 
 
 def lines(length: int, login: Login) -> bytes:
-    """Two fields of one line each: one of white space and words, one of nothing but base64."""
-    reference = b"<0123456789@client.invalid>"
-    references = b"References: " + b" ".join([reference] * (length // len(reference) + 1))
-    head = f"Autocrypt: addr={login[0]}; prefer-encrypt=mutual; keydata=".encode()
-    return references[:length] + b"\r\n" + head + b"A" * (length - len(head)) + b"\r\n"
+    """Two fields of one line each: one of words, one of little but Base64."""
+    references = b"References: <0@client.invalid>"
+    one = b" <0123456789@client.invalid>"
+    more = (length - len(references)) // len(one)
+    # The first identifier takes what is left, so that all of them are whole.
+    left = length - len(references) - more * len(one)
+    references = references.replace(b"<0", b"<0" + b"0" * left) + one * more
+    autocrypt = f"Autocrypt: addr={login[0]}; prefer-encrypt=mutual; keydata=".encode()
+    return references + b"\r\n" + autocrypt + b"A" * (length - len(autocrypt)) + b"\r\n"
+
+
+def unwrapped(message: bytes) -> bytes:
+    """The same with all of its Base64 in one line, as some programs write it."""
+    head, begin, rest = message.partition(b"-----BEGIN PGP MESSAGE-----\r\n\r\n")
+    base64, checksum, tail = rest.partition(b"\r\n=")
+    return head + begin + base64.replace(b"\r\n", b"") + checksum + tail
 
 
 def crossed(message: bytes, expected: bytes) -> bool:
@@ -70,6 +82,30 @@ def test_they_cross_between_relays(
             # That it arrives says that the signature held: the other relay refuses it otherwise.
             found = until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
     assert crossed(found, fields)
+
+
+@pytest.mark.parametrize("road", ["https", "smtp"])
+@pytest.mark.usefixtures("_afresh")
+def test_unwrapped_armor_crosses(a: LabHost, b: LabHost, login: Login, reader: Login, road: str) -> None:
+    mid = pgp.message_id()
+    message = unwrapped(pgp.encrypted(login[0], reader[0], mid, secrets.token_hex(4000)))
+    body = message.partition(b"\r\n\r\n")[2]
+    assert max(map(len, body.splitlines())) > 998
+    with firewall.closed(b, 443 if road == "smtp" else 25, "refuse"):
+        assert smtp.submit(a.ip, login, [reader[0]], message).code == 250
+        with Mailbox(b.ip, *reader) as mailbox:
+            found = until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
+    assert found.endswith(body)
+
+
+def test_a_field_of_many_recipients_crosses(a: LabHost, b: LabHost, login: Login, reader: Login) -> None:
+    # 58,000 octets: at 60,000 Postfix cuts a field off where there are milters (cleanup_message.c).
+    mid = pgp.message_id()
+    recipients = b",\r\n ".join([b"<%s>" % reader[0].encode(), *(b"<%047d@a.lab>" % n for n in range(999))])
+    message = pgp.encrypted(login[0], reader[0], mid).replace(b"<%s>" % reader[0].encode(), recipients, 1)
+    assert smtp.submit(a.ip, login, [reader[0]], message).code == 250
+    with Mailbox(b.ip, *reader) as mailbox:
+        assert recipients in until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
 
 
 def test_by_smtp_the_signature_covers_what_crosses_the_wire(lab: Lab, a: LabHost, login: Login) -> None:
