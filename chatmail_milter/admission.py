@@ -20,6 +20,7 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.verdict import Action, Verdict
 
 log = logging.getLogger("chatmail-milter")
@@ -37,7 +38,8 @@ class Door:
     """Lets transactions in. One object serves all threads.
 
     `open_policies` is called at the first transaction, and again at each as long as it raises
-    `SQLAlchemyError`: the program may be there before its store is.
+    `SQLAlchemyError`: the program may be there before its store is. `open_refusals` is called so at the first
+    message that a peer brings.
     """
 
     def __init__(
@@ -45,8 +47,11 @@ class Door:
         open_policies: Callable[[], Policies],
         limiter: Limiter,
         clock: Callable[[], float] = time.monotonic,
+        open_refusals: Callable[[], Refusals] | None = None,
     ) -> None:
         self._open_policies = open_policies
+        self._open_refusals = open_refusals
+        self._refusals: Refusals | None = None
         self._limiter = limiter
         self._clock = clock
         self._policies: Policies | None = None
@@ -70,6 +75,17 @@ class Door:
         if verdict.action is Action.PASS and not self._limiter.take(sender, self._clock()):
             verdict = codes.too_much_mail(sender)
         return Admission(verdict, policy)
+
+    def wrote(self, author: str) -> None:
+        """Mail of `author` (canonical) was accepted from a peer: whoever can write can be written to."""
+        try:
+            if self._refusals is None and self._open_refusals is not None:
+                self._refusals = self._open_refusals()
+            if self._refusals is not None:
+                self._refusals.forget(author)
+        except SQLAlchemyError as fault:
+            # The refusal ends by itself within the day. Not str(fault): it has the statement's parameters.
+            log.error("refusals=away fault=%s", type(fault).__name__)
 
     def _opened(self) -> Policies:
         if self._policies is None:

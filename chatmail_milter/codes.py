@@ -71,6 +71,16 @@ def recipient_refused(status: str, recipient: str, text: str) -> Verdict:
     return make(_RECIPIENT_CODES.get(status, code), status, words, "recipient-refused")
 
 
+def refused_lately(code: int, status: str, words: str) -> Verdict:
+    """What a peer said of a recipient not long ago, to the next message to it.
+
+    Of codes only those that refuse a mailbox or a transaction (RFC 5321, 4.2.3) are repeated: Postfix takes
+    521 for an order to hang up (access(5)).
+    """
+    known = code if code in (550, 551, 552, 553, 554) else 550
+    return _reject(known, status, words, "refused-lately")
+
+
 def too_much_mail(sender: str) -> Verdict:
     """The sender's rate. Clients look for this line with its colon, so it stands where the code ends."""
     return _tempfail(450, "4.7.1:", f"Too much mail from <{sender}>", "rate")

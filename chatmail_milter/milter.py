@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import cache
 from os import EX_OSERR, EX_SOFTWARE, _exit
 from types import TracebackType
 from typing import Any, NoReturn
@@ -28,6 +29,8 @@ from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Sessi
 from chatmail_milter.store import checkpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.pseudonyms import load_key
+from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.transaction import Settings
 
 log = logging.getLogger("chatmail-milter")
@@ -116,11 +119,15 @@ def main(where: str | None, processes: int) -> None:
     """Answer Postfix about every message, on the socket that systemd opened."""
     config = load_or_exit()
     settings = Settings.of(config)
-    door = Door(
-        lambda: Policies(open_store(config.store.url)),
-        Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
-    )
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    # In each process its own, when first asked for: the program may be there before its store is.
+    engine = cache(lambda: open_store(config.store.url))
+    key = load_key()
+    door = Door(
+        lambda: Policies(engine()),
+        Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
+        open_refusals=lambda: Refusals(engine(), key),
+    )
     try:
         listening = _listening(where)
     except listen.ListenError as error:

@@ -161,6 +161,8 @@ class Session:
                     ctx.chgheader(change.name, change.number, change.value)
                 else:
                     ctx.addheader(change.name, change.value)
+            if self._transaction is not None and self._transaction.author is not None:
+                self._door.wrote(self._transaction.author)
         size = self._transaction.size if self._transaction is not None else 0
         self._log(decision.verdict, ctx.getsymval("i") or "-", size, decision.domain)
         self._begin()

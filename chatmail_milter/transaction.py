@@ -158,6 +158,11 @@ class Transaction:
         forged = tuple(reversed(self._signatures.forged))
         return Decision(judgement.verdict, judgement.null_sender, forged, domain=domain)
 
+    @property
+    def author(self) -> str | None:
+        """The author's canonical address, of inbound mail that names one."""
+        return self._author
+
     def _the_gate(self) -> Gate:
         if self._gate is None:
             raise RuntimeError("a body came before the end of the header")

@@ -30,6 +30,7 @@ def open_store(url: str) -> Engine:
         peers,
         policies,
         quotas,
+        refusals,
         routes,
         tokens,
     )

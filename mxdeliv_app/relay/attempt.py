@@ -25,6 +25,7 @@ from mxdeliv_app.relay.ledger import Ledger, said_by
 from mxdeliv_app.relay.letter import Letter, Mode
 from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.where import Plan, Target
 from mxdeliv_app.wire import RecipientReply
 
@@ -43,6 +44,7 @@ class Tools:
     ledger: Ledger
     breaker: Breaker
     patience: Patience
+    refusals: RecipientRefusals
 
 
 class _NotTakenError(Exception):
@@ -158,6 +160,7 @@ class Attempt:
         if not understood.replies:
             trouble = understood.meaning is Meaning.TROUBLE or answer.cut is not None
             raise _NotTakenError(reason, trouble=trouble, last=understood.meaning is Meaning.UNEXPLAINED)
+        self.tools.refusals.heard(understood.replies)
         if any(reply.accepted for reply in understood.replies):
             self.tools.ledger.https(self.domain, latency=answer.seconds)
         else:

@@ -27,6 +27,8 @@ from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.pseudonyms import load_key
+from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
 from mxdeliv_app.relay.attempt import Tools
@@ -49,6 +51,7 @@ from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.prospect import Prospect
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.smtpwords import SmtpWords
 from mxdeliv_app.relay.stream import Stream
 from mxdeliv_app.relay.where import Where
@@ -85,7 +88,8 @@ class Relay:
         self._https = Https(dial, patience, agent)
         known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Where(names, guard, own_host, known.route)
-        self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes)
+        refusals = RecipientRefusals(Refusals(engine, load_key()), config.listen.https_only)
+        self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes, refusals)
         self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(
             where=where,
@@ -96,6 +100,7 @@ class Relay:
                 ledger=self._ledger,
                 breaker=breaker,
                 patience=patience,
+                refusals=refusals,
             ),
             fallback=Fallback(config.listen.reinject, config.mail.host),
             smtp_words=SmtpWords(engine).of,
@@ -103,7 +108,7 @@ class Relay:
         self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
         self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
-        self._journal = Follower(Peers(engine), config.listen.https_only)
+        self._journal = Follower(Peers(engine), config.listen.https_only, refusals)
         self._sessions: dict[asyncio.Task[None], tuple[Session, asyncio.StreamWriter]] = {}
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:

@@ -1,5 +1,7 @@
 """Reads in the journal, as it grows, what others did, and counts it: smtp(8), and who lets mail in.
 
+What smtp(8) was told about single recipients is noted besides (`recipient_refusals`).
+
 How far it has read is stored in one transaction with the counts: what was logged is counted, however this
 process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
 have come together are counted together.
@@ -14,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,6 +26,7 @@ from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay import inboundlog, smtplog
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 
 IDENTIFIERS = (smtplog.IDENTIFIER, inboundlog.MILTER, inboundlog.APP, *inboundlog.SMTPD)
 _AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
@@ -46,9 +49,10 @@ class Entry:
 class Follower(threading.Thread):
     """Counts from now on until `stop`; `journalctl` is its child."""
 
-    def __init__(self, peers: Peers, https_only: Endpoint) -> None:
+    def __init__(self, peers: Peers, https_only: Endpoint, refusals: RecipientRefusals | None = None) -> None:
         super().__init__(name="journal", daemon=True)
         self._peers = peers
+        self._refusals = refusals
         self._https_only = https_only
         self._reader = f"smtplog@{socket.gethostname()}"
         self._stopped = threading.Event()
@@ -100,10 +104,23 @@ class Follower(threading.Thread):
             try:
                 for entries in _together(child):
                     found = [one for entry in entries if (one := _contact(entry, smtp)) is not None]
-                    if found:
+                    if self._recipients(entries) or found:
                         self._peers.add(found, reader=self._reader, mark=entries[-1].cursor)
             finally:
                 child.terminate()
+
+    def _recipients(self, entries: Iterable[Entry]) -> int:
+        """Note what became of recipients; how many lines told of one."""
+        if self._refusals is None:
+            return 0
+        number = 0
+        for one in entries:
+            if one.identifier == smtplog.IDENTIFIER:
+                try:
+                    number += self._refusals.logged(one.message, one.at)
+                except Exception:
+                    log.exception("event=line-not-noted")  # as in `_contact`
+        return number
 
 
 def _contact(entry: Entry, smtp: smtplog.SmtpLog) -> Contact | None:

@@ -1,7 +1,8 @@
 """Counts on their way to the store, written together: a message then costs no commit of its own.
 
 A crash loses what was counted since the last flush, which is half a second at most. What else is to be
-written now and then is written here too: which breakers are open, and what of peers is to be forgotten.
+written now and then is written here too: which breakers are open, and what of peers and recipients is to be
+forgotten.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter.store import refusals
 from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
@@ -38,6 +40,7 @@ class Ledger:
     """
 
     def __init__(self, engine: Engine, breaker: Breaker, patience: float) -> None:
+        self._engine = engine
         self._peers = Peers(engine)
         self._endpoints = Endpoints(engine)
         self._breakers = Breakers(engine)
@@ -99,6 +102,7 @@ class Ledger:
         now = datetime.now(UTC)
         forgotten = self._peers.forget_old(now)
         forgotten += self._endpoints.forget_old(now)
+        forgotten += refusals.forget_old(self._engine, now.timestamp())
         if forgotten:
             log.info("event=forgotten rows=%d", forgotten)
         self._forgot = time.monotonic()

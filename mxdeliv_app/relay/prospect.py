@@ -3,8 +3,8 @@
 Postfix's policy delegation protocol (SMTPD_POLICY_README). What can never be delivered is better refused to
 the app than returned: an app that takes nothing unencrypted never shows a bounce. Only what is final, and
 known without asking the peer: Dovecot's word on a mailbox of ours, the operator's policy, a domain that isn't
-there, a null MX. Postfix names the recipient only where it is the only one; a 5xx for one of several would
-fail the message for all of them.
+there, a null MX, what the peer said of this recipient within the last day. Postfix names the recipient only
+where it is the only one; a 5xx for one of several would fail the message for all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.letter import recipient
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.where import Where
 
 # Seconds. Postfix hangs up after five minutes (smtpd_policy_service_max_idle), and waits ten for an answer.
@@ -48,6 +49,7 @@ class Prospect:
     where: Where
     policies: Policies
     mailboxes: str
+    refusals: RecipientRefusals | None = None
     _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "prospect"))
     _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
 
@@ -73,6 +75,8 @@ class Prospect:
         if address.domain == self.domain:
             return await self._mailbox(address.raw, attributes.get("size", "0"))
         verdict = await self._verdict(address.domain)
+        if verdict is None and self.refusals is not None and address.canonical is not None:
+            verdict = await asyncio.to_thread(self.refusals.verdict, address.canonical)
         return _NOTHING_TO_SAY if verdict is None else verdict.reply
 
     async def _verdict(self, domain: str) -> Verdict | None:

@@ -28,6 +28,11 @@ doesn't exist, that has a null MX, or that the operator keeps out. What is for s
 would show one refused recipient as the failure of all. There, and where only the other server knows, it is a
 bounce: with real status codes, of the message its header alone, and signed with DKIM.
 
+What another server says for good about a recipient (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2) the
+relay remembers for a day. The next message to that recipient alone, whoever sends it, is a refusal in the
+same words; the table below is about the first. It ends as soon as that server takes mail for the recipient,
+as one of a group's, or as mail comes from there.
+
 To see bounces as well, a user switches the setting off. Of a message to a group the app shows none even so:
 it stays delivered, as it was to the others. Where a message waits until its time is up, the lab gives it
 three seconds in place of two days.
