@@ -132,6 +132,10 @@ CAUSES = (
     Cause("The sender's relay has closed its federation", "5.7.1", _federation_closed, early=True),
     Cause("The domain does not exist", "5.1.2", _nobody("nowhere.lab"), early=True),
     Cause("The domain takes no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
+    Cause(
+        "The domain names the sender's own relay as its mail host", "5.4.6", _nobody("ours.lab"), early=True
+    ),
+    Cause("The domain is a private address", "5.1.2", _nobody("[10.0.0.1]"), early=True),
     Cause("The other server never answered", "4.4.1", _silent, times_out=True),
     Cause("The other server has no TLS, and no HTTPS", "4.4.1", _without_tls, times_out=True),
 )

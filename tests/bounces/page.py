@@ -24,9 +24,11 @@ would be a lie, so none does.
 
 So the relay refuses where it can. What is for one recipient, and is known never to arrive without asking
 anybody outside, is refused at submission: an unknown user or a full mailbox on this relay, a domain that
-doesn't exist, that has a null MX, or that the operator keeps out. What is for several is taken, for the app
-would show one refused recipient as the failure of all. There, and where only the other server knows, it is a
-bounce: with real status codes, of the message its header alone, and signed with DKIM.
+doesn't exist, that has a null MX, that leads back to this relay, or that the operator keeps out, a private
+address, an address that is malformed. What is for several is taken, for the app would show one refused
+recipient as the failure of all. There, and where only the other server knows, it is a bounce: with real
+status codes, of the message its header alone, and signed with DKIM. (Of a malformed recipient it says
+`expanded from <"…"@malformed.invalid>` as well: in that form Postfix took it.)
 
 What another server says for good about a recipient (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2) the
 relay remembers for a day. The next message to that recipient alone, whoever sends it, is a refusal in the
