@@ -159,7 +159,8 @@ class TestHostile:
             assert client.end() == Answer(OUR_FAULT)
 
     def test_a_header_value_that_is_not_utf8_is_octets_like_others(self, milter: Milter) -> None:
-        message = b"X-Name: \xff\xfe\x80\r\nSubject: \xe4\r\n" + GOOD
+        message = b"X-Name: \xff\xfe\x80\r\n" + GOOD.replace(b"Subject: [...]", b"Subject: \xe4", 1)
+        assert b"Subject: \xe4" in message
         assert milter.submit(message).reply == "continue"
 
     def test_a_header_name_that_is_not_utf8_is_tempfailed(self, milter: Milter) -> None:
