@@ -18,7 +18,7 @@ from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT
 class Bounds:
     """Of the fields of one name: octets of a value; whether it may be there once only; whether it has names.
 
-    `apart`: it is not counted among the octets of all fields together, for it has a bound of its own.
+    `apart`: the first is not counted among the octets of all fields together, for it has a bound of its own.
     """
 
     most: int
@@ -84,6 +84,14 @@ _BETWEEN_NAMES = re.compile(rb"<[^<>]*>|[,:;]")
 _ADDRESS = re.compile(rb"[^\s\"(),:;<>@\\]{1,64}@[^\s\"(),;<>@\\]{1,255}")
 
 
+def canonical(name: bytes) -> bytes:
+    """A field's name in lower case, without the white space that RFC 5322, 4.5 has before the colon.
+
+    Some programs heed such fields.
+    """
+    return name.strip().lower()
+
+
 class Header:
     """Give every field to `add`, in order. `refused` is the reason why the header can't pass, or empty.
 
@@ -91,30 +99,33 @@ class Header:
     that is too long to be read cut where that can be seen.
     """
 
+    __slots__ = ("_apart", "_counts", "_number", "_recipients", "_total", "fields", "octets", "refused")
+
     def __init__(self, given: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.refused = ""
         self.octets = 0
         self.fields: list[tuple[bytes, bytes]] = []
-        self._counts = dict.fromkeys(FIELDS, 0)
+        self._counts: dict[bytes, int] = {}
+        self._apart: set[bytes] = set()
         self._number = 0
         self._total = 0
         self._recipients = 0
         for name, value in given:
-            self.add(name, value)
+            self.add(canonical(name), value)
 
     def add(self, name: bytes, value: bytes) -> None:
-        """The next field, its value folded as it is (RFC 5322, 2.2.3)."""
-        # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
-        name = name.strip().lower()
+        """The next field: its name as `canonical` has it, its value folded as it is (RFC 5322, 2.2.3)."""
         size = len(name) + len(value)
         self.octets += size + 4
-        count = self._counts.get(name)
-        if count is not None and count < FIELDS_KEPT:
-            self._counts[name] = count + 1
-            # Longer than any reader of a field takes.
-            self.fields.append((name, value[: FIELD_MOST + 16]))
+        before = 0
+        if name in FIELDS:
+            before = self._counts.get(name, 0)
+            if before < FIELDS_KEPT:
+                self._counts[name] = before + 1
+                # Longer than any reader of a field takes.
+                self.fields.append((name, value[: FIELD_MOST + 16]))
         if not self.refused:
-            self.refused = self._judged(name, value, size, count or 0)
+            self.refused = self._judged(name, value, size, before)
 
     def add_unseen(self, name: bytes, value: bytes) -> None:
         """The next field, which goes before anybody reads it: it only counts as one."""
@@ -136,7 +147,9 @@ class Header:
         self._number += 1
         if bounds is _RECIPIENTS:
             self._recipients += size
-        elif not bounds.apart:
+        elif bounds.apart and name not in self._apart:
+            self._apart.add(name)
+        else:
             self._total += size
         if bounds.once and before:
             return "header-twice"
@@ -153,11 +166,10 @@ def _names_fit(value: bytes) -> bool:
     """Whether the display names of an address field (RFC 5322, 3.4) are names and not a letter."""
     if len(value) <= _DISPLAY_NAME_MOST:
         return True
-    total = 0
-    for piece in _BETWEEN_NAMES.split(value):
-        piece = piece.strip()
-        if piece and not _ADDRESS.fullmatch(piece):
-            if len(piece) > _DISPLAY_NAME_MOST:
-                return False
-            total += len(piece)
-    return total <= _DISPLAY_NAMES_MOST
+    pieces = _BETWEEN_NAMES.split(value)
+    if max(map(len, pieces)) <= _DISPLAY_NAME_MOST and sum(map(len, pieces)) <= _DISPLAY_NAMES_MOST:
+        return True
+    names = [piece for piece in map(bytes.strip, pieces) if piece and not _ADDRESS.fullmatch(piece)]
+    return (
+        max(map(len, names), default=0) <= _DISPLAY_NAME_MOST and sum(map(len, names)) <= _DISPLAY_NAMES_MOST
+    )

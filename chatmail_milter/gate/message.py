@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from chatmail_milter.gate.header import Header
+from chatmail_milter.gate.header import Header, canonical
 
 Field = tuple[bytes, bytes]
 
@@ -64,7 +64,7 @@ def read(stream: BinaryIO) -> Message:
 
 def _add(header: Header, name: bytes, value: bytearray) -> None:
     if name:
-        header.add(name, bytes(value.removesuffix(b"\n").removesuffix(b"\r")))
+        header.add(canonical(name), bytes(value.removesuffix(b"\n").removesuffix(b"\r")))
 
 
 def _body(stream: BinaryIO, first: bytes) -> Iterator[bytes]:

@@ -94,6 +94,11 @@ def test_how_much_all_fields_together_may_be() -> None:
     assert refused(*[("x" * 99, "y")] * 400) == ""
     assert refused(*[("X", "")] * 401) == "header-size"
     assert reason([("X-A", "Meet me at nine. " * 450)] * 30) == "header-size"
+    # What has a bound of its own has it once.
+    assert (
+        refused(("Autocrypt", "x" * 16_000), ("References", "x" * 16_000), *[("X-A", "y" * 8000)] * 8) == ""
+    )
+    assert refused(*[("Autocrypt", "x" * 16_000)] * 6) == "header-size"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "X Y", "X\x7f", "Ä", "Meet me at nine"])
