@@ -55,7 +55,7 @@ class MilterClient:
 
     def __post_init__(self) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         self.socket.connect(self.path)
         self.send(b"O", struct.pack(">III", 6, self.actions, self.steps))
         command, data = self.receive()
@@ -180,7 +180,7 @@ def fields(header: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def wait_for(path: str, deadline: float = 10.0) -> None:
+def wait_for(path: str, deadline: float = 60.0) -> None:
     """Returns when the milter at `path` negotiates."""
     end = time.monotonic() + deadline
     while True:

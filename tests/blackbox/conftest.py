@@ -8,12 +8,32 @@ import pytest
 
 from tests.blackbox.raw_peer import ADDRESS
 from tests.blackbox.receiver import Receiver, receiving
-from tests.blackbox.relay_world import NUMBERS, Peer, World, accept_all, refuse_the_empty
+from tests.blackbox.relay_world import (
+    HASTY,
+    NUMBERS,
+    Peer,
+    World,
+    accept_all,
+    refuse_the_empty,
+)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("relay"))
+    try:
+        world.peer()
+        world.start()
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """As `world`, of which a module has one or the other; but its attempts are soon given up."""
+    world = World(tmp_path_factory.mktemp("relay"))
+    world.configure(**HASTY)
     try:
         world.peer()
         world.start()

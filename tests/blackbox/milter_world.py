@@ -126,7 +126,7 @@ def running(
             assert milter.process.poll() is None, milter.log
         finally:
             milter.process.terminate()
-            milter.process.wait(timeout=10)
+            milter.process.wait(timeout=120)
 
 
 def inherit(

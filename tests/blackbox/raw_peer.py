@@ -110,7 +110,7 @@ class RawPeer:
 
 
 def hang(talk: Talk) -> None:
-    talk.gone.wait(20)
+    talk.gone.wait(600)
 
 
 def hang_after_request(talk: Talk) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_DEADLINE = 30.0  # seconds, for whatever should take milliseconds
+_DEADLINE = 120.0  # seconds, for whatever should take milliseconds
 
 # sd_listen_fds(3): the first socket is descriptor 3, and LISTEN_PID is whoever is to take it.
 _PASS_SOCKET = """

@@ -34,7 +34,7 @@ def run(
         env=os.environ | {"CHATMAIL_CONFIG": str(path)} | environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
 
@@ -93,7 +93,7 @@ def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(directory: Path, t
         client.connect("submission")
         assert client.message(ALICE, [BOB], GOOD).reply == "continue"
         milter.process.send_signal(told)
-        assert milter.process.wait(timeout=20) == 0
+        assert milter.process.wait(timeout=120) == 0
     assert Path(milter.path).is_socket()
     left = {entry.name.partition("-")[0] for entry in directory.iterdir()}
     assert left == {"chatmail.toml", "log", "s", "store"}
@@ -104,7 +104,7 @@ def test_the_end_of_one_process_ends_all_of_them(directory: Path) -> None:
     wait_for(milter.path)
     one, other = milter.pids
     os.kill(one, signal.SIGKILL)
-    assert milter.process.wait(timeout=20) == os.EX_SOFTWARE
+    assert milter.process.wait(timeout=120) == os.EX_SOFTWARE
     assert_gone(other)
 
 

@@ -87,7 +87,7 @@ def say(milter: Milter, octets: bytes) -> bytes:
     """What comes back until the milter hangs up; we send no more after `octets`."""
     answer = b""
     with socket.socket(socket.AF_UNIX) as rude:
-        rude.settimeout(10)
+        rude.settimeout(120)
         rude.connect(milter.path)
         with contextlib.suppress(ConnectionError):
             rude.sendall(octets)

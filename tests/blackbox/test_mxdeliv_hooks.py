@@ -159,7 +159,7 @@ def test_a_bad_environment_is_one_line_and_no_start(
         },
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )  # fmt: skip
     assert ran.returncode == 78

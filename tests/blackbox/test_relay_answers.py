@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 
 import pytest
 
@@ -72,41 +71,6 @@ def test_a_front_servers_413_is_heard_before_the_body_is_sent(
     assert reason in (["http-413"] if linger else ["http-413", "network"])
 
 
-def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: Peer, ill: str) -> None:
-    """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
-
-    def slowly(talk: Talk) -> None:
-        talk.head()
-        received = 0
-        talk.connection.settimeout(1)
-        while received < 3_000_000:
-            received += len(talk.connection.recv(1 << 16))
-            talk.gone.wait(0.02)
-        talk.say(OK)
-
-    content = (b"x" * 70 + b"\r\n") * 41_667
-    with raw_peer(ADDRESS, slowly, tls(world.directory / "_peer.test.pem")):
-        began = time.monotonic()
-        assert deliver(world, f"ann@{ill}", content=content) == [HTTPS]
-        assert time.monotonic() - began > 2.5
-
-
-def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small_one(
-    world: World, peer: Peer, ill: str
-) -> None:
-    def stop(talk: Talk) -> None:
-        talk.head()
-        hang(talk)
-
-    content = (b"x" * 70 + b"\r\n") * 400_000
-    with raw_peer(ADDRESS, stop, tls(world.directory / "_peer.test.pem")):
-        began = time.monotonic()
-        assert deliver(world, f"ann@{ill}", content=content) == [SMTP]
-        # A message of this size has 200 s if it moves.
-        assert time.monotonic() - began < 20
-    assert world.peers_row(ill, "https", 1)["reasons"] == {"timeout": 1}
-
-
 class TestKeptConnections:
     def test_closed_as_the_next_message_comes_costs_nothing(self, world: World, peer: Peer, ill: str) -> None:
         bodies = []
@@ -128,7 +92,7 @@ class TestKeptConnections:
         self, world: World, peer: Peer, ill: str
     ) -> None:
         died = []
-        together = threading.Barrier(4, timeout=10)
+        together = threading.Barrier(4, timeout=120)
 
         def behave(talk: Talk) -> None:
             for number in itertools.count():
@@ -145,7 +109,7 @@ class TestKeptConnections:
             for one in good:
                 one.start()
             for one in good:
-                one.join(10)
+                one.join(120)
             assert mortal.connections == 4
             assert deliver(world, f"ann@{ill}", content=b"Subject: poison\r\n\r\n") == [SMTP]
         assert len(died) == 2
@@ -184,7 +148,7 @@ class TestKeptConnections:
 
         with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as impatient:
             assert deliver(world, f"ann@{ill}") == [HTTPS]
-            assert said.wait(10)
+            assert said.wait(120)
             assert deliver(world, f"ann@{ill}") == [HTTPS]
             assert impatient.connections == 2
         assert world.sink.taken == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +29,15 @@ def test_half_of_the_deliveries_took_no_longer_than_p50(world: World, peer: Peer
         return accept_all(seen)
 
     peer.script = script
+    seen_by_us = []
     for _ in range(10):
+        began = time.monotonic()
         deliver(world, f"ann@{domain}")
+        seen_by_us.append(time.monotonic() - began)
     row = world.peers_row(domain, "https", 10)
-    assert row["p50_latency"] < 0.9 <= row["p95_latency"] < 2.2
+    # Quantiles are within 9.1 % of the true ones (2^(1/8)), which are less than what we saw from outside.
+    assert row["p50_latency"] <= 1.091 * sorted(seen_by_us)[4]
+    assert 0.91 <= row["p95_latency"] <= 1.091 * max(seen_by_us)
 
 
 class TestLastErrors:

@@ -40,7 +40,7 @@ class Held:
 
     def __call__(self, seen: Seen) -> tuple[int, dict[str, str], bytes]:
         self.arrived.set()
-        self.go.wait(10)
+        self.go.wait(120)
         return accept_all(seen)
 
 
@@ -54,7 +54,7 @@ def held(world: World) -> Held:
 def dialogue(world: World, script: str) -> None:
     """Play a transcript: lines `C: …` are sent, `S: …` are beginnings of what must come back."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(120)
         connection.connect(world.lmtp_path)
         stream = connection.makefile("rwb")
         for step in filter(None, (line.strip() for line in script.splitlines())):
@@ -203,9 +203,9 @@ def test_kill_in_the_middle_of_a_delivery_says_no_250(running: World, held: Held
 
         thread = threading.Thread(target=deliver)
         thread.start()
-        assert held.arrived.wait(10)
+        assert held.arrived.wait(120)
         running.stop(signal.SIGKILL)
-        thread.join(10)
+        thread.join(120)
     held.go.set()
     assert failed, "Postfix sees the connection break and keeps the mail"
     running.start()
@@ -219,13 +219,13 @@ def test_stopping_finishes_what_is_under_way(running: World, held: Held) -> None
         idle.ehlo_or_helo_if_needed()
         thread = threading.Thread(target=lambda: found.extend(client.deliver("a@_peer.test")))
         thread.start()
-        assert held.arrived.wait(10)
+        assert held.arrived.wait(120)
         assert running.relay is not None
         running.relay.send_signal(signal.SIGTERM)
         assert idle.sock is not None
         assert idle.sock.recv(1) == b"", "a connection without a transaction is closed"
         held.go.set()
-        thread.join(10)
+        thread.join(120)
     assert found == [(250, "2.0.0 OK")]
     assert running.stop() == 0
     assert "Traceback" not in running.log
@@ -237,10 +237,10 @@ def test_busy_relay_says_so_before_the_message(world: World, held: Held) -> None
     with lmtp(world) as first, lmtp(world) as second:
         thread = threading.Thread(target=first.deliver, args=("a@_peer.test",))
         thread.start()
-        assert held.arrived.wait(10)
+        assert held.arrived.wait(120)
         assert second.deliver("b@_peer.test")[0][0] == 421
         held.go.set()
-        thread.join(10)
+        thread.join(120)
     with lmtp(world) as third:
         assert third.deliver("b@_peer.test")[0][0] == 250
 
@@ -264,7 +264,7 @@ def test_busy_domain_is_refused_before_the_message_and_no_other(world: World, he
         assert clients[2].sock.recv(1) == b"", "after that the connection is closed, as a 421 says"
         held.go.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(120)
     with lmtp(world) as client:
         assert client.deliver("b@_peer.test")[0][0] == 250
     assert "event=refused domain=_peer.test reason=busy-domain" in world.log
@@ -277,12 +277,12 @@ def test_busy_domain_whose_deliveries_end_is_waited_for(world: World, held: Held
         found: list[tuple[int, str]] = []
         begun = threading.Thread(target=first.deliver, args=("a@_peer.test",))
         begun.start()
-        assert held.arrived.wait(10)
+        assert held.arrived.wait(120)
         waiting = threading.Thread(target=lambda: found.extend(second.deliver("b@_peer.test")))
         waiting.start()
         held.go.set()
         for thread in (begun, waiting):
-            thread.join(10)
+            thread.join(120)
         assert found == [(250, "2.0.0 OK")]
 
 
@@ -317,7 +317,7 @@ def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(runni
     with socket.socket(socket.AF_UNIX) as early:
         early.connect(running.lmtp_path)
         running.start()
-        early.settimeout(20)
+        early.settimeout(120)
         assert early.recv(100).startswith(b"220 ")
 
 

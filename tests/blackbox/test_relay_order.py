@@ -22,7 +22,7 @@ def test_a_message_waits_for_the_one_before(world: World, peer: Peer, domain: st
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert alone == [True] * 4
 
 
@@ -45,5 +45,5 @@ def test_messages_of_others_do_not_wait_for_it(world: World, peer: Peer, domain:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert found == [(250, "2.0.0 OK")] * 4

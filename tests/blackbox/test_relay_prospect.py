@@ -35,7 +35,7 @@ def asked(world: World) -> Iterator[socket.socket]:
 @contextmanager
 def connected(world: World) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(15)
+        connection.settimeout(120)
         connection.connect(world.prospect_path)
         yield connection
 
@@ -129,7 +129,7 @@ def dovecot(world: World, answer: str) -> Iterator[list[str]]:
         thread = threading.Thread(target=serve, args=(listening,), daemon=True)
         thread.start()
         yield asked
-        thread.join(5)
+        thread.join(120)
     path.unlink()
 
 

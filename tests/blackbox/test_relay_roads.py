@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -239,12 +240,14 @@ def test_successes_are_counted_with_the_time_they_took(world: World, peer: Peer,
         return accept_all(seen)
 
     peer.script = slowly
+    began = time.monotonic()
     deliver(world, f"ann@{domain}", f"bob@{domain}")
+    most = time.monotonic() - began
     peer.script = answer(403, b"523 5.7.1 Encryption Needed: Invalid Unencrypted Mail\r\n")
     deliver(world, f"ann@{domain}")
     row = world.peers_row(domain, "https", 2)
     assert (row["successes"], row["failures"], row["reasons"]) == (1, 1, {"refused-523": 1})
-    assert 0.1 <= row["mean_latency"] < 1
+    assert 0.1 <= row["mean_latency"] <= most
 
 
 def test_certificate_of_the_right_name_is_taken_where_names_are_verified(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
+from tests.chat.deadline import PATIENCE
 from tests.lab.plan import Host
 from tests.lab.sockets import bound
 
@@ -63,11 +64,11 @@ class Peer:
         self._server.server_close()
 
     def next(self, seconds: float, about: str) -> Captured:
-        """The next message that comes and has `about` in it. Raises `queue.Empty` after so many seconds.
+        """The next message that comes and has `about` in it. Raises `queue.Empty` when it is late.
 
         Others are passed over: whoever has mail waiting for this address brings it as soon as it listens.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while True:
             one = self._server.captured.get(timeout=max(0.0, end - time.monotonic()))
             if one.has(about):

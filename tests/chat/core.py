@@ -68,7 +68,7 @@ class Core:
         process = getattr(self.rpc, "process", None)
         if process is not None:
             process.kill()
-            process.wait(10)
+            process.wait(120)
             self.rpc.request_queue.put(None)
             for pipe in (process.stdin, process.stdout, process.stderr):
                 # What was written to it and not read is lost with the process.

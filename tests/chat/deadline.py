@@ -2,6 +2,9 @@
 
 `until` polls a condition; `deadline` bounds any blocking code of the main thread (a socket, a subprocess, a
 call into the chat core) by SIGALRM. Both raise `LateError`, which says what was waited for.
+
+Seconds are those that a thing takes at most where little else runs. Each bound strikes after `PATIENCE` times
+as many, so that a busy machine makes a test slow and not red: what is late then never comes.
 """
 
 from __future__ import annotations
@@ -15,26 +18,30 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 5
+
 
 class LateError(AssertionError):
     """What was waited for did not happen in its time."""
 
 
 def until(what: str, ready: Callable[[], T | None], seconds: float, every: float = 0.1) -> T:
-    """The first truthy value of `ready()`, asked every `every` seconds; `LateError` after `seconds`."""
-    end = time.monotonic() + seconds
+    """The first truthy value of `ready()`, asked every `every` seconds; `LateError` when it is late."""
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         value = ready()
         if value:
             return value
         if time.monotonic() > end:
-            raise LateError(f"{what}: not within {seconds:g} s")
+            raise LateError(f"{what}: not within {seconds * PATIENCE:g} s")
         time.sleep(every)
 
 
 @contextmanager
 def deadline(what: str, seconds: float) -> Iterator[None]:
-    """Bounds the block to `seconds`. One inside another is fine: the nearer one strikes first."""
+    """Bounds the block. One inside another is fine: the nearer one strikes first."""
+
+    seconds *= PATIENCE
 
     def late(_signal: int, _frame: FrameType | None) -> None:
         raise LateError(f"{what}: not within {seconds:g} s")

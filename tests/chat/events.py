@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chat.deadline import LateError
+from tests.chat.deadline import PATIENCE, LateError
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class EventLog:
             return len(self._events)
 
     def wait(self, what: str, matches: Callable[[Event], bool], seconds: float, since: int = 0) -> Event:
-        """The first event from position `since` on that matches; `LateError` after `seconds`."""
-        end = time.monotonic() + seconds
+        """The first event from position `since` on that matches; `LateError` when it is late."""
+        end = time.monotonic() + seconds * PATIENCE
         while True:
             event = self._next(since, end)
             if event is None:
-                raise LateError(f"{what}: not within {seconds:g} s")
+                raise LateError(f"{what}: not within {seconds * PATIENCE:g} s")
             since += 1
             # Outside the lock: a match may ask the core, whose other events must not be held up by that.
             if matches(event):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-_DEADLINE = 30.0  # seconds, for whatever should take milliseconds
+_DEADLINE = 120.0  # seconds, for whatever should take milliseconds
 
 # What a gateway does with a connection on which a whole request has come. True: the connection goes on.
 Script = Callable[[ssl.SSLSocket], bool]

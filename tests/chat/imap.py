@@ -10,7 +10,7 @@ from typing import Self
 
 from tests.chat.smtp import any_certificate
 
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
 
 
 def capabilities(ip: str) -> tuple[str, ...]:

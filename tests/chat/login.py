@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.chat.smtp import any_certificate
 
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 
 # Host's IP, user, password: what the server said, "OK" at its beginning where it let in.
 Login = Callable[[str, str, str], str]

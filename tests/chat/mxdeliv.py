@@ -11,7 +11,7 @@ import requests
 
 from tests.lab.host import LabHost
 
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)

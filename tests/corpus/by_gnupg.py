@@ -141,5 +141,5 @@ def _home() -> Iterator[Path]:
     try:
         yield home
     finally:
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=30)
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=120)
         shutil.rmtree(home)

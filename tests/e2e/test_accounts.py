@@ -82,7 +82,7 @@ def test_ten_logins_at_once_make_one_account(b: LabHost) -> None:
 def test_new_hands_out_credentials_that_work(b: LabHost) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        answer = requests.post(f"https://{b.ip}/new", headers={"Host": b.domain}, verify=False, timeout=10)  # noqa: S501  (the lab's own certificate)
+        answer = requests.post(f"https://{b.ip}/new", headers={"Host": b.domain}, verify=False, timeout=120)  # noqa: S501  (the lab's own certificate)
     assert answer.status_code == 200
     fresh = answer.json()
     assert fresh["email"].endswith(f"@{b.domain}")

@@ -170,7 +170,7 @@ class TestDeleted:
         with ThreadPoolExecutor(4) as pool:
             writers = [pool.submit(write) for _ in range(4)]
             try:
-                assert taken.wait(20)
+                assert taken.wait(120)
                 relay.operate(b, "account", "delete", login[0])
                 assert not is_there(b, home(b, login[0]))
             finally:

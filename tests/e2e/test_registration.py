@@ -34,7 +34,7 @@ def _ask(host: LabHost, method: str, path: str, name: str) -> requests.Response:
         warnings.simplefilter("ignore")
         # Nor by what the environment says: it is the lab's own certificate.
         session.verify = session.trust_env = False
-        return session.request(method, f"https://{host.ip}{path}", headers={"Host": name}, timeout=30)
+        return session.request(method, f"https://{host.ip}{path}", headers={"Host": name}, timeout=120)
 
 
 ODD = [
@@ -214,7 +214,7 @@ import http.client, json, ssl
 context = ssl._create_unverified_context()
 
 def connect(source, target):
-    return http.client.HTTPSConnection(target, 8443, source_address=(source, 0), context=context, timeout=30)
+    return http.client.HTTPSConnection(target, 8443, source_address=(source, 0), context=context, timeout=120)
 
 def ask(connection):
     connection.request("POST", "/new", headers={"Content-Length": "0"})

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.chat.deadline import PATIENCE
 from tests.lab.errors import LabError
 
 PAUSE = 0.05  # seconds between two looks
@@ -14,8 +15,11 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T | None], deadline: float, otherwise: str) -> T:
-    """What `look` returns once that is true; LabError(`otherwise`) after `deadline` seconds."""
-    end = time.monotonic() + deadline
+    """What `look` returns once that is true; LabError(`otherwise`) when it is late.
+
+    `deadline` are seconds where little else runs; on a busy machine it may be `PATIENCE` times as long.
+    """
+    end = time.monotonic() + deadline * PATIENCE
     while True:
         found = look()
         if found:

@@ -17,23 +17,23 @@ def test_until_gives_the_first_truthy_value() -> None:
 
 
 def test_until_says_what_was_late() -> None:
-    with pytest.raises(LateError, match=r"the mail arrives: not within 0\.01 s"):
+    with pytest.raises(LateError, match=r"the mail arrives: not within 0\.05 s"):
         until("the mail arrives", lambda: False, 0.01, every=0.001)
 
 
 def test_deadline_interrupts_a_call_that_blocks_for_ever() -> None:
-    with pytest.raises(LateError, match="nothing comes"), deadline("nothing comes", 0.05):
+    with pytest.raises(LateError, match="nothing comes"), deadline("nothing comes", 0.01):
         queue.Queue[int]().get()
 
 
 def test_the_nearer_of_two_deadlines_strikes() -> None:
-    with pytest.raises(LateError, match="outer"), deadline("outer", 0.05), deadline("inner", 60):
+    with pytest.raises(LateError, match="outer"), deadline("outer", 0.01), deadline("inner", 60):
         queue.Queue[int]().get()
     with deadline("outer", 60):
-        with pytest.raises(LateError, match="inner"), deadline("inner", 0.05):
+        with pytest.raises(LateError, match="inner"), deadline("inner", 0.01):
             queue.Queue[int]().get()
         left, _ = signal.getitimer(signal.ITIMER_REAL)
-        assert 50 < left < 60
+        assert 200 < left < 300
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 

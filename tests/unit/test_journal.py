@@ -54,7 +54,7 @@ class Journal:
 
         until(f"{attempts} attempts are counted", counted, 10, every=0.02)
         follower.stop()
-        follower.join(10)
+        follower.join(120)
         assert not follower.is_alive()
         return {(row.domain, row.road): (row.attempts, row.successes) for row in self.peers.list()}
 

@@ -28,7 +28,7 @@ class Slow:
     def current(self) -> Policy:
         self.readings += 1
         if self.readings == 1:
-            assert self.read.wait(20)
+            assert self.read.wait(120)
         return OPEN
 
 
