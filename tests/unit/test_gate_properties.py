@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind, check
@@ -49,31 +49,31 @@ def mutated(draw: st.DrawFn, most: int = 3) -> bytes:
 
 
 @given(directions, mutated(), st.lists(st.integers(0, 5000), max_size=30))
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 def test_chunks_never_change_the_verdict(direction: Direction, octets: bytes, cuts: list[int]) -> None:
     assert classify(direction, octets, cuts) is classify(direction, octets, [])
 
 
 @given(directions, mutated(1), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_not_even_octet_by_octet(direction: Direction, octets: bytes, step: int) -> None:
     every = list(range(0, len(octets), step))
     assert classify(direction, octets, every) is classify(direction, octets, [])
 
 
 @given(directions, st.one_of(st.binary(max_size=400), mutated(8)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_octets_get_an_answer(direction: Direction, octets: bytes) -> None:
     assert check(direction, ENVELOPE, octets).code in (250, 523)
 
 
 @given(directions, grammar.encrypted(), st.lists(st.integers(0, 5000), max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_delta_chat_encrypts_passes(direction: Direction, octets: bytes, cuts: list[int]) -> None:
     assert classify(direction, octets, cuts) is Kind.ENCRYPTED
 
 
 @given(directions, grammar.secure_join(), st.lists(st.integers(0, 2000), max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_its_first_step_of_securejoin_passes(direction: Direction, octets: bytes, cuts: list[int]) -> None:
     assert classify(direction, octets, cuts) is Kind.SECURE_JOIN

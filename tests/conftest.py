@@ -1,0 +1,12 @@
+"""What holds for all tests: Hypothesis too counts examples and no seconds.
+
+By itself it fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy machine
+was enough for that.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("untimed")
+settings.load_profile("untimed")
