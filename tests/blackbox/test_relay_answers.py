@@ -20,7 +20,6 @@ from tests.blackbox.raw_peer import (
     hang,
     raw_peer,
     then_close,
-    then_hang,
     tls,
 )
 from tests.blackbox.relay_world import (
@@ -40,7 +39,6 @@ WELL: dict[str, Behaviour] = {
     "lone line feeds": then_close(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nOK"),
     "dribbles": dribbling(OK),
     "says less than it announced": then_close(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
-    "says what it has to, then hangs": then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n"),
 }
 
 

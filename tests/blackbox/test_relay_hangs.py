@@ -78,6 +78,13 @@ def test_a_port_that_does_not_answer_or_is_closed(world: World, peer: Peer, ill:
     assert world.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
 
 
+def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(world: World, peer: Peer, ill: str) -> None:
+    behaviour = then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n")
+    with raw_peer(ADDRESS, behaviour, tls(world.directory / "_peer.test.pem")):
+        assert deliver(world, f"ann@{ill}") == [HTTPS]
+    assert world.sink.taken == []
+
+
 def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: Peer, ill: str) -> None:
     """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
 

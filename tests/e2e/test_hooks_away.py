@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from time import monotonic
 
 import pytest
 
@@ -52,15 +51,12 @@ def test_logins_fail_for_now_and_mail_waits(
 ) -> None:
     stranger = fresh_address(b.domain), fresh_password()
     ours, theirs = pgp.message_id(), pgp.message_id(mta.domain)
-    began = monotonic()
     with without(b):
         tries = [(login, who) for login in (by_imap, by_submission) for who in (reader, stranger)]
         with ThreadPoolExecutor(4) as pool:
             said = list(pool.map(lambda one: one[0](b.ip, *one[1]), tries))
         assert ["UNAVAILABLE" in one for one in said[:2]] == [True, True], said
         assert [one[:1] for one in said[2:]] == ["4", "4"], said
-        # Dovecot's own patience, a minute, is used up in none of the four.
-        assert monotonic() - began < 60
         assert smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], ours)).code == 250
         assert smtp.deliver(mta.ip, CAROL, [reader[0]], pgp.encrypted(CAROL, reader[0], theirs)).code == 250
         until("it waits", lambda: _states(a, reader[0]) == {"deferred"}, 45, every=0.5)
