@@ -17,6 +17,7 @@ from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.config import Config
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind
 from chatmail_milter.gate.header import Header
+from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
 from chatmail_milter.rules.outgoing import HeaderChange, OutgoingHeader
@@ -72,13 +73,20 @@ class Transaction:
     """
 
     def __init__(
-        self, settings: Settings, direction: Direction, peer: Peer, mail_from: str, policy: Policy
+        self,
+        settings: Settings,
+        direction: Direction,
+        peer: Peer,
+        mail_from: str,
+        policy: Policy,
+        observer: Observer = NOBODY,
     ) -> None:
         self._settings = settings
         self._direction = direction
         self._peer = peer
         self._mail_from = mail_from
         self._policy = policy
+        self._observer = observer
         self._recipients: list[str] = []
         self._header = Header()
         self._outgoing = OutgoingHeader()
@@ -128,7 +136,7 @@ class Transaction:
             if self._author is not None:
                 self._by_header = self._policy.author(self._author)
         envelope = Envelope(self._mail_from, tuple(self._recipients))
-        self._gate = Gate(self._direction, envelope, self._header)
+        self._gate = Gate(self._direction, envelope, self._header, self._observer)
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
@@ -136,6 +144,12 @@ class Transaction:
         self._empty = False
         if self._by_header.action is Action.PASS:
             self._the_gate().feed(chunk)
+
+    def decide_by_content(self) -> Verdict:
+        """The message is over: the verdict, but for the question where it came from."""
+        if self._direction is Direction.OUT or self._by_header.action is not Action.PASS:
+            return self.decide().verdict
+        return inbound.content(self._author, self._the_gate().finish())
 
     def decide(self) -> Decision:
         """The message is over."""

@@ -11,12 +11,16 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.ctl.gate_seen import Seen
 from chatmail_milter.ctl.output import json_option, print_json
-from chatmail_milter.gate import fields
-from chatmail_milter.gate.gate import Direction, Envelope, Gate
-from chatmail_milter.gate.message import read
+from chatmail_milter.ctl.received import Received, receive
+from chatmail_milter.gate.gate import Direction
 from chatmail_milter.gate.reasons import rule
-from chatmail_milter.rules import submission
+from chatmail_milter.rules import inbound
+from chatmail_milter.rules.policy import OPEN
+from chatmail_milter.transaction import Settings, Transaction
 from chatmail_milter.verdict import Action, Verdict
+
+# Who the peer is, is not asked here, and so nobody's verdict on DKIM is read.
+_SETTINGS = Settings(authserv_id="", any_ip_literal=True)
 
 
 def _mailbox(text: str) -> str:
@@ -60,6 +64,7 @@ def check(
 ) -> None:
     """Would the message in FILE (standard input if left out) pass, and which rule decides?
 
+    FILE is what a client would send by SMTP: what Postfix does to it before the milter sees it is done here.
     Shows the message as the gate sees it, as far as it looked: parts, armor, packets; never any content.
     Exit status 0: it would pass; 1: it would be refused. DKIM is not looked at, nor is anything that depends
     on who the peer is.
@@ -97,21 +102,21 @@ def _piped() -> BinaryIO:
 def _judge(
     direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO, seen: Seen
 ) -> Verdict:
-    message = read(file)
-    from_values = [value for name, value in message.fields if name == b"from"]
-    mail_from = _author(from_values) if sender is None else sender
-    asked = Gate(direction, Envelope(mail_from, recipients), message.fields, seen)
+    message = receive(file, direction)
+    if message is None:
+        raise click.UsageError("the file is empty: there is no message in it")
+    mail_from = _author(message) if sender is None else sender
+    transaction = Transaction(_SETTINGS, direction, None, mail_from, OPEN, seen)
+    for recipient in recipients:
+        transaction.recipient(f"<{recipient}>")
+    transaction.fields(message.fields)
+    transaction.end_of_header()
     for chunk in message.body:
         seen.octets += len(chunk)
-        asked.feed(chunk)
-    if not message.header_octets + seen.octets:
-        raise click.UsageError("the file is empty: there is no message in it")
-    found = asked.finish()
-    return found.verdict if direction is Direction.IN else submission.judge(from_values, mail_from, found)
+        transaction.body(chunk)
+    seen.size = transaction.size
+    return transaction.decide_by_content()
 
 
-def _author(from_values: list[bytes]) -> str:
-    try:
-        return fields.author(from_values)
-    except MalformedAddressError:
-        return ""
+def _author(message: Received) -> str:
+    return inbound.author_of([value for name, value in message.fields if name.lower() == "from"]) or ""

@@ -64,7 +64,8 @@ class Seen(Observer):
     def __init__(self) -> None:
         self.type: str | None = None
         self.transfer_encoding: str | None = None
-        self.octets = 0  # of the body, to be counted by who reads it
+        # To be set by who reads the message: octets of the body, and of all, as the milter's log has them.
+        self.octets = self.size = 0
         self.parts: list[Part] = []
 
     def message(self, content_type: str, transfer_encoding: str) -> None:
@@ -106,6 +107,7 @@ class Seen(Observer):
             "type": self.type,
             "transfer_encoding": self.transfer_encoding,
             "octets": self.octets,
+            "size": self.size,
             "parts": [asdict(part) for part in self.parts],
         }
 

@@ -35,6 +35,14 @@ def author_of(from_values: Sequence[bytes]) -> str | None:
         return None
 
 
+def content(author: str | None, found: Classification) -> Verdict:
+    """The verdict on a message of `author`, but for the question whether it comes from there."""
+    if found.verdict.action is Action.PASS and author is None:
+        # With no author there is no domain that could have signed.
+        return codes.INVALID_DKIM.because("from-malformed")
+    return found.verdict
+
+
 def judge(
     author: str | None,
     mail_from: str,
@@ -48,11 +56,9 @@ def judge(
 
     `any_ip_literal` is the config's `ip_literals = open`.
     """
-    if found.verdict.action is not Action.PASS:
-        return Judgement(found.verdict)
-    if author is None:
-        # With no author there is no domain that could have signed.
-        return Judgement(codes.INVALID_DKIM.because("from-malformed"))
+    by_content = content(author, found)
+    if author is None or by_content.action is not Action.PASS:
+        return Judgement(by_content)
     domain = address.domain_of(author)
     literal = address.ip_literal(domain)
     if literal is None:
