@@ -94,7 +94,7 @@ def test_the_body_comes_in_chunks_as_a_milter_gets_them() -> None:
         b"X: yyyyyyyyyy\n",
         b" xxxxxxxxxx\n",
         b"x",
-        b"\n" * 20,
+        b"\n",
         b"\r",
         b"\0",
         b"From          \n",
@@ -102,7 +102,7 @@ def test_the_body_comes_in_chunks_as_a_milter_gets_them() -> None:
     ],
 )
 def test_hostile_files_cost_work_in_proportion(unit: bytes) -> None:
-    assert_linear(lambda size: received(b"X: y\n" + unit * (size // len(unit))), 24_000)
+    assert_linear(lambda size: received(b"X: y\n" + unit * (size // len(unit))), 8_000)
 
 
 def test_header_checks_are_those_of_postfix() -> None:
