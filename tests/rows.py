@@ -5,6 +5,7 @@ Alice (a.example) submits to Bob, Alice submits to herself, or the message comes
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,6 +60,11 @@ def _partial_30_megabytes() -> bytes:
     )
 
 
+def _without_armor(octets: bytes) -> Callable[[], bytes]:
+    # Each octet as it is: the message is put together in UTF-8, which would double the high ones.
+    return lambda: messages.encrypted("RAW").replace(b"RAW", octets)
+
+
 def _only_first_part() -> bytes:
     return message(
         [*envelope_fields(), ("Content-Type", f'multipart/encrypted; boundary="{BOUNDARY}"')],
@@ -88,6 +94,10 @@ def _attachment() -> bytes:
 
 
 _SEALED = packets.pkesk() + packets.seipd()
+# A letter in the place of ciphertext, in octets and as Base64 that can be read.
+_LETTER = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine behind the old mill. " * 20)
+_WORDS = base64.b64decode("Itwasthebestoftimesitwastheworstoftimesitwastheageofwisdom" * 16)
+_THUNDERBIRD = "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
 _FEEDBACK = "multipart/report; report-type=feedback-report"
 _CLEAR = messages.text().decode()
 
@@ -133,6 +143,15 @@ ROWS = (
         lambda: messages.sealed(_SEALED, headers=("Version: ProtonMail",)),
         outgoing=CLEARTEXT,
     ),
+    _encrypted(
+        "Thunderbird's preamble line",
+        lambda: messages.encrypted(packets.armored(_SEALED), preamble=_THUNDERBIRD),
+    ),
+    _refused("raw packets", _without_armor(_SEALED)),
+    _refused("raw packets, a letter framed as SEIPD", _without_armor(_LETTER)),
+    _refused("armored letter framed as SEIPD", _inside(_LETTER)),
+    _refused("letter in a session key", _inside(packets.new(packets.PKESK, _LETTER[1:]) + packets.seipd())),
+    _refused("Base64 of words", _inside(packets.new(packets.SEIPD, b"\x01\x80\x0f" + _WORDS))),
     _refused("two SEIPD", _inside(_SEALED + packets.seipd())),
     _refused("trailing packet", _inside(_SEALED + packets.new(packets.PADDING, b"x"))),
     _refused("truncated", _inside(_SEALED[:-1])),

@@ -22,6 +22,8 @@ _READABLE = packets.new(LITERAL, b"b\x00\x00\x00\x00\x00" + _TEXT)
 
 _LINES = (
     b"Comment: Meet me at nine.",
+    b"Comment: " + b"Meet me at nine. " * 6,
+    b"MessageID: abc",
     b"Version: x",
     b"Hash: SHA512",
     b"Charset: utf-8",
@@ -93,7 +95,8 @@ def packet(random: Random, octets: bytes) -> bytes:
     except binascii.Error:
         return octets
     crooked = _crooked(random, plain)
-    armor = packets.armored(crooked, crc=random.random() < 0.5, headers=())
+    width = random.choice((64, 64, 64, 76, 5, 1, 100_000))
+    armor = packets.armored(crooked, crc=random.random() < 0.5, headers=(), width=width)
     return octets[: found.start()] + armor.encode() + octets[found.end() :]
 
 
@@ -102,7 +105,7 @@ def _crooked(random: Random, plain: bytes) -> bytes:
         parts = split(plain)
     except TruncatedError:
         return plain
-    what = random.randrange(7)
+    what = random.randrange(9)
     if what == 0:
         strange = (
             LITERAL,
@@ -135,8 +138,20 @@ def _crooked(random: Random, plain: bytes) -> bytes:
         return plain + random.choice((_READABLE, _TEXT, b"\0", b"\n"))
     elif what == 5:
         return random.choice((_READABLE, _TEXT, b"\0", b"\n")) + plain
-    else:
+    elif what == 6:
         return plain[: -random.randrange(1, 40)]
+    elif what == 7:
+        tag = random.choice((SEIPD, packets.PKESK, packets.SKESK, PADDING, 60))
+        text = (_TEXT * 100)[: random.choice((2, 40, 64, 100, 500, 1500))]
+        beginning = random.choice((b"\x01", b"\x03", b"\x04", packets.SEIPD2_BEGINNING, b""))
+        if tag == SEIPD:
+            parts = [each for each in parts if each[0] != SEIPD]
+        parts.insert(len(parts) if tag == SEIPD else 0, (tag, beginning + text))
+    else:
+        # A SEIPD cut to some size, with a header of version 2 or as it is.
+        size = random.choice((0, 1, 20, 40, 41, 67, 68, 100))
+        beginning = random.choice((b"", packets.SEIPD2_BEGINNING, b"\x02\x00\x02\x06", b"\x02\x09\x02\x20"))
+        parts = [(tag, (beginning + body)[:size] if tag == SEIPD else body) for tag, body in parts]
     return b"".join(write(random, each) for each in parts)
 
 
