@@ -1,7 +1,4 @@
-"""Refused recipients, as many as a message may have, end no session on any way in: also under stress.
-
-`/mxdeliv` with a thousand recipients is in `test_mxdeliv`.
-"""
+"""Refused recipients, as many as a message may have, end no session on any way in: also under stress."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chat import pgp, signature, smtp
+from tests.chat import mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -31,8 +28,9 @@ def _stress(request: pytest.FixtureRequest, b: LabHost) -> Iterator[None]:
     if not request.param:
         yield
         return
-    services = ("smtp", "submission", "submissions")
-    b.run(_STRESS.format(" ".join(f"{service}/inet/stress=yes" for service in services)))
+    ports = ("smtp", "submission", "submissions", "127.0.0.1:10025")
+    b.run(_STRESS.format(" ".join(f"{port}/inet/stress=yes" for port in ports)))
+    assert b.run("postconf -P | grep -c 'stress = yes'").stdout.strip() == str(len(ports))
     try:
         yield
     finally:
@@ -54,6 +52,18 @@ def test_of_a_thousand_recipients_the_last_exists(lab: Lab, b: LabHost, reader: 
         assert session.mail(SENDER)[0] == 250
         assert {session.rcpt(one)[0] for one in unknown} == {550}
         assert session.rcpt(reader[0])[0] == 250
+    with Mailbox(b.ip, *reader) as mailbox:
+        until("the message arrives", lambda: mailbox.find(mid), 30)
+
+
+@pytest.mark.usefixtures("_stress")
+def test_of_a_thousand_recipients_by_https_the_last_exists(lab: Lab, b: LabHost, reader: Login) -> None:
+    mid = pgp.message_id()
+    message = signature.sign(pgp.encrypted(SENDER, reader[0], mid), PEER, lab.paths)
+    recipients = [*(f"nobody{number:08}@{b.domain}" for number in range(MAX_RECIPIENTS - 1)), reader[0]]
+    answer = mxdeliv.post(b, SENDER, recipients, message, Accept="application/json")
+    codes = [one["code"] for one in answer.json["recipients"]]
+    assert (answer.status, codes) == (200, [550] * (MAX_RECIPIENTS - 1) + [250])
     with Mailbox(b.ip, *reader) as mailbox:
         until("the message arrives", lambda: mailbox.find(mid), 30)
 
