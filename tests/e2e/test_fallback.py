@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 
-from tests.chat import capture, journal, pgp, relay, signature, smtp
+from tests.chat import capture, firewall, journal, pgp, relay, signature, smtp
 from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address
 from tests.chat.queue_log import Delivery, queue_files
 from tests.e2e.conftest import Login
@@ -51,3 +52,38 @@ def test_stuck_mail_leaves_by_https_without_a_trace_of_its_way(lab: Lab, a: LabH
     assert [name for name in names(crossed.message) if name in TELLTALES] == []
     assert [word for word in INSIDE if word in crossed.head + crossed.message] == []
     assert signature.verified(crossed.message) == [a.domain]
+
+
+def test_one_of_a_group_is_refused_while_only_https_is_left(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    """The other has the message once, however often Postfix tries, and the sender hears of the one."""
+    mid, ghost = pgp.message_id(), fresh_address(b.domain)
+    relay.forget_endpoints(a)
+
+    def waits() -> bool:
+        return any(row["queue"] == "deferred" for row in relay.queued(a, ghost))
+
+    def settled() -> bool:
+        a.run("postqueue -f")
+        return not relay.queued(a, ghost) and not relay.queued(a, reader[0])
+
+    with firewall.closed(b, 25, "refuse"):
+        with firewall.closed(b, 443, "refuse"):
+            message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], reader[0], mid)
+            assert smtp.submit(a.ip, writer, [reader[0], ghost], message).code == 250
+            until("both roads are closed", waits, SECONDS, every=0.3)
+        until("Postfix is done with both", settled, SECONDS, every=1.0)
+    relay.forget_endpoints(a)
+    with Mailbox(b.ip, *reader) as mailbox:
+        assert len([one for one in mailbox.messages() if mid.encode() in one]) == 1
+    with Mailbox(a.ip, *writer) as mailbox:
+
+        def bounce() -> bytes | None:
+            found = [one for one in mailbox.messages() if mid.encode() in one]
+            return next((one for one in found if b"multipart/report" in one), None)
+
+        report = until("the bounce", bounce, SECONDS, every=0.5)
+    assert f"Final-Recipient: rfc822; {ghost}".encode() in report
+    assert b"Status: 5.1.1" in report
+    assert reader[0].encode() not in report.partition(b"Content-Type: text/rfc822-headers")[0]

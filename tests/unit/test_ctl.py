@@ -9,6 +9,7 @@ import pytest
 
 from chatmail_milter import config
 from chatmail_milter.ctl.output import ago
+from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from tests.unit.ctl import rows, run
@@ -36,6 +37,22 @@ class TestEndpoints:
         assert run("endpoints", "forget", "B.test").output == "Forgot 1 domain.\n"
         assert run("endpoints", "forget", "--all").output == "Forgot 1 domain.\n"
         assert rows("endpoints", "list") == []
+
+    def test_list_says_in_words_what_hosts_have_shown(self, store: str) -> None:
+        hosts = EndpointHosts(open_store(store))
+        hosts.proved("b.test", "mx.b.test", NOW)
+        hosts.limited("b.test", "mx.b.test", 1_048_577, NOW)
+        hosts.disproved("c.test", "c.test", NOW)
+        hosts.disproved("d.test", "d.test", NOW - timedelta(hours=2))
+        text = run("endpoints", "list").output
+        assert "mx.b.test proved to be a chatmail server, asked again in 23 h" in text
+        assert "mx.b.test refuses 1048577 B and more: by SMTP, tried again in 23 h" in text
+        assert "c.test says yes to everything: no chatmail server, asked again in 59 min" in text
+        assert "d.test" not in text
+        found = {row["domain"]: row["hosts"] for row in rows("endpoints", "list")}
+        assert found.keys() == {"b.test", "c.test"}
+        assert found["b.test"][0]["size_limit"] == 1_048_577
+        assert run("endpoints", "forget", "--all").output == "Forgot 3 domains.\n"
 
     def test_forget_wants_to_be_told_what(self) -> None:
         assert run("endpoints", "forget").exit_code == 2
