@@ -91,10 +91,13 @@ class TestSound:
 
 
 class TestRebinding:
-    """A name server that answers otherwise the second time: the first answer is judged, and connected to."""
+    """A name server that answers otherwise each time: the answer that is connected to is the one judged.
+
+    The first of the two turns is for the question whether the domain's host is this one.
+    """
 
     def test_from_good_to_bad(self, world: World, peer: Peer, domain: str) -> None:
-        world.dns.turns[domain, "A"] = [["127.0.0.2"]]
+        world.dns.turns[domain, "A"] = [["127.0.0.2"]] * 2
         world.dns.zone[domain, "A"] = ["127.0.0.9"]
         with socket.create_server(("127.0.0.9", 443)) as trap:
             assert deliver(world, f"ann@{domain}") == [HTTPS]
@@ -104,7 +107,7 @@ class TestRebinding:
         assert len(peer.seen) == 1
 
     def test_from_bad_to_good(self, world: World, peer: Peer, domain: str) -> None:
-        world.dns.turns[domain, "A"] = [["127.0.0.9"]]
+        world.dns.turns[domain, "A"] = [["127.0.0.9"]] * 2
         with socket.create_server(("127.0.0.9", 443)) as trap:
             # By the second answer smtp(8) may have it; what it connects to is judged by itself.
             assert deliver(world, f"ann@{domain}") == [SMTP]
