@@ -15,6 +15,7 @@ from chatmail_milter.ctl.federation import federation
 from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.peers import peers
 from chatmail_milter.ctl.queue import queue
+from chatmail_milter.ctl.refusals import refusals
 from chatmail_milter.ctl.route import route
 from chatmail_milter.ctl.token import token
 
@@ -25,5 +26,5 @@ def main() -> None:
     """Look at and steer this chatmail relay."""
 
 
-for command in (account, block, config, endpoints, federation, gate, peers, queue, route, token):
+for command in (account, block, config, endpoints, federation, gate, peers, queue, refusals, route, token):
     main.add_command(command)

@@ -145,6 +145,12 @@ class Refusals:
         self._read_again = read_again
 
 
+def forget_all(engine: Engine) -> int:
+    """Forget all refusals; how many."""
+    with engine.begin() as connection:
+        return connection.execute(delete(recipient_refusals)).rowcount
+
+
 def forget_old(engine: Engine, now: float, most: int = MOST) -> int:
     """Forget the refusals of `KEPT_FOR` at `now` (POSIX time), and those beyond `most`; how many."""
     number = recipient_refusals.c.number

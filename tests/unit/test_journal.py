@@ -8,8 +8,10 @@ import pytest
 
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay.journal import Follower
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from tests.chat.deadline import until
 
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")
@@ -34,7 +36,9 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "journalctl.journal"
-        self.peers = Peers(open_store(f"sqlite:///{directory}/store.sqlite"))
+        engine = open_store(f"sqlite:///{directory}/store.sqlite")
+        self.peers = Peers(engine)
+        self.refusals = RecipientRefusals(Refusals(engine, b"k" * 32), HTTPS_ONLY)
         program = directory / "journalctl"
         program.write_text(JOURNALCTL)
         program.chmod(0o755)
@@ -46,7 +50,7 @@ class Journal:
 
     def count(self, attempts: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Attempts and successes, when a follower that begins now has come to so many attempts."""
-        follower = Follower(self.peers, HTTPS_ONLY)
+        follower = Follower(self.peers, HTTPS_ONLY, self.refusals)
         follower.start()
 
         def counted() -> bool:
@@ -103,3 +107,22 @@ def test_lines_that_cannot_be_read_do_not_hide_those_that_follow(journal: Journa
 def test_thousands_of_lines_are_counted_in_seconds(journal: Journal) -> None:
     journal.write(*(verdict("b.test") for _ in range(5000)))
     assert journal.count(5000) == {("b.test", "inbound"): (5000, 5000)}
+
+
+def refused(queue_id: str, to: str) -> tuple[str, str]:
+    return SMTP, (
+        f"{queue_id}: to=<{to}>, relay=mx[192.0.2.1]:25, delay=0.8, delays=0.1/0/0.3/0.4, dsn=5.1.1,"
+        f" status=bounced (host mx[192.0.2.1] said: 550 5.1.1 <{to}>: unknown (in reply to RCPT TO command))"
+    )
+
+
+def test_what_smtp_was_told_of_each_recipient_is_noted(journal: Journal) -> None:
+    journal.write(refused("A", "ann@b.test"), refused("A", "ben@b.test"), refused("B", "cat@b.test"))
+    journal.write(sent("C", "ben@b.test"))
+    assert journal.count(3) == {("b.test", "smtp"): (3, 1)}
+    known = {name: journal.refusals.verdict(f"{name}@b.test") for name in ("ann", "ben", "cat")}
+    assert {name: found and found.reply for name, found in known.items()} == {
+        "ann": "550 5.1.1 unknown",
+        "ben": None,
+        "cat": "550 5.1.1 unknown",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from chatmail_milter.store import pseudonyms
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
+from mxdeliv_app.relay.breaker import Breaker
+from mxdeliv_app.relay.ledger import Ledger
 from tests.unit.loop import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"
@@ -129,6 +132,14 @@ def test_old_ones_go_and_so_do_too_many(engine: Engine, times: Times) -> None:
     assert forget_old(engine, times.now, most=4) == 6
     assert refusals.of(DAVE) is None
     assert [refusals.of(f"other{number}@b.test") is None for number in range(9)] == [True] * 5 + [False] * 4
+
+
+def test_the_relay_forgets_what_is_too_old(engine: Engine) -> None:
+    refusals = Refusals(engine, KEY, now=lambda: time.time() - DAY)
+    refusals.remember(CAROL, UNKNOWN)
+    Ledger(engine, Breaker(), 30.0).flush()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM recipient_refusals").scalar_one() == 0
 
 
 # printf carol123@b.test | openssl dgst -sha256 -mac HMAC -macopt key:kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk
