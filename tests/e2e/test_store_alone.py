@@ -66,4 +66,7 @@ def test_when_the_relay_was_stopped_right_after_an_account_was_made(b: LabHost) 
     until("all programs have ended", lambda: not programs(b), 90)
     assert copy_has(b, address)
     assert log_size(b) == 0
-    assert relay.failed_units(b) == ""
+    # Each in order: none had to be killed.
+    assert [
+        one for one in relay.failed_units(b).splitlines() if one.startswith(("chatmail", "mxdeliv"))
+    ] == []
