@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import quopri
 from collections.abc import Callable
 
 import pytest
 
-from chatmail_milter.gate.gate import Direction, Envelope, check
+from chatmail_milter.gate.gate import Direction, Envelope, Gate, check
+from chatmail_milter.gate.message import read
 from tests import messages, packets
 from tests.messages import (
     ALICE,
@@ -27,12 +29,18 @@ TYPED = f'multipart/encrypted; protocol="application/pgp-encrypted"; boundary="{
 
 
 def reasons(octets: bytes) -> tuple[str, str]:
-    """The verdict on the message coming in, and submitted."""
+    """The verdict on the message coming in, and submitted; it passes in pieces if it does as a whole."""
     envelope = Envelope(ALICE, (BOB,))
-    return (
-        check(Direction.IN, envelope, octets).reason,
-        check(Direction.OUT, envelope, octets).reason,
-    )
+    found = [check(direction, envelope, octets).reason for direction in (Direction.IN, Direction.OUT)]
+    for direction, whole in zip((Direction.IN, Direction.OUT), found, strict=True):
+        for size in (1, 7):
+            opened = read(io.BytesIO(octets))
+            gate = Gate(direction, envelope, opened.header)
+            body = b"".join(opened.body)
+            for at in range(0, len(body), size):
+                gate.feed(body[at : at + size])
+            assert (gate.finish().reason == "encrypted") == (whole == "encrypted")
+    return found[0], found[1]
 
 
 def built(
