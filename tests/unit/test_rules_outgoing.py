@@ -120,6 +120,83 @@ def test_what_real_programs_write_stays(sample: Sample) -> None:
     assert [change for change in changes(*given) if change[0] != "Subject"] == []
 
 
+# Header fields of encrypted messages, in the order in which these programs write them.
+PROGRAMS = {
+    "Thunderbird": (
+        "Message-ID",
+        "Date",
+        "MIME-Version",
+        "-User-Agent",
+        "Subject",
+        "From",
+        "To",
+        "Cc",
+        "References",
+        "-Content-Language",
+        "Autocrypt",
+        "-Organization",
+        "In-Reply-To",
+        "Content-Type",
+    ),
+    "mutt": (
+        "Date",
+        "From",
+        "To",
+        "Cc",
+        "Subject",
+        "Message-ID",
+        "-Mail-Followup-To",
+        "References",
+        "MIME-Version",
+        "Content-Type",
+        "-Content-Disposition",
+        "In-Reply-To",
+        "Autocrypt",
+        "-User-Agent",
+    ),
+    "K-9": (
+        "Date",
+        "-User-Agent",
+        "In-Reply-To",
+        "References",
+        "Subject",
+        "To",
+        "From",
+        "Reply-To",
+        "Message-ID",
+        "Autocrypt",
+        "MIME-Version",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+    ),
+    "Apple Mail": (
+        "From",
+        "Content-Type",
+        "Mime-Version",
+        "Subject",
+        "Message-Id",
+        "Date",
+        "To",
+        "-X-Mailer",
+    ),
+}
+VALUES = {
+    "references": "<a@a.example>\r\n <b@b.example>",
+    "in-reply-to": "<b@b.example>",
+    "autocrypt": "addr=a@a.example; prefer-encrypt=mutual; keydata=\r\n xsBNBF\r\n +/==",
+    "mime-version": "1.0",
+    "subject": "[...]",
+}
+
+
+@pytest.mark.parametrize("names", PROGRAMS.values(), ids=PROGRAMS)
+def test_mail_programs_keep_what_answers_and_keys_need(names: tuple[str, ...]) -> None:
+    bare = [name.removeprefix("-") for name in names]
+    gone = [name.removeprefix("-").lower() for name in names if name.startswith("-")]
+    given = [(name, VALUES.get(name.lower(), "x")) for name in bare]
+    assert sorted(changes(*given)) == sorted((name, 1, None) for name in gone)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
