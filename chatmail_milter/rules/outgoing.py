@@ -16,6 +16,14 @@ from chatmail_milter.gate import fields
 
 # RFC 5322, 3.6.4: identifiers, folded anywhere between them.
 _IDENTIFIERS = re.compile(rb"(?:[ \t\r\n]*<[!-;=?-~]{1,996}>)+[ \t\r\n]*")
+_IDENTIFIER = re.compile(rb"[ \t\r\n]*<[!-;=?-~]{1,996}>[ \t]*")
+# RFC 5322, 3.3, and the zones in letters of 4.3.
+_DATE = re.compile(
+    rb"[ \t\r\n]*(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),[ \t]*)?[0-9]{1,2}[ \t]+"
+    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ \t]+[0-9]{2,4}[ \t]+"
+    rb"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?[ \t]+(?:[+-][0-9]{4}|[A-Z]{1,5})"
+    rb"(?:[ \t]*\([A-Za-z0-9:+ -]{1,40}\))?[ \t]*"
+)
 # One word: a version, a keyword (RFC 3834, 5), a number of an invitation, an address.
 _WORD = re.compile(rb"[ \t]*[!-~]{1,256}[ \t]*")
 # Autocrypt 1.1, 2.1: attributes, then the key, which may be folded.
@@ -44,8 +52,10 @@ ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
         b"to": Allowed("recipients; Delta Chat names none here (RFC 5322, 3.6.3)"),
         b"cc": Allowed("recipients, for answers to all of mail programs (RFC 5322, 3.6.3)"),
         b"reply-to": Allowed("where answers of mail programs go (RFC 5322, 3.6.2)"),
-        b"date": Allowed("required (RFC 5322, 3.6.1)"),
-        b"message-id": Allowed("by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)"),
+        b"date": Allowed("required (RFC 5322, 3.6.1)", _DATE),
+        b"message-id": Allowed(
+            "by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)", _IDENTIFIER
+        ),
         b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
         b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
         b"subject": Allowed("`[...]` in place of what it was: some servers refuse mail without"),

@@ -186,6 +186,8 @@ VALUES = {
     "autocrypt": "addr=a@a.example; prefer-encrypt=mutual; keydata=\r\n xsBNBF\r\n +/==",
     "mime-version": "1.0",
     "subject": "[...]",
+    "message-id": "<c@a.example>",
+    "date": "Sat, 28 Nov 2026 22:33:43 +0100",
 }
 
 
@@ -213,6 +215,12 @@ def test_mail_programs_keep_what_answers_and_keys_need(names: tuple[str, ...]) -
         ("Secure-Join", "vc-request"),
         ("Secure-Join-Invitenumber", "6oM7eYIwVl61vmL5UbVYSs6a"),
         ("To", '"hidden-recipients": ;'),
+        ("Message-ID", "<b626e73e-2cb1-442b-a98d-4661b1c078a1@localhost>"),
+        ("Message-ID", "\r\n <x$1@[192.0.2.7]>"),
+        ("Date", "Sat, 28 Nov 2026 22:33:43 +0000"),
+        ("Date", "28 Nov 2026 22:33 GMT"),
+        ("Date", "Sat,  7 Nov 2026 22:33:43 -0000 (UTC)"),
+        ("Date", "Sat, 7 Nov 2026 22:33:43 +0100 (GMT+01:00)"),
         ("MIME-Version", "1.0"),
     ],
 )
@@ -224,6 +232,13 @@ def test_fields_in_the_form_that_programs_write_stay(name: str, value: str) -> N
     ("name", "value"),
     [
         ("References", "meet me at nine"),
+        ("Message-ID", "meet me at nine"),
+        ("Message-ID", "<meet@nine> meet me"),
+        ("Message-ID", "<a@a.example> <b@b.example>"),
+        ("Date", "Meet me at nine"),
+        ("Date", "Sat, 28 Nov 2026 22:33:43 +0000 (meet me, at nine)"),
+        ("Date", "Sat, 28 Nov 2026 22:33:43 +0000 meet me"),
+        ("Date", ""),
         ("References", "<a@a.example> meet me"),
         ("References", "<meet me at nine>"),
         ("References", ""),
