@@ -117,7 +117,7 @@ class Session:
         if self._road in LET_BY:
             return int(milter.ACCEPT)
         # Only where a road is known: libmilter reads beyond a list of macros that lacks a value.
-        if self._road in ROADS and ctx.getsymval(_MAILER) == "error":
+        if self._road in ROADS and _is_refused(ctx):
             # Postfix has answered it already, and ignores our answer.
             if self._refused is None:
                 self._refused = _refusal(ctx, recipient)
@@ -257,8 +257,17 @@ def _domain(sender: str) -> str:
         return ""
 
 
+def _is_refused(ctx: Any) -> bool:
+    """Whether Postfix has refused the recipient, by the macros it sends then (smtpd_milter.c).
+
+    It sends `error` and a status. For a recipient that it accepted and will bounce (one of several that can't
+    be delivered to) it sends the transport and next hop instead: `error` and a status with its text.
+    """
+    return ctx.getsymval(_MAILER) == "error" and " " not in (ctx.getsymval(_STATUS) or "")
+
+
 def _refusal(ctx: Any, recipient: bytes) -> Verdict:
-    """What Postfix told a recipient that it refused, from the macros it sends then (smtpd_milter.c)."""
+    """What Postfix told a recipient that it refused, from the same macros."""
     status, text = ctx.getsymval(_STATUS) or "", ctx.getsymval(_TEXT) or ""
     return codes.recipient_refused(status, recipient.decode(errors="replace").strip("<>"), text)
 

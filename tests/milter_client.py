@@ -127,6 +127,11 @@ class MilterClient:
         self.macros(b"R", rcpt_mailer="error", rcpt_host=status, rcpt_addr=text)
         assert self.say(b"R", f"<{recipient}>\0".encode()) == "continue"
 
+    def bounced_later(self, recipient: str) -> str:
+        """The answer to a recipient that Postfix takes although its transport is `error`."""
+        self.macros(b"R", rcpt_mailer="error", rcpt_host="5.1.3 Bad syntax", rcpt_addr=recipient)
+        return self.say(b"R", f"<{recipient}>\0".encode())
+
     def header(self, fields: Header) -> None:
         for name, value in fields:
             assert self.say(b"L", name + b"\0" + value + b"\0") == "continue"

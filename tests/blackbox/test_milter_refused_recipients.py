@@ -109,6 +109,19 @@ def test_refused_recipients_cost_no_user_a_token() -> None:
         assert client.envelope(ALICE, [BOB]) == ["continue"]
 
 
+def test_recipients_that_will_bounce_are_recipients() -> None:
+    with running(per_minute=1, burst=1) as milter, MilterClient(milter.path) as client:
+        client.connect("submission")
+        for answer in ("continue", f"450 4.7.1: Too much mail from <{ALICE}>"):
+            client.envelope(ALICE, [])
+            assert client.bounced_later("x@[300.1.1.1]@malformed.invalid") == answer
+            if answer == "continue":
+                header, _, body = GOOD.partition(b"\r\n\r\n")
+                client.header(fields(header))
+                client.body(body)
+                assert client.end().reply == "continue"
+
+
 class TestMixed:
     """The way in where Dovecot refuses after the queue: a bounce must be able to reach the sender."""
 
