@@ -75,14 +75,17 @@ def logged_in_by_starttls(ip: str, login: tuple[str, str]) -> Iterator[smtplib.S
 def transact(
     session: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes
 ) -> tuple[list[str], Reply]:
-    """One message for recipients as they are written, in UTF-8: the answers to RCPT, and the last one of all.
+    """One message for recipients as they are written: the answers to RCPT, and the last one of all.
 
-    If nobody is accepted, that is the last answer to RCPT.
+    They go out in UTF-8, surrogates as the octets that they stand for (PEP 383). If nobody is accepted, the
+    last answer to RCPT is the last of all.
     """
     session.ehlo_or_helo_if_needed()
-    session.command_encoding = "utf-8"
     session.docmd("MAIL", f"FROM:<{sender}>")
-    replies = [_reply("RCPT", *session.docmd("RCPT", f"TO:<{one}>")) for one in recipients]
+    replies = []
+    for one in recipients:
+        session.send(f"RCPT TO:<{one}>\r\n".encode(errors="surrogateescape"))
+        replies.append(_reply("RCPT", *session.getreply()))
     end = replies[-1]
     if any(reply.code == 250 for reply in replies):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_a_peer_is_told_at_rcpt(refused: Refused, a: LabHost, owner: Login) -> N
 @each_refused
 def test_a_peer_is_told_the_same_over_https(refused: Refused, a: LabHost, owner: Login) -> None:
     # requests writes Latin-1, and peers that know no better write UTF-8.
-    recipient = _filled(refused.text, a, owner).encode().decode("latin-1")
+    recipient = _filled(refused.text, a, owner).encode(errors="surrogateescape").decode("latin-1")
     message = pgp.encrypted(PEERS_ALICE, owner[0], pgp.message_id())
     answer = mxdeliv.post(a, PEERS_ALICE, [recipient], message)
     assert answer.line.startswith(refused.https)
@@ -90,12 +91,27 @@ def test_among_others_it_comes_back_and_they_have_their_mail(
 
     messages = _arrived(a, account, mid, count=2)
     assert sum(b"multipart/report" not in one for one in messages) == 1
-    report: Any = email.message_from_bytes(next(one for one in messages if b"multipart/report" in one))
+    # As text: its octets above 127 are UTF-8.
+    bounce = next(one for one in messages if b"multipart/report" in one).decode()
+    report: Any = email.message_from_string(bounce)
     _, failed = next(
         one for one in report.walk() if one.get_content_type() == "message/delivery-status"
     ).get_payload()
     assert failed["Status"] == refused.status
     assert failed["Final-Recipient"] == f"rfc822; {_filled(refused.named or refused.text, a, owner)}"
+
+
+def test_where_all_of_several_are_malformed_all_come_back(a: LabHost, account: Login) -> None:
+    mid = pgp.message_id()
+    recipients = ["x@[300.1.1.1]", "y@[300.1.1.1]", f"z@[{a.ip}]"]
+    with smtp.logged_in(a.ip, account) as session:
+        message = pgp.encrypted(account[0], account[0], mid)
+        accepted, reply = smtp.transact(session, account[0], recipients, message)
+    assert [line[:4] for line in accepted] == ["250 "] * 3
+    assert reply.code == 250
+    (bounce,) = _arrived(a, account, mid, count=1)
+    named = re.findall(r"^Final-Recipient: rfc822; (.+?)\r?$", bounce.decode(), re.MULTILINE)
+    assert sorted(named) == sorted(recipients)
 
 
 @pytest.mark.parametrize("text", DELIVERED)
