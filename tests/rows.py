@@ -6,10 +6,11 @@ Alice (a.example) submits to Bob, Alice submits to herself, or the message comes
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from tests import messages, packets, reports
+from tests import case_files, messages, packets, reports
 from tests.messages import ALICE, BOUNDARY, envelope_fields, message, multipart, part
 
 PASS, CLEARTEXT, AUTHOR = 250, 523, 500
@@ -93,9 +94,26 @@ def _attachment() -> bytes:
     )
 
 
+def _as_second_part(octets: bytes, *fields: str) -> bytes:
+    """Octets as they are: what `messages` puts together is text."""
+    body = multipart([messages.VERSION_PART, messages.encrypted_part("\0", *fields)]).encode()
+    typed = ("Content-Type", f'multipart/encrypted; boundary="{BOUNDARY}"')
+    return message([*envelope_fields(), typed], "").replace(
+        b"\r\n\r\n", b"\r\n\r\n" + body.replace(b"\0", octets)
+    )
+
+
+def _from_files() -> Iterator[Row]:
+    for name, (incoming, outgoing) in case_files.WRITTEN_BY_ALICE.items():
+        yield _encrypted(f"file {name}", partial(case_files.octets, name), incoming, outgoing)
+    for name, author in case_files.REPORTS.items():
+        yield Row(f"file {name}", partial(case_files.octets, name), AUTHOR, AUTHOR, PASS, "", author)
+
+
 _SEALED = packets.pkesk() + packets.seipd()
 # A letter in the place of ciphertext, in octets and as Base64 that can be read.
 _LETTER = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine behind the old mill. " * 20)
+_SHORT_LETTER = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine. " * 4)
 _WORDS = base64.b64decode("Itwasthebestoftimesitwastheworstoftimesitwastheageofwisdom" * 16)
 _THUNDERBIRD = "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
 _FEEDBACK = "multipart/report; report-type=feedback-report"
@@ -152,7 +170,19 @@ ROWS = (
     _refused("armored letter framed as SEIPD", _inside(_LETTER)),
     _refused("letter in a session key", _inside(packets.new(packets.PKESK, _LETTER[1:]) + packets.seipd())),
     _refused("Base64 of words", _inside(packets.new(packets.SEIPD, b"\x01\x80\x0f" + _WORDS))),
+    _encrypted(
+        "raw packets in Base64",
+        lambda: _as_second_part(base64.encodebytes(_SEALED), "Content-Transfer-Encoding: base64"),
+        outgoing=CLEARTEXT,
+    ),
+    _refused("a short letter framed as SEIPD", _inside(packets.pkesk() + _SHORT_LETTER)),
+    _refused("a SEIPD without room for its MDC", _inside(packets.pkesk() + packets.seipd(size=20))),
+    _refused(
+        "a PKESK of 20 kB",
+        _inside(packets.new(packets.PKESK, b"\x03" + packets.noise(20_000)) + packets.seipd()),
+    ),
     _refused("two SEIPD", _inside(_SEALED + packets.seipd())),
     _refused("trailing packet", _inside(_SEALED + packets.new(packets.PADDING, b"x"))),
     _refused("truncated", _inside(_SEALED[:-1])),
+    *_from_files(),
 )

@@ -6,6 +6,7 @@ What comes in is validly signed by its author's domain, so that what refuses it 
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -36,7 +37,8 @@ def _written(row: Row, replaced: dict[str, str]) -> tuple[str, bytes]:
     """The row's message with names of the lab in place of its own, and its new Message-ID."""
     head, end, body = _octets(row).partition(b"\r\n\r\n")
     mid = pgp.message_id()
-    for placeholder, real in (replaced | {"1e240@localhost": mid}).items():
+    (old,) = re.findall(rb"(?im)^Message-ID: *<([^>]+)>", head)
+    for placeholder, real in ({old.decode(): mid} | replaced).items():
         head = head.replace(placeholder.encode(), real.encode())
     return mid, head + end + body
 

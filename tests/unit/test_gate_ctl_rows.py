@@ -1,0 +1,36 @@
+"""Every promised verdict (gate.md, 3) by `chatmailctl gate check`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from chatmail_milter.ctl.gate import gate
+from tests.messages import ALICE, BOB
+from tests.rows import AUTHOR, PASS, ROWS, Row
+
+rows = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def asked(message: bytes, *arguments: str) -> int:
+    """The code of the reply; the exit status says the same."""
+    done = CliRunner().invoke(gate, ["check", "--json", *arguments], input=message)
+    code: int = json.loads(done.stdout)["code"]
+    assert done.exit_code == (0 if code == PASS else 1)
+    return code
+
+
+@rows
+def test_the_promised_verdicts(row: Row) -> None:
+    message = row.build()
+    assert asked(message, "--sender", ALICE, "--recipient", BOB) == row.to_bob
+    assert asked(message, "--sender", ALICE, "--recipient", ALICE) == row.to_self
+    sender = row.peer_sender or "<>"
+    assert asked(message, "--direction", "in", "--sender", sender, "--recipient", BOB) == row.incoming
+
+
+def test_both_directions_have_rows_that_pass_and_that_do_not() -> None:
+    assert {row.incoming for row in ROWS} == {250, 523}
+    assert {row.to_bob for row in ROWS} == {250, 523, AUTHOR}
