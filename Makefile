@@ -29,7 +29,7 @@ test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds
 	$(BIN)/pytest tests/unit
 
 .PHONY: corpus
-corpus: $(VENV)/ready ## make the samples of real ciphertext anew, by every program that makes some (needs gnupg)
+corpus: $(VENV)/ready ## make the samples of real ciphertext anew, and what mailparse sees in them (needs gnupg, cargo)
 	$(BIN)/python -m tests.corpus
 
 # For how long, in seconds.

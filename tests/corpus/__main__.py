@@ -1,11 +1,13 @@
-"""`python -m tests.corpus [core] [gnupg] [pgpy] [sequoia]`: make these samples anew, or all of them."""
+"""`python -m tests.corpus [core] [gnupg] [pgpy] [sequoia] [mailparse]`: make these samples anew, or all.
+
+What mailparse sees in them comes last."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.corpus import by_core, by_gnupg, by_pgpy, by_sequoia, manifest
+from tests.corpus import by_core, by_gnupg, by_mailparse, by_pgpy, by_sequoia, manifest
 from tests.corpus.wrapped import Made
 
 _ROOMS: dict[str, Callable[[], Iterator[Made]]] = {
@@ -15,12 +17,15 @@ _ROOMS: dict[str, Callable[[], Iterator[Made]]] = {
     "sequoia": by_sequoia.make,
 }
 
+_RECORD = "mailparse"
+
 
 def main(rooms: list[str]) -> int:
-    if unknown := set(rooms) - set(_ROOMS):
-        print(f"no such room: {', '.join(sorted(unknown))}; there are {', '.join(_ROOMS)}", file=sys.stderr)
+    known = (*_ROOMS, _RECORD)
+    if unknown := set(rooms) - set(known):
+        print(f"no such room: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    for room in rooms or _ROOMS:
+    for room in (one for one in _ROOMS if one in rooms or not rooms):
         try:
             made = list(_ROOMS[room]())
         except FileNotFoundError as missing:
@@ -31,6 +36,12 @@ def main(rooms: list[str]) -> int:
             return 1
         octets = manifest.replace(room, made)
         print(f"{room}: {len(made)} samples, {octets} octets, by {made[0][0].producer}")
+    if _RECORD in rooms or not rooms:
+        try:
+            print(f"{_RECORD}: {by_mailparse.make()} messages that pass")
+        except FileNotFoundError:
+            print(f"{_RECORD}: there is no cargo here", file=sys.stderr)
+            return 1
     return 0
 
 
