@@ -1,4 +1,4 @@
-"""What Rust's mailparse, and so Delta Chat, sees in messages that the gate lets pass: once asked and recorded.
+"""What Rust's mailparse, and so Delta Chat, sees in what the gate lets pass: once asked and recorded.
 
 Messages are the samples, and each of them spoilt in many ways, as Postfix would hand them on. Recorded is
 what was passed then. If a change of the gate or of a mutation lets another message pass, the test asks for a
