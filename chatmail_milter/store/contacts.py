@@ -19,7 +19,8 @@ class Contact:
 
     `latency` in seconds; `reason` (a slug) and `words` (the peer's, `words.anonymous`) only of a failure.
     `instead_of`: the attempt was counted as a failure for that reason, and was none after all.
-    `claimed`: nobody vouches for `domain`, so it is counted under that name only if it is known already.
+    `claimed`: nobody vouches for `domain`, so it is counted under that name only if it is known already, or
+    `named`: an operator has to see whose mail is refused for want of that very proof.
     """
 
     domain: str
@@ -31,6 +32,7 @@ class Contact:
     words: str = ""
     instead_of: str | None = None
     claimed: bool = False
+    named: bool = False
 
 
 @dataclass(slots=True)

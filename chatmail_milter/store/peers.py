@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     delete,
     exists,
+    func,
     select,
 )
 from sqlalchemy.schema import Column
@@ -36,6 +37,9 @@ FORGOTTEN_AFTER = timedelta(days=90)
 # And a domain can have any number of names below it, each with a key to sign by: of more than this many,
 # those heard of last are kept.
 MOST = 20_000
+# Names of which nothing was ever proven are kept for less time, and are fewer: any stranger can write them.
+CLAIMED_FORGOTTEN_AFTER = timedelta(days=7)
+MOST_CLAIMED = 500
 # What was said under a name that nobody vouches for and that is no peer's.
 UNPROVEN = "(unproven)"
 
@@ -50,6 +54,9 @@ peers = Table(
     Column("seconds", Float, nullable=False),  # their sum
     Column("last_contact", Float, nullable=False),  # POSIX time
 )
+
+# Rows of names that are only claimed: mail that came under them was never taken, and we sent none there.
+_CLAIMED = (peers.c.road == "inbound") & (peers.c.successes == 0) & (peers.c.domain != UNPROVEN)
 
 _ADDED = ("attempts", "successes", "timed", "seconds")
 
@@ -152,6 +159,7 @@ class Peers:
             latest = select(peers.c.last_contact).order_by(peers.c.last_contact.desc())
             beyond = connection.execute(latest.offset(most).limit(1)).scalar_one_or_none()
             old = peers.c.last_contact < since
+            old |= _CLAIMED & (peers.c.last_contact < (now - CLAIMED_FORGOTTEN_AFTER).timestamp())
             if beyond is not None:
                 old |= peers.c.last_contact <= beyond
             forgotten = connection.execute(delete(peers).where(old)).rowcount
@@ -170,11 +178,19 @@ def _vouched(connection: Connection, contacts: list[Contact]) -> list[Contact]:
         return contacts
     known = select(peers.c.domain).where(peers.c.domain.in_(claims))
     proven = {contact.domain for contact in contacts if not contact.claimed}
-    proven |= set(connection.execute(known).scalars())
-    return [
-        replace(contact, domain=UNPROVEN) if contact.claimed and contact.domain not in proven else contact
-        for contact in contacts
-    ]
+    proven |= set(connection.execute(known.where(~_CLAIMED)).scalars())
+    named = set(connection.execute(known.where(_CLAIMED)).scalars())
+    room = MOST_CLAIMED - connection.execute(select(func.count()).where(_CLAIMED)).scalar_one()
+    found = []
+    for contact in contacts:
+        if contact.claimed and contact.domain not in proven:
+            if contact.named and contact.domain and contact.domain not in named and room > 0:
+                named.add(contact.domain)
+                room -= 1
+            if not contact.named or contact.domain not in named:
+                contact = replace(contact, domain=UNPROVEN)
+        found.append(contact)
+    return found
 
 
 def _write(connection: Connection, totals: Mapping[tuple[str, str], Sum]) -> None:

@@ -7,6 +7,8 @@
 - What the app could not hand over to Postfix: cut off, too large, or Postfix was away.
 
 Nobody vouches for the domain of a refusal, so it is counted under that name only where the name is known.
+Where mail is refused because the domain is not proven, the operator sees the name all the same: it may be a
+peer whose DKIM is broken, or that signs nothing.
 Pure: a log line to an attempt.
 """
 
@@ -34,6 +36,8 @@ _REJECT = re.compile(
     r"\w+: reject: (?:MAIL|RCPT|DATA|END-OF-MESSAGE) from \S+: (?P<code>[45]\d\d) (?P<status>[\d.]+) .*"
     r"; from=<(?:[^>]*@)?(?P<domain>[^>@]*)>"
 )
+# Reasons of the milter's: the domain did not sign, or could not be asked.
+_WITHOUT_PROOF = ("dkim-", "origin-")
 _FAILED = re.compile(r".*\bevent=failed domain=(?P<domain>\S+) status=\d+ reason=(?P<reason>[\w-]+)\Z")
 
 # RFC 3463 status codes that say something; other refusals are counted by reply code.
@@ -56,7 +60,8 @@ def contact(identifier: str, message: str, at: datetime) -> Contact | None:
             return None
         if found["verdict"] == "pass":
             return Contact(found["domain"], "inbound", True, float(found["seconds"]), None, at)
-        return _refusal(found["domain"], found["reason"], at)
+        named = found["reason"].startswith(_WITHOUT_PROOF)
+        return _refusal(found["domain"], found["reason"], at, named=named)
     if identifier == APP:
         found = _FAILED.match(message)
         return None if found is None else _refusal(found["domain"], found["reason"], at)
@@ -66,9 +71,9 @@ def contact(identifier: str, message: str, at: datetime) -> Contact | None:
     return _refusal(found["domain"], _REASONS.get(found["status"], f"refused-{found['code']}"), at)
 
 
-def _refusal(claim: str, reason: str, at: datetime) -> Contact:
+def _refusal(claim: str, reason: str, at: datetime, *, named: bool = False) -> Contact:
     try:
         domain = address.domain(claim)
     except MalformedAddressError:
         domain = ""  # the null sender's, or none
-    return Contact(domain, "inbound", False, None, reason, at, claimed=True)
+    return Contact(domain, "inbound", False, None, reason, at, claimed=True, named=named)

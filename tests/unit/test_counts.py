@@ -112,6 +112,46 @@ def test_refusals_make_no_names(peers: Peers, engine: Engine) -> None:
     assert (found["c.test", "inbound"].failures, found["c.test", "inbound"].successes) == (1, 1)
 
 
+class TestNamesThatMailIsRefusedUnder:
+    """For want of proof: the operator sees them, and no flood of them hides or outlives anything."""
+
+    @staticmethod
+    def refused(domain: str, at: datetime = NOON, *, named: bool = True) -> Contact:
+        return Contact(domain, "inbound", False, None, "dkim-none", at, claimed=True, named=named)
+
+    def test_they_are_seen_with_the_reason(self, peers: Peers, engine: Engine) -> None:
+        peers.add([self.refused("b.test"), self.refused("b.test"), self.refused("")])
+        peers.add([self.refused("b.test")])
+        found = rows(engine)
+        assert (found["b.test", "inbound"].failures, found["b.test", "inbound"].reasons) == (
+            3,
+            {"dkim-none": 3},
+        )
+        assert found["(unproven)", "inbound"].failures == 1
+
+    def test_to_be_seen_is_no_proof(self, peers: Peers, engine: Engine) -> None:
+        peers.add([self.refused("b.test")])
+        peers.add([self.refused("b.test", named=False)])
+        assert rows(engine)["b.test", "inbound"].failures == 1
+        assert rows(engine)["(unproven)", "inbound"].failures == 1
+
+    def test_they_are_few(self, peers: Peers, engine: Engine) -> None:
+        peers.add([took(0.1, "known.test", "inbound")])
+        peers.add([self.refused(f"{number}.evil.test") for number in range(400)])
+        peers.add([self.refused(f"{number}.evil.test") for number in range(300, 600)])
+        peers.add([self.refused("known.test")])
+        found = rows(engine)
+        assert len(found) == 500 + 2
+        assert found["(unproven)", "inbound"].failures == 100
+        assert found["known.test", "inbound"].failures == 1
+
+    def test_they_make_room_after_a_week(self, peers: Peers, engine: Engine) -> None:
+        peers.add([self.refused("old.test", NOON - timedelta(days=8)), self.refused("b.test")])
+        peers.add([took(0.1, "known.test", "inbound", at=NOON - timedelta(days=8))])
+        assert peers.forget_old(NOON) == 1
+        assert {domain for domain, _ in rows(engine)} == {"b.test", "known.test"}
+
+
 class TestErrors:
     def test_the_last_five_of_each_road_are_kept(self, peers: Peers, engine: Engine) -> None:
         peers.add([failed("connect", words=f"first {number}") for number in range(9)])

@@ -27,7 +27,7 @@ def test_what_passed_is_a_success_of_the_author_by_either_road(road: str) -> Non
 @pytest.mark.parametrize("verdict", ["reject", "tempfail"])
 def test_a_verdict_against_it_is_a_failure_of_whom_it_claims_to_be_from(verdict: str) -> None:
     found = read("chatmail-milter", VERDICT.format("smtp", verdict, "dkim-none", "b.test"))
-    assert found == Contact("b.test", "inbound", False, None, "dkim-none", NOON, claimed=True)
+    assert found == Contact("b.test", "inbound", False, None, "dkim-none", NOON, claimed=True, named=True)
 
 
 def test_nobody_is_claimed() -> None:
