@@ -29,6 +29,8 @@ ENCRYPTION_NEEDED = _reject(523, "5.7.1", "Encryption Needed: Invalid Unencrypte
 NO_DKIM = _reject(554, "5.7.1", "No DKIM signature found", "dkim-none")
 INVALID_DKIM = _reject(554, "5.7.1", "No valid DKIM signature found", "dkim-invalid")
 DKIM_DNS = _tempfail(451, "4.7.5", "DKIM key lookup failed, try again later", "dkim-dns")
+KEY_AWAITED = _tempfail(451, "4.7.5", "DKIM key not found, try again later", "dkim-key-awaited")
+ORIGIN_DNS = _tempfail(451, "4.7.5", "Sender's domain lookup failed, try again later", "origin-dns")
 # By HTTPS some recipients were refused, and a bounce that says which would reach nobody
 # (mxdeliv_app/inject.py). RFC 3463: X.5.3 "should normally result in the segmentation of the message into
 # two".

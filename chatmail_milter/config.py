@@ -125,6 +125,17 @@ class Inbound(Section, frozen=True):
             "Senders at an IP literal can't sign with DKIM: `strict` takes them only from that very address."
         ),
     ] = "strict"
+    unsigned: Annotated[
+        Literal["origin", "refuse"],
+        _doc(
+            "Mail without a DKIM signature. `origin`: taken from an address that the author's domain or one "
+            "of its mail hosts has in DNS (madmail up to 2.23 signs nothing). `refuse`: never taken."
+        ),
+    ] = "origin"
+    missing_key: Annotated[
+        Duration,
+        _doc("How long a peer whose DKIM key is not in DNS is asked to come again, before it is refused."),
+    ] = Duration(4 * 3600)
 
 
 class Relay(Section, frozen=True):
@@ -209,6 +220,9 @@ class Listen(Section, frozen=True):
         "127.0.0.1:10027"
     )
     hooks: Annotated[Endpoint, _doc("chatmail-hooks, asked by Dovecot.")] = Endpoint("127.0.0.1:10028")
+    resolver: Annotated[str, _doc("Socket that leads to the host's validating resolver, for the milter.")] = (
+        "/run/chatmail-resolver.sock"
+    )
     mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, asked by the relay.")] = (
         "/run/dovecot/chatmail-mailboxes"
     )

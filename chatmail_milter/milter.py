@@ -18,16 +18,20 @@ from typing import Any, NoReturn
 
 import click
 import milter
+from sqlalchemy import Engine
 
 from chatmail_milter import codes, listen
 from chatmail_milter.admission import Door
-from chatmail_milter.config import load_or_exit
+from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.limiter import Limiter
+from chatmail_milter.origin.checks import OriginChecks
+from chatmail_milter.origin.resolver import Resolver
 from chatmail_milter.processes import several, wanted
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
 from chatmail_milter.store import checkpoint
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.missing_keys import MissingKeys
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
@@ -118,10 +122,10 @@ def _open(path: str) -> None:
 def main(where: str | None, processes: int) -> None:
     """Answer Postfix about every message, on the socket that systemd opened."""
     config = load_or_exit()
-    settings = Settings.of(config)
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     # In each process its own, when first asked for: the program may be there before its store is.
     engine = cache(lambda: open_store(config.store.url))
+    settings = Settings.of(config, _checks(config, engine))
     key = load_key()
     door = Door(
         lambda: Policies(engine()),
@@ -140,6 +144,11 @@ def main(where: str | None, processes: int) -> None:
             _can_t_listen(error)
 
     sys.exit(several(processes, serve, checkpoint.finish))
+
+
+def _checks(config: Config, engine: Callable[[], Engine]) -> OriginChecks:
+    resolver = Resolver(config.listen.resolver)
+    return OriginChecks(resolver, lambda: MissingKeys(engine()), config.inbound.missing_key)
 
 
 def _listening(where: str | None) -> int:

@@ -38,6 +38,8 @@ log = logging.getLogger("chatmail-milter")
 
 ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.CHGFROM | milter.SETSYMLIST
 _NOT_ASKED = milter.P_NOHELO | milter.P_NODATA | milter.P_NOUNKNOWN
+# A DKIM signature in simple form is of every octet, the blanks after the colon included.
+_AS_IT_IS = milter.P_HDR_LEADSPC
 # Each answer costs a round trip. (libmilter answers itself where Postfix doesn't know these.)
 _NOT_ANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
 # Recipients that Postfix refused are told as well, and marked by the first of these macros; see `_repeated`.
@@ -81,6 +83,8 @@ class Session:
         self._settings = settings
         self._door = door
         self._road = ""
+        # What stands between the colon and the value of a field: in values, if Postfix can do that.
+        self._lead = ""
         self._peer: Peer = None
         self._sender = ""
         self._began = 0.0
@@ -94,7 +98,8 @@ class Session:
 
     def negotiate(self, ctx: Any, offer: list[int]) -> int:
         offer[0] &= ACTIONS
-        offer[1] &= _NOT_ASKED | _NOT_ANSWERED | _REFUSED
+        offer[1] &= _NOT_ASKED | _NOT_ANSWERED | _REFUSED | _AS_IT_IS
+        self._lead = " " if offer[1] & _AS_IT_IS else ""
         offer[2] = offer[3] = 0
         if offer[0] & milter.SETSYMLIST:
             for stage, names in _MACROS.items():
@@ -129,7 +134,7 @@ class Session:
         return answer(ctx, self._verdict)
 
     def header(self, _ctx: Any, name: str, value: bytes) -> int:
-        self._fields.append((name, value))
+        self._fields.append((name, value if self._lead else b" " + value))
         if len(self._fields) > _FIELDS_HELD:
             self._look()
         return NO_REPLY
@@ -157,10 +162,11 @@ class Session:
             if decision.null_sender:
                 ctx.chgfrom("<>")
             for change in decision.header:
+                value = None if change.value is None else self._lead + change.value
                 if change.number:
-                    ctx.chgheader(change.name, change.number, change.value)
+                    ctx.chgheader(change.name, change.number, value)
                 else:
-                    ctx.addheader(change.name, change.value)
+                    ctx.addheader(change.name, value)
             if self._transaction is not None and self._transaction.author is not None:
                 self._door.wrote(self._transaction.author)
         size = self._transaction.size if self._transaction is not None else 0

@@ -18,10 +18,14 @@ from chatmail_milter.config import Config
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind
 from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.observer import NOBODY, Observer
-from chatmail_milter.rules import inbound, submission
+from chatmail_milter.origin.body_hash import BodyHash
+from chatmail_milter.origin.checks import OriginChecks
+from chatmail_milter.rules import dkim, inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
+from chatmail_milter.rules.inbound import Evidence
 from chatmail_milter.rules.outgoing import HeaderChange, OutgoingHeader
 from chatmail_milter.rules.policy import Policy
+from chatmail_milter.rules.signature import Signature
 from chatmail_milter.verdict import Action, Verdict
 
 # The roads that are judged, by the name of the service.
@@ -37,14 +41,26 @@ LET_BY = frozenset(("internal", "reinject"))
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the rules need of the configuration."""
+    """What the rules need of the configuration.
+
+    `checks` ask DNS; without them, nothing counts that OpenDKIM does not call valid.
+    """
 
     authserv_id: str
     any_ip_literal: bool
+    own_domain: str = ""
+    unsigned_by_origin: bool = False
+    checks: OriginChecks | None = None
 
     @classmethod
-    def of(cls, config: Config) -> Settings:
-        return cls(config.mail.host, config.inbound.ip_literals == "open")
+    def of(cls, config: Config, checks: OriginChecks | None = None) -> Settings:
+        return cls(
+            config.mail.host,
+            config.inbound.ip_literals == "open",
+            config.mail.domain,
+            config.inbound.unsigned == "origin",
+            checks,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,10 @@ class Transaction:
         self._header = Header()
         self._outgoing = OutgoingHeader()
         self._signatures = DkimFacts(settings.authserv_id)
+        # The whole header, as a signature may cover any of it.
+        self._fields: list[tuple[str, bytes]] = []
+        self._undecided: list[Signature] = []
+        self._body_hashes: dict[str, BodyHash] = {}
         self._author: str | None = None
         self._by_header = codes.PASS
         self._gate: Gate | None = None
@@ -109,12 +129,12 @@ class Transaction:
         return self._empty
 
     def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
-        """The next header fields."""
+        """The next header fields, values with what stands after the colon."""
         outgoing = self._direction is Direction.OUT
-        for text, value in given:
-            self.size += len(text) + len(value) + 4
+        for text, octets in given:
             # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
-            name = text.strip().lower().encode()
+            name, value = text.strip().lower().encode(), octets.removeprefix(b" ")
+            self.size += len(text) + len(value) + 4
             if name != b"authentication-results":
                 self._empty = False
             # (What is refused is not changed, and so needs no list of what would be.)
@@ -123,7 +143,8 @@ class Transaction:
                 continue
             self._header.add(name, value)
             if not outgoing:
-                self._signatures.see(name, value)
+                self._fields.append((text, octets))
+                self._signatures.see(name, octets)
 
     def end_of_header(self) -> None:
         """All fields have been given."""
@@ -135,6 +156,10 @@ class Transaction:
             self._author = inbound.author_of(from_values)
             if self._author is not None:
                 self._by_header = self._policy.author(self._author)
+                self._undecided = dkim.undecided(self._signatures, address.domain_of(self._author))
+                self._body_hashes = {
+                    form: BodyHash(form) for form in {one.body_form for one in self._undecided}
+                }
         envelope = Envelope(self._mail_from, tuple(self._recipients))
         self._gate = Gate(self._direction, envelope, self._header, self._observer)
 
@@ -144,6 +169,8 @@ class Transaction:
         self._empty = False
         if self._by_header.action is Action.PASS:
             self._the_gate().feed(chunk)
+            for body_hash in self._body_hashes.values():
+                body_hash.feed(chunk)
 
     def decide_by_content(self) -> Verdict:
         """The message is over: the verdict, but for the question where it came from."""
@@ -161,12 +188,12 @@ class Transaction:
         if self._direction is Direction.OUT:
             changes = self._outgoing.changes(setup_message=found.kind is Kind.SETUP)
             return Decision(found.verdict, header=changes)
+        evidence = self._evidence(domain) if found.verdict.action is Action.PASS else self._no_evidence()
         judgement = inbound.judge(
             self._author,
             self._mail_from,
-            self._peer,
             found,
-            self._signatures,
+            evidence,
             any_ip_literal=self._settings.any_ip_literal,
         )
         forged = tuple(reversed(self._signatures.forged))
@@ -176,6 +203,24 @@ class Transaction:
     def author(self) -> str | None:
         """The author's canonical address, of inbound mail that names one."""
         return self._author
+
+    def _no_evidence(self) -> Evidence:
+        return Evidence(self._peer, self._signatures)
+
+    def _evidence(self, domain: str) -> Evidence:
+        """What is known of the message's origin, DNS asked where it matters: dear, so last of all."""
+        checks = self._settings.checks
+        if checks is None or not domain or address.ip_literal(domain) is not None:
+            return self._no_evidence()
+        if self._undecided:
+            digests = {form: body_hash.digest() for form, body_hash in self._body_hashes.items()}
+            outcomes = checks.verify(self._undecided, self._fields, digests)
+            return Evidence(self._peer, self._signatures, outcomes)
+        # Mail of our own users doesn't come in unsigned. (This host has the domain's address, too.)
+        ours = domain == self._settings.own_domain
+        if self._signatures.signed or ours or not self._settings.unsigned_by_origin:
+            return self._no_evidence()
+        return Evidence(self._peer, self._signatures, origin=checks.origin(domain, self._peer))
 
     def _the_gate(self) -> Gate:
         if self._gate is None:

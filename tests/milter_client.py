@@ -24,6 +24,8 @@ NO_REPLY = {
     b"N": 0x40000,
     b"B": 0x80000,
 }
+# Values keep the blanks after the colon (SMFIP_HDR_LEADSPC).
+LEADING_BLANKS = 0x100000
 # All actions and all protocol steps, as Postfix 3.7 offers them.
 ALL_ACTIONS, ALL_STEPS = 0x1FF, 0x1FFFFF
 BODY_CHUNK = 65535
@@ -151,13 +153,21 @@ class MilterClient:
             if command == b"m":
                 (index,) = struct.unpack_from(">I", data)
                 name, value, _ = data[4:].decode().split("\0")
-                changed.append(f"{name}[{index}]={value}")
+                changed.append(f"{name}[{index}]={self._bare(value)}")
             elif command == b"h":
-                changed.append("+" + data.decode().rstrip("\0").replace("\0", ": "))
+                name, value = data.decode().rstrip("\0").split("\0")
+                changed.append(f"+{name}: {self._bare(value)}")
             elif command == b"e":
                 changed.append("from=" + data.rstrip(b"\0").decode())
             else:
                 return Answer(_decision(command, data), tuple(changed))
+
+    def _bare(self, value: str) -> str:
+        """A value that the milter writes, without the blank that has to stand after the colon."""
+        if not value or not self.agreed_steps & LEADING_BLANKS:
+            return value
+        assert value[0] == " "
+        return value[1:]
 
     def message(
         self, sender: str, recipients: Iterable[str], message: bytes, chunk: int = BODY_CHUNK
@@ -168,20 +178,20 @@ class MilterClient:
         if "continue" not in answers:
             self.send(b"A")
             return Answer(answers[0], at="recipient")
-        self.header(fields(header))
+        self.header(fields(header, as_they_are=bool(self.agreed_steps & LEADING_BLANKS)))
         self.body(body, chunk)
         return self.end()
 
 
-def fields(header: bytes) -> list[tuple[bytes, bytes]]:
-    """A header as Postfix hands it on: in fields, still folded, with LF, without the first space."""
+def fields(header: bytes, *, as_they_are: bool = False) -> list[tuple[bytes, bytes]]:
+    """A header as Postfix hands it on: in fields, folded, with LF; without the first space by default."""
     found: list[tuple[bytes, bytes]] = []
     for line in header.replace(b"\r\n", b"\n").split(b"\n"):
         if line[:1] in (b" ", b"\t"):
             found[-1] = (found[-1][0], found[-1][1] + b"\n" + line)
         else:
             name, _, value = line.partition(b":")
-            found.append((name, value.removeprefix(b" ")))
+            found.append((name, value if as_they_are else value.removeprefix(b" ")))
     return found
 
 

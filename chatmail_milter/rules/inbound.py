@@ -1,18 +1,44 @@
-"""What peers may send us: encrypted, and signed by the domain of its author."""
+"""What peers may send us: encrypted, and signed by the author's domain or from one of its hosts."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.gate import fields
 from chatmail_milter.gate.gate import Classification
 from chatmail_milter.rules import dkim
-from chatmail_milter.rules.dkim import DkimFacts
+from chatmail_milter.rules.dkim import DkimFacts, Outcome
+from chatmail_milter.rules.signature import Signature
 from chatmail_milter.verdict import Action, Verdict
+
+
+class Origin(Enum):
+    """Whether the peer's address is one that the author's domain, or one of its mail hosts, has in DNS."""
+
+    PROVEN = "proven"
+    UNPROVEN = "unproven"
+    # DNS failed.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of where a message is from.
+
+    `outcomes`: of the signatures that `dkim.undecided` names. `origin`: of a message without a signature;
+    UNPROVEN where nobody asked.
+    """
+
+    peer: Peer
+    signatures: DkimFacts
+    outcomes: Mapping[Signature, Outcome] = field(default_factory=lambda: MappingProxyType({}))
+    origin: Origin = Origin.UNPROVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +72,12 @@ def content(author: str | None, found: Classification) -> Verdict:
 def judge(
     author: str | None,
     mail_from: str,
-    peer: Peer,
     found: Classification,
-    signatures: DkimFacts,
+    evidence: Evidence,
     *,
     any_ip_literal: bool,
 ) -> Judgement:
-    """The judgement on a message of `author` from `peer`.
+    """The judgement on a message of `author`.
 
     `any_ip_literal` is the config's `ip_literals = open`.
     """
@@ -61,14 +86,23 @@ def judge(
         return Judgement(by_content)
     domain = address.domain_of(author)
     literal = address.ip_literal(domain)
-    if literal is None:
-        origin = dkim.judge(signatures, domain)
-    else:
+    if literal is not None:
         # No DNS, so no DKIM: the connection itself must vouch for the address.
-        origin = codes.PASS if any_ip_literal or _same(peer, literal) else codes.IP_LITERAL_MISMATCH
+        origin = codes.PASS if any_ip_literal or _same(evidence.peer, literal) else codes.IP_LITERAL_MISMATCH
+    elif evidence.signatures.signed:
+        origin = dkim.judge(evidence.signatures, domain, evidence.outcomes)
+    else:
+        origin = _UNSIGNED[evidence.origin]
     if origin.action is not Action.PASS:
         return Judgement(origin)
     return Judgement(found.verdict, null_sender=bool(mail_from) and mail_from != author)
+
+
+# A signature that is there and fails is refused all the same: only a peer that signs nothing is known by its
+# host.
+_UNSIGNED: Mapping[Origin, Verdict] = MappingProxyType(
+    {Origin.PROVEN: codes.PASS, Origin.UNPROVEN: codes.NO_DKIM, Origin.UNKNOWN: codes.ORIGIN_DNS}
+)
 
 
 def _same(peer: Peer, literal: Peer) -> bool:

@@ -17,10 +17,16 @@ _ESCAPED = re.compile(r"\\.")
 
 @dataclass(frozen=True, slots=True)
 class DkimResult:
-    """One signature: `result` as in RFC 8601, 2.7.1; `domain` is its `header.d`, empty if not said."""
+    """One signature: `result` as in RFC 8601, 2.7.1.
+
+    `domain`, `selector` and `signature` are its `header.d`, `header.s` and `header.b` (the first characters
+    of the signature itself, RFC 6008), each empty if not said.
+    """
 
     result: str
     domain: str
+    selector: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +71,9 @@ def _dkim(clause: list[str]) -> DkimResult | None:
     if names[:1] != ["dkim"] or len(set(names)) != len(names):
         return None
     said = dict(zip(names, clause[2::3], strict=True))
-    return DkimResult(said["dkim"].lower(), said.get("header.d", "").lower())
+    return DkimResult(
+        said["dkim"].lower(),
+        said.get("header.d", "").lower(),
+        said.get("header.s", "").lower(),
+        said.get("header.b", ""),
+    )

@@ -26,6 +26,7 @@ def open_store(url: str) -> Engine:
     from chatmail_milter.store import (  # noqa: F401
         accounts,
         endpoints,
+        missing_keys,
         notices,
         peers,
         policies,

@@ -26,11 +26,12 @@ CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
 OUR_FAULT = "451 4.3.0 Internal error, try again later"
 
 
-def config(store: Path, per_minute: int = 0, burst: int = 10) -> str:
-    """A configuration, without a limit if not told otherwise."""
+def config(store: Path, per_minute: int = 0, burst: int = 10, inbound: str = "") -> str:
+    """A configuration, without a limit if not told otherwise. DNS is asked at `dns` beside the store."""
     return (
         f"{MINIMAL}[submission]\nrate_per_minute = {per_minute}\nrate_burst = {burst}\n"
         f'[store]\nurl = "sqlite:///{store}"\n'
+        f'[listen]\nresolver = "{store.parent}/dns"\n[inbound]\n{inbound}'
     )
 
 
@@ -44,12 +45,13 @@ class Milter:
         burst: int = 10,
         store: str = "store",
         processes: int = 2,
+        inbound: str = "",
         **environment: str,
     ) -> None:
         self.path = str(directory / "s")
         self.store = directory / store
         self._log = directory / "log"
-        (directory / "chatmail.toml").write_text(config(self.store, per_minute, burst))
+        (directory / "chatmail.toml").write_text(config(self.store, per_minute, burst, inbound))
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.path)
         listening.listen(100)
@@ -94,11 +96,10 @@ class Milter:
         peer: str = "192.0.2.7",
         chunk: int = 65535,
     ) -> Answer:
-        """The answer to a message from a peer, to which OpenDKIM added `results`."""
-        added = "".join(f"Authentication-Results: {result}\r\n" for result in results).encode()
+        """The answer to a message from a peer, to which OpenDKIM added `results` (see `told`)."""
         with MilterClient(self.path) as client:
             client.connect(road, peer)
-            return client.message(sender, [BOB], added + message, chunk)
+            return client.message(sender, [BOB], told(*results) + message, chunk)
 
     @property
     def pids(self) -> list[int]:
@@ -114,12 +115,20 @@ class Milter:
 
 @contextmanager
 def running(
-    per_minute: int = 0, burst: int = 10, store: str = "store", processes: int = 2, **environment: str
+    per_minute: int = 0,
+    burst: int = 10,
+    store: str = "store",
+    processes: int = 2,
+    inbound: str = "",
+    **environment: str,
 ) -> Iterator[Milter]:
-    """A milter that must still be there at the end; `store` is where in its directory."""
+    """A milter that must still be there at the end; `store` is where in its directory.
+
+    `inbound` is more of the configuration's section of that name.
+    """
     # Not tmp_path: a socket's path has at most 107 octets.
     with tempfile.TemporaryDirectory() as directory:
-        milter = Milter(Path(directory), per_minute, burst, store, processes, **environment)
+        milter = Milter(Path(directory), per_minute, burst, store, processes, inbound, **environment)
         try:
             wait_for(milter.path)
             yield milter
@@ -151,7 +160,23 @@ def inherit(
 
 def signed(by: str = "a.example", result: str = "pass") -> str:
     """What OpenDKIM adds."""
-    return f"mx.a.example; dkim={result} (2048-bit key; unprotected) header.d={by} header.s=chatmail"
+    named = f"header.d={by} header.a=rsa-sha256 header.s=chatmail header.b=AbCdEfGh"
+    return f"mx.a.example; dkim={result} (2048-bit key; unprotected) {named}"
+
+
+def told(*results: str) -> bytes:
+    """The fields of `results`, each above the signature that it names.
+
+    Only OpenDKIM can find such a signature valid: its body hash is none.
+    """
+    added = ""
+    for result in results:
+        added += f"Authentication-Results: {result}\r\n"
+        if "header.b=AbCdEfGh" in result:
+            by = result.partition("header.d=")[2].split()[0]
+            tags = f"v=1; a=rsa-sha256; d={by}; s=chatmail; h=from:date; bh=AAAA; b=AbCdEfGhIjKl"
+            added += f"DKIM-Signature: {tags}\r\n"
+    return added.encode()
 
 
 def written_by(author: str) -> bytes:

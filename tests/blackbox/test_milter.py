@@ -36,9 +36,9 @@ class TestRoads:
     def test_only_what_is_needed_is_asked_and_waited_for(self, milter: Milter) -> None:
         with MilterClient(milter.path) as client:
             # SMFIP_: no HELO, no unknown commands, no DATA; no replies to CONNECT, MAIL, headers, EOH, body;
-            # refused recipients too.
+            # refused recipients too; blanks after the colon kept.
             unanswered = 0x1000 | 0x4000 | 0x80 | 0x40000 | 0x80000
-            assert client.agreed_steps == 0x2 | 0x100 | 0x200 | unanswered | 0x800
+            assert client.agreed_steps == 0x2 | 0x100 | 0x200 | unanswered | 0x800 | 0x100000
             # SMFIF_: add and change headers, change sender, name macros.
             assert client.agreed_actions == 0x1 | 0x10 | 0x40 | 0x100
             nothing = dict.fromkeys((1, 2, 4, 6), "{none}")
@@ -62,7 +62,6 @@ class TestDkim:
             (("mx.a.example; dkim=none",), "554 5.7.1 No DKIM signature found"),
             ((signed("c.example"),), "554 5.7.1 No valid DKIM signature found"),
             ((signed(result="fail"),), "554 5.7.1 No valid DKIM signature found"),
-            ((signed(result="temperror"),), "451 4.7.5 DKIM key lookup failed, try again later"),
             (("c.example; dkim=pass header.d=a.example",), "554 5.7.1 No DKIM signature found"),
         ],
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mxdeliv_app.relay import inboundlog
-from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, running, signed
+from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, running, signed, told
 from tests.messages import ALICE, BOB
 from tests.milter_client import Answer, MilterClient, fields
 
@@ -85,8 +85,7 @@ def test_a_message_for_the_others_is_judged_as_ever(milter: Milter, road: str) -
         for message, reply in ((GOOD, "continue"), (b"From: <alice@a.example>\r\n\r\nhello\r\n", CLEARTEXT)):
             client.envelope(ALICE, [BOB])
             client.refused(NOBODY, *UNKNOWN)
-            added = f"Authentication-Results: {signed()}\r\n".encode()
-            header, _, body = (added + message).partition(b"\r\n\r\n")
+            header, _, body = (told(signed()) + message).partition(b"\r\n\r\n")
             client.header(fields(header))
             client.body(body)
             assert client.end().reply == reply

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, code, running, signed
+from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, code, running, signed, told
 from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient
 from tests.rows import AUTHOR, ROWS, Row
@@ -66,8 +66,8 @@ def test_one_after_the_other_on_one_connection_in_odd_chunks(milter: Milter, roa
         for row in ROWS:
             message, sender, wanted = row.build(), ALICE, row.to_bob
             if road != "submission":
-                results = f"Authentication-Results: {signed(row.author.rpartition('@')[2])}\r\n"
-                message, sender, wanted = results.encode() + message, row.peer_sender, row.incoming
+                results = told(signed(row.author.rpartition("@")[2]))
+                message, sender, wanted = results + message, row.peer_sender, row.incoming
             chunk = max(next(sizes), len(message) // 10_000)
             assert code(client.message(sender, [BOB], message, chunk)) == wanted, row.name
             _broken_off(client)

@@ -14,7 +14,7 @@ import dns.rdatatype
 import dns.zone
 
 from tests.lab.errors import LabError
-from tests.lab.plan import BY_NAME, HOSTS, ZONE
+from tests.lab.plan import BY_NAME, CONTROL_ADDRESS, HOSTS, ZONE
 
 UNUSED_ADDRESS = "10.77.0.99"
 # A domain that is there, but its name server fails.
@@ -65,6 +65,15 @@ _mta-sts.{name}  TXT  "v=STSv1; id=1;"
     for name in ("kept", "moved")
 )
 
+# Domains of peers that sign nothing. Tests send from this machine's address in the lab: the first two domains
+# name it, by an address record and by their MX. The third has an MX that can't be looked up.
+UNSIGNED_PEERS = f"""\
+unsigned          A   {CONTROL_ADDRESS}
+unsigned-mx       MX  10 mx.unsigned-mx
+mx.unsigned-mx    A   {CONTROL_ADDRESS}
+unsigned-trouble  MX  10 mx.{BROKEN}.
+"""
+
 # Everything else does not exist: an empty root says NXDOMAIN at once where silence would cost a time-out.
 ROOT_ZONE = f"""\
 $TTL 60
@@ -81,9 +90,8 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
         lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    zone = parse(
-        "the lab's own records", "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS
-    )
+    own = "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS + UNSIGNED_PEERS
+    zone = parse("the lab's own records", own)
     for source, text in published.items():
         extra = parse(source, text)
         for name, rdataset in extra.iterate_rdatasets():

@@ -10,7 +10,7 @@ from chatmail_milter.address import Peer
 from chatmail_milter.gate.gate import Classification, Kind
 from chatmail_milter.rules import inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
-from chatmail_milter.rules.inbound import Judgement
+from chatmail_milter.rules.inbound import Evidence, Judgement, Origin
 
 GOOD = Classification(Kind.ENCRYPTED, "encrypted")
 CLEAR = Classification(Kind.NONE, "not-encrypted")
@@ -20,8 +20,11 @@ PEER = ipaddress.ip_address("192.0.2.7")
 
 def signed(by: str) -> DkimFacts:
     facts = DkimFacts("a.example")
-    facts.see(b"authentication-results", f"a.example; dkim=pass header.d={by}".encode())
-    facts.see(b"dkim-signature", f"d={by}; b=A".encode())
+    named = f"header.d={by} header.s=s header.b=AAAAAAAA"
+    facts.see(b"authentication-results", f"a.example; dkim=pass {named}".encode())
+    facts.see(
+        b"dkim-signature", f"v=1; a=rsa-sha256; d={by}; s=s; h=from:date; bh=AA; b=AAAAAAAAAAAA".encode()
+    )
     return facts
 
 
@@ -33,13 +36,13 @@ def came_in(
     peer: Peer = PEER,
     found: Classification = GOOD,
     any_ip_literal: bool = False,
+    origin: Origin = Origin.UNPROVEN,
 ) -> Judgement:
     return inbound.judge(
         inbound.author_of([author.encode()]),
         mail_from,
-        peer,
         found,
-        signed(by),
+        Evidence(peer, signed(by) if by else DkimFacts("a.example"), origin=origin),
         any_ip_literal=any_ip_literal,
     )
 
@@ -93,14 +96,22 @@ class TestInbound:
         verdict = came_in("bob@b.example", "bob@b.example", by="c.example").verdict
         assert verdict.reply == "554 5.7.1 No valid DKIM signature found"
 
-    def test_no_signature(self) -> None:
-        none = inbound.judge("bob@b.example", "", PEER, GOOD, DkimFacts("a.example"), any_ip_literal=False)
-        assert none.verdict.reply == "554 5.7.1 No DKIM signature found"
+    @pytest.mark.parametrize(
+        ("origin", "reply"),
+        [
+            (Origin.UNPROVEN, "554 5.7.1 No DKIM signature found"),
+            (Origin.UNKNOWN, "451 4.7.5 Sender's domain lookup failed, try again later"),
+            (Origin.PROVEN, "250 2.0.0 OK"),
+        ],
+    )
+    def test_without_a_signature_the_peer_s_address_decides(self, origin: Origin, reply: str) -> None:
+        assert came_in("bob@b.example", "", by="", origin=origin).verdict.reply == reply
 
-    def test_trouble_with_dns_is_temporary(self) -> None:
-        facts = DkimFacts("a.example", signed=True)
-        trouble = inbound.judge("bob@b.example", "", PEER, GOOD, facts, any_ip_literal=False)
-        assert (trouble.verdict.code, trouble.verdict.enhanced) == (451, "4.7.5")
+    @pytest.mark.parametrize("origin", list(Origin))
+    def test_a_signature_that_fails_is_refused_wherever_it_comes_from(self, origin: Origin) -> None:
+        verdict = came_in("bob@b.example", "", by="c.example", origin=origin).verdict
+        assert verdict.reply == "554 5.7.1 No valid DKIM signature found"
+        assert came_in("bob@b.example", "", by="", origin=origin, found=CLEAR).verdict.code == 523
 
     @pytest.mark.parametrize("author", ["", "bob@b.example, eve@c.example", "bob@b.example <eve@c.example>"])
     def test_without_one_author_nobody_can_have_signed(self, author: str) -> None:

@@ -1,0 +1,126 @@
+"""What the milter asks DNS about a message's origin: keys of signatures that OpenDKIM left open, hosts of a
+domain.
+
+The rules are `rules.dkim` and `rules.inbound`; here is what they need to know. One object serves all threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv6Address
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.address import Peer
+from chatmail_milter.origin.header import SignedHeader
+from chatmail_milter.origin.resolver import Deadline, LookupFailedError, NoNameError, Resolver
+from chatmail_milter.origin.verifier import fits_body, verify
+from chatmail_milter.rules.dkim import Outcome
+from chatmail_milter.rules.inbound import Origin
+from chatmail_milter.rules.signature import Signature
+from chatmail_milter.store.missing_keys import MissingKeys
+
+log = logging.getLogger("chatmail-milter")
+
+# Key records asked for per message. Two are usual: an RSA and an Ed25519 key of the author's domain.
+MOST_KEYS = 8
+# A stranger may list hundreds. smtp(8) tries five addresses (smtp_mx_address_limit).
+MOST_MAIL_HOSTS = 16
+
+
+class OriginChecks:
+    """`key_patience`: for how many seconds a missing key record may be one that DNS doesn't show yet."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        open_missing_keys: Callable[[], MissingKeys],
+        key_patience: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._resolver = resolver
+        self._open_missing_keys = open_missing_keys
+        self._key_patience = key_patience
+        self._clock = clock
+
+    def verify(
+        self,
+        signatures: Sequence[Signature],
+        fields: Sequence[tuple[str, bytes]],
+        body_digests: Mapping[str, bytes],
+    ) -> dict[Signature, Outcome]:
+        """The outcome of each signature, up to the first that is valid.
+
+        `fields` are the header's, in order. `body_digests`: of the body in the forms that the signatures
+        name.
+        """
+        deadline = Deadline()
+        header = SignedHeader(fields)
+        keys: dict[str, list[bytes] | Outcome] = {}
+        found: dict[Signature, Outcome] = {}
+        for one in signatures:
+            found[one] = Outcome.INVALID
+            # First, as it costs nothing.
+            if not fits_body(one, body_digests[one.body_form]):
+                continue
+            name = f"{one.selector}._domainkey.{one.domain}."
+            if name not in keys and len(keys) < MOST_KEYS:
+                keys[name] = self._key(name, deadline)
+            key = keys.get(name, Outcome.INVALID)
+            if isinstance(key, Outcome):
+                found[one] = key
+                continue
+            found[one] = verify(one, header.signed_octets(one), key, self._clock())
+            if found[one] is Outcome.PASS:
+                break
+        return found
+
+    def origin(self, domain: str, peer: Peer) -> Origin:
+        """Whether `peer` is an address that `domain`, in canonical form, or one of its mail hosts has."""
+        if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped
+        if peer is None:
+            return Origin.UNPROVEN
+        deadline = Deadline()
+        troubled = False
+        try:
+            if peer in self._resolver.addresses(f"{domain}.", peer.version, deadline):
+                return Origin.PROVEN
+        except LookupFailedError:
+            troubled = True
+        except NoNameError:
+            return Origin.UNPROVEN
+        try:
+            hosts = self._resolver.mail_hosts(f"{domain}.", deadline)
+        except LookupFailedError:
+            return Origin.UNKNOWN
+        for host in hosts[:MOST_MAIL_HOSTS]:
+            try:
+                if peer in self._resolver.addresses(host, peer.version, deadline):
+                    return Origin.PROVEN
+            except LookupFailedError:
+                troubled = True
+            except NoNameError:
+                continue
+        return Origin.UNKNOWN if troubled else Origin.UNPROVEN
+
+    def _key(self, name: str, deadline: Deadline) -> list[bytes] | Outcome:
+        try:
+            records = self._resolver.texts(name, deadline)
+        except LookupFailedError:
+            return Outcome.DNS_FAILED
+        except NoNameError:
+            return Outcome.INVALID
+        return records or self._missing(name)
+
+    def _missing(self, name: str) -> Outcome:
+        now = self._clock()
+        try:
+            since = self._open_missing_keys().missed(name, now)
+        except SQLAlchemyError as fault:
+            # Not str(fault), which has the statement's parameters.
+            log.error("store=away fault=%s", type(fault).__name__)
+            return Outcome.KEY_AWAITED
+        return Outcome.KEY_AWAITED if now - since < self._key_patience else Outcome.KEY_MISSING

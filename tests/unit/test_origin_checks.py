@@ -1,0 +1,294 @@
+"""What the milter finds out about a message's origin: real signatures and keys, DNS of the test's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.address import Peer
+from chatmail_milter.origin.body_hash import BodyHash
+from chatmail_milter.origin.checks import OriginChecks
+from chatmail_milter.origin.header import SignedHeader
+from chatmail_milter.origin.resolver import Resolver
+from chatmail_milter.origin.verifier import verify
+from chatmail_milter.rules.dkim import DkimFacts, Outcome, undecided
+from chatmail_milter.rules.inbound import Origin
+from chatmail_milter.rules.signature import parse
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.missing_keys import MissingKeys
+from tests.dkim_signer import FIELDS, PKCS1, ed25519_record, rsa_record, sign
+from tests.milter_client import fields
+from tests.stub_resolver import HANG_UP, SERVFAIL, StubResolver, running, txt
+
+HOUR = 3600
+DOMAIN = "b.example"
+MESSAGE = (
+    b"From: Bob <bob@b.example>\r\nTo: alice@a.example\r\nSubject:  two  blanks\r\n"
+    b"Date: Sat, 28 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@b.example>\r\nX-None:\r\n"
+    b"X-Tab:\tfolded\r\n\t value\r\n"
+    b"\r\nBody  with \t blanks \r\n\r\n.\r\n\r\n\r\n"
+)
+GOOD = txt(rsa_record())
+
+
+class World:
+    """Checks with a resolver, a store and a clock. `clock` is in seconds from now."""
+
+    def __init__(self, stub: StubResolver, directory: Path) -> None:
+        self.stub = stub
+        self.clock = 0.0
+        engine = open_store(f"sqlite:///{directory}/store")
+        self.checks = OriginChecks(
+            Resolver(stub.path), lambda: MissingKeys(engine), 4 * HOUR, lambda: time.time() + self.clock
+        )
+
+    def key(self, *records: str, selector: str = "s1") -> None:
+        self.stub.records[f"{selector}._domainkey.{DOMAIN}.", "TXT"] = records
+
+    def outcomes(self, message: bytes) -> list[Outcome]:
+        """Of the signatures, topmost first, that were verified."""
+        header, _, body = message.partition(b"\r\n\r\n")
+        given = [(name.decode(), value) for name, value in fields(header, as_they_are=True)]
+        facts = DkimFacts("a.example")
+        for name, value in given:
+            facts.see(name.lower().encode(), value)
+        digests = {}
+        for form in ("simple", "relaxed"):
+            body_hash = BodyHash(form)
+            body_hash.feed(body)
+            digests[form] = body_hash.digest()
+        return list(self.checks.verify(undecided(facts, DOMAIN), given, digests).values())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with running(tmp_path / "dns", {(f"s1._domainkey.{DOMAIN}.", "TXT"): [GOOD]}) as stub:
+        yield World(stub, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"])
+@pytest.mark.parametrize("names", [FIELDS, ("from", "date", "subject", "x-none", "x-tab", "cc", "cc")])
+def test_valid_in_every_form(world: World, form: str, names: tuple[str, ...]) -> None:
+    signed = sign(MESSAGE, DOMAIN, form=form, fields=names)
+    assert world.outcomes(signed) == [Outcome.PASS]
+    for old, new in ((b"two  blanks", b"too  blanks"), (b"Body", b"Bodi"), (b"Bob <", b"Rob <")):
+        assert world.outcomes(signed.replace(old, new)) == [Outcome.INVALID], new
+
+
+def test_a_field_that_was_signed_as_missing_may_not_be_added(world: World) -> None:
+    signed = sign(MESSAGE, DOMAIN, fields=("from", "date", "cc", "subject", "subject"))
+    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(b"Cc: eve@c.example\r\n" + signed) == [Outcome.INVALID]
+    assert world.outcomes(b"Subject: another\r\n" + signed) == [Outcome.INVALID]
+    assert world.outcomes(b"X-Other: x\r\n" + signed) == [Outcome.PASS]
+
+
+def test_of_several_fields_the_last_is_signed_first(world: World) -> None:
+    twice = b"X-List: one\r\n" + MESSAGE.replace(b"To:", b"X-List: two\r\nTo:")
+    assert world.outcomes(sign(twice, DOMAIN, fields=("from", "date", "x-list"))) == [Outcome.PASS]
+    signed = sign(twice, DOMAIN, fields=("from", "date", "x-list", "x-list"))
+    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(signed.replace(b"X-List: one", b"X-List: 1")) == [Outcome.INVALID]
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        (txt(rsa_record(PKCS1)), Outcome.PASS),
+        (txt(b"v=DKIM1; k=rsa; " + rsa_record()), Outcome.PASS),
+        (txt(b"v=DKIM1; k=rsa; n=note; " + rsa_record(PKCS1)), Outcome.PASS),
+        (txt(b"v=DKIM1; h=sha1:sha256; s=email; t=y; " + rsa_record()), Outcome.PASS),
+        (txt(rsa_record(number=2)), Outcome.INVALID),
+        # RFC 6376, 3.6.1: revoked, or for something else.
+        ('"v=DKIM1; p="', Outcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM1; h=sha1; " + rsa_record()), Outcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM1; s=tlsrpt; " + rsa_record()), Outcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM2; " + rsa_record()), Outcome.KEY_UNUSABLE),
+        (txt(ed25519_record()), Outcome.KEY_UNUSABLE),
+        ('"v=spf1 -all"', Outcome.KEY_UNUSABLE),
+        ('"p=AAAA"', Outcome.KEY_UNUSABLE),
+        ('"p=MIIBIjAN"', Outcome.KEY_UNUSABLE),
+        ('"k=rsa; p=!!"', Outcome.KEY_UNUSABLE),
+        ('"k=ed25519; p=AAAA"', Outcome.KEY_UNUSABLE),
+        ('"k=dsa; p=AAAA"', Outcome.KEY_UNUSABLE),
+        (txt(b"p=" + b"A" * 30_000), Outcome.KEY_UNUSABLE),
+    ],
+)
+def test_key_records(world: World, record: str, outcome: Outcome) -> None:
+    world.key(record)
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [outcome]
+
+
+def test_ed25519(world: World) -> None:
+    world.key(txt(ed25519_record()))
+    signed = sign(MESSAGE, DOMAIN, algorithm="ed25519-sha256")
+    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(signed.replace(b"Bob <", b"Rob <")) == [Outcome.INVALID]
+    world.key(GOOD)
+    assert world.outcomes(signed) == [Outcome.KEY_UNUSABLE]
+
+
+@pytest.mark.parametrize(
+    ("bits", "outcome"), [(1024, Outcome.PASS), (4096, Outcome.PASS), (768, Outcome.KEY_UNUSABLE)]
+)
+def test_sizes_of_keys(world: World, bits: int, outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bits < 1024:
+        # Nothing makes such keys any more; what matters is that 768 bits are fewer than is allowed.
+        monkeypatch.setattr("chatmail_milter.origin.verifier.KEY_BITS", range(bits + 257, 8193))
+        bits = 1024
+    world.key(txt(rsa_record(bits=bits)))
+    assert world.outcomes(sign(MESSAGE, DOMAIN, bits=bits)) == [outcome]
+
+
+def test_a_key_that_is_not_for_domains_below(world: World) -> None:
+    below = sign(MESSAGE, DOMAIN, identity="bob@sub.b.example")
+    assert world.outcomes(below) == [Outcome.PASS]
+    world.key(txt(b"t=s; " + rsa_record()))
+    assert world.outcomes(below) == [Outcome.KEY_UNUSABLE]
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.PASS]
+
+
+def test_two_records_are_final(world: World) -> None:
+    world.key(GOOD, txt(rsa_record(number=2)))
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.KEY_UNUSABLE]
+
+
+def test_a_record_that_is_missing_may_come_for_hours(world: World) -> None:
+    del world.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"]
+    signed = sign(MESSAGE, DOMAIN)
+    for hours, outcome in (
+        (0, "KEY_AWAITED"),
+        (3.9, "KEY_AWAITED"),
+        (4.1, "KEY_MISSING"),
+        (9, "KEY_MISSING"),
+    ):
+        world.clock = hours * HOUR
+        assert world.outcomes(signed) == [Outcome[outcome]], hours
+    assert world.outcomes(sign(MESSAGE, DOMAIN, selector="new")) == [Outcome.KEY_AWAITED]
+    world.key(GOOD)
+    assert world.outcomes(signed) == [Outcome.PASS]
+
+
+@pytest.mark.parametrize("trouble", [SERVFAIL, HANG_UP])
+def test_trouble_with_dns_is_no_missing_key(world: World, trouble: str) -> None:
+    world.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"] = trouble
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.DNS_FAILED]
+
+
+def test_a_signature_that_has_expired() -> None:
+    signed = sign(MESSAGE, DOMAIN)
+    header = signed.partition(b"\r\n\r\n")[0]
+    given = [(name.decode(), value) for name, value in fields(header, as_they_are=True)]
+    found = parse(given[0][1])
+    assert found is not None
+    octets = list(SignedHeader(given).signed_octets(found))
+    # A day for clocks that are wrong.
+    for seconds, outcome in ((86_399, Outcome.PASS), (86_401, Outcome.INVALID)):
+        assert verify(replace(found, expires=1000), octets, [rsa_record()], 1000 + seconds) is outcome
+
+
+def test_the_author_s_signature_is_found_below_any_number_of_others(world: World) -> None:
+    signed = sign(MESSAGE, DOMAIN)
+    for number in range(60):
+        signed = sign(signed, f"list{number}.example")
+    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.stub.asked == [(f"s1._domainkey.{DOMAIN}.", "TXT")]
+
+
+def test_a_forwarder_s_signature_that_broke_is_no_harm(world: World) -> None:
+    signed = sign(MESSAGE, DOMAIN)
+    broken = sign(MESSAGE.replace(b"Body", b"Bodi"), DOMAIN)
+    top = broken[: -len(MESSAGE)]
+    assert world.outcomes(top + signed) == [Outcome.INVALID, Outcome.PASS]
+
+
+def test_a_body_that_does_not_fit_costs_no_question(world: World) -> None:
+    assert world.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [Outcome.INVALID]
+    assert world.stub.asked == []
+
+
+def test_few_questions_whatever_is_written(world: World) -> None:
+    message = MESSAGE
+    for number in range(30):
+        message = sign(message, DOMAIN, selector=f"k{number}", number=number % 2)
+    assert Outcome.PASS not in world.outcomes(message)
+    assert len(world.stub.asked) == 8
+    message = MESSAGE
+    for _ in range(30):
+        message = sign(message.replace(b"Bob", b"Bobb"), DOMAIN)
+    world.stub.asked.clear()
+    world.outcomes(message)
+    assert len(world.stub.asked) == 1
+
+
+def test_a_store_that_is_away_is_temporary(tmp_path: Path) -> None:
+    with running(tmp_path / "dns", {}) as stub:
+        world = World(stub, tmp_path)
+
+        def away() -> MissingKeys:
+            return MissingKeys(open_store(f"sqlite:///{tmp_path}/no/where"))
+
+        world.checks = OriginChecks(Resolver(stub.path), away, 4 * HOUR)
+        assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.KEY_AWAITED]
+
+
+ORIGIN = {
+    ("own.example.", "A"): ["192.0.2.7", "192.0.2.8"],
+    ("own.example.", "AAAA"): ["2001:db8::7"],
+    ("mx.example.", "A"): ["192.0.2.200"],
+    ("mx.example.", "MX"): ["10 mx1.example.", "20 mx2.example."],
+    ("mx1.example.", "A"): ["192.0.2.9"],
+    ("mx2.example.", "A"): ["CNAME real.example."],
+    ("real.example.", "A"): ["192.0.2.7"],
+    ("null.example.", "MX"): ["0 ."],
+    ("text.example.", "TXT"): ['"v=spf1 ip4:192.0.2.7 -all"'],
+    ("broken.example.", "A"): SERVFAIL,
+    ("broken.example.", "MX"): SERVFAIL,
+    ("half.example.", "A"): SERVFAIL,
+    ("half.example.", "MX"): ["10 own.example."],
+    ("half2.example.", "MX"): ["10 broken.example.", "20 own.example."],
+    ("half3.example.", "MX"): ["10 broken.example.", "20 mx1.example."],
+    ("half4.example.", "MX"): SERVFAIL,
+    ("many.example.", "MX"): [*(f"{n} n{n}.example." for n in range(100)), "200 own.example."],
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "peer", "origin"),
+    [
+        ("own.example", "192.0.2.7", Origin.PROVEN),
+        ("own.example", "192.0.2.8", Origin.PROVEN),
+        ("own.example", "::ffff:192.0.2.8", Origin.PROVEN),
+        ("own.example", "2001:db8::7", Origin.PROVEN),
+        ("own.example", "2001:db8::8", Origin.UNPROVEN),
+        ("own.example", "192.0.2.9", Origin.UNPROVEN),
+        ("own.example", None, Origin.UNPROVEN),
+        ("mx.example", "192.0.2.9", Origin.PROVEN),
+        ("mx.example", "192.0.2.7", Origin.PROVEN),
+        ("mx.example", "192.0.2.8", Origin.UNPROVEN),
+        # The From domain's own records, not those of a domain above or below it.
+        ("sub.own.example", "192.0.2.7", Origin.UNPROVEN),
+        ("example", "192.0.2.7", Origin.UNPROVEN),
+        ("null.example", "192.0.2.7", Origin.UNPROVEN),
+        ("text.example", "192.0.2.7", Origin.UNPROVEN),
+        ("no.example", "192.0.2.7", Origin.UNPROVEN),
+        ("a..b", "192.0.2.7", Origin.UNPROVEN),
+        ("broken.example", "192.0.2.7", Origin.UNKNOWN),
+        ("half.example", "192.0.2.7", Origin.PROVEN),
+        ("half.example", "192.0.2.9", Origin.UNKNOWN),
+        ("half2.example", "192.0.2.7", Origin.PROVEN),
+        ("half3.example", "192.0.2.7", Origin.UNKNOWN),
+        ("half4.example", "192.0.2.7", Origin.UNKNOWN),
+        ("many.example", "192.0.2.7", Origin.UNPROVEN),
+    ],
+)
+def test_whose_address_it_is(tmp_path: Path, domain: str, peer: str | None, origin: Origin) -> None:
+    address: Peer = None if peer is None else ip_address(peer)
+    with running(tmp_path / "dns", ORIGIN) as stub:
+        assert World(stub, tmp_path).checks.origin(domain, address) is origin
+        assert len(stub.asked) <= 18
