@@ -136,7 +136,9 @@ class Where:
     def _hosts(self, domain: str, known: Endpoint | None) -> list[str] | Verdict:
         literal = LOOPBACK if _is_localhost(domain) else ip_literal(domain)
         if literal is not None:
-            # No DNS will ever lead elsewhere.
+            # No DNS will ever lead elsewhere. (Our own address Postfix knows where an interface has it.)
+            if self._own_host.has(literal):
+                return codes.MAIL_LOOP
             return [str(literal)] if self._guard.permits(literal) else codes.FORBIDDEN_ADDRESS
         try:
             hosts = [*self._names.mail_hosts(domain), domain]

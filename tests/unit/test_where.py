@@ -158,6 +158,10 @@ class TestOwnHost:
     def test_our_host_name_is_no_mail_domain(self) -> None:
         assert self.refusal(("here.test",), {}, domain="here.test") == self.LOOP
 
+    @pytest.mark.parametrize("domain", ["[198.51.100.1]", "[IPv6:2001:db8::1]"])
+    def test_our_address_as_a_literal(self, domain: str) -> None:
+        assert self.refusal((), {}, domain=domain) == self.LOOP
+
     def test_what_comes_after_us_is_not_tried(self) -> None:
         zone = Zone({"x.test": ("mx1.x.test", "here.test", "mx3.x.test")}, self.OURS)
         assert urls(plan("x.test", zone)) == ["https://mx1.x.test/mxdeliv"]
