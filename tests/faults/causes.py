@@ -25,6 +25,7 @@ OURS = (
     "chatmail-hooks",
     "mxdeliv-relay",
     "chatmail-push",
+    "chatmail-resolver",
     "chatmail-wake",
 )
 POSTFIX = "postfix@-"
