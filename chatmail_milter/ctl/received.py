@@ -41,7 +41,7 @@ _NOT_INBOUND = frozenset(("authentication-results",))
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """`fields` in order, values as a milter is given them; `body` can be read once, in chunks."""
+    """`fields` in order, values with what stands after the colon; `body` can be read once, in chunks."""
 
     fields: tuple[Field, ...]
     body: Iterator[bytes]
@@ -144,8 +144,7 @@ def _add(fields: list[Field], field: _Field | None, direction: Direction) -> Non
     name = field.name.lower()
     stays = name in _OUTGOING if direction is Direction.OUT else name not in _NOT_INBOUND
     if stays and name not in _DROPPED:
-        # As Sendmail does, Postfix eats one space.
-        fields.append((field.name, b"".join(field.parts).removeprefix(b" ")))
+        fields.append((field.name, b"".join(field.parts)))
 
 
 _OUTGOING = frozenset(name.decode() for name in ALLOWED)

@@ -115,5 +115,5 @@ def _as_handed_on(octets: bytes) -> bytes:
     received = receive(io.BytesIO(octets), Direction.IN)
     if received is None:
         return b""
-    header = b"".join(b"%s: %s\r\n" % (name.encode(), value) for name, value in received.fields)
+    header = b"".join(b"%s:%s\r\n" % (name.encode(), value) for name, value in received.fields)
     return header + b"\r\n" + b"".join(received.body)

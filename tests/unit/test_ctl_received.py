@@ -20,7 +20,8 @@ Fields = list[tuple[str, bytes]]
 def received(octets: bytes, direction: Direction = Direction.IN) -> tuple[Fields, bytes]:
     found = receive(io.BytesIO(octets), direction)
     assert found is not None
-    return list(found.fields), b"".join(found.body)
+    # Without the space that nearly all fields have after the colon.
+    return [(name, value.removeprefix(b" ")) for name, value in found.fields], b"".join(found.body)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,13 @@ def received(octets: bytes, direction: Direction = Direction.IN) -> tuple[Fields
 )
 def test_what_the_milter_sees(octets: bytes, fields: Fields, body: bytes) -> None:
     assert received(octets) == (fields, body)
+
+
+def test_values_are_as_they_stand_after_the_colon() -> None:
+    found = receive(io.BytesIO(b"X:a\r\nY:\tb\r\nZ:  c\r\nW: d\n e\r\nV\t:  f"), Direction.IN)
+    assert found is not None
+    fields = [("X", b"a"), ("Y", b"\tb"), ("Z", b"  c"), ("W", b" d\n e"), ("V", b"  f")]
+    assert list(found.fields) == fields
 
 
 def test_an_empty_file_is_no_message() -> None:
