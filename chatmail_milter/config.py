@@ -134,7 +134,9 @@ class Inbound(Section, frozen=True):
     ] = "origin"
     missing_key: Annotated[
         Duration,
-        _doc("How long a peer whose DKIM key is not in DNS is asked to come again, before it is refused."),
+        _doc(
+            "How long mail from a peer is put off (451) while its DKIM key is not in DNS, before a refusal."
+        ),
     ] = Duration(4 * 3600)
 
 
