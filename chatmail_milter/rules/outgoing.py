@@ -8,11 +8,12 @@ in another form it could hold anything, and is taken off as well. docs/header.md
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from chatmail_milter.gate import fields
+from chatmail_milter.rules import autocrypt
 
 # RFC 5322, 3.6.4: identifiers, folded anywhere between them.
 _IDENTIFIERS = re.compile(rb"(?:[ \t\r\n]*<[!-;=?-~]{1,996}>)+[ \t\r\n]*")
@@ -26,11 +27,6 @@ _DATE = re.compile(
 )
 # One word: a version, a keyword (RFC 3834, 5), a number of an invitation, an address.
 _WORD = re.compile(rb"[ \t]*[!-~]{1,256}[ \t]*")
-# Autocrypt 1.1, 2.1: attributes, then the key, which may be folded.
-_AUTOCRYPT = re.compile(
-    rb"(?:[ \t\r\n]*(?:addr|prefer-encrypt|_[a-z-]{1,30})[ \t]*=[ \t]*[!-:<-~]{1,256}[ \t\r\n]*;)+"
-    rb"[ \t\r\n]*keydata[ \t]*=[A-Za-z0-9+/= \t\r\n]+;?[ \t\r\n]*"
-)
 _HIDDEN_SUBJECT = "[...]"
 # The gate knows a user's own setup message by this subject, and other clients find it by that.
 _SETUP_SUBJECT = "Autocrypt Setup Message"
@@ -39,10 +35,14 @@ _MIME_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Why a field stays, and the form that its value must have (None: any within the gate's bounds)."""
+    """Why a field stays, and the form that its value must have (None: any within the gate's bounds).
+
+    `first`: only the first that stays does. Of the other names the gate refuses a second one.
+    """
 
     reason: str
-    form: re.Pattern[bytes] | None = None
+    form: Callable[[bytes], object] | None = None
+    first: bool = False
 
 
 # By name in lower case.
@@ -52,29 +52,43 @@ ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
         b"to": Allowed("recipients; Delta Chat names none here (RFC 5322, 3.6.3)"),
         b"cc": Allowed("recipients, for answers to all of mail programs (RFC 5322, 3.6.3)"),
         b"reply-to": Allowed("where answers of mail programs go (RFC 5322, 3.6.2)"),
-        b"date": Allowed("required (RFC 5322, 3.6.1)", _DATE),
+        b"date": Allowed("required (RFC 5322, 3.6.1)", _DATE.fullmatch),
         b"message-id": Allowed(
-            "by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)", _IDENTIFIER
+            "by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)", _IDENTIFIER.fullmatch
         ),
-        b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
-        b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS),
+        b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
+        b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
         b"subject": Allowed("`[...]` in place of what it was: some servers refuse mail without"),
-        b"mime-version": Allowed("required; `1.0` without the comment that names a program (RFC 2045, 4)"),
+        b"mime-version": Allowed(
+            "required; `1.0` without the comment that names a program (RFC 2045, 4)", first=True
+        ),
         b"content-type": Allowed("what the gate and every reader go by (RFC 2045, 5)"),
         b"content-transfer-encoding": Allowed("how to read the body; the gate allows none that changes it"),
         b"autocrypt": Allowed(
-            "the sender's key, of mail programs and older apps (Autocrypt 1.1)", _AUTOCRYPT
+            "the sender's key, of mail programs and older apps (Autocrypt 1.1)", autocrypt.is_key, first=True
         ),
-        b"autocrypt-setup-message": Allowed("marks a setup message (Autocrypt 1.1, 4.4)", _WORD),
-        b"auto-submitted": Allowed("marks mail of bots and reports (RFC 3834, 5)", _WORD),
-        b"chat-version": Allowed("marks a chat message before it is decrypted", _WORD),
+        b"autocrypt-setup-message": Allowed(
+            "marks a setup message (Autocrypt 1.1, 4.4)", _WORD.fullmatch, first=True
+        ),
+        b"auto-submitted": Allowed(
+            "marks mail of bots and reports (RFC 3834, 5)", _WORD.fullmatch, first=True
+        ),
+        b"chat-version": Allowed("marks a chat message before it is decrypted", _WORD.fullmatch, first=True),
         b"chat-is-post-message": Allowed(
-            "a large message that another announced: not fetched at once", _WORD
+            "a large message that another announced: not fetched at once", _WORD.fullmatch, first=True
         ),
-        b"chat-is-full-message": Allowed("the same, as the core called it first", _WORD),
-        b"chat-disposition-notification-to": Allowed("asks for receipts, in older apps", _WORD),
-        b"secure-join": Allowed("the step of SecureJoin, in clear in its first message", _WORD),
-        b"secure-join-invitenumber": Allowed("the invitation that is answered, likewise", _WORD),
+        b"chat-is-full-message": Allowed(
+            "the same, as the core called it first", _WORD.fullmatch, first=True
+        ),
+        b"chat-disposition-notification-to": Allowed(
+            "asks for receipts, in older apps", _WORD.fullmatch, first=True
+        ),
+        b"secure-join": Allowed(
+            "the step of SecureJoin, in clear in its first message", _WORD.fullmatch, first=True
+        ),
+        b"secure-join-invitenumber": Allowed(
+            "the invitation that is answered, likewise", _WORD.fullmatch, first=True
+        ),
     }
 )
 
@@ -96,6 +110,7 @@ class OutgoingHeader:
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
+        self._first: set[bytes] = set()
         self._gone: list[HeaderChange] = []
         self._subject: str | None = None
         self._version = _MIME_VERSION
@@ -104,7 +119,11 @@ class OutgoingHeader:
         """Whether the next field stays, by its `name` in lower case."""
         number = self._numbers[name] = self._numbers.get(name, 0) + 1
         allowed = ALLOWED.get(name)
-        if allowed is not None and (allowed.form is None or allowed.form.fullmatch(value)):
+        stays = allowed is not None and (allowed.form is None or bool(allowed.form(value)))
+        if stays and allowed is not None and allowed.first:
+            stays = name not in self._first
+            self._first.add(name)
+        if stays:
             if name == b"subject" and number == 1:
                 self._subject = fields.unfolded(value)
             elif name == b"mime-version":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
 import pytest
 
+from chatmail_milter.gate.gate import Direction, Envelope, Gate
 from chatmail_milter.rules.outgoing import ALLOWED, HeaderChange, OutgoingHeader
+from tests import packets
 from tests.corpus import Sample, committed
 from tests.milter_client import fields
 
@@ -27,6 +30,19 @@ STAY = {
     "mime-version",
     "content-type",
     "content-transfer-encoding",
+    "autocrypt",
+    "autocrypt-setup-message",
+    "auto-submitted",
+    "chat-version",
+    "chat-is-post-message",
+    "chat-is-full-message",
+    "chat-disposition-notification-to",
+    "secure-join",
+    "secure-join-invitenumber",
+}
+# Those of them that the gate takes twice.
+AGAIN = {
+    "mime-version",
     "autocrypt",
     "autocrypt-setup-message",
     "auto-submitted",
@@ -180,6 +196,17 @@ PROGRAMS = {
         "-X-Mailer",
     ),
 }
+# A public key of 10 kB: the packet's header, then what looks like noise.
+KEY = base64.b64encode(b"\x99\x1d\x4a\x04" + packets.noise(7496)).decode()
+WORDS = "mQINitwasthebestoftimesitwastheworstoftimesitwastheageofwisdom/" + "+"
+
+
+def folded(width: int, by: str = "\r\n ", shorter: int = 0) -> str:
+    """The key in lines, the first of them shorter by so many characters."""
+    first = width - shorter
+    return by.join([KEY[:first], *(KEY[at : at + width] for at in range(first, len(KEY), width))])
+
+
 VALUES = {
     "references": "<a@a.example>\r\n <b@b.example>",
     "in-reply-to": "<b@b.example>",
@@ -207,8 +234,12 @@ def test_mail_programs_keep_what_answers_and_keys_need(names: tuple[str, ...]) -
         ("In-Reply-To", " <a@a.example>"),
         ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata=xsBNBF\r\n +/=="),
         ("Autocrypt", "addr=a@a.example; keydata=\r\n xsBNBF\r\n +/=="),
-        ("Autocrypt", "addr=a@a.example; _more=x; prefer-encrypt=nopreference;\r\n\tkeydata=xsBNBF"),
-        ("Autocrypt", "addr=a@a.example; keydata=" + "x" * 10_000),
+        ("Autocrypt", "addr=a@a.example; _more=x; prefer-encrypt=nopreference;\r\n\tkeydata=xsBNBFAA"),
+        ("Autocrypt", "addr=a@a.example; keydata=" + KEY),
+        ("Autocrypt", "addr=a@a.example; keydata=" + folded(64, "\r\n\t")),
+        ("Autocrypt", "addr=a@a.example; keydata=\r\n " + folded(76)),
+        ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata= " + folded(78, " ")),
+        ("Autocrypt", "addr=a@a.example; keydata=" + folded(72, shorter=40)),
         ("Auto-Submitted", "auto-generated"),
         ("Chat-Version", "1.0"),
         ("Chat-Disposition-Notification-To", "a@a.example"),
@@ -247,6 +278,13 @@ def test_fields_in_the_form_that_programs_write_stay(name: str, value: str) -> N
         ("Autocrypt", "addr=a@a.example; keydata=meet me, at nine"),
         ("Autocrypt", "addr=a@a.example; comment=x; keydata=xsBNBF"),
         ("Autocrypt", "addr=a@a.example; _more=meet me; keydata=xsBNBF"),
+        ("Autocrypt", "addr=a@a.example; keydata=mQIN It was the best of times and it was the worst of it"),
+        ("Autocrypt", "addr=a@a.example; keydata=" + KEY[:64] + " meet me at nine " + KEY[64:127] + "="),
+        ("Autocrypt", "addr=a@a.example; keydata=" + WORDS * 20),
+        ("Autocrypt", "addr=a@a.example; keydata=" + KEY[:4080] + WORDS * 20),
+        ("Autocrypt", "addr=a@a.example; keydata=" + base64.b64encode(packets.seipd()).decode()),
+        ("Autocrypt", "addr=a@a.example; keydata=xsBNB"),
+        ("Autocrypt", "addr=a@a.example; " + "_more=meet.me.at.nine; " * 4 + "keydata=" + KEY),
         ("Auto-Submitted", "auto-generated; meet me"),
         ("Chat-Version", "meet me at nine"),
         ("Chat-Version", "x" * 257),
@@ -301,6 +339,37 @@ def test_a_subject_is_hidden(
 
 def test_the_comment_in_a_mime_version_goes() -> None:
     assert changes(("Mime-Version", "1.0 (Program 16.0)"), HIDDEN) == [("MIME-Version", 1, "1.0")]
+
+
+def test_a_second_mime_version_goes_whatever_the_last_one_says() -> None:
+    given = [("MIME-Version", "meet me"), HIDDEN, ("Mime-Version", "at nine"), ("MIME-Version", "1.0")]
+    assert changes(*given) == [
+        ("mime-version", 3, None),
+        ("mime-version", 2, None),
+        ("MIME-Version", 1, "1.0"),
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(AGAIN))
+def test_of_fields_that_the_gate_would_take_again_the_first_stays(name: str) -> None:
+    value = VALUES.get(name, "x")
+    given = [(name, value), HIDDEN, *[(name, value)] * 3]
+    wanted = [(name, number, None) for number in (4, 3, 2)]
+    assert [change for change in changes(*given) if change[1] > 1] == wanted
+
+
+@pytest.mark.parametrize("name", sorted(STAY - AGAIN))
+def test_of_the_others_the_gate_refuses_a_second_one(name: str) -> None:
+    value = {"from": "<a@a.example>", "content-type": "text/plain"}.get(name, VALUES.get(name, "x"))
+    header = OutgoingHeader()
+    assert all(header.stays(name.encode(), value.encode()) for _ in range(2))
+    given = [(name, value)] * 2 + [("Content-Type", "multipart/encrypted; boundary=x")] * (
+        name != "content-type"
+    )
+    gate = Gate(
+        Direction.OUT, Envelope("a@a.example"), [(one.lower().encode(), text.encode()) for one, text in given]
+    )
+    assert gate.finish().reason in ("header-twice", "content-type", "transfer-encoding")
 
 
 def test_changes_are_values() -> None:
