@@ -79,8 +79,10 @@ _RECIPIENTS_MOST = 131_072
 _DISPLAY_NAME_MOST = 256
 _DISPLAY_NAMES_MOST = 32_768
 
-# Between what cannot be a name: addresses in angle brackets, commas, a group's colon and semicolon.
-_BETWEEN_NAMES = re.compile(rb"<[^<>]*>|[,:;]")
+# Between what cannot be a name: commas, a group's colon and semicolon, and addresses in angle brackets, of
+# no more octets than RFC 5321, 4.5.3.1 gives them. Anything else in angle brackets counts as a name.
+_COMMAS = bytes.maketrans(b":;", b",,")
+_IN_BRACKETS = re.compile(rb"[^\s<>@]{1,64}@[^\s<>@]{1,255}")
 _ADDRESS = re.compile(rb"[^\s\"(),:;<>@\\]{1,64}@[^\s\"(),;<>@\\]{1,255}")
 
 
@@ -166,10 +168,16 @@ def _names_fit(value: bytes) -> bool:
     """Whether the display names of an address field (RFC 5322, 3.4) are names and not a letter."""
     if len(value) <= _DISPLAY_NAME_MOST:
         return True
-    pieces = _BETWEEN_NAMES.split(value)
-    if max(map(len, pieces)) <= _DISPLAY_NAME_MOST and sum(map(len, pieces)) <= _DISPLAY_NAMES_MOST:
+    pieces: list[bytes] = []
+    for piece in value.split(b"<"):
+        inside, bracket, after = piece.partition(b">")
+        pieces.append(after if bracket and _IN_BRACKETS.fullmatch(inside) else piece)
+    if _are_short(pieces):
         return True
-    names = [piece for piece in map(bytes.strip, pieces) if piece and not _ADDRESS.fullmatch(piece)]
-    return (
-        max(map(len, names), default=0) <= _DISPLAY_NAME_MOST and sum(map(len, names)) <= _DISPLAY_NAMES_MOST
-    )
+    apart = [name.strip() for piece in pieces for name in piece.translate(_COMMAS).split(b",")]
+    return _are_short([name for name in apart if not _ADDRESS.fullmatch(name)])
+
+
+def _are_short(names: Sequence[bytes]) -> bool:
+    lengths = [*map(len, names)]
+    return max(lengths, default=0) <= _DISPLAY_NAME_MOST and sum(lengths) <= _DISPLAY_NAMES_MOST

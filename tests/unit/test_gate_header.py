@@ -113,11 +113,37 @@ def test_a_display_name_is_a_name(name: str) -> None:
     assert refused((name, f"a@b.example, {'x' * 260} <c@b.example>")) == "header-display-name"
     assert refused((name, f"{'x' * 260}: a@b.example, c@b.example;")) == "header-display-name"
     assert refused((name, f"a@b.example ({'x' * 260})")) == "header-display-name"
+    assert refused((name, f"<{'meet me ' * 40}>")) == "header-display-name"
+    assert refused((name, f"<{'meet-me-' * 40}@b.example>")) == "header-display-name"
+    assert refused((name, f"<a@b.example {'x' * 260}>")) == "header-display-name"
+    assert refused((name, f"<a@b.example{' x' * 130}")) == "header-display-name"
+    assert refused((name, f'"{"x" * 200}" <a@b.example>, {"x" * 60} <c@b.example>')) == ""
+    assert refused((name, f"a@b.example, {'x' * 200} <c@b.example>, {'x' * 60}:d@b.example;")) == ""
 
 
-def test_a_list_of_names_is_no_letter() -> None:
-    letter = ", ".join(f'"{"meet me at nine " * 10}" <a{n}@b.example>' for n in range(300))
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"{0}" <a{1}@b.example>',
+        "<{0}>",
+        "<{0}>,",
+        "{0}<>",
+        "{0}<a@b.example>",
+        "{0},",
+        "{0}:;",
+        "<{0}",
+        "{0}>",
+    ],
+)
+def test_a_list_of_names_is_no_letter(written: str) -> None:
+    letter = " ".join(written.format("meet me at nine " * 10, n) for n in range(300))
     assert refused(("To", letter)) == "header-display-name"
+
+
+@pytest.mark.parametrize("written", ["<{0}>", "<{0}>, ", "{0}<>", "<>{0}"])
+def test_words_between_brackets_are_names(written: str) -> None:
+    words = ("meet", "me", "at", "nine") * 2500
+    assert refused(("To", "".join(map(written.format, words)))) == "header-display-name"
 
 
 @pytest.mark.parametrize(
