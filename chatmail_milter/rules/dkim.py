@@ -62,8 +62,8 @@ class DkimFacts:
     """What the header of one message says of DKIM. Give every field to `see`, in order.
 
     `signed`: there is a DKIM-Signature, well-formed or not. `forged`: which Authentication-Results fields are
-    not OpenDKIM's though they bear our name, counted from 1 among the fields of that name. `plain`: no
-    signature is written so that its result could be read as another's.
+    not OpenDKIM's though they bear our name, counted from 1 among the fields of that name. `plain`: every
+    signature can be read, and none is written so that its result could be taken for another's.
     """
 
     authserv_id: str
@@ -78,8 +78,9 @@ class DkimFacts:
         """The next field of the header; `name` in lower case."""
         if name == b"dkim-signature":
             self.signed = True
-            self.plain = self.plain and signature.is_plain(value)
             parsed = signature.parse(value)
+            # (Of one that is malformed to us OpenDKIM may have a result all the same.)
+            self.plain = self.plain and parsed is not None and signature.is_plain(value)
             if parsed is not None:
                 self.signatures.append(parsed)
         elif name == b"authentication-results":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -210,6 +211,13 @@ def test_a_forwarder_s_signature_that_broke_is_no_harm(world: World) -> None:
 def test_a_body_that_does_not_fit_costs_no_question(world: World) -> None:
     assert world.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [Outcome.INVALID]
     assert world.stub.asked == []
+
+
+@pytest.mark.parametrize("body_hash", [b"A", b"AAAAA", b"AA=", b"AAAA=="])
+def test_a_body_hash_that_is_none_is_a_hash_of_another_body(world: World, body_hash: bytes) -> None:
+    signed = sign(MESSAGE, DOMAIN)
+    odd = re.sub(rb"bh=[^;]+", b"bh=" + body_hash, signed[: -len(MESSAGE)])
+    assert world.outcomes(odd + signed) == [Outcome.INVALID, Outcome.PASS]
 
 
 def test_few_questions_whatever_is_written(world: World) -> None:

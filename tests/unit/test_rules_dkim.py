@@ -128,6 +128,8 @@ def test_what_opendkim_calls_valid_needs_no_second_look(found: DkimFacts) -> Non
         facts(b"a.example; dkim=pass " + NAMED + b"; dkim=fail " + NAMED),
         # One that could have written the result.
         facts(told("pass"), signatures=(SIGNATURE, b"v=1; d=c.example; i=x=3B@c.example; b=AA")),
+        # What OpenDKIM may have verified of this one, with the same first characters in `b`.
+        facts(told("pass"), signatures=(SIGNATURE, SHA1 + b"; q=dns/txt:other")),
     ],
 )
 def test_all_else_is_looked_at_again(found: DkimFacts) -> None:
