@@ -43,6 +43,9 @@ _BUSY = frozenset({408, 425, 429})
 # Left out of those that refuse is 403, which many a web server says to any POST.
 _PROVING = _REFUSING - {403}
 
+# RFC 3463, 3.2: of X.1.Z these are about the sender; the others, and X.2.Z (3.3), about a recipient.
+_ABOUT_SENDER = ("1.7", "1.8")
+
 _REPLY = re.compile(r"([45]\d\d)[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z")
 # The whole body, one line. `250 items found` and `OK. Service is healthy` are web servers' words.
 _DELIVERED = re.compile(rb"(?:OK|250 OK|250 2\.\d{1,3}\.\d{1,3}(?: [^\x00-\x1f\x7f]*)?)\r?\n?\Z")
@@ -56,6 +59,7 @@ class Meaning(Enum):
     PER_RECIPIENT = "per-recipient"  # each has its own reply
     FINAL = "final"  # refused for all; the sender gets a bounce
     TEMPORARY = "temporary"  # Postfix tries again later
+    OF_ONE = "of-one"  # refused for all because of one recipient, whichever: each is to be asked about alone
     UNEXPLAINED = "unexplained"  # this message is refused, without an SMTP reply: SMTP is to give one
     TROUBLE = "trouble"  # the peer, or what stands before it, is not well: try SMTP
     NOT_CHATMAIL = "not-chatmail"  # no chatmail server says this: try SMTP
@@ -96,13 +100,13 @@ def understand(
         if enhanced is None:
             return Understood(_without_reply(status))
         if status in _FINAL or (status, enhanced) == _MAILBOX_FULL:
-            return _same(Meaning.FINAL, recipients, code, enhanced, text)
+            return _refused(Meaning.FINAL, recipients, code, enhanced, text)
         return Understood(Meaning.NOT_CHATMAIL)
     # `429 Too Many Requests` is a web server that repeats its status, and so could be a 421 or a 451.
     if enhanced is None and (code not in _TEMPORARY_CODES or code == status):
         return Understood(_without_reply(status))
     if status in _LATER:
-        return _same(Meaning.TEMPORARY, recipients, code, enhanced or "4.0.0", text)
+        return _refused(Meaning.TEMPORARY, recipients, code, enhanced or "4.0.0", text)
     return Understood(Meaning.NOT_CHATMAIL)
 
 
@@ -141,6 +145,25 @@ def _without_reply(status: int) -> Meaning:
 
 def _first_line(body: bytes) -> str:
     return wire.one_line(re.split(rb"[\r\n]", body[:_LONGEST_LINE].lstrip(), maxsplit=1)[0])
+
+
+def _refused(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:
+    """One reply line to a message for `recipients`.
+
+    filtermail hands the whole message to its Postfix or none of it, and says what that said of one recipient.
+    """
+    if len(recipients) > 1 and _is_of_one(enhanced, text, recipients):
+        return Understood(Meaning.OF_ONE)
+    return _same(meaning, recipients, code, enhanced, text)
+
+
+def _is_of_one(enhanced: str, text: str, recipients: Sequence[str]) -> bool:
+    """Whether a refusal is about a recipient, by its status or its words."""
+    _, _, about = enhanced.partition(".")
+    if about.startswith(("1.", "2.")) and about not in _ABOUT_SENDER:
+        return True
+    words = text.lower()
+    return any(one in words for one in recipients)
 
 
 def _same(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:

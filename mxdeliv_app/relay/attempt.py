@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,10 @@ class _NotTakenError(Exception):
         self.last = last
 
 
+class _OfOneError(Exception):
+    """The peer took the message for none of the recipients, because of one of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """HTTPS for one letter and domain; `known` is what the endpoint cache said of the domain."""
@@ -75,13 +80,27 @@ class Attempt:
         """Fill `answers` by canonical recipient; else the reason why some have none."""
         unique = list(dict.fromkeys(recipients))
         groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
+        waiting = deque(filter(None, groups))
         end = time.monotonic() + self.tools.patience.longest
-        for group in filter(None, groups):
-            deadline = time.monotonic() + self.tools.patience.whole(len(self.letter.content))
-            reason = self._try_targets(group, answers, min(deadline, end))
+        while waiting:
+            group = waiting.popleft()
+            now = time.monotonic()
+            if now >= end:
+                return "timeout"  # of many POSTs, each of which was answered: no trouble with the peer
+            deadline = min(now + self.tools.patience.whole(len(self.letter.content)), end)
+            try:
+                reason = self._try_targets(group, answers, deadline)
+            except _OfOneError:
+                waiting.extend([one] for one in group)
+                continue
             if reason is not None:
                 return reason
         return None
+
+    @property
+    def _smtp_is_left(self) -> bool:
+        """Whether a message that no host takes by HTTPS goes on by SMTP."""
+        return self.mode is Mode.HTTPS_FIRST and self.plan.https != "only"
 
     def _try_targets(
         self, recipients: Sequence[str], answers: dict[str, RecipientReply], deadline: float
@@ -110,7 +129,8 @@ class Attempt:
     def _try(self, target: Target, recipients: Sequence[str], deadline: float) -> Sequence[RecipientReply]:
         """The peer's replies. Raises `_NotTakenError`."""
         size = len(self.letter.content)
-        skipped = _skipped(self.tools.known.host(self.domain, target.key), size, datetime.now(UTC))
+        host = self.tools.known.host(self.domain, target.key)
+        skipped = _skipped(host, size if self._smtp_is_left else 0, datetime.now(UTC))
         if skipped is not None:
             raise _NotTakenError(skipped)
         try:
@@ -142,7 +162,7 @@ class Attempt:
         understood = peer_answer.understand(
             answer.status, answer.content_type, answer.body, recipients, complete=answer.cut is None
         )
-        if not understood.replies:
+        if not understood.replies and understood.meaning is not Meaning.OF_ONE:
             reason = answer.cut or f"http-{answer.status}"
             self._failed(reason, f"{answer.status} {answer.body.decode(errors='replace')}", recipients)
         with store_may_fail():
@@ -155,11 +175,15 @@ class Attempt:
                 known.proved(self.domain, target.key, now)
             elif understood.meaning is Meaning.UNEXPLAINED and answer.status == _TOO_LARGE:
                 known.limited(self.domain, target.key, len(self.letter.content), now)
-            if understood.replies or understood.meaning is Meaning.UNEXPLAINED:
+            if understood.replies or understood.meaning in (Meaning.UNEXPLAINED, Meaning.OF_ONE):
                 known.worked(self.domain, target.host, now, self.known)
+        if understood.meaning is Meaning.OF_ONE:
+            log.info("event=one-by-one domain=%s recipients=%d", self.domain, len(recipients))
+            raise _OfOneError
         if not understood.replies:
             trouble = understood.meaning is Meaning.TROUBLE or answer.cut is not None
-            raise _NotTakenError(reason, trouble=trouble, last=understood.meaning is Meaning.UNEXPLAINED)
+            last = understood.meaning is Meaning.UNEXPLAINED and self._smtp_is_left
+            raise _NotTakenError(reason, trouble=trouble, last=last)
         self.tools.refusals.heard(understood.replies)
         if any(reply.accepted for reply in understood.replies):
             self.tools.ledger.https(self.domain, latency=answer.seconds)
@@ -176,7 +200,7 @@ class Attempt:
 
 
 def _skipped(host: HostState, size: int, now: datetime) -> str | None:
-    """Why a host is not asked at all, or None."""
+    """Why a host is not asked at all, or None. Where it is asked whatever the size, `size` is 0."""
     if host.disproven(now):
         return "not-chatmail"
     return "size" if host.limits(size, now) else None
