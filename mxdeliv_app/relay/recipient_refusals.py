@@ -48,7 +48,9 @@ _DELIVERY = re.compile(
     r"[0-9A-Za-z]+: to=<(?P<recipient>[^>]*@[^>@]*)>,(?: orig_to=<[^>]*>,)? relay=(?P<relay>\S+),.*?"
     r" dsn=(?P<status>\d\.\d+\.\d+), status=(?P<outcome>sent|bounced) \((?P<text>.*)\)\Z"
 )
-_SAID = re.compile(r"host \S+ said: (?P<code>5\d\d)[ -](?P<words>.*?)(?: \(in reply to .* command\))?\Z")
+_SAID = re.compile(
+    r"host \S+ said: (?P<code>5\d\d)[ -](?P<words>.*?)(?: \(in reply to (?P<command>.*) command\))?\Z"
+)
 # Each line of a reply begins with its code and status; smtp(8) logs them in one.
 _CODES = re.compile(r"(?<!\S)(?:5\d\d[ -])?5\.\d{1,3}\.\d{1,3}(?: +|\Z)")
 # Our own Postfix will write this before the words; a peer's has done so, too.
@@ -96,6 +98,9 @@ class RecipientRefusals:
             return True
         said = _SAID.match(found["text"])
         if said is None or found["status"] not in ABOUT_RECIPIENT:
+            return False
+        # A reply to the message goes for all recipients: filtermail refuses all because of one.
+        if said["command"] != "RCPT TO" and recipient not in said["words"].lower():
             return False
         self._remember(recipient, int(said["code"]), found["status"], said["words"], at.timestamp())
         return True

@@ -127,9 +127,11 @@ GMAIL = (
             f"{CAROL} for typos or spaces. - gsmtp",
         ),
         (
-            "status=bounced (host mx.b.test[192.0.2.1] said: 550 5.1.1 (in reply to end of DATA command))",
+            "status=bounced (host mx.b.test[192.0.2.1] said: 550 5.1.1 (in reply to RCPT TO command))",
             "550 5.1.1 Recipient refused by its server",
         ),
+        # To a message with one recipient, or with several, but of this one.
+        (UNKNOWN.replace("RCPT TO", "end of DATA"), "550 5.1.1 User unknown in local recipient table"),
     ],
 )
 def test_what_smtp_was_told_is_repeated(refusals: RecipientRefusals, outcome: str, reply: str) -> None:
@@ -148,6 +150,9 @@ def test_what_smtp_was_told_is_repeated(refusals: RecipientRefusals, outcome: st
             "mx[192.0.2.1]:25",
         ),
         ("5.7.1", UNKNOWN.replace("5.1.1", "5.7.1"), "mx[192.0.2.1]:25"),
+        # A reply to the message is for all of its recipients, because of whichever.
+        ("5.1.1", UNKNOWN.replace(CAROL, "dan@b.test").replace("RCPT TO", "end of DATA"), "mx[192.0.2.1]:25"),
+        ("5.2.2", UNKNOWN.replace(f"<{CAROL}>: ", "").replace("RCPT TO", "DATA"), "mx[192.0.2.1]:25"),
         # Ours to say, not a peer's.
         ("5.1.1", UNKNOWN, "127.0.0.1[127.0.0.1]:10027"),
         ("5.1.1", "status=bounced (unable to look up host b.test)", "none"),
