@@ -17,6 +17,7 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
@@ -68,10 +69,13 @@ class Prospect:
 
     async def _action(self, request: str) -> str:
         attributes = dict(line.partition("=")[::2] for line in request.splitlines())
-        try:
-            address = recipient(attributes.get("recipient", ""))
-        except MalformedAddressError:
+        named = attributes.get("recipient", "")
+        if not named:  # one of several
             return _NOTHING_TO_SAY
+        try:
+            address = recipient(named)
+        except MalformedAddressError:
+            return codes.BAD_ADDRESS.reply  # as the relay would say of it
         if address.domain == self.domain:
             return await self._mailbox(address.raw, attributes.get("size", "0"))
         verdict = await self._verdict(address.domain)

@@ -69,7 +69,9 @@ def heard(connection: socket.socket) -> str:
         ("ann@10.0.0.1", "550 5.1.2 Recipient domain resolves to an address that is not public"),
         ("ann@ours.test", "550 5.4.6 Mail for the recipient domain would come back to this server"),
         ("", "DUNNO"),
-        ("not an address", "DUNNO"),
+        # What the relay would say of it when it is too late.
+        ("not an address", "501 5.1.3 Bad recipient address syntax"),
+        ("ann@" + "a." * 125 + "test", "501 5.1.3 Bad recipient address syntax"),
     ],
 )
 def test_only_what_is_final_is_refused(asked: socket.socket, recipient: str, reply: str) -> None:
