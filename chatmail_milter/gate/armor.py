@@ -19,10 +19,12 @@ _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 
-# RFC 9580, 6.2.2, and MessageID as RFC 4880, 6.2 has it; each of them once. Trailing space is gone. The
+# RFC 9580, 6.2.2, and MessageID as RFC 4880, 6.2 has it. Trailing space is gone. The
 # value has as many octets as the longest that a program writes by itself, which is Enigmail's Comment of
 # 58, and some more.
 _HEADER = re.compile(rb"(Version|Comment|MessageID|Hash|Charset):(?: [^\x00-\x08\x0a-\x1f\x7f]{0,80})?")
+# As many as there are names; GnuPG writes a Comment again for each option `comment` that its user set.
+_HEADERS_MOST = 5
 
 # Of the lines around the Base64, where real ones stay under 100 octets and are a handful.
 _LINE_MOST = 256
@@ -35,7 +37,7 @@ class Armor:
     def __init__(self, sink: Sink, *, headers: bool, observer: Observer = NOBODY) -> None:
         self._sink = sink
         self._base64 = Base64(sink)
-        self._headers: set[bytes] | None = set() if headers else None  # those seen
+        self._headers_left = _HEADERS_MOST if headers else 0
         self._observer = observer
         self._take: _Take = Armor._take_begin  # what the next line goes to
         self._in_base64 = False
@@ -112,9 +114,9 @@ class Armor:
             self._in_base64 = True
             return
         header = _HEADER.fullmatch(line)
-        if header is None or self._headers is None or header[1] in self._headers:
+        if header is None or not self._headers_left:
             raise RefusedError("armor-header")
-        self._headers.add(header[1])
+        self._headers_left -= 1
         self._observer.armor_header(header[1].decode())
 
     def _take_padding(self, line: bytes) -> None:

@@ -32,9 +32,10 @@ PREAMBLES = frozenset(
         b"This message was encrypted with pEp https://pEp-project.org",
         # Horde IMP.
         b"This message is in MIME format and has been PGP encrypted.",
-        # MIME libraries: of Mozilla, KDE, PHP and Microsoft; of Perl (MIME::Tools).
+        # MIME libraries: of Mozilla, KDE, PHP and Microsoft; of Perl (MIME::Tools); Outlook.
         b"This is a multi-part message in MIME format.",
         b"This is a multi-part message in MIME format...",
+        b"This is a multipart message in MIME format.",
     )
 )
 

@@ -119,7 +119,8 @@ def test_armor_headers_pass_only_from_peers(header: str) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        ("Comment: x",) * 2,
+        ("Comment: x",) * 6,
+        ("Version: 1", "Charset: utf-8", *("Comment: x",) * 4),
         ("Comment: " + "x" * 81,),
         ("Version:1",),
         ("version: 1",),
@@ -129,6 +130,14 @@ def test_armor_headers_pass_only_from_peers(header: str) -> None:
 )
 def test_other_armor_headers_never_pass(headers: tuple[str, ...]) -> None:
     assert both(p.armored(SEALED, headers=headers), strict=False) == "armor-header"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [("Comment: x",) * 5, ("Version: GnuPG v2", "Comment: Using GnuPG", "Comment: https://a.example")],
+)
+def test_a_comment_may_come_again(headers: tuple[str, ...]) -> None:
+    assert both(p.armored(SEALED, headers=headers), strict=False) == "pass"
 
 
 @pytest.mark.parametrize("encoding", ["", "7bit", "8bit", "binary"])

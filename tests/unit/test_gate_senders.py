@@ -65,6 +65,7 @@ def built(
         "This message was encrypted with pEp https://pEp-project.org\r\n\r\n",
         "This message is in MIME format and has been PGP encrypted.\r\n\r\n",
         "This is a multi-part message in MIME format.\r\n",
+        "This is a multipart message in MIME format.\r\n",
         "\r\nThis is a multi-part message in MIME format...\r\n\r\n",
     ],
 )
