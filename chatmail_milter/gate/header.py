@@ -75,9 +75,10 @@ _FIELDS_MOST = 400
 _TOTAL_MOST = 65_536
 # To and Cc together.
 _RECIPIENTS_MOST = 131_072
-# A display name, encoded; and all of a field's: a thousand names of thirty octets.
-_DISPLAY_NAME_MOST = 256
-_DISPLAY_NAMES_MOST = 32_768
+# A display name: fifty letters of Thai in encoded words, by their hexadecimal digits (RFC 2047, 4.2). And all
+# of a field's: names in Cyrillic have two thirds of the 60,000 octets and more.
+_DISPLAY_NAME_MOST = 640
+_DISPLAY_NAMES_MOST = 49_152
 
 # Between what cannot be a name: commas, a group's colon and semicolon, and addresses in angle brackets, of
 # no more octets than RFC 5321, 4.5.3.1 gives them. Anything else in angle brackets counts as a name.
