@@ -77,7 +77,7 @@ class Door:
         return Admission(verdict, policy)
 
     def wrote(self, author: str) -> None:
-        """Mail of `author` (canonical) was accepted from a peer: whoever can write can be written to."""
+        """A peer's mail of `author` (canonical) was accepted: forget what was refused to that address."""
         try:
             if self._refusals is None and self._open_refusals is not None:
                 self._refusals = self._open_refusals()

@@ -31,7 +31,7 @@ INVALID_DKIM = _reject(554, "5.7.1", "No valid DKIM signature found", "dkim-inva
 DKIM_DNS = _tempfail(451, "4.7.5", "DKIM key lookup failed, try again later", "dkim-dns")
 KEY_AWAITED = _tempfail(451, "4.7.5", "DKIM key not found, try again later", "dkim-key-awaited")
 ORIGIN_DNS = _tempfail(451, "4.7.5", "Sender's domain lookup failed, try again later", "origin-dns")
-# By HTTPS some recipients were refused, and a bounce that says which would reach nobody
+# By HTTPS some recipients were refused, and no bounce that says which can reach the author
 # (mxdeliv_app/inject.py). RFC 3463: X.5.3 "should normally result in the segmentation of the message into
 # two".
 UNREPORTABLE_REFUSAL = _tempfail(

@@ -12,7 +12,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -285,7 +285,9 @@ def parse(text: str, name: str = "configuration") -> Config:
         return msgspec.convert(tree, Config, dec_hook=decode)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
-        raise ConfigError(f"{name}: {where.rstrip('`') or 'the file'}: {what}") from None
+        where = where.rstrip("`")
+        what += _choices(where)
+        raise ConfigError(f"{name}: {where or 'the file'}: {what}") from None
 
 
 def load_or_exit() -> Config:
@@ -295,6 +297,15 @@ def load_or_exit() -> Config:
     except ConfigError as error:
         print(f"fix the configuration: {error}", file=sys.stderr)
         sys.exit(78)
+
+
+def _choices(where: str) -> str:
+    """The texts that the setting `where` (`section.key`) can have, if these are fixed."""
+    kind: Any = Config
+    for key in where.split("."):
+        kind = get_type_hints(kind).get(key) if isinstance(kind, type) else None
+    texts = get_args(kind) if get_origin(kind) is Literal else ()
+    return f"; it can be {', '.join(texts)}" if texts else ""
 
 
 def _refuse_unknown(name: str, tree: dict[str, Any], section: type[Any], prefix: str) -> None:

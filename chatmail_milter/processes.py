@@ -18,8 +18,8 @@ _ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 def several(number: int, serve: Callable[[], None], at_end: Callable[[], None]) -> int:
     """Runs `serve`, which never returns, in so many processes; the exit status, 0 if a signal ended it.
 
-    Call before any other thread is started. A process that is told to end calls `at_end` and ends at once, in
-    the midst of whatever it does.
+    Call before any other thread is started. On SIGTERM, SIGINT or SIGHUP a process calls
+    `at_end` and exits at once, whatever it is doing.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING | {signal.SIGCHLD})
     alive, held = os.pipe()

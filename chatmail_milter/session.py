@@ -42,7 +42,7 @@ _NOT_ASKED = milter.P_NOHELO | milter.P_NODATA | milter.P_NOUNKNOWN
 _AS_IT_IS = milter.P_HDR_LEADSPC
 # Each answer costs a round trip. (libmilter answers itself where Postfix doesn't know these.)
 _NOT_ANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
-# Recipients that Postfix refused are told as well, and marked by the first of these macros; see `_repeated`.
+# Postfix also passes recipients that it refused; the first of these macros marks them (see `_repeated`).
 _REFUSED = milter.P_RCPT_REJ
 _MAILER, _STATUS, _TEXT = "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"
 # The stages that are answered. The others only collect.

@@ -1,8 +1,8 @@
 """A message that came by HTTPS, into Postfix, on a loopback port with port 25's restrictions and milters.
 
-Nothing is judged here: every answer is Postfix's. A peer that asks for JSON is told the answer for each
-recipient. Others can be told one answer for all, so Postfix's replies to RCPT decide, before any of the
-message is sent:
+Nothing is judged here: every answer is Postfix's. A peer that asks for JSON gets the answer for each
+recipient. Others get one answer for all, so Postfix's replies to RCPT decide, before any of the message is
+sent:
 
 - All accepted, or all refused: that is the answer.
 - Some of each: the message goes to the port `listen.mixed`, for all of them. That port takes recipients that
@@ -149,7 +149,7 @@ def _mixed(answers: dict[str, Reply]) -> bool:
 
 
 def _unreportable(reply: RecipientReply) -> bool:
-    """Whether this is the milter's answer to a message whose bounce would reach nobody."""
+    """Whether this is the milter's answer to a message that allows no bounce to the author."""
     said = codes.UNREPORTABLE_REFUSAL
     return (reply.code, reply.status, reply.text) == (said.code, said.enhanced, said.text)
 

@@ -116,7 +116,7 @@ def proof(status: int, content_type: str, body: bytes) -> Proof:
         return Proof.DISPROVEN
     if status in _PROVING:
         return Proof.PROVEN
-    # Whoever answers with an SMTP reply, and with the status that belongs to it, speaks this wire.
+    # A host that answers with an SMTP reply, and the status that belongs to it, speaks this protocol.
     told = understand(status, content_type, body, ()).meaning
     return Proof.PROVEN if told in (Meaning.FINAL, Meaning.TEMPORARY) else Proof.OPEN
 

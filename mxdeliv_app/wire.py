@@ -153,7 +153,7 @@ class _JsonAnswer(msgspec.Struct, frozen=True):
 def http_answer(replies: Sequence[RecipientReply], wants_json: bool) -> HttpAnswer:
     """The HTTP answer that tells a peer these SMTP replies (at least one).
 
-    A peer that didn't ask for JSON and has recipients both accepted and refused is told 200: the caller has
+    A peer that didn't ask for JSON gets 200 if some recipients are accepted and some refused: the caller has
     the refused ones bounced, or answers `UNREPORTABLE`. JSON never comes with a status that isn't 2xx: one
     refusal for all is the status and the reply line, and refusals that differ are a 207 (200 would say that
     mail is on disk).

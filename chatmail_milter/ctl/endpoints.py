@@ -26,7 +26,7 @@ def list_(as_json: bool) -> None:
     engine, now = store(), datetime.now(UTC)
     hosts = EndpointHosts(engine).all(now)
     known = Endpoints(engine).list()
-    # Of some nothing is known but what a host has shown.
+    # Domains for which the store has host proofs only, and no delivery yet.
     others = sorted(hosts.keys() - {one.domain for one in known})
     known += [Endpoint(domain, None, None, 0, None, None) for domain in others]
     if as_json:

@@ -19,7 +19,7 @@ from chatmail_milter.rules.policy import OPEN
 from chatmail_milter.transaction import Settings, Transaction
 from chatmail_milter.verdict import Action, Verdict
 
-# Who the peer is, is not asked here, and so nobody's verdict on DKIM is read.
+# gate check has no peer and no DKIM result: no Authentication-Results field is trusted.
 _SETTINGS = Settings(authserv_id="", any_ip_literal=True)
 
 

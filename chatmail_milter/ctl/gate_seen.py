@@ -64,7 +64,7 @@ class Seen(Observer):
     def __init__(self) -> None:
         self.type: str | None = None
         self.transfer_encoding: str | None = None
-        # To be set by who reads the message: octets of the body, and of all, as the milter's log has them.
+        # The caller sets both: octets of the body, and of the message as the milter's log counts them.
         self.octets = self.size = 0
         self.parts: list[Part] = []
 

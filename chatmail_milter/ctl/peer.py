@@ -63,7 +63,7 @@ def _domain(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.argument("domain", callback=_domain)
 @json_option
 def show(domain: str, as_json: bool) -> None:
-    """All that is known of DOMAIN, and its last errors in its own words."""
+    """All that is known of DOMAIN, and the last failed deliveries to it, in its own words."""
     peer = _peer(domain, datetime.now(UTC))
     if not (peer.roads or peer.endpoint or peer.hosts or peer.route or (peer.queue and peer.queue.messages)):
         raise click.ClickException(f"see `chatmailctl peers`: nothing is known of {domain}")
@@ -78,7 +78,7 @@ def show(domain: str, as_json: bool) -> None:
     print_table(
         ("When", "Road", "Reason", "Its words"),
         [(ago(one.at), one.road, one.reason, one.words or "-") for one in peer.errors],
-        "No errors in the last days.",
+        "No failed deliveries to it in the last days.",
     )
 
 

@@ -81,7 +81,7 @@ def receive(stream: BinaryIO, direction: Direction) -> Received | None:
 
 @dataclass(slots=True)
 class _Field:
-    """One whose lines are coming. `full`: nothing more is taken."""
+    """A field while its lines are read. `full`: Postfix would cut off the rest."""
 
     name: str
     parts: list[bytes]

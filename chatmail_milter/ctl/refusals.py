@@ -1,6 +1,6 @@
 """`chatmailctl refusals`: recipients elsewhere that their servers refused for good, until the day is over.
 
-They can't be listed: the store doesn't know of whom they are.
+They can't be listed, since the store holds no addresses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def refusals() -> None:
 @click.argument("address", required=False, callback=canonical_address)
 @click.option("--all", "everything", is_flag=True, help="Forget all of them.")
 def forget(address: str | None, everything: bool) -> None:
-    """Forget what was said of ADDRESS: the next message is tried. As after a server's mistake."""
+    """Forget that its server refused ADDRESS by mistake, so that the next message to it is sent."""
     if (address is None) != everything:
         raise click.UsageError("name one address, or say --all")
     engine = store()

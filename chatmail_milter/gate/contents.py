@@ -1,4 +1,4 @@
-"""What the bodies of packets must be like to be what they claim: of a size that is real, and noise.
+"""Checks of packet bodies: a size that real writers produce, and octets that look like ciphertext.
 
 Nothing is decrypted. A body is not parsed further than its version demands, so that algorithms which don't
 exist yet pass; what can't be ciphertext, by its size or by its share of high bits (`noise`), is refused.

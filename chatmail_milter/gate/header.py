@@ -131,7 +131,7 @@ class Header:
             self.refused = self._judged(name, value, size, before)
 
     def add_unseen(self, name: bytes, value: bytes) -> None:
-        """The next field, which goes before anybody reads it: it only counts as one."""
+        """The next field, which the relay removes before it signs: only the number of fields is bounded."""
         self.octets += len(name) + len(value) + 4
         self._number += 1
         if self._number > _FIELDS_MOST and not self.refused:

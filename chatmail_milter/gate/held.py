@@ -20,7 +20,8 @@ from chatmail_milter.gate.stream import WHITE_SPACE
 
 # A part without a Content-Type (RFC 2045, 5.2): Sendmail writes the text of its reports so.
 _DEFAULT_TYPE = "text/plain"
-# What text has no use for; it has line ends, tab, form feed, and the ESC of ISO-2022-JP (RFC 1468).
+# Control characters that text doesn't use. It uses line ends, tab, form feed, and the ESC of ISO-2022-JP
+# (RFC 1468).
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _DISPOSITION = re.compile(
     rb"^content-disposition[ \t]*:(?![ \t]*inline[ \t]*$)", re.IGNORECASE | re.MULTILINE

@@ -39,7 +39,7 @@ class Message:
 def read(stream: BinaryIO) -> Message:
     """The message that `stream` holds, read as far as its body."""
     header = Header()
-    name = b""  # of the field whose lines come, empty before the first
+    name = b""  # of the current field, empty before the first
     value = bytearray()
     begins = True  # whether what comes is the beginning of a line
     octets = 0

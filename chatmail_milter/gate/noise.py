@@ -5,7 +5,7 @@ ASCII has none, UTF-8 in most scripts nearly all. Too few and too many are refus
 probability than 2^-64 lies beyond: real ciphertext of 64 octets or more is refused once in 2^63 messages.
 Fewer octets prove less: of 40, all or none must have the bit to be refused, which happens once in 2^39.
 
-Text whose Base64 is made of words has any share of high bits. But words are in lower case, and of the
+Octets can have any share of high bits if their Base64 reads as words. But words are in lower case, and of the
 characters of ciphertext 26 in 64 are: Bin(n, 13/32). Too many are refused, by the same probability.
 """
 

@@ -86,7 +86,7 @@ class Packets:
                     self._body += data[at : at + seen]
                     self._wanted -= seen
                     if not self._wanted:
-                        # As much of the body is there as is looked at.
+                        # The part of the body that the checks look at is complete.
                         if self._tag == SEIPD:
                             judge_seipd(self._body, self._begins)
                         else:

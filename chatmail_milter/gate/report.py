@@ -20,7 +20,7 @@ from chatmail_milter.gate.payload import IDENTITY
 
 # All of a report, its own header included. Postfix returns at most 50 kB of a message (bounce_size_limit).
 REPORT_MOST = 65536
-# Of the text for people. Nobody knows what may be in it, so there is no room for more than is written.
+# The text for people. Its content can't be checked, so it gets no more room than real reports use.
 _TEXT_MOST = 32768
 # Sendmail, Postfix and Courier say in one or two lines that this is MIME.
 _PREAMBLE_MOST = 512

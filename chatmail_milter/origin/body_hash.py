@@ -18,7 +18,7 @@ class BodyHash:
     def __init__(self, form: str) -> None:
         self._relaxed = form == "relaxed"
         self._hash = hashlib.sha256()
-        # The end of what came, whose meaning hangs on what comes next: two octets at most.
+        # The last octets of the input, held because the next ones decide how they are hashed: two at most.
         self._held = b""
         self._blank_lines = 0
         self._empty = True

@@ -32,7 +32,7 @@ class Evidence:
     """What is known of where a message is from.
 
     `outcomes`: of the signatures that `dkim.undecided` names. `origin`: of a message without a signature;
-    UNPROVEN where nobody asked.
+    UNPROVEN if DNS was not asked.
     """
 
     peer: Peer

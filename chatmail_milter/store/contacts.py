@@ -19,8 +19,8 @@ class Contact:
 
     `latency` in seconds; `reason` (a slug) and `words` (the peer's, `words.anonymous`) only of a failure.
     `instead_of`: the attempt was counted as a failure for that reason, and was none after all.
-    `claimed`: nobody vouches for `domain`, so it is counted under that name only if it is known already, or
-    `named`: an operator has to see whose mail is refused for want of that very proof.
+    `claimed`: `domain` is unproven, so it is counted under that name only if the store knows it already, or
+    if `named`: the operator must see which domains are refused because they are unproven.
     """
 
     domain: str

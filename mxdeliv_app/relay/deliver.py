@@ -2,7 +2,7 @@
 
 HTTPS to the targets of the plan, in order; where that can't be, back to Postfix for SMTP. In HTTPS-only
 mode (Postfix comes from a failed SMTP) a message is not handed back for SMTP, or mail would go in circles;
-only a message to several recipients whose outcomes differ is handed back in parts (`one_reply`).
+only a message to several recipients with different outcomes is handed back in parts (`one_reply`).
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
   such recipient counts as an attempt.
 - What the app could not hand over to Postfix: cut off, too large, or Postfix was away.
 
-Nobody vouches for the domain of a refusal, so it is counted under that name only where the name is known.
-Where mail is refused because the domain is not proven, the operator sees the name all the same: it may be a
-peer whose DKIM is broken, or that signs nothing.
+The domain of a refused message is unproven, so a refusal is counted under its name only if the store knows
+it. If mail is refused because the domain is unproven, the operator sees the name all the same: it may be a
+peer with broken DKIM, or one that signs nothing.
 Pure: a log line to an attempt.
 """
 

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 def settled(
     letter: Letter, recipients: Sequence[Recipient], lines: Sequence[str], hand_over: HandOver
 ) -> list[str]:
-    """Reply lines that one reply can stand for: `lines` if they do; else `hand_over` gets who has no message.
+    """Reply lines that one reply can stand for: `lines` if they agree; else `hand_over` gets the others back.
 
-    Where Postfix doesn't take a message back, all is tried again: twice is better than never.
+    If Postfix refuses one of these messages, all recipients are tried again: twice is better than never.
     """
     groups = _by_outcome(recipients, lines)
     if len(groups) <= 1 and not (groups and any(line.startswith("2") for line in lines)):

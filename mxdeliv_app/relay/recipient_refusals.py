@@ -5,9 +5,9 @@ it says for good about a recipient, over HTTPS or to smtp(8), is kept for a day 
 policy service says it again at DATA of a message to that recipient alone. It ends when the peer takes mail
 for the recipient, or when mail comes from there (which the milter sees).
 
-Kept by recipient, and not by sender: the next sender is told at once what the peer would say in a bounce.
-That tells him that somebody on this relay wrote there within the day. Nobody but the recipient's own server
-can cause it, and what a server says about a sender or a message (X.7.Z and others) is not kept.
+Refusals are kept by recipient, not by sender: the next sender gets at once what would come as a bounce, and
+can learn from it that somebody on this relay wrote there within the day. Only the recipient's own server can
+cause an entry. Its replies about a sender or a message (X.7.Z and others) are not kept.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ status codes, of the message its header alone, and signed with DKIM. (Of a malfo
 `expanded from <"…"@malformed.invalid>` as well: in that form Postfix took it.)
 
 What another server says for good about a recipient (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2) the
-relay remembers for a day. The next message to that recipient alone, whoever sends it, is a refusal in the
+relay remembers for a day. The next message to that recipient alone, from any sender, is a refusal in the
 same words; the table below is about the first. It ends as soon as that server takes mail for the recipient,
 as one of a group's, or as mail comes from there.
 

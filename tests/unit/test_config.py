@@ -43,7 +43,14 @@ def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
         (MINIMAL + "[submission]\nrate_per_minute = -1", "submission.rate_per_minute: Expected `int` >= 0"),
         (MINIMAL + "[submission]\nrate_burst = 0", "submission.rate_burst: Expected `int` >= 1"),
         (MINIMAL + '[submission]\nrate_burst = "10"', "submission.rate_burst: Expected `int`, got `str`"),
-        (MINIMAL + '[inbound]\nip_literals = "lax"', "inbound.ip_literals: Invalid enum value 'lax'"),
+        (
+            MINIMAL + '[inbound]\nip_literals = "lax"',
+            "inbound.ip_literals: Invalid enum value 'lax'; it can be strict, open",
+        ),
+        (
+            MINIMAL + "[inbound]\nunsigned = true",
+            "inbound.unsigned: Expected `str`, got `bool`; it can be origin, refuse",
+        ),
         (
             MINIMAL + '[relay]\nallow_networks = ["10.0.0.1/8"]',
             "relay.allow_networks: 10.0.0.1/8 has host bits set",
