@@ -158,9 +158,9 @@ def test_names_in_any_script_pass(field: str, letter: str, octets: int) -> None:
 
 
 def test_names_of_hundreds_in_cyrillic_pass() -> None:
-    name = _encoded("\u0418" * 24, BASE64)
+    name = _encoded("\u0418" * 22, BASE64)
     to = ",\r\n ".join(f"{name} <u{number:03}@chatmail.example>" for number in range(550))
-    assert len(name) * 550 > 40_000
+    assert len(name) * 550 > 38_000
     assert len(to) < 60_000
     assert refused(("To", to)) == ""
 
