@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from chatmail_milter import codes
 from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
@@ -77,7 +79,10 @@ class Attempt:
     mode: Mode
 
     def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
-        """Fill `answers` by canonical recipient; else the reason why some have none."""
+        """Fill `answers` by canonical recipient; else the reason why some have none.
+
+        Raises `SQLAlchemyError` only where no recipient has an answer.
+        """
         unique = list(dict.fromkeys(recipients))
         groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
         waiting = deque(filter(None, groups))
@@ -93,6 +98,12 @@ class Attempt:
             except _OfOneError:
                 waiting.extend([one] for one in group)
                 continue
+            except SQLAlchemyError as error:
+                if not answers:
+                    raise
+                # Who has the message would get it again with each retry.
+                log.error("event=store-away error=%s", type(error).__name__)
+                return "store"
             if reason is not None:
                 return reason
         return None

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store.endpoint_hosts import PROVEN_FOR, EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
@@ -116,5 +116,5 @@ def store_may_fail() -> Iterator[None]:
     """Around what is learnt on the way: losing the peer's answer would be worse, and send the mail twice."""
     try:
         yield
-    except OperationalError as error:
-        log.error("event=endpoint-not-stored error=%s", type(error.orig).__name__)
+    except SQLAlchemyError as error:
+        log.error("event=endpoint-not-stored error=%s", type(getattr(error, "orig", None) or error).__name__)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import create_engine
 
-from tests.blackbox.relay_world import MESSAGE, Peer, World, accept_all, answer, deliver, https_only
+from tests.blackbox.relay_world import MESSAGE, Peer, Seen, World, accept_all, answer, deliver, https_only
 from tests.blackbox.test_relay_prospect import ask, connected
 from tests.blackbox.wild_receivers import Filtermail
 
@@ -95,6 +96,30 @@ def test_where_only_https_is_left_each_has_its_own_outcome(world: World, peer: P
     assert https_only(world, ann, bob) == (250, b"2.0.0 OK")
     assert [recipients for _, recipients, _ in world.sink.taken] == [[bob]]
     assert posts(peer) == [["ann", "bob"], ["ann"], ["bob"]]
+
+
+def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
+    world: World, peer: Peer, domain: str
+) -> None:
+    world.ctl("route", "set", domain, "--one-per-recipient")
+    store = create_engine(f"sqlite:///{world.directory}/store.sqlite")
+
+    def rename(before: str, after: str) -> None:
+        with store.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
+
+    def fails_after_this(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        rename("endpoint_hosts", "elsewhere")
+        return accept_all(seen)
+
+    peer.script = fails_after_this
+    try:
+        assert deliver(world, f"ann@{domain}", f"bob@{domain}") == [HTTPS, SMTP]
+    finally:
+        rename("elsewhere", "endpoint_hosts")
+        store.dispose()
+    assert posts(peer) == [["ann"]]
+    assert [recipients for _, recipients, _ in world.sink.taken] == [[f"bob@{domain}"]]
 
 
 class TestWhereOnlyHttpsIsLeft:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import exc
 
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
-from mxdeliv_app.relay.known import Known
+from mxdeliv_app.relay.known import Known, store_may_fail
 from mxdeliv_app.relay.patience import Patience
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -71,3 +72,18 @@ def test_a_large_message_has_more_time_but_not_for_ever(size: int, whole: float)
     patience = Patience(30.0, 30 << 20)
     assert patience.whole(size) == pytest.approx(whole, abs=0.01)
     assert patience.longest == 270 < 600 / 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exc.OperationalError("UPDATE", {}, Exception("locked")),
+        exc.DatabaseError("UPDATE", {}, Exception("malformed")),
+        exc.InternalError("UPDATE", {}, Exception("transaction")),
+        exc.TimeoutError("pool"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_failure_of_the_store_loses_a_peers_answer(error: exc.SQLAlchemyError) -> None:
+    with store_may_fail():
+        raise error
