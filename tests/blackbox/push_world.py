@@ -24,7 +24,8 @@ import requests
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.notices import Notices
-from tests.blackbox.relay_world import BIN, make_certificate
+from tests.blackbox.certificate import make_certificate
+from tests.blackbox.relay_world import BIN
 from tests.chat.deadline import until
 from tests.chat.gateway import Gateway
 

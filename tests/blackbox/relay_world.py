@@ -20,24 +20,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
+from tests.blackbox.certificate import make_certificate
+from tests.blackbox.dns_server import Dns
 from tests.blackbox.reinject import Reinject, Sink
 from tests.chat.deadline import until
 
@@ -53,60 +46,6 @@ names = "lmtp:https-only:prospect:addresses"
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="4", LISTEN_FDNAMES=names)
 os.execv(sys.argv[5], sys.argv[5:])
 """
-
-
-class Dns:
-    """An authoritative server for whatever `zone` says: (name, type) to texts, or an rcode by name.
-
-    `turns` come before the zone, each once; `raw` is what is answered instead, None for nothing at all.
-    `asked` are the names, in order.
-    """
-
-    def __init__(self) -> None:
-        self.zone: dict[tuple[str, str], list[str]] = {}
-        self.turns: dict[tuple[str, str], list[list[str]]] = {}
-        self.rcodes: dict[str, int] = {}
-        self.raw: dict[str, bytes | None] = {}
-        self.asked: list[str] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                octets, client = self._socket.recvfrom(4096)
-            except OSError:
-                return
-            query = dns.message.from_wire(octets)
-            name = query.question[0].name.to_text(omit_final_dot=True)
-            self.asked.append(name)
-            raw = self.raw[name] if name in self.raw else self._answer(query).to_wire()
-            if raw is not None:
-                self._socket.sendto(raw, client)
-
-    def _answer(self, query: dns.message.Message) -> dns.message.Message:
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True)
-        kind = dns.rdatatype.to_text(question.rdtype)
-        answer = dns.message.make_response(query)
-        answer.flags |= dns.flags.RA
-        turns = self.turns.get((name, kind))
-        texts = turns.pop(0) if turns else self.zone.get((name, kind))
-        alias = self.zone.get((name, "CNAME"))
-        if name in self.rcodes:
-            answer.set_rcode(dns.rcode.Rcode(self.rcodes[name]))
-        elif alias and not texts:
-            answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", "CNAME", *alias))
-        elif texts:
-            answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", kind, *texts))
-        elif not any(known == name for known, _ in self.zone):
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        return answer
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @dataclass
@@ -362,33 +301,6 @@ def lmtp(world: World, timeout: float = 180.0) -> Iterator[Lmtp]:
         yield client
     finally:
         client.close()
-
-
-def make_certificate(path: Path, names: tuple[str, ...], expired: bool = False) -> None:
-    """A self-signed certificate and its key, in one file, which can also be its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + timedelta(days=-1 if expired else 1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
 
 
 # For domains that no other test knows.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.blackbox.certificate import make_certificate
 from tests.blackbox.push_world import World, discreet
-from tests.blackbox.relay_world import make_certificate
 from tests.chat.deadline import until
 from tests.chat.gateway import Script, answer, hang
 

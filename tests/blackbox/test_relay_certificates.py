@@ -7,8 +7,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, CLOSING, HTTPS, SMTP, RawPeer, then_close, tls
-from tests.blackbox.relay_world import World, deliver, make_certificate
+from tests.blackbox.relay_world import World, deliver
 from tests.chat.deadline import until
 
 # By the name that it is for: whether it has expired.

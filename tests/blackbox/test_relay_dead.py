@@ -11,8 +11,9 @@ import pytest
 
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
+from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, HTTPS, SMTP, Talk, raw_peer, tls
-from tests.blackbox.relay_world import World, deliver, lmtp, make_certificate
+from tests.blackbox.relay_world import World, deliver, lmtp
 from tests.chat.deadline import until
 
 DEAD = "_dead.test"

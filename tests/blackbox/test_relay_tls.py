@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import (
     ADDRESS,
     CLOSING,
@@ -18,14 +19,7 @@ from tests.blackbox.raw_peer import (
     then_close,
     tls,
 )
-from tests.blackbox.relay_world import (
-    NUMBERS,
-    Peer,
-    World,
-    deliver,
-    lmtp,
-    make_certificate,
-)
+from tests.blackbox.relay_world import NUMBERS, Peer, World, deliver, lmtp
 
 
 def test_sessions_are_resumed_by_new_connections(world: World, peer: Peer, ill: str) -> None:
