@@ -40,11 +40,14 @@ _CIPHERS: Final = frozenset((7, 8, 9, 10, 11, 12, 13))
 _MODES: Final = frozenset((1, 2, 3))
 _CHUNK_SIZE_MOST: Final = 16
 
-# Of a SEIPD, so many octets are read as Base64: no partial length is among them (4.2.1.4). Of other
-# packets, those that hold so much: RSA and post-quantum keys. In the many small ones there are a few words
-# between other characters.
+# Of a SEIPD, so many octets are read as Base64: no partial length is among them (4.2.1.4). Of other packets,
+# all those that hold so much as RSA and post-quantum keys do; and of the small ones so much together, what a
+# reader sees first. (To read those of a thousand recipients would cost as much as all the rest.)
 _READ_MOST: Final = 512
 _READ_LEAST: Final = 128
+_READ_OF_SMALL: Final = 1024
+# What is not read of a PKESK (5.1): version, key identifier, algorithm, and the length of a number.
+_PKESK_HEAD: Final = 1 + 8 + 1 + 2
 
 # Octets of a session key's packet that are no noise: version, algorithms, lengths, a point's prefix, S2K
 # parameters.
@@ -56,11 +59,16 @@ class Noise:
 
     def __init__(self) -> None:
         self._count = self._high = self._structured = 0
+        self._small = 0  # octets of small packets that have been read
 
     def take(self, tag: int, body: bytes, at: int) -> None:
         """The body, at this offset, of any packet but the SEIPD and a marker. Raises `RefusedError`."""
-        if len(body) >= _READ_LEAST and reads_as_words(body, at):
-            raise RefusedError("packets-readable")
+        small = len(body) < _READ_LEAST
+        if not small or self._small < _READ_OF_SMALL:
+            self._small += len(body) * small
+            begin = _PKESK_HEAD * (tag == PKESK)
+            if reads_as_words(body[begin:], at + begin):
+                raise RefusedError("packets-readable")
         if tag == PKESK and body[:9] == b"\x03\0\0\0\0\0\0\0\0":
             # RFC 9580, 5.1.1: the recipient isn't named.
             body = body[9:]

@@ -107,24 +107,48 @@ def test_base64_of_words_without_spaces_is_refused(before: bytes, size: int) -> 
             assert walk(octets) == "packets-readable"
 
 
-@pytest.mark.parametrize("size", [198, 999, 2301])
-def test_so_is_base64_of_words_in_a_large_session_key(size: int) -> None:
+@pytest.mark.parametrize("size", [81, 102, 126, 198, 999, 2301])
+def test_so_is_base64_of_words_in_a_session_key(size: int) -> None:
     words = base64.b64decode(SENTENCE[: size // 3 * 4])
     octets = p.new(p.MARKER, b"PGP") + p.new(p.PKESK, b"\x03" + words, length_octets=5) + p.seipd()
     assert len(p.new(p.MARKER, b"PGP") + b"\xc1\xff1234\x03") % 3 == 0
     assert walk(octets) == "packets-readable"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IT/WAS/THE/BEST/OF/TIMES/IT/WAS/THE/WORST/OF/TIMES/IT/WAS/THE/AGE/OF/WISDOM/",
+        "It/Was/The/Best/Of/Times/It/Was/The/Worst/Of/Times/It/Was/The/Age/Of/Wisdom/",
+        "It+was+THE+best+OF+times+it+was+THE+worst+OF+times+it+was+THE+age+OF+wisdom+",
+        "iTWAsTHEbESToFTIMeSITwASTHeWORsTOFtIMESiTWAsTHEaGEOFWiSDOMITwASTHeAGEOfFOOL",
+        "It0Was0The0Best0Of0Times1It0Was0The0Worst0Of0Times1It0Was0The0Age0Of0Wisdom1",
+        "ES/WAR/DIE/BESTE/UND/DIE/SCHLIMMSTE/ZEIT/DAS/ZEITALTER/DER/WEISHEIT/UND/DER/TORHEIT/",
+        "C/ETAIT/LE/MEILLEUR/ET/LE/PIRE/DE/TOUS/LES/TEMPS/LE/SIECLE/DE/LA/FOLIE/",
+    ],
+)
+@pytest.mark.parametrize("size", [384, 999])
+def test_so_are_words_in_capitals_and_with_blanks_of_any_kind(text: str, size: int) -> None:
+    words = base64.b64decode((text * 40)[: size // 3 * 4])
+    # From the next whole three on.
+    octets = p.new(p.SEIPD, b"\x01" + p.noise(2) + words, length_octets=5)
+    assert (text * 40)[:400] in base64.b64encode(octets).decode()
+    assert walk(octets) == "packets-readable"
+    key = p.new(p.MARKER, b"PGP") + p.new(p.PKESK, b"\x03" + words, length_octets=5)
+    assert walk(key + p.seipd()) == "packets-readable"
+
+
 @pytest.mark.parametrize("count", [52, 100, 680])
-def test_the_probability_of_a_false_alarm_by_words(count: int) -> None:
-    def refused(lower: int) -> bool:
-        return reads_as_words(base64.b64decode("a" * lower + "A" * (count - lower)), 0)
+@pytest.mark.parametrize(("one", "other", "kinds"), [("d", "D", 26), ("E", "D", 22), ("/", "1", 22)])
+def test_the_probability_of_a_false_alarm_by_words(count: int, one: str, other: str, kinds: int) -> None:
+    def refused(number: int) -> bool:
+        return reads_as_words(base64.b64decode(one * number + other * (count - number)), 0)
 
     most = next(most for most in range(count) if refused(most + 1))
-    # Of 64 characters 26 are in lower case: 13 of 32, and 19 are not. Exactly, times 32 ** count:
-    beyond = sum(comb(count, k) * 13**k * 19 ** (count - k) for k in range(most + 1, count + 1))
-    assert beyond << 64 <= 1 << 5 * count
-    assert (beyond + comb(count, most) * 13**most * 19 ** (count - most)) << 64 > 1 << 5 * count
+    # Of 64 characters 26 are in lower case, and 22 are common ones. Exactly, times 64 ** count:
+    beyond = sum(comb(count, k) * kinds**k * (64 - kinds) ** (count - k) for k in range(most + 1, count + 1))
+    assert beyond << 64 <= 1 << 6 * count
+    assert (beyond + comb(count, most) * kinds**most * (64 - kinds) ** (count - most)) << 64 > 1 << 6 * count
 
 
 @pytest.mark.parametrize("power", [9, 10, 12])
