@@ -90,7 +90,6 @@ class Lab:
         keys.ensure(paths)
         ca.ensure(paths.ca)
         signers.ensure(paths)
-        paths.inventory.write_text(inventory.inventory(paths), encoding="utf-8")
         network.make_bridge()
         for host in HOSTS:
             network.plug(host)
@@ -120,6 +119,8 @@ class Lab:
         if any(entry.state != "up" for entry in self.status()):
             raise LabError("run `python -m tests.lab up` first: not all hosts are up")
         with self.locked(progress):
+            # Each time: it names this tree's wheels, and another clone may have brought the lab up.
+            self.paths.inventory.write_text(inventory.inventory(self.paths), encoding="utf-8")
             recap = deployment.deploy(self.paths, progress)
             nameserver.publish(self.paths)
             progress("published: " + ", ".join(f"{host.domain}" for host in HOSTS if host.relay))
