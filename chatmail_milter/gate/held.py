@@ -26,7 +26,8 @@ _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _DISPOSITION = re.compile(
     rb"^content-disposition[ \t]*:(?![ \t]*inline[ \t]*$)", re.IGNORECASE | re.MULTILINE
 )
-_NAMED = re.compile(rb"[;\s](?:file)?name(?:\*[0-9*]*)?[ \t]*=[ \t]*\"?([^;\"\n]*)", re.IGNORECASE)
+# (Some programs allow comments before the equals sign.)
+_NAMED = re.compile(rb"[;\s](?:file)?name(?:\*[0-9*]*)?(?:[\s(][^=;]*)?=[ \t]*\"?([^;\"\n]*)", re.IGNORECASE)
 # Names that no program opens but as text or mail.
 _HARMLESS_NAME = re.compile(rb"[A-Za-z0-9_ .-]{1,64}\.(?:txt|eml|dsn|msg)", re.IGNORECASE)
 

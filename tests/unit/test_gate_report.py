@@ -161,6 +161,22 @@ def test_which_parts_they_have(parts: tuple[str, ...], why: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "parameter",
+    [
+        "filename (x) =a.exe",
+        "filename(a(b)c)=a.exe",
+        "filename= (x)a.exe",
+        "filename\r\n\t=a.exe",
+        "filename*0 (x)=a; filename*1=.exe",
+        "x=y;filename (x) =a.exe",
+    ],
+)
+def test_no_comment_hides_a_name(parameter: str) -> None:
+    named = part("text/rfc822-headers", "A: b\r\n", f"Content-Disposition: attachment; {parameter}")
+    assert reason(report((TEXT_PART, STATUS_PART, named))) == "report-text"
+
+
+@pytest.mark.parametrize(
     ("octets", "why"),
     [
         (report().partition(b"\r\n\r\n")[0] + b"\r\n\r\nHello\r\n", "multipart-truncated"),
