@@ -83,8 +83,13 @@ REFUSED = (
     _malformed("label too long", "x@" + "a" * 64 + ".lab"),
     _malformed("domain too long", "x@" + "a." * 128 + "lab"),
     _malformed("domain a little too long", "x@" + "a." * 125 + "labs", smtp=NOT_OURS),
+    _malformed("too long before a last dot", "x@" + "a." * 126 + "labs.", named="x@" + "a." * 126 + "labs"),
+    _malformed("at sign before a quote", '@x"y', named='"<@x\'y..."@malformed.invalid'),
     _malformed("no domain", "nobody1234", named="nobody1234@malformed.invalid"),
     _malformed("empty domain", "x@"),
+    _malformed(
+        "empty domain after ours", "nobody1234@{domain}@", named='"nobody1234@{domain}@"@malformed.invalid'
+    ),
     _malformed("no local part", "@{domain}", named='"<@{domain}>"@malformed.invalid'),
     _malformed(
         "two at signs",
