@@ -108,8 +108,8 @@ def in_lines(text: bytes, line_end: bytes) -> bytes:
 
 # An SEIPD with the first of its partial lengths, the least that is legal. The marker makes it threes.
 BEGUN_IN_PARTS = b"\xca\x03PGP\xd2\xe9\x01" + packets.noise(511)
-# Octets of which every second has the high bit, as of ciphertext about as many have.
-UNIT = base64.b64encode(b"\x80\x0f\xfc\x00\x7f\x80")
+# Octets of which half have the high bit, as of ciphertext about as many have, and letters of no words.
+UNIT = b"gDzyQX+B"
 
 
 BEGUN = "-----BEGIN PGP MESSAGE-----\r\n\r\n"
