@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,7 +48,10 @@ class TestEndpoints:
         text = run("endpoints", "list").output
         assert "mx.b.test proved to be a chatmail server, asked again in 23 h" in text
         assert "mx.b.test refuses 1048577 B and more: by SMTP, tried again in 23 h" in text
-        assert "c.test says yes to everything: no chatmail server, asked again in 59 min" in text
+        # (NOW may be some minutes ago where the machine is busy.)
+        assert re.search(
+            r"c\.test says yes to everything: no chatmail server, asked again in [1-5]\d min", text
+        )
         assert "d.test" not in text
         found = {row["domain"]: row["hosts"] for row in rows("endpoints", "list")}
         assert found.keys() == {"b.test", "c.test"}
