@@ -1,8 +1,8 @@
-"""Is the value of an Autocrypt field a key (Autocrypt 1.1, 2.1), and not something else to read?
+"""Does the value of an Autocrypt field have the form of one (Autocrypt 1.1, 2.1), with nothing to read in it?
 
-A field of 16 kB in clear is room for a letter. The key in it is an OpenPGP public key in Base64, folded or
-broken into lines of one length, which words are not; and without the blanks words still have more letters in
-lower case than a key.
+A field of 16 kB in clear is room for a letter. The key in it is Base64, folded or broken into lines of one
+length, which words are not; and without the blanks words still have more letters in lower case than a key.
+Whether the octets are a key is for the program that reads it: what can't be read is no letter.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ _FORM = re.compile(
 )
 # Of all lines but the first, which the rest of the field may shorten, and the last. Programs write 64 to 78.
 _LINE_LEAST = 32
-# RFC 9580, 4.2 and 5.5.1.1: the first octet of a public key's packet, in either format.
-_PUBLIC_KEY = frozenset((b"\x98", b"\x99", b"\x9a", b"\xc6"))
 # As many octets as are looked at for words at a time.
 _STRETCH = 510
 
 
 def is_key(value: bytes) -> bool:
-    """Whether the field's value, folded as it is, has a key in the form that programs write."""
+    """Whether the value, folded as it is, has the form that programs write, and no words for a key."""
     form = _FORM.fullmatch(value)
     if form is None:
         return False
@@ -37,7 +35,5 @@ def is_key(value: bytes) -> bool:
     try:
         key = base64.b64decode(b"".join(lines), validate=True)
     except binascii.Error:
-        return False
-    if key[:1] not in _PUBLIC_KEY:
         return False
     return not any(reads_as_words(key[at : at + _STRETCH], 0) for at in range(0, len(key), _STRETCH))

@@ -6,11 +6,13 @@ On each way out (HTTPS, SMTP, to a neighbour) and in (port 25, `/mxdeliv`). What
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from tests import packets
 from tests.chat import capture, firewall, pgp, relay, signature, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
@@ -38,7 +40,10 @@ def lines(length: int, login: Login) -> bytes:
     left = length - len(references) - more * len(one)
     references = references.replace(b"<0", b"<0" + b"0" * left) + one * more
     autocrypt = f"Autocrypt: addr={login[0]}; prefer-encrypt=mutual; keydata=".encode()
-    return references + b"\r\n" + autocrypt + b"A" * (length - len(autocrypt)) + b"\r\n"
+    room = length - len(autocrypt)
+    # Base64 comes in whole fours; blanks take what is left.
+    key = base64.b64encode(packets.noise(room // 4 * 3))
+    return references + b"\r\n" + autocrypt + b" " * (room % 4) + key + b"\r\n"
 
 
 def unwrapped(message: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import email
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
 from chatmail_milter.rules.outgoing import ALLOWED, HeaderChange, OutgoingHeader
 from tests import packets
+from tests.case_files import FILES
 from tests.corpus import Sample, committed
 from tests.milter_client import fields
 
@@ -236,6 +238,8 @@ def test_mail_programs_keep_what_answers_and_keys_need(names: tuple[str, ...]) -
         ("Autocrypt", "addr=a@a.example; keydata=\r\n xsBNBF\r\n +/=="),
         ("Autocrypt", "addr=a@a.example; _more=x; prefer-encrypt=nopreference;\r\n\tkeydata=xsBNBFAA"),
         ("Autocrypt", "addr=a@a.example; keydata=" + KEY),
+        # No packet that we know: what kinds of keys there will be is not ours to say.
+        ("Autocrypt", "addr=a@a.example; keydata=" + base64.b64encode(packets.noise(1500)).decode()),
         ("Autocrypt", "addr=a@a.example; keydata=" + folded(64, "\r\n\t")),
         ("Autocrypt", "addr=a@a.example; keydata=\r\n " + folded(76)),
         ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata= " + folded(78, " ")),
@@ -282,7 +286,6 @@ def test_fields_in_the_form_that_programs_write_stay(name: str, value: str) -> N
         ("Autocrypt", "addr=a@a.example; keydata=" + KEY[:64] + " meet me at nine " + KEY[64:127] + "="),
         ("Autocrypt", "addr=a@a.example; keydata=" + WORDS * 20),
         ("Autocrypt", "addr=a@a.example; keydata=" + KEY[:4080] + WORDS * 20),
-        ("Autocrypt", "addr=a@a.example; keydata=" + base64.b64encode(packets.seipd()).decode()),
         ("Autocrypt", "addr=a@a.example; keydata=xsBNB"),
         ("Autocrypt", "addr=a@a.example; " + "_more=meet.me.at.nine; " * 4 + "keydata=" + KEY),
         ("Auto-Submitted", "auto-generated; meet me"),
@@ -295,6 +298,12 @@ def test_fields_in_the_form_that_programs_write_stay(name: str, value: str) -> N
 )
 def test_in_another_form_they_go(name: str, value: str) -> None:
     assert changes((name, value), HIDDEN) == [(name.lower(), 1, None)]
+
+
+def test_a_key_in_one_line_stays() -> None:
+    message = email.message_from_bytes((FILES / "A0-autocrypt-one-line.eml").read_bytes())
+    assert len(message["Autocrypt"]) > 2000
+    assert stays("Autocrypt", message["Autocrypt"])
 
 
 def test_no_removal_renumbers_one_still_to_come() -> None:
