@@ -60,6 +60,24 @@ def test_it_costs_one_request_on_the_connection_of_the_message(
     assert (len(peer.probes), len(peer.seen), peer.connections - before) == (1, 5, 1)
 
 
+def delivered_at_once(
+    world: World, peer: Peer, domain: str, count: int, go: threading.Event
+) -> list[tuple[int, str]]:
+    """How so many messages were answered that were all there before the peer answered the first question."""
+    found: list[tuple[int, str]] = []
+    letters = [
+        threading.Thread(target=lambda n=n: found.extend(deliver(world, f"u{n}@{domain}")))
+        for n in range(count)
+    ]
+    for letter in letters:
+        letter.start()
+    until("one asks", lambda: peer.probes, 10, every=0.01)
+    go.set()
+    for letter in letters:
+        letter.join(20)
+    return found
+
+
 def test_many_at_once_ask_once_and_go_together(world: World, peer: Peer, unproven: str) -> None:
     go, together = threading.Event(), threading.Barrier(8, timeout=20)
 
@@ -72,18 +90,7 @@ def test_many_at_once_ask_once_and_go_together(world: World, peer: Peer, unprove
         return answer(200, b"OK")(seen)
 
     peer.proof, peer.script = slowly, all_at_once
-    found: list[tuple[int, str]] = []
-    letters = [
-        threading.Thread(target=lambda n=n: found.extend(deliver(world, f"u{n}@{unproven}")))
-        for n in range(8)
-    ]
-    for letter in letters:
-        letter.start()
-    until("one asks", lambda: peer.probes, 10, every=0.01)
-    go.set()
-    for letter in letters:
-        letter.join(20)
-    assert found == [HTTPS] * 8
+    assert delivered_at_once(world, peer, unproven, 8, go) == [HTTPS] * 8
     assert len(peer.probes) == 1
 
 
@@ -95,18 +102,7 @@ def test_all_that_wait_go_by_smtp_where_there_is_no_proof(world: World, peer: Pe
         return answer(200)(seen)
 
     peer.proof = slowly
-    found: list[tuple[int, str]] = []
-    letters = [
-        threading.Thread(target=lambda n=n: found.extend(deliver(world, f"u{n}@{unproven}")))
-        for n in range(6)
-    ]
-    for letter in letters:
-        letter.start()
-    until("one asks", lambda: peer.probes, 10, every=0.01)
-    go.set()
-    for letter in letters:
-        letter.join(20)
-    assert found == [SMTP] * 6
+    assert delivered_at_once(world, peer, unproven, 6, go) == [SMTP] * 6
     assert (len(peer.probes), peer.seen) == (1, [])
 
 
