@@ -36,7 +36,7 @@ def boundary(parameters: Mapping[str, str], *, strict: bool) -> bytes:
 
 
 def _joined(parameters: Mapping[str, str], count: int) -> str:
-    """RFC 2231, 3 and 4: the value of all `count` parameters whose names begin with `boundary`."""
+    """RFC 2231, 3 and 4: the value of all `count` parameters with names that begin with `boundary`."""
     if count == 1 and "boundary*" in parameters:
         pieces = [(parameters["boundary*"], True)]
     else:

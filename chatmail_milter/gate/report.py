@@ -26,7 +26,7 @@ _TEXT_MOST = 32768
 _PREAMBLE_MOST = 512
 
 # The authors of reports: Postfix, Sendmail, Exim, OpenSMTPD, Haraka, maddy, Gmail; chasquid; Courier, mox,
-# Exchange, Dovecot; Exchange Online's mailbox, whose name is the same for all of its customers.
+# Exchange, Dovecot; Exchange Online's mailbox has one name for all customers.
 _ALWAYS_MARKED = frozenset(("mailer-daemon", "postmaster-dsn"))
 _PERHAPS_MARKED = frozenset(("postmaster", "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e"))
 

@@ -94,7 +94,7 @@ class DkimFacts:
                 self.forged.append(self._seen)
 
     def aligned(self, domain: str) -> list[Signature]:
-        """The signatures whose `d` is `domain`, in canonical form: a domain below it doesn't count."""
+        """The signatures with `d` equal to `domain`, in canonical form: a domain below does not count."""
         return [one for one in self.signatures if one.domain == domain]
 
     def passed(self, one: Signature) -> bool:
