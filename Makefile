@@ -58,6 +58,13 @@ CAUSES ?=
 test-faults: $(VENV)/ready dist ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
 	$(BIN)/python -m tests.faults $(if $(JSON),--json) $(CAUSES)
 
+# Words of the attacks' names, all of them if there are none.
+ONLY ?=
+
+.PHONY: test-attacks
+test-attacks: $(VENV)/ready dist ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
+	$(BIN)/python -m tests.attacks $(if $(JSON),--json) $(ONLY)
+
 .PHONY: lint
 lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/ruff check

@@ -1,0 +1,11 @@
+"""Every attack, in the order of the table."""
+
+from __future__ import annotations
+
+from tests.attacks import nothing, silent
+from tests.attacks.trial import Attack
+
+ATTACKS: tuple[Attack, ...] = (
+    *nothing.ATTACKS,
+    *silent.ATTACKS,
+)
