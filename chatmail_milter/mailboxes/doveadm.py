@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chatmail_milter.rules import full
 from chatmail_milter.store.words import anonymous
 
 PROGRAM = "/usr/bin/doveadm"
@@ -35,13 +36,18 @@ class DoveadmError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message: its octets as the quota counts them, and when it came, in POSIX time."""
+    """A message: its octets as the quota counts them, and when it came, in POSIX time.
+
+    Whether it was `seen`, and its `sender` (`full.sender`), are known where `Doveadm.everything` found it.
+    """
 
     user: str
     mailbox: str
     uid: int
     octets: int
     received: int
+    seen: bool = False
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,27 @@ class Doveadm:
                     int(row["size.virtual"]),
                     int(row["date.received.unixtime"]),
                 )
+
+    def everything(self, user: str) -> Iterator[Message]:
+        """All messages of `user`, in all folders."""
+        wanted = f"{_MESSAGE_FIELDS} flags hdr.from"
+        # In a table a header field could end its column, or its row.
+        printed = "".join(self._lines("json", "fetch", "-u", user, wanted, "mailbox", "*", "ALL"))
+        try:
+            # A field may have control characters that Dovecot leaves as they are.
+            rows = json.loads(printed or "[]", strict=False)
+        except ValueError:
+            raise DoveadmError("doveadm fetch: its JSON is malformed") from None
+        for row in rows:
+            yield Message(
+                user,
+                row["mailbox-guid"],
+                int(row["uid"]),
+                int(row["size.virtual"]),
+                int(row["date.received.unixtime"]),
+                "\\Seen" in row["flags"].split(),
+                full.sender(row["hdr.from"]),
+            )
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         """How full the mailboxes of `users` are; not of those without a limit."""
@@ -133,7 +160,13 @@ class Doveadm:
     def _lines(self, form: str, *arguments: str, fine: tuple[int, ...] = ()) -> Iterator[str]:
         command = (self._program, *_ALWAYS, "-f", form, *arguments)
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as running:  # noqa: S603
+            with subprocess.Popen(  # noqa: S603
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                encoding="utf-8",
+                errors="surrogateescape",
+            ) as running:
                 assert running.stdout is not None  # noqa: S101  (for mypy: a pipe was asked for)
                 yield from running.stdout
             if running.returncode not in (0, *fine):

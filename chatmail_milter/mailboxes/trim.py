@@ -1,8 +1,8 @@
 """`chatmail-trim USER`: Dovecot starts it when a mailbox passes 75 % of its quota (`quota_warning`).
 
-Runs as the mailboxes' user and knows nothing but doveadm. Several for one mailbox at once are no harm: they
-choose the same messages. What it can't do, it says; Dovecot calls again as the mailbox fills further, and
-chatmail-expire comes by.
+Removes what `rules.full` names. Runs as the mailboxes' user and knows nothing but doveadm. Several for one
+mailbox at once are no harm: they choose the same messages, or others of the same sender. What it can't do, it
+says; Dovecot calls again as the mailbox fills further, and chatmail-expire comes by.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import time
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Message
 from chatmail_milter.rules import full
 
+# What comes during a turn may pass all the marks that are left, so another turn follows until there is
+# nothing to do. Not for ever: whatever is wrong with a mailbox, the next mark, or the next pass, begins anew.
+_MOST_TURNS = 20
+
 
 def trim(doveadm: Doveadm, user: str, now: float) -> list[Message]:
-    """Which messages have to go, so that the mailbox is no more than `full.DOWN_TO` percent full."""
-    before = ("BEFORE", str(int(now - full.KEPT)))
+    """Which messages have to go (`full.leaving`); none if there is no limit, or room enough."""
     for usage in doveadm.usage([user]):
-        return full.oldest(doveadm.messages([user], before), usage.used, usage.limit, now)
+        if full.is_filling_up(usage.used, usage.limit):
+            return full.leaving(list(doveadm.everything(user)), usage.limit, now)
     return []
 
 
@@ -29,11 +33,14 @@ def main() -> None:
         sys.exit("chatmail-trim: wants one argument, the user")
     # What a script of Dovecot's prints, Dovecot takes for an error.
     syslog.openlog("chatmail-trim", 0, syslog.LOG_MAIL)
+    doveadm = Doveadm()
     try:
-        doveadm = Doveadm()
-        go = trim(doveadm, sys.argv[1], time.time())
-        doveadm.expunge(go)
+        for _ in range(_MOST_TURNS):
+            go = trim(doveadm, sys.argv[1], time.time())
+            doveadm.expunge(go)
+            syslog.syslog(f"event=trimmed messages={len(go)} octets={sum(one.octets for one in go)}")
+            if not go:
+                break
     except (DoveadmError, OSError) as error:
         syslog.syslog(syslog.LOG_ERR, f"event=not-trimmed error={type(error).__name__}")
         sys.exit(75)
-    syslog.syslog(f"event=trimmed messages={len(go)} octets={sum(one.octets for one in go)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,32 @@ def test_messages_of_several_users(doveadm: Said) -> None:
     assert " mailbox * BEFORE 5" in asked
     # Not in the list of processes.
     assert ALICE not in asked
+
+
+def test_everything_of_one_user_with_who_wrote_it(doveadm: Said) -> None:
+    rows = [
+        {"flags": "\\Seen \\Recent", "hdr.from": "Ü <X@Evil.test>"},
+        {"flags": "\\Seenish", "hdr.from": "=?utf-8?q?a?=\n\t<bob@b.test>"},
+        # Two fields, none, and what no program may take for a row of its own.
+        {"flags": "", "hdr.from": "x@evil.test\ny@evil.test"},
+        {"flags": "$x", "hdr.from": ""},
+        {"flags": "", "hdr.from": 'a\tb\n "," <z@evil.test>, '},
+    ]
+    rest = {"mailbox-guid": "e8ed", "size.virtual": "2074", "date.received.unixtime": "1792805428"}
+    said = json.dumps(
+        [{**rest, "uid": str(uid), **row} for uid, row in enumerate(rows, 1)], ensure_ascii=False
+    )
+    found = list(doveadm.will(said).everything(ALICE))
+    assert found[0] == Message(ALICE, "e8ed", 1, 2074, 1792805428, seen=True, sender="x@evil.test")
+    assert [(one.uid, one.seen, one.sender) for one in found[1:]] == [
+        (2, False, "bob@b.test"),
+        (3, False, ""),
+        (4, False, ""),
+        (5, False, ""),
+    ]
+    assert list(doveadm.will("").everything(ALICE)) == []
+    with pytest.raises(DoveadmError):
+        list(doveadm.will("[{").everything(ALICE))
 
 
 def test_nothing_found_is_nothing(doveadm: Said) -> None:

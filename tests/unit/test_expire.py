@@ -43,6 +43,10 @@ class Mailboxes:
         yield from [one for one in self.kept if one.user in users]
         self._fail("messages")
 
+    def everything(self, user: str) -> Iterator[Message]:
+        yield from [one for one in self.kept if one.user == user]
+        self._fail("everything")
+
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         yield from [one for one in self.full if one.user in users]
         self._fail("usage")
