@@ -30,7 +30,7 @@ from chatmail_milter.processes import several, wanted
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
 from chatmail_milter.store import checkpoint
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.missing_keys import MissingKeys
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
@@ -124,7 +124,7 @@ def main(where: str | None, processes: int) -> None:
     config = load_or_exit()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     # In each process its own, when first asked for: the program may be there before its store is.
-    engine = cache(lambda: open_store(config.store.url))
+    engine = cache(lambda: existing_store(config.store.url))
     settings = Settings.of(config, _checks(config, engine))
     key = load_key()
     door = Door(

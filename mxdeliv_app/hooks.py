@@ -40,7 +40,7 @@ from chatmail_milter.rules import registration
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Account, Accounts
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
 from mxdeliv_app import faults
@@ -219,7 +219,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     faults.log_to_stderr()
     secret = read_secret(secret_path())
     # Without a store Dovecot is told so at once; nobody would answer it if this ended here.
-    engine = once(lambda: open_store(settings.store.url))
+    engine = once(lambda: existing_store(settings.store.url))
     accounts = once(lambda: Accounts(engine(), today=_today))
     policies = once(lambda: Policies(engine()))
     room = machine.room(settings)

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from chatmail_milter import config, links, machine
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import faults, wire
 from mxdeliv_app.inject import Injector, Ports
@@ -65,7 +65,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
     receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
-    tokens = once(lambda: Tokens(open_store(settings.store.url)))
+    tokens = once(lambda: Tokens(existing_store(settings.store.url)))
     return create_app(settings, receive, New(settings, machine.room(settings), tokens))
 
 

@@ -5,7 +5,10 @@ One file per noun. Each prints a table, or JSON for programs; an error begins wi
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.ctl.account import account
 from chatmail_milter.ctl.block import block
@@ -18,9 +21,22 @@ from chatmail_milter.ctl.queue import queue
 from chatmail_milter.ctl.refusals import refusals
 from chatmail_milter.ctl.route import route
 from chatmail_milter.ctl.token import token
+from chatmail_milter.store import fault
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """All commands: what is the matter with the store is told alike by each, in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SQLAlchemyError as error:
+            explained = fault.explained(error)
+            click.echo(f"Error: {explained.advice}", err=True)
+            raise click.exceptions.Exit(explained.status) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatmail-milter")
 def main() -> None:
     """Look at and steer this chatmail relay."""

@@ -7,24 +7,17 @@ from pathlib import Path
 
 import click
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import address
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 
 
 def store() -> Engine:
-    """The configured store, open. Exits with what to do where it can't be."""
-    # A store first made by root must be writable for the services, which share its directory's group.
+    """The configured store, open. Raises `SQLAlchemyError` where it can't be: `main.Commands` explains it."""
+    # What SQLite makes beside a store must be writable for the services, which share its directory's group.
     os.umask(0o007)
-    url = load_or_exit().store.url
-    try:
-        return open_store(url)
-    except OperationalError as error:
-        raise click.ClickException(
-            f"run this as root, or check store.url: the store can't be opened: {error.orig}"
-        ) from None
+    return existing_store(load_or_exit().store.url)
 
 
 def mail_directory() -> Path:

@@ -26,8 +26,9 @@ from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
 from chatmail_milter.rules import clock, full
+from chatmail_milter.store import fault
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store, scrub
+from chatmail_milter.store.engine import existing_store, scrub
 from chatmail_milter.values import Duration
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
@@ -180,10 +181,12 @@ def main(dry_run: bool, clock_is_right: bool) -> None:
     try:
         _become_owner(root)
         status = _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
-    except (OSError, UnderWayError, SQLAlchemyError) as error:
-        # Not all that SQLAlchemy says: it has the statement's parameters.
-        cause = getattr(error, "orig", None) or error
-        sys.exit(f"chatmail-expire: {type(error).__name__}: {cause}")
+    except SQLAlchemyError as error:
+        explained = fault.explained(error)
+        print(f"chatmail-expire: {explained.advice}", file=sys.stderr)
+        sys.exit(explained.status)
+    except (OSError, UnderWayError) as error:
+        sys.exit(f"chatmail-expire: {type(error).__name__}: {error}")
     sys.exit(status)
 
 
@@ -191,7 +194,7 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     """One pass; the exit status (sysexits.h)."""
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
-    engine = open_store(settings.store.url)
+    engine = existing_store(settings.store.url)
     accounts, removal = Accounts(engine), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:

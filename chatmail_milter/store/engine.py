@@ -2,25 +2,39 @@
 
 Tables are beside the code that reads them (`accounts.py`, `peers.py`, …) and register on `metadata`.
 `open_store` makes those that are missing; nothing else in the project issues DDL. What belongs to an account
-refers to it, and goes with it (ON DELETE CASCADE).
+refers to it, and goes with it (ON DELETE CASCADE). Programs open only a store that is there
+(`existing_store`): the playbook makes SQLite's as an empty file, the operator PostgreSQL's as an empty
+database.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from chatmail_milter.store import checkpoint
+from chatmail_milter.store import checkpoint, fault
 
 metadata = MetaData()
+
+# A program whose tables are not these gets another number. 0: what released programs left, with these tables.
+SCHEMA = 1
+# What the table of migrations is called in PostgreSQL, where a newer program has one; SQLite has a number.
+_MIGRATIONS = "alembic_version"
+
+
+def existing_store(url: str) -> Engine:
+    """The store at `url`, as `open_store`; where there is none, `fault.StoreError` and no new one."""
+    fault.look(url)
+    return open_store(url)
 
 
 def open_store(url: str) -> Engine:
     """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), tables made.
 
-    Raises `sqlalchemy.exc.OperationalError` when the file or server can't be opened.
+    Raises `sqlalchemy.exc.SQLAlchemyError` when the file or server can't be opened: `fault.StoreError` if a
+    newer program made it, or there is no driver.
     """
     # They register their tables on `metadata`; `policies` brings along what it reads, `notices` the tokens.
     from chatmail_milter.store import (  # noqa: F401
@@ -36,17 +50,43 @@ def open_store(url: str) -> Engine:
         tokens,
     )
 
-    engine = create_engine(url)
+    try:
+        engine = create_engine(url)
+    except ImportError as error:
+        raise fault.missing_driver(error) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         checkpoint.keep(engine)
-    # Not create_all(): it looks first and makes later, and several of our programs start at the same time.
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
+    try:
+        with engine.begin() as connection:
+            _mark(connection)
+            _make_tables(connection)
+    except BaseException:
+        # Whoever asks again opens it anew.
+        engine.dispose()
+        raise
     return engine
+
+
+def _make_tables(connection: Connection) -> None:
+    # Not create_all(): it looks first and makes later, and several of our programs start at the same time.
+    for table in metadata.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _mark(connection: Connection) -> None:
+    """Write down which schema this is. Raises `fault.StoreError` where it is a newer one."""
+    if inspect(connection).has_table(_MIGRATIONS):
+        raise fault.newer(SCHEMA + 1, SCHEMA)
+    if connection.dialect.name != "sqlite":
+        return
+    found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if found > SCHEMA:
+        raise fault.newer(found, SCHEMA)
+    if found < SCHEMA:
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
 
 def scrub(engine: Engine) -> bool:

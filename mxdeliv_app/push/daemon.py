@@ -18,12 +18,13 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
 from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.store import fault
 from chatmail_milter.store.devicetokens import DeviceTokens
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.notices import Notices
 from mxdeliv_app.push.connections import PATIENCE, Connections
 from mxdeliv_app.push.gateway import Gateway
@@ -48,7 +49,7 @@ class Push:
     """The program's parts."""
 
     def __init__(self, config: Config) -> None:
-        engine = open_store(config.store.url)
+        engine = existing_store(config.store.url)
         push = config.push
         self._lifetime = timedelta(seconds=push.token_lifetime)
         self._tokens = DeviceTokens(engine, self._lifetime, _today)
@@ -125,8 +126,8 @@ def main() -> None:
         sys.exit(_usage(f"sockets must be named {', '.join(sorted(_SOCKETS))}, not {', '.join(listening)}"))
     try:
         push = Push(config)
-    except OperationalError as error:
-        print(f"chatmail-push: check store.url: it can't be opened: {error.orig}", file=sys.stderr)
+    except SQLAlchemyError as error:
+        print(f"chatmail-push: {fault.explained(error).advice}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
     _serve(push, path, listening)
 

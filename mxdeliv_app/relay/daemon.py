@@ -17,14 +17,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
-from chatmail_milter.store import checkpoint
+from chatmail_milter.store import checkpoint, fault
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
-from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
@@ -75,7 +75,7 @@ class Relay:
 
     def __init__(self, config: Config) -> None:
         relay = config.relay
-        engine = open_store(config.store.url)
+        engine = existing_store(config.store.url)
         breaker = Breaker()
         self._ledger = Ledger(engine, breaker, relay.attempt_timeout)
         policies = Policies(engine)
@@ -185,8 +185,8 @@ def main() -> None:
         relay = Relay(config)
     except NameTroubleError as error:
         sys.exit(_usage(f"set relay.nameservers: {error}"))
-    except OperationalError as error:
-        print(f"mxdeliv-relay: check store.url: it can't be opened: {error.orig}", file=sys.stderr)
+    except SQLAlchemyError as error:
+        print(f"mxdeliv-relay: {fault.explained(error).advice}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
     asyncio.run(relay.serve(listening))
     checkpoint.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from tests.chat.person import fresh_address, fresh_password
 
 STRANGER, FRIEND = "x@other.lab", "friend@peer.lab"
 QUOTA = 1_000_000
-# Each message is a twentieth of the quota and one more, so that the mailbox overflows ten times at most.
+# Octets of random text, which make a message of some 7 % of the quota; and how many of them at most.
 EACH, MOST = 50_000, 200
 # Of a friend, each a tenth of the quota.
 UNREAD = 4
@@ -30,7 +31,7 @@ def flooded(scene: Scene) -> Iterator[str]:
         for mid in earlier:
             head = f"From: <{FRIEND}>\r\nMessage-ID: <{mid}>\r\n\r\n"
             mailbox.put(head.encode() + b"x" * (QUOTA // 10), days=2)
-        stranger = pgp.encrypted(STRANGER, login[0], pgp.message_id(), "x" * EACH)
+        stranger = pgp.encrypted(STRANGER, login[0], pgp.message_id(), secrets.token_urlsafe(EACH))
         flood = signature.sign(stranger, "other.lab", scene.lab.paths)
         over, taken = threading.Event(), [0]
 
@@ -51,7 +52,7 @@ def flooded(scene: Scene) -> Iterator[str]:
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
         try:
-            until("it overflows", lambda: taken[0] * len(flood) > QUOTA or not writer.is_alive(), 60)
+            until("it overflows", lambda: taken[0] * len(flood) > QUOTA, 60)
             during = friend()
             yield f"{taken[0]} messages taken, each {len(flood) * 100 // QUOTA} % of the quota"
         finally:

@@ -51,6 +51,8 @@ class Milter:
         self.path = str(directory / "s")
         self.store = directory / store
         self._log = directory / "log"
+        if self.store.parent.is_dir():
+            self.store.touch()
         (directory / "chatmail.toml").write_text(config(self.store, per_minute, burst, inbound))
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.path)

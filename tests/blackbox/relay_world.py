@@ -177,6 +177,7 @@ class World:
             "nameservers": f'["127.0.0.1@{self.dns.port}"]',
         } | relay
         lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+        (self.directory / "store.sqlite").touch()
         self.config.write_text(
             f'[mail]\ndomain = "_here.test"\n{mail}\n[relay]\n{lines}\n'
             f'[listen]\nreinject = "127.0.0.1:{self.reinject_port}"\n'

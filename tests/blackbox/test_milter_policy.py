@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -234,4 +237,23 @@ class TestStore:
         with running(store="later/store.sqlite") as milter:
             assert milter.submit() == Answer(STORE_AWAY, at="recipient")
             milter.store.parent.mkdir()
+            assert milter.submit() == Answer(STORE_AWAY, at="recipient"), "no program makes a store"
+            milter.store.touch()
             assert milter.submit() == PASSES
+
+    @pytest.mark.parametrize("spoilt", [b"no store at all " * 300, None, "PRAGMA user_version = 2"])
+    def test_one_that_cannot_be_used_is_told_in_a_line(self, spoilt: bytes | str | None) -> None:
+        with running(processes=1, store="later/store.sqlite") as milter:
+            milter.store.parent.mkdir()
+            if spoilt is None:
+                milter.store.mkdir()
+            elif isinstance(spoilt, str):
+                milter.engine().dispose()
+                with closing(sqlite3.connect(milter.store)) as store:
+                    store.execute(spoilt)
+            else:
+                milter.store.write_bytes(spoilt)
+            for _ in range(2):
+                assert milter.submit() == Answer(STORE_AWAY, at="recipient")
+            assert len(re.findall(r"(?m)^.*store=away fault=\w+ cause=\w+$", milter.log)) == 1
+            assert "Traceback" not in milter.log

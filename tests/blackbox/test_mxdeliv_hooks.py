@@ -23,6 +23,7 @@ ALICE, CAROL = "alice123@a.example", "carol123@a.example"
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("hooks")
     (directory / "secret").write_text(f"{SECRET}\n")
+    (directory / "store.sqlite").touch()
     (directory / "chatmail.toml").write_text(
         f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{directory}/store.sqlite'\n"
         "[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
@@ -96,6 +97,7 @@ def test_without_a_store_there_is_an_answer_and_with_it_the_right_one(
             answer = ask(app, question, user=ALICE, password="correct horse")
             assert (answer.status, answer.headers.get("retry-after")) == (503, None)
         (tmp_path / "later").mkdir()
+        (tmp_path / "later" / "store.sqlite").touch()
         assert ask(app, "lookup", user=ALICE).status == 404
         assert ask(app, "create", user=ALICE, password="correct horse").status == 201
 

@@ -13,6 +13,7 @@ import pytest
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of the store that the configuration of a.test names."""
     url = f"sqlite:///{tmp_path}/store.sqlite"
+    (tmp_path / "store.sqlite").touch()
     file = tmp_path / "chatmail.toml"
     file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{tmp_path}/mail"\n')
     monkeypatch.setenv("CHATMAIL_CONFIG", str(file))

@@ -171,15 +171,6 @@ def test_what_is_no_nameserver(text: str) -> None:
         config.parse(f'[mail]\ndomain = "a.test"\n[relay]\nnameservers = ["{text}"]')
 
 
-def test_store_that_cannot_be_opened_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "elsewhere.toml"
-    file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "sqlite:///{tmp_path}/no/such/store"\n')
-    monkeypatch.setenv("CHATMAIL_CONFIG", str(file))
-    result = run("peers")
-    assert result.exit_code == 1
-    assert result.output.startswith("Error: run this as root, or check store.url: ")
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

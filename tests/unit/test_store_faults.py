@@ -1,0 +1,232 @@
+"""A store that can't be used: every command says what to do in one line, and makes no store by mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.ctl.main import main
+from chatmail_milter.mailboxes import expire
+from chatmail_milter.store import fault
+from chatmail_milter.store.engine import existing_store, open_store
+from tests.unit.ctl import run
+
+TOP = Path(__file__).resolve().parents[2]
+WITHOUT_STORE = {"config check", "config example", "config show", "gate check", "queue", "queue list"}
+# What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
+VALUES = {"target": "mx.b.test"}
+BESIDES = {"account password": ["--random"]}
+
+
+def leaves(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield (*words, name), command
+            yield from leaves(command, *words, name)
+        else:
+            yield (*words, name), command
+
+
+COMMANDS = {" ".join(words): command for words, command in leaves(main)}
+
+
+def value(parameter: click.Parameter, file: Path) -> str:
+    """Something that a parameter takes."""
+    name = (parameter.name or "").lower()
+    if isinstance(parameter.type, click.Choice):
+        return str(parameter.type.choices[0])
+    if isinstance(parameter.type, (click.File, click.Path)):
+        return str(file)
+    if isinstance(parameter.type, (click.types.IntParamType, click.types.FloatParamType)):
+        return "1"
+    for part, text in VALUES.items():
+        if part in name:
+            return text
+    return "b.test" if "domain" in name else "alice123@a.test"
+
+
+def line(name: str, file: Path) -> list[str]:
+    """The command with all that it needs."""
+    words = [*name.split(), *BESIDES.get(name, ())]
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Argument):
+            words.append(value(parameter, file))
+        elif parameter.required:
+            words += [parameter.opts[0], value(parameter, file)]
+    return words
+
+
+def corrupt(path: Path) -> None:
+    path.write_bytes(b"no store at all " * 1000)
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def newer(path: Path) -> None:
+    open_store(f"sqlite:///{path}").dispose()
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA user_version = 2")
+
+
+def migrated(path: Path) -> None:
+    with sqlite3.connect(path) as store:
+        store.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+
+
+def made(directory: Path) -> list[str]:
+    """All files but those that SQLite keeps beside an open store."""
+    return sorted(one.name for one in directory.iterdir() if not one.name.endswith(("-wal", "-shm")))
+
+
+# What was done to the store, the exit status (sysexits.h), and how the line begins.
+FAULTS: list[tuple[Callable[[Path], None], int, str]] = [
+    (corrupt, 65, "correct store.url, or restore the store from a copy: file is not a database"),
+    (directory, 78, "correct store.url, which names a directory: "),
+    (missing, 66, "correct store.url, or run the playbook, which makes a store: there is no "),
+    (newer, 65, "install the newer program again, for it made this store (schema 2; here 1)"),
+    (migrated, 65, "install the newer program again, "),
+]
+
+
+@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_STORE)
+def test_every_command_says_in_one_line_what_to_do(
+    name: str, store: str, tmp_path: Path, postqueue: Path
+) -> None:
+    (tmp_path / "store.sqlite").unlink()
+    file = tmp_path / "file"
+    file.write_text("b.test\n")
+    result = run(*line(name, file))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.output.startswith("Error: correct store.url, or run the playbook"), result.output
+    assert result.output.count("\n") == 1
+    assert result.exit_code == 66
+    assert not (tmp_path / "store.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "begins"), FAULTS, ids=lambda one: getattr(one, "__name__", None)
+)
+def test_each_fault_has_its_line_and_its_status(
+    spoil: Callable[[Path], None], status: int, begins: str, store: str, tmp_path: Path
+) -> None:
+    spoil(tmp_path / "store.sqlite")
+    before = made(tmp_path)
+    result = run("account", "list")
+    assert (result.exit_code, result.output.count("\n")) == (status, 1), result.output
+    assert result.output.startswith(f"Error: {begins}")
+    assert made(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "begins"),
+    [
+        ("postgresql://u:secret@127.0.0.1:9/x", 78, "install the database driver that store.url names"),
+        ("no url", 78, "correct store.url"),
+        ("nosuch://u:secret@127.0.0.1/x", 78, "correct store.url"),
+        ("sqlite:////no/such/place", 66, "correct store.url"),
+    ],
+)
+def test_a_url_of_nothing_is_one_line_without_the_password(
+    url: str, status: int, begins: str, store: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "chatmail.toml"
+    file.write_text(file.read_text().replace(store, url))
+    result = run("account", "list")
+    assert result.output.startswith(f"Error: {begins}"), result.output
+    assert (result.exit_code, result.output.count("\n")) == (status, 1)
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "begins"),
+    [
+        ("database is locked", 75, "try again"),
+        ("attempt to write a readonly database", 77, "run this as root"),
+        ("unable to open database file", 77, "run this as root"),
+        ("database or disk is full", 74, "make room"),
+        ("database disk image is malformed", 65, "restore the store"),
+        ("no such table: accounts", 65, "restore the store"),
+        ("connection to server at 127.0.0.1 failed: Connection refused\n\tIs it running?", 69, "start the"),
+    ],
+)
+def test_what_happens_later_is_explained_too(
+    said: str, status: int, begins: str, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    from chatmail_milter.store.accounts import Accounts
+
+    def fails(_: Accounts) -> None:
+        raise OperationalError("SELECT x", {"address": "alice123@a.test"}, Exception(said))
+
+    monkeypatch.setattr(Accounts, "list", fails)
+    result = run("account", "list")
+    assert (result.exit_code, result.output.count("\n")) == (status, 1), result.output
+    assert result.output.startswith(f"Error: {begins}")
+    assert "alice123" not in result.output
+
+
+def test_an_empty_file_becomes_a_store_and_a_released_one_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.touch()
+    url = f"sqlite:///{path}"
+    for before in (0, 1):
+        existing_store(url).dispose()
+        with sqlite3.connect(path) as store:
+            assert store.execute("PRAGMA user_version").fetchone() == (1,)
+            assert store.execute("SELECT count(*) FROM accounts").fetchone() == (0,)
+            store.execute(f"PRAGMA user_version = {before}")
+    existing_store(url).dispose()
+
+
+def test_a_pass_says_the_same(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mail").mkdir()
+    newer(tmp_path / "store.sqlite")
+    monkeypatch.setattr(sys, "argv", ["chatmail-expire"])
+    with pytest.raises(SystemExit) as ended:
+        expire.main(standalone_mode=False)
+    assert ended.value.code == 65
+    assert re.fullmatch(r"chatmail-expire: install the newer program again, .*\n", capsys.readouterr().err)
+
+
+def test_no_program_makes_a_store() -> None:
+    for package in ("chatmail_milter", "mxdeliv_app"):
+        for path in (TOP / package).rglob("*.py"):
+            named = re.search(r"\bopen_store\(", path.read_text("utf-8"))
+            assert named is None or path.name == "engine.py", path
+
+
+def test_a_missing_driver_is_a_fault_of_the_store() -> None:
+    with pytest.raises(SQLAlchemyError):
+        open_store("postgresql://127.0.0.1:9/x")
+
+
+def test_where_one_may_not_look_one_is_told_to_be_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store"
+    path.touch()
+    # Root may do everything.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(fault.StoreError) as told:
+        fault.look(f"sqlite:///{path}")
+    assert told.value.status == 77
+    assert told.value.advice.startswith("run this as root")
