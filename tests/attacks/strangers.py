@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
@@ -26,6 +27,8 @@ from tests.lab.plan import BRIDGE, CONTROL_ADDRESS, NETWORK6
 IPV4 = ipaddress.ip_network("10.78.0.0/16")
 IPV6 = ipaddress.ip_network("2001:db8:78::/48")
 _GATEWAY6 = str(NETWORK6[1])
+
+_BIND_ANY6 = Path("/proc/sys/net/ipv6/ip_nonlocal_bind")
 
 # For a connection, TLS included, to be there or not; and until one that was closed or refused is opened anew.
 OPEN_SECONDS, PAUSE = 10.0, 0.25
@@ -51,6 +54,9 @@ def addresses6(number: int) -> list[str]:
 @contextmanager
 def routes(host: LabHost) -> Iterator[None]:
     """This machine has all of these addresses, and the host sends what is for them here."""
+    # By a route alone an IPv6 address is not one that a socket may be bound to.
+    before = _BIND_ANY6.read_text(encoding="ascii")
+    _BIND_ANY6.write_text("1", encoding="ascii")
     run("ip", "addr", "replace", f"{_GATEWAY6}/{NETWORK6.prefixlen}", "dev", BRIDGE, "nodad")
     for network, gateway in ((IPV4, CONTROL_ADDRESS), (IPV6, _GATEWAY6)):
         version = f"-{network.version}"
@@ -59,6 +65,7 @@ def routes(host: LabHost) -> Iterator[None]:
     try:
         yield
     finally:
+        _BIND_ANY6.write_text(before, encoding="ascii")
         for network in (IPV4, IPV6):
             version = f"-{network.version}"
             run("ip", "-n", host.netns, version, "route", "del", str(network), check=False)

@@ -18,8 +18,8 @@ from tests.lab import Lab, LabError
 from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
 
-# Of each probe, during an attack.
-ROUNDS = 8
+# Of each probe, during an attack: it lasts for 12 s at least, longer than the relay bears silence of many.
+ROUNDS = 20
 # Until all is as before; and the free space that must be there again, but for so many octets.
 NORMAL_SECONDS, DISK_SLACK = 60.0, 64 * 2**20
 

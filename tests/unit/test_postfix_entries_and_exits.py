@@ -20,10 +20,13 @@ each_exit = pytest.mark.parametrize("exit_", exits, ids=lambda exit_: str(exit_.
 def test_all_are_found() -> None:
     assert [entry.name for entry in entries] == [
         "smtp",
+        "10125",
         "127.0.0.1:10025",
         "127.0.0.1:10029",
         "submission",
         "submissions",
+        "10587",
+        "10465",
         "127.0.0.1:10026",
     ]
     assert [exit_.name for exit_ in exits] == ["smtp-mx", "lmtp", "mxdeliv"]
@@ -56,3 +59,17 @@ def test_no_line_is_broken(exit_: Service) -> None:
     # postconf(5): 0 is no limit. smtp(8) as LMTP's client reads its own parameters by another name.
     prefix = "lmtp" if exit_.program == "lmtp" else "smtp"
     assert exit_.parameters[f"{prefix}_line_length_limit"] == "0"
+
+
+@each_exit
+def test_no_way_out_offers_ciphers_without_a_certificate(exit_: Service) -> None:
+    # postconf(5): smtp(8) as LMTP's client reads its own parameters by another name, and speaks no TLS here.
+    assert exit_.program == "lmtp" or exit_.parameters["smtp_tls_exclude_ciphers"] == "aNULL"
+
+
+@pytest.mark.parametrize("hostname", ["mx.a.example", "[192.0.2.7]", "[IPv6:2001:db8::7]"])
+def test_each_way_in_greets_with_the_host_s_name(hostname: str) -> None:
+    # RFC 5321, 4.2: the domain, or the address literal of a host that has none, comes first.
+    bare = hostname.strip("[]").removeprefix("IPv6:")
+    for entry in services("smtpd", chatmail_hostname=hostname, chatmail_hostname_bare=bare):
+        assert entry.parameters["smtpd_banner"] == f"{hostname} ESMTP"
