@@ -111,6 +111,7 @@ class World:
 
     def start(self) -> None:
         """Start the installed program; its sockets hold whoever comes before it is ready."""
+        self._earlier = len(self.log)
         listening = (self._metadata, self._deliveries)
         numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
         self.program = subprocess.Popen(
@@ -138,7 +139,10 @@ class World:
         self.start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """The exit code. SIGTERM is sent once the program handles it; before, it would end by the signal."""
         assert self.program is not None
+        if number is signal.SIGTERM:
+            until("the program is ready", lambda: "event=ready" in self.log[self._earlier :], _DEADLINE)
         self.program.send_signal(number)
         code = self.program.wait(_DEADLINE)
         self.program = None
@@ -146,7 +150,8 @@ class World:
 
     @property
     def log(self) -> str:
-        return (self.directory / "push.log").read_text()
+        path = self.directory / "push.log"
+        return path.read_text() if path.exists() else ""
 
     @property
     def peak_memory(self) -> int:

@@ -257,6 +257,27 @@ class World:
 
         return until(f"{domain} by {road} comes to {attempts} attempts", row, 10)
 
+    def shown(self, domain: str, when: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """What `peers show` says of `domain`, once `when` holds; counts are written twice a second."""
+
+        def said() -> dict[str, Any] | None:
+            # A domain of which nothing is counted yet is an error.
+            arguments = [str(BIN / "chatmailctl"), "peers", "show", domain, "--json"]
+            done = subprocess.run(
+                arguments, env=self.environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                assert "nothing is known of" in done.stderr, done.stderr
+                return None
+            found: dict[str, Any] = json.loads(done.stdout)
+            return found if when(found) else None
+
+        return until(f"peers show {domain} says that", said, 10)
+
+    def counted(self, domain: str) -> dict[str, Any]:
+        """The same, once anything is counted: a delivery's marks and proofs are written before its counts."""
+        return self.shown(domain, lambda peer: peer["roads"])
+
     def close(self) -> None:
         if self.relay is not None:
             self.relay.kill()

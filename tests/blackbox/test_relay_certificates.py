@@ -10,7 +10,6 @@ import pytest
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, CLOSING, HTTPS, SMTP, RawPeer, then_close, tls
 from tests.blackbox.relay_world import World, deliver
-from tests.chat.deadline import until
 
 # By the name that it is for: whether it has expired.
 CERTIFICATES = {"good.test": False, "other.test": False, "expired.test": True}
@@ -57,8 +56,8 @@ def test_only_one_for_this_very_name_and_day_is_good(trusting: World, domain: st
     row = trusting.peers_row(domain, "https", 1)
     assert row["reasons"] == ({"tls": 1} if words else {})
     if words:
-        shown = until("the words", lambda: trusting.ctl("peers", "show", domain, "--json")["errors"], 10)
-        assert words in shown[0]["words"]
+        shown = trusting.shown(domain, lambda peer: peer["errors"])
+        assert words in shown["errors"][0]["words"]
 
 
 def test_a_session_with_one_name_is_no_proof_of_another(trusting: World) -> None:

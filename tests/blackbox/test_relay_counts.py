@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 from tests.blackbox.relay_world import Peer, Seen, World, accept_all, answer, deliver, refuse_the_empty
-from tests.chat.deadline import until
-
-
-def shown(world: World, domain: str, when: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """What `peers show` says, once it says that; counts are written twice a second."""
-
-    def said() -> dict[str, Any] | None:
-        found: dict[str, Any] = world.ctl("peers", "show", domain, "--json")
-        return found if when(found) else None
-
-    return until(f"peers show {domain} says that", said, 10)
 
 
 def test_half_of_the_deliveries_took_no_longer_than_p50(world: World, peer: Peer, domain: str) -> None:
@@ -47,14 +34,14 @@ class TestLastErrors:
         said = f"550 5.1.1 <ann@{domain}>: ann \x1b[31mis\x07 unknown to u@_here.test\r\n"
         peer.script = answer(422, said.encode())
         assert deliver(world, f"ann@{domain}")[0][0] == 550
-        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        (error,) = world.shown(domain, lambda peer: peer["errors"])["errors"]
         assert (error["road"], error["reason"]) == ("https", "refused-550")
         assert error["words"] == "550 5.1.1 <…>: … [31mis unknown to …"
 
     def test_what_a_web_server_said(self, world: World, peer: Peer, domain: str) -> None:
         peer.script = answer(404, b"<h1>Not Found</h1>\n" + b"x" * 5000)
         deliver(world, f"ann@{domain}")
-        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        (error,) = world.shown(domain, lambda peer: peer["errors"])["errors"]
         assert error["reason"] == "http-404"
         assert error["words"].startswith("404 <h1>Not Found</h1> xxx")
         assert len(error["words"]) == 200
@@ -63,14 +50,14 @@ class TestLastErrors:
         # The peer's certificate is for another name, and nobody signed it.
         world.dns.zone["strict.test", "A"] = ["127.0.0.2"]
         deliver(world, "ann@strict.test")
-        (error,) = shown(world, "strict.test", lambda peer: peer["errors"])["errors"]
+        (error,) = world.shown("strict.test", lambda peer: peer["errors"])["errors"]
         assert error["reason"] == "tls"
         assert "certificate verify failed" in error["words"]
 
     def test_what_the_kernel_said(self, world: World, domain: str) -> None:
         world.dns.zone[domain, "A"] = ["127.0.0.3"]
         deliver(world, f"ann@{domain}")
-        (error,) = shown(world, domain, lambda peer: peer["errors"])["errors"]
+        (error,) = world.shown(domain, lambda peer: peer["errors"])["errors"]
         assert error["reason"] == "connect"
         assert "refused" in error["words"]
         assert "ann" not in error["words"]
@@ -79,7 +66,7 @@ class TestLastErrors:
 def test_marks_show_and_end_by_the_operators_word(world: World, peer: Peer, unproven: str) -> None:
     domain, peer.proof = unproven, answer(404)
     deliver(world, f"ann@{domain}")
-    found = shown(world, domain, lambda peer: peer["roads"])
+    found = world.counted(domain)
     assert found["no_https_until"] is not None
     assert found["endpoint"]["reason"] == "http-404"
     peer.proof = refuse_the_empty
@@ -87,14 +74,14 @@ def test_marks_show_and_end_by_the_operators_word(world: World, peer: Peer, unpr
     peer.seen.clear()
     deliver(world, f"ann@{domain}")
     assert len(peer.seen) == 1
-    found = shown(world, domain, lambda peer: peer["roads"][0]["successes"])
+    found = world.shown(domain, lambda peer: peer["roads"][0]["successes"])
     assert (found["no_https_until"], found["endpoint"]["host"]) == (None, domain)
 
 
 def test_a_new_route_is_taken_although_https_was_marked_away(world: World, peer: Peer, domain: str) -> None:
     world.dns.zone[domain, "A"] = ["127.0.0.3"]
     deliver(world, f"ann@{domain}")
-    assert shown(world, domain, lambda peer: peer["endpoint"])["no_https_until"] is not None
+    assert world.shown(domain, lambda peer: peer["endpoint"])["no_https_until"] is not None
     world.ctl("route", "set", domain, "127.0.0.2")
     deliver(world, f"ann@{domain}")
     assert len(peer.seen) == 1

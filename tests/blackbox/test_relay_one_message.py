@@ -23,7 +23,7 @@ def of_size(octets: int) -> bytes:
 
 
 def mark(world: World, domain: str) -> object:
-    return world.ctl("peers", "show", domain, "--json")["no_https_until"]
+    return world.counted(domain)["no_https_until"]
 
 
 def test_one_full_mailbox_at_madmail(world: World, peer: Peer, domain: str) -> None:
@@ -67,7 +67,7 @@ def test_a_front_servers_limit_holds_for_larger_messages_only(world: World, peer
     assert deliver(world, f"ann@{domain}", content=between) == [SMTP]
     assert deliver(world, f"ann@{domain}", content=between) == [SMTP]
     assert [len(seen.body) for seen in peer.seen[1:]] == [1_000_000, 1_200_000], "the smallest refused counts"
-    (host,) = world.ctl("peers", "show", domain, "--json")["hosts"]
+    (host,) = world.counted(domain)["hosts"]
     assert host["size_limit"] == 1_200_000
     assert f"{domain} refuses 1200000 B and more" in world.text("peers", "show", domain)
 

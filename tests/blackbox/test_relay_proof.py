@@ -117,14 +117,14 @@ def test_what_is_neither_proof_nor_refutation_is_asked_again_after_the_mark(
     for _ in range(2):
         assert deliver(world, f"ann@{unproven}") == [SMTP]
     assert (len(peer.probes), len(peer.seen)) == (1, 0)
-    endpoint = world.ctl("peers", "show", unproven, "--json")
+    endpoint = world.counted(unproven)
     assert endpoint["no_https_until"] is not None
 
 
 def test_a_refutation_is_no_mark_and_runs_out(world: World, peer: Peer, unproven: str) -> None:
     peer.proof = answer(200, b"OK")
     deliver(world, f"ann@{unproven}")
-    shown = world.ctl("peers", "show", unproven, "--json")
+    shown = world.counted(unproven)
     assert shown["no_https_until"] is None
     (host,) = shown["hosts"]
     left = datetime.fromisoformat(host["disproven_until"]) - datetime.now(UTC)
@@ -173,7 +173,7 @@ class TestDoubt:
     ) -> None:
         peer.script = answer(status, body)
         assert deliver(world, f"ann@{domain}") == [SMTP]
-        assert world.ctl("peers", "show", domain, "--json")["no_https_until"] is None
+        assert world.counted(domain)["no_https_until"] is None
         peer.proof = answer(404)
         assert deliver(world, f"ann@{domain}") == [SMTP]
         assert (len(peer.probes), len(peer.seen)) == (1, 1), "it is asked, and gets no second message"
