@@ -2,7 +2,8 @@
 -- Dovecot's passdb and userdb (2.3 and 2.4): asks chatmail-hooks on loopback. Whether an account may be made,
 -- how its password is hashed and what is remembered is decided there, in Python. A password is sent there only
 -- to make an account; that of an existing one is compared here, by Dovecot's own code.
--- An answer that is not understood is a temporary failure: nobody is let in or turned away by it.
+-- An answer that is not understood is a temporary failure: nobody is let in or turned away by it. A question that the
+-- hooks refuse to read (400, 413: a password that is not UTF-8, or too long) is answered at once: nobody has such a password.
 -- https://doc.dovecot.org/2.3/configuration_manual/authentication/lua_based_authentication/
 
 local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
@@ -16,8 +17,8 @@ local PATIENCE, SMTP_PATIENCE = 3, 12
 -- wait for each other's hashes, in a storm of them for a while.
 local ANSWER_WITHIN = { lookup = 8, mailbox = 8, login = 8, create = 30 }
 
-local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [403] = true, [404] = true, [409] = true,
-  [423] = true, [507] = true }
+local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [400] = true, [403] = true, [404] = true, [409] = true,
+  [413] = true, [423] = true, [507] = true }
 
 local clients, secret = {}, nil
 
@@ -53,7 +54,8 @@ local function ask_once(question, body)
 end
 
 -- The same, again each second until `patience` seconds are over. (Lua itself can't sleep; the worker that runs
--- this does nothing else meanwhile.)
+-- this does nothing else meanwhile. So only hooks that are away or fail are asked again: then nobody can log in, and
+-- no client can bring it about. What the hooks do answer is final, whatever a client sent.)
 local function ask(question, body, patience)
   local give_up = os.time() + patience
   local status, answer = ask_once(question, body)
@@ -112,7 +114,7 @@ function auth_password_verify(request, password)
   local status, body = lookup(user, ip, patience)
   if status == 404 then
     status, body = create(user, ip, password, patience)
-    if status == 403 then
+    if status == 400 or status == 403 or status == 413 then
       return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
     elseif status == 409 then
       -- Another first login came between; its password counts.

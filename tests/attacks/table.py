@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.attacks import mailbox, nothing, silent
+from tests.attacks import logins, mailbox, nothing, silent
 from tests.attacks.trial import Attack
 
 ATTACKS: tuple[Attack, ...] = (
     *nothing.ATTACKS,
     *mailbox.ATTACKS,
     *silent.ATTACKS,
+    *logins.ATTACKS,
 )

@@ -36,4 +36,5 @@ def by_submission(ip: str, user: str, password: str) -> str:
 
 
 def _plain(user: str, password: str) -> bytes:
-    return f"\0{user}\0{password}".encode()
+    # Octets that are no UTF-8 are written as surrogates.
+    return f"\0{user}\0{password}".encode("utf-8", "surrogateescape")

@@ -71,6 +71,24 @@ def test_odd_names_are_refused_for_good_and_make_nothing(b: LabHost, login: Logi
     assert _accounts(b) == before
 
 
+# Latin-1, octets that are in no UTF-8, and what takes more than 16 KiB as JSON.
+UNREADABLE = [b"p\xe4ssword \xfc\xdf \xff", b"\xff" * 300, b"\x01" * 4000]
+
+
+@LOGINS
+def test_a_password_that_can_not_be_read_is_refused_for_good(
+    b: LabHost, reader: conftest.Login, login: Login
+) -> None:
+    before = _accounts(b)
+    passwords = [one.decode("utf-8", "surrogateescape") for one in UNREADABLE]
+    tries = [(user, one) for one in passwords for user in (fresh_address(b.domain), reader[0])]
+    with ThreadPoolExecutor(len(tries)) as pool:
+        said = list(pool.map(lambda one: login(b.ip, *one), tries))
+    final = "535" if login is by_submission else "[AUTHENTICATIONFAILED]"
+    assert [line for line in said if not line.startswith(final)] == []
+    assert _accounts(b) == before
+
+
 @LOGINS
 def test_upper_case_is_the_same_account(b: LabHost, login: Login) -> None:
     address, password = fresh_address(b.domain, "up"), fresh_password()

@@ -1,0 +1,36 @@
+"""Logins that fail: passwords that are not UTF-8."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.attacks import strangers
+from tests.attacks.trial import Attack, Scene
+
+_NOT_UTF8 = b"p\xe4ssword \xff\xff"
+
+
+@contextmanager
+def unreadable(scene: Scene) -> Iterator[str]:
+    """45 connections of one address to 465, each with one attempt after the other."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"EHLO stranger.invalid\r\n")
+        while (await reader.readline())[3:4] == b"-":
+            pass
+        user = f"{secrets.token_hex(6)}@{scene.host.domain}".encode()
+        while True:
+            writer.write(b"AUTH PLAIN " + b64encode(b"\0" + user + b"\0" + _NOT_UTF8) + b"\r\n")
+            if not await reader.readline():
+                return
+
+    with strangers.kept(scene.ipv4(1), 45, scene.host, 465, talk, tls=True) as tally:
+        yield f"{tally.open} of 45 open"
+
+
+ATTACKS = (Attack("passwords not UTF-8 on 465, one address", unreadable),)
