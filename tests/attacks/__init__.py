@@ -21,8 +21,8 @@ connections from each address, opens those anew that the relay closes (a bounded
 coroutine `talk(reader, writer)` say something on each. A worker that isn't asyncio fits into
 `strangers.flooding`. An AssertionError from the attack is a breach too: what must hold afterwards (a victim's
 mail is still there) is asserted after the `yield`, or polled by `Attack.normal` until the minute is over.
-`Attack.shared` makes the probes come from the attack's first IPv4 address, as people behind one carrier's
-address do.
+`Attack.shared` makes the probes come from `strangers.SHARED`, as the attack then does, too: people behind one
+carrier's address.
 
 An attack is bounded in number and in time, and goes to the lab's own hosts. Its addresses (`scene.ipv4`,
 `scene.networks6`, `scene.addresses6`) exist in the lab alone.

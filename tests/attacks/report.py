@@ -15,7 +15,7 @@ from tests.attacks.trial import NORMAL_SECONDS, Row
 LEGEND = f"""\
 For each probe: how many were made during the attack, and the seconds of the slowest; or how many failed. A
 probe has {DEADLINE:g} s. normal: seconds after the attack until every probe went well, no unit had failed and
-the disk was as free as before; at most {NORMAL_SECONDS:g}."""
+the relay's files were no larger than before; at most {NORMAL_SECONDS:g}."""
 
 
 def line(row: Row) -> str:

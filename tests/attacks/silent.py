@@ -70,7 +70,9 @@ ATTACKS = (
     Attack("silent on 465, one /64", silent(of_one_64(200), 4, 465)),
     Attack("silent after TLS on 465, 4 addresses", silent(four(4), 200, 465, tls=True)),
     Attack("slow after TLS on 465, 4 addresses", silent(four(4), 200, 465, slow, tls=True)),
-    Attack("silent on 465, the users' own address", silent(four(1), 120, 465), shared=True),
+    Attack(
+        "silent on 465, the users' own address", silent(lambda _: [strangers.SHARED], 120, 465), shared=True
+    ),
     Attack("silent on 587, 2 addresses", silent(four(2), 400, 587)),
     Attack("silent after EHLO on 587, 20 addresses", silent(four(20), 100, 587, greeted)),
     Attack("silent on 993, 4 addresses", silent(four(4), 500, 993)),

@@ -26,6 +26,8 @@ from tests.lab.plan import BRIDGE, CONTROL_ADDRESS, NETWORK6
 # Private and documentation's (RFC 1918, RFC 3849).
 IPV4 = ipaddress.ip_network("10.78.0.0/16")
 IPV6 = ipaddress.ip_network("2001:db8:78::/48")
+# Of an attacker who shares it with other people; no other attack comes from it.
+SHARED = str(IPV4[255 * 256 + 1])
 _GATEWAY6 = str(NETWORK6[1])
 
 _BIND_ANY6 = Path("/proc/sys/net/ipv6/ip_nonlocal_bind")

@@ -20,7 +20,7 @@ from tests.lab.visitor import seen_as
 
 # Of each probe, during an attack: it lasts for 12 s at least, longer than the relay bears silence of many.
 ROUNDS = 20
-# Until all is as before; and the free space that must be there again, but for so many octets.
+# Until all is as before; and by how many octets the relay's files may have grown.
 NORMAL_SECONDS, DISK_SLACK = 60.0, 64 * 2**20
 
 
@@ -89,15 +89,17 @@ def hold(attack: Attack, scene: Scene, people: People) -> Row:
     """Make the trial."""
     began = time.monotonic()
     row = Row(attack.name, "", {}, None, 0.0, ())
-    first = scene.ipv4(1)[0]
-    with strangers.routes(scene.host), seen_as(first, scene.host.ip) if attack.shared else nullcontext():
-        free = _free(scene.host)
+    with (
+        strangers.routes(scene.host),
+        seen_as(strangers.SHARED, scene.host.ip) if attack.shared else nullcontext(),
+    ):
+        used = _used(scene.host)
         before = _troubles(people)
         if before:
             row = replace(row, breaches=tuple(f"before the attack: {one}" for one in before))
         else:
             row = _strike(attack, scene, people, row)
-            row = _await_normal(attack, scene, people, row, free)
+            row = _await_normal(attack, scene, people, row, used)
     return replace(row, seconds=time.monotonic() - began)
 
 
@@ -126,13 +128,13 @@ def _strike(attack: Attack, scene: Scene, people: People, row: Row) -> Row:
     return replace(row, probed=probed, breaches=tuple(breaches))
 
 
-def _await_normal(attack: Attack, scene: Scene, people: People, row: Row, free: int) -> Row:
+def _await_normal(attack: Attack, scene: Scene, people: People, row: Row, used: int) -> Row:
     began = time.monotonic()
     while True:
         troubles = _troubles(people)
         if failed := relay.failed_units(scene.host):
             troubles.append(f"failed units: {failed}")
-        if _free(scene.host) < free - DISK_SLACK:
+        if _used(scene.host) > used + DISK_SLACK:
             troubles.append("the disk is fuller than before")
         if not attack.normal(scene):
             troubles.append("the attack's own condition does not hold")
@@ -151,6 +153,9 @@ def _troubles(people: People) -> list[str]:
     return [f"{name}: {failure}" for name, failure in said.items() if failure]
 
 
-def _free(host: LabHost) -> int:
-    """Octets that are free where queue, mailboxes and unfinished requests are."""
-    return int(host.run("df --output=avail --block-size=1 /var | tail -n 1").stdout)
+def _used(host: LabHost) -> int:
+    """Octets of queue, mailboxes and unfinished requests, whose files have no name. The disk is shared."""
+    named = "du --summarize --one-file-system --block-size=1 /var"
+    nameless = "find -L /proc/[0-9]*/fd -maxdepth 1 -type f -links 0 -printf '%s\\n' 2>/dev/null"
+    said = host.run(f"{named}; {nameless}", check=False).stdout
+    return sum(int(line.split()[0]) for line in said.splitlines())
