@@ -100,8 +100,8 @@ def leaving(messages: Sequence[_M], limit: int, now: float) -> list[_M]:
     free = limit * (100 - DOWN_TO) // 100 - too_much
     by_domain = _grouped(held, _domain)
     latest = _latest(held, limit * LATEST // 100, now)
-    sent_by_domain = _octets(latest, _domain)
-    sent = _octets(latest, _sender)
+    sent_by_domain = _sums(latest, _domain)
+    sent = _sums(latest, _sender)
     for domain in sorted(by_domain, key=lambda name: (-sent_by_domain[name], name)):
         of_domain = sum(one.octets for one in by_domain[domain])
         by_address = _grouped(by_domain[domain], _sender)
@@ -132,13 +132,13 @@ def _domain(one: _Message) -> str:
     return address.domain_of(one.sender)
 
 
-def _latest(by_age: Sequence[_M], octets: int, now: float) -> list[_M]:
-    """The last `octets` of what came within `KEPT`; at least the last message."""
-    found: list[_M] = []
+def _latest(by_age: Sequence[_M], octets: int, now: float) -> list[tuple[_M, int]]:
+    """The last `octets` of what came within `KEPT`: each message, and its octets among them."""
+    found: list[tuple[_M, int]] = []
     for one in reversed(by_age):
         if octets <= 0 or one.received <= now - KEPT:
             break
-        found.append(one)
+        found.append((one, min(one.octets, octets)))
         octets -= one.octets
     return found
 
@@ -150,9 +150,9 @@ def _grouped(messages: Iterable[_M], name: Callable[[_M], str]) -> dict[str, lis
     return groups
 
 
-def _octets(messages: Iterable[_M], name: Callable[[_M], str]) -> dict[str, int]:
-    """How much there is by each name."""
+def _sums(counted: Iterable[tuple[_M, int]], name: Callable[[_M], str]) -> dict[str, int]:
+    """How many octets there are by each name."""
     sums: defaultdict[str, int] = defaultdict(int)
-    for one in messages:
-        sums[name(one)] += one.octets
+    for one, octets in counted:
+        sums[name(one)] += octets
     return sums
