@@ -214,6 +214,12 @@ def test_no_program_makes_a_store() -> None:
             assert named is None or path.name == "engine.py", path
 
 
+def test_a_lost_store_is_not_replaced_at_boot() -> None:
+    described = TOP / "ansible/roles/chatmail/templates/tmpfiles.conf.j2"
+    assert "/var/lib/chatmail " in described.read_text("utf-8")
+    assert "store.sqlite" not in described.read_text("utf-8")
+
+
 def test_a_missing_driver_is_a_fault_of_the_store() -> None:
     with pytest.raises(SQLAlchemyError):
         open_store("postgresql://127.0.0.1:9/x")
