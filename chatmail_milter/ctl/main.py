@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter.ctl.account import account
 from chatmail_milter.ctl.block import block
 from chatmail_milter.ctl.configuration import config
+from chatmail_milter.ctl.dns import dns
 from chatmail_milter.ctl.endpoints import endpoints
 from chatmail_milter.ctl.federation import federation
 from chatmail_milter.ctl.gate import gate
@@ -42,5 +43,7 @@ def main() -> None:
     """Look at and steer this chatmail relay."""
 
 
-for command in (account, block, config, endpoints, federation, gate, peers, queue, refusals, route, token):
+for command in (
+    account, block, config, dns, endpoints, federation, gate, peers, queue, refusals, route, token,
+):  # fmt: skip
     main.add_command(command)

@@ -1,0 +1,88 @@
+"""What is wrong with the operator's variables, found on the control host before any host is touched.
+
+Names are compared with `argument_specs.yml` and `vars` of all roles. Values are read as the programs read
+them: the rendered chatmail.toml goes through `chatmail_milter.config`, durations and sizes too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ROOT / "ansible" / "roles"
+
+
+def misspelt(names: Iterable[str], roles: Path = ROLES) -> list[str]:
+    """One line for each name that looks like a variable of a role and is none, with the nearest one."""
+    options = _options(roles)
+    known = options | _internal(roles)
+    prefixes = tuple(f"{role.name}_" for role in roles.iterdir())
+    found = []
+    for name in sorted(set(names) - known):
+        nearest = difflib.get_close_matches(name, sorted(options), n=1, cutoff=0.0)[0]
+        # `chatmial_domain` has no prefix of ours, but is meant to.
+        if name.startswith(prefixes) or difflib.SequenceMatcher(None, name, nearest).ratio() >= 0.9:
+            found.append(f"there is no variable {name}; the nearest is {nearest}")
+    return found
+
+
+def malformed(rendered: str, template: str) -> str:
+    """What chatmail_milter.config says of the rendered file, with the variable's name; empty if nothing."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from chatmail_milter import config
+    except ImportError:  # another Ansible than the one of `make`: the host checks the file before it is used
+        return ""
+    finally:
+        sys.path.remove(str(ROOT))
+    try:
+        config.parse(rendered, "chatmail.toml")
+    except config.ConfigError as error:
+        variables = _variables(template)
+        key = next((key for key in variables if f": {key}" in str(error)), "")
+        return f"{variables[key]}: {error}" if key else str(error)
+    return ""
+
+
+def _options(roles: Path) -> set[str]:
+    names: set[str] = set()
+    for file in roles.glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(file.read_text("utf-8"))["argument_specs"].values():
+            names |= set(entry.get("options", {}))
+    return names
+
+
+def _internal(roles: Path) -> set[str]:
+    """Variables of the roles that no operator sets: theirs from `vars`, and results of tasks."""
+    names: set[str] = set()
+    for file in roles.glob("*/vars/*.yml"):
+        names |= set(yaml.safe_load(file.read_text("utf-8")) or {})
+    for file in [*roles.glob("*/tasks/*.yml"), roles.parent / "site.yml"]:
+        if file.exists():
+            names |= set(re.findall(r"register: (\w+)", file.read_text("utf-8")))
+    return names
+
+
+def _variables(template: str) -> dict[str, str]:
+    """`section.key` of the configuration to the variable that it is rendered from."""
+    found, section = {}, ""
+    for line in template.splitlines():
+        if head := re.match(r"\[(\w+)\]", line):
+            section = head[1]
+        elif pair := re.match(r"(\w+) = .*?\{\{ (\w+)", line):
+            found[f"{section}.{pair[1]}"] = pair[2]
+    return found
+
+
+class FilterModule:
+    """Where Ansible looks for filters."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"misspelt_variables": misspelt, "malformed_setting": malformed}

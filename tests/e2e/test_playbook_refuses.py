@@ -1,0 +1,103 @@
+"""The playbook refuses what it must not touch and what can't work, before it changes anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chat import relay
+from tests.e2e.conftest import Login
+from tests.lab import Lab
+from tests.lab.deployment import PLAYBOOK
+from tests.lab.host import LabHost
+
+FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.example\n"
+
+
+def playbook(lab: Lab, host: LabHost, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run the playbook on one host with more variables."""
+    return subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"), "-i", lab.paths.inventory,
+            "--limit", host.domain, "--extra-vars", json.dumps(variables), PLAYBOOK,
+        ],
+        cwd=PLAYBOOK.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    """What it said, in one line: the output breaks lines."""
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"chatmail_qouta": 1}, "no variable chatmail_qouta; the nearest is chatmail_quota"),
+        (
+            {"chatmail_expire_mail": "20 days"},
+            "chatmail_expire_mail: chatmail.toml: expiry.mail: wants a number",
+        ),
+        ({"chatmail_domain": "192.0.2.1"}, "in brackets: [192.0.2.1]"),
+        ({"chatmail_domain": "2001:db8::1"}, "in brackets: [192.0.2.1] or [IPv6:2001:db8::1]"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, Any], said: str) -> None:
+    done = playbook(lab, a, **variables)
+    assert done.returncode != 0
+    assert said in words(done)
+    assert "Give Ansible its Python" not in done.stdout
+    assert "changed=0" in done.stdout
+
+
+def test_another_domain_while_the_old_one_has_accounts(lab: Lab, a: LabHost, writer: Login) -> None:
+    done = playbook(lab, a, chatmail_domain="_other.lab")
+    assert done.returncode != 0
+    assert f"the host has accounts at {a.domain}" in words(done)
+    assert "changed=0" in done.stdout
+
+
+def test_wheels_for_another_processor(lab: Lab, a: LabHost, tmp_path: Path) -> None:
+    text = (PLAYBOOK.parents[1] / "dist/wheelhouse/requirements.txt").read_text("utf-8")
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/requirements.txt").write_text(text, "utf-8")
+    (tmp_path / "wheels.tar").write_bytes(b"")
+    (tmp_path / "wheels/x-1-cp311-cp311-linux_riscv64.whl").write_bytes(b"")
+    done = playbook(lab, a, chatmail_wheelhouse=str(tmp_path / "wheels"))
+    assert done.returncode != 0
+    assert "x-1-cp311-cp311-linux_riscv64.whl; run `make dist` on a machine of that kind" in words(done)
+
+
+class TestForeignFiles:
+    @pytest.fixture(autouse=True)
+    def _somebody_elses(self, a: LabHost) -> Iterator[None]:
+        a.run("cp -a /etc/postfix/main.cf /root/main.cf.ours")
+        a.run(f"printf '{FOREIGN}' > /etc/postfix/main.cf")
+        yield
+        a.run("cp -a /root/main.cf.ours /etc/postfix/main.cf")
+
+    def test_they_are_neither_replaced_nor_lost(self, lab: Lab, a: LabHost) -> None:
+        done = playbook(lab, a)
+        assert done.returncode != 0
+        assert "without effect: /etc/postfix/main.cf. Deploy on a fresh host" in words(done)
+        assert "chatmail_take_over: true" in words(done)
+        assert "changed=0" in done.stdout
+        assert a.run("cat /etc/postfix/main.cf").stdout == FOREIGN
+        assert a.run("ls /run/chatmail-playbook", check=False).stdout == ""
+
+        done = playbook(lab, a, chatmail_take_over=True)
+        assert done.returncode == 0, done.stdout
+        assert "Ansible managed" in a.run("cat /etc/postfix/main.cf").stdout
+        copies = a.run("ls -d /var/backups/chatmail/*/etc/postfix/main.cf").stdout.split()
+        assert [a.run(f"cat {copy}").stdout for copy in copies] == [FOREIGN]
+        assert copies[0].removesuffix("/etc/postfix/main.cf") in words(done)
+        assert relay.failed_units(a) == ""
