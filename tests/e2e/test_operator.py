@@ -191,6 +191,19 @@ def test_nothing_for_either_relay_stays_in_a_queue(a: LabHost, b: LabHost) -> No
     assert left == []
 
 
+def test_dns_records_are_looked_up(a: LabHost) -> None:
+    rows = relay.ctl(a, "dns")
+    assert {"MX", "TXT"} <= {row["type"] for row in rows}
+    assert {row["state"] for row in rows} == {"right"}
+    wanted = "/root/wanted.zone"
+    a.run(f"(cat /etc/chatmail/records.zone; echo 'not-there.lab. 60 IN A 192.0.2.1') > {wanted}")
+    done = a.run(f"/opt/chatmail/venv/bin/chatmailctl dns --records {wanted}", check=False)
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("missing")] == [
+        "not-there.lab"
+    ]
+
+
 def test_second_run_of_the_playbook_changes_nothing(lab: Lab) -> None:
     recap = lab.deploy()
     assert len(recap.hosts) == 2
