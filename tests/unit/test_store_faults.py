@@ -20,7 +20,7 @@ from chatmail_milter.store.engine import existing_store, open_store
 from tests.unit.ctl import run
 
 TOP = Path(__file__).resolve().parents[2]
-WITHOUT_STORE = {"config check", "config example", "config show", "gate check", "queue", "queue list"}
+WITHOUT_STORE = {"dns", "config check", "config example", "config show", "gate check", "queue", "queue list"}
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
 VALUES = {"target": "mx.b.test"}
 BESIDES = {"account password": ["--random"]}
