@@ -74,6 +74,14 @@ class Accounts(Section, frozen=True):
     local_part_min: Annotated[int, _doc("Fewest characters before the @.")] = 8
     local_part_max: Annotated[int, _doc("Most characters before the @.")] = 20
     password_min: Annotated[int, _doc("Fewest characters of a password.")] = 9
+    new_per_minute: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            description="Accounts that first logins from one address, or IPv6 /64, may make in a minute; as "
+            "many at once. 0: any number.",
+        ),
+    ] = 120
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import multiprocessing
 import struct
+from contextlib import AbstractContextManager
 
 from chatmail_milter.rules.rate import Rate
 
@@ -24,12 +25,15 @@ _SLOTS = 1 << 18
 class Limiter:
     """One object serves all threads of all processes."""
 
-    def __init__(self, rate: Rate, slots: int = _SLOTS) -> None:
+    def __init__(
+        self, rate: Rate, slots: int = _SLOTS, lock: AbstractContextManager[object] | None = None
+    ) -> None:
         self._rate = rate
         self._sets = slots // _WAYS
         self._table = mmap.mmap(-1, self._sets * _SET.size)
         # Its owner can't be killed alone: where one process of the milter ends, all do.
-        self._lock = multiprocessing.get_context("fork").Lock()
+        # Programs whose workers can be killed one by one give a `ProcessLock`.
+        self._lock = lock or multiprocessing.get_context("fork").Lock()
 
     def take(self, key: str, now: float) -> bool:
         """Whether `key` may, at `now` (monotonic, seconds); if it may not, nothing was taken."""

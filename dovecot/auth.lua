@@ -18,7 +18,7 @@ local PATIENCE, SMTP_PATIENCE = 3, 12
 local ANSWER_WITHIN = { lookup = 8, mailbox = 8, login = 8, create = 30 }
 
 local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [400] = true, [403] = true, [404] = true, [409] = true,
-  [413] = true, [423] = true, [507] = true }
+  [413] = true, [423] = true, [429] = true, [507] = true }
 
 local clients, secret = {}, nil
 
@@ -123,6 +123,9 @@ function auth_password_verify(request, password)
   end
   if status == 507 then
     return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "no room for new accounts"
+  end
+  if status == 429 then
+    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "too many new accounts from this address"
   end
   if status == 423 then
     -- Blocked or suspended, whatever the password.

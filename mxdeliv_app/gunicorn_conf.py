@@ -10,6 +10,7 @@ from typing import Any
 
 # By their own names: gunicorn takes what is called like a setting, `config` for one, as that setting.
 from chatmail_milter.config import load_or_exit
+from mxdeliv_app import first_logins
 from mxdeliv_app.hooks import read_secret, secret_path
 
 # A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
@@ -44,6 +45,7 @@ control_socket_disable = True
 
 def on_starting(server: Any) -> None:
     """Refuse to start in a bad environment: gunicorn would start workers that refuse, for ever."""
-    load_or_exit()
+    settings = load_or_exit()
     if server.app.app_uri.startswith("mxdeliv_app.hooks:"):
         read_secret(secret_path())
+        first_logins.share(settings.accounts)

@@ -6,12 +6,13 @@ verifies them itself. Whatever is not one of the answers below, Dovecot takes as
 
     POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password", "quota", "seen"},
                                                    404 {"exists": false}
-    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403, 409 or 507 {"reason"}
+    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403, 409, 429 or 507 {"reason"}
     POST /dovecot/mailbox {"user"}                 200 {"quota": octets or null}, 404 {"exists": false}
     POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
 
 `ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
-answered 423 {"reason"}; a first one for which the machine has no room now, 507. The IP address is looked at
+answered 423 {"reason"}; a first one for which the machine has no room now, 507; one of too many from its
+address or IPv6 /64 (`first_logins.py`), 429. The IP address is looked at
 and forgotten; of the login itself the day is kept, and where `seen` says that today's is, no `login` is
 told. A `mailbox` is asked about for deliveries, which no policy forbids. A quota is null if it is
 everybody's.
@@ -25,6 +26,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -36,6 +38,8 @@ from falcon import HTTPBadRequest, HTTPContentTooLarge, HTTPUnauthorized
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, config, credentials, machine
+from chatmail_milter.address import Peer
+from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules import registration
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.rules.room import Shortage
@@ -43,7 +47,7 @@ from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
-from mxdeliv_app import faults
+from mxdeliv_app import faults, first_logins
 from mxdeliv_app.later import once
 
 SECRET_HEADER = "X-Chatmail-Secret"  # noqa: S105  (the name of a header)
@@ -143,7 +147,9 @@ class Create:
         policy: Callable[[], Policy],
         shortage: Callable[[], Shortage | None],
         today: Callable[[], date],
+        limiter: Limiter,
     ) -> None:
+        self._limiter = limiter
         self._accounts = accounts
         self._settings = settings
         self._policy = policy
@@ -162,6 +168,10 @@ class Create:
         short = self._shortage()
         if short:
             _refuse(response, 507, short)
+            return
+        # Before the hash, which is what an attempt costs. Who comes from nowhere is a program on this host.
+        if asked.ip and not self._limiter.take(first_logins.network(_peer(asked.ip)), time.monotonic()):
+            _refuse(response, 429, "rate")
             return
         with self._hashing:
             password_hash = credentials.hash_password(asked.password)
@@ -201,14 +211,16 @@ def create_app(
     shortage: Callable[[], Shortage | None],
     secret: str,
     today: Callable[[], date],
+    limiter: Limiter | None = None,
 ) -> falcon.App[Any, Any]:
     """The application; `policy` gives the one in force, `shortage` what the machine is short of."""
+    limiter = limiter or first_logins.limiter(settings.accounts)
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, _our_fault)
     app.add_error_handler(SQLAlchemyError, _store_away)
     app.add_route("/dovecot/lookup", Lookup(accounts, policy, today))
     app.add_route("/dovecot/mailbox", Mailbox(accounts))
-    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today))
+    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today, limiter))
     app.add_route("/dovecot/login", Login(accounts, today))
     return app
 
@@ -223,7 +235,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     accounts = once(lambda: Accounts(engine(), today=_today))
     policies = once(lambda: Policies(engine()))
     room = machine.room(settings)
-    return create_app(settings, accounts, lambda: policies().current(), room, secret, _today)
+    limiter = first_logins.shared(settings.accounts)
+    return create_app(settings, accounts, lambda: policies().current(), room, secret, _today, limiter)
 
 
 def secret_path() -> Path:
@@ -255,16 +268,19 @@ def find(accounts: Accounts, user: str) -> Account | None:
 
 def _denied(policy: Policy, user: str, ip: str, response: falcon.Response) -> bool:
     """Whether `policy` keeps `user` from logging in from `ip`, which `response` then says."""
-    try:
-        peer = ipaddress.ip_address(ip) if ip else None
-    except ValueError:
-        raise HTTPBadRequest(title="Not an IP address") from None
-    verdict = policy.login(user, peer)
+    verdict = policy.login(user, _peer(ip))
     if verdict.action is Action.PASS:
         return False
     _log.info("event=login-denied reason=%s", verdict.reason)
     response.status, response.media = 423, {"reason": verdict.reason}
     return True
+
+
+def _peer(ip: str) -> Peer:
+    try:
+        return ipaddress.ip_address(ip) if ip else None
+    except ValueError:
+        raise HTTPBadRequest(title="Not an IP address") from None
 
 
 def _asked(request: falcon.Request, kind: type[_T]) -> _T:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from tests.attacks import strangers
 from tests.attacks.trial import Attack, Scene
+from tests.chat.deadline import until
 
 _NOT_UTF8 = b"p\xe4ssword \xff\xff"
 
@@ -18,18 +19,23 @@ _NOT_UTF8 = b"p\xe4ssword \xff\xff"
 def unreadable(scene: Scene) -> Iterator[str]:
     """45 connections of one address to 465, each with one attempt after the other."""
 
+    replies = 0
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"EHLO stranger.invalid\r\n")
         while (await reader.readline())[3:4] == b"-":
             pass
+        nonlocal replies
         user = f"{secrets.token_hex(6)}@{scene.host.domain}".encode()
         while True:
             writer.write(b"AUTH PLAIN " + b64encode(b"\0" + user + b"\0" + _NOT_UTF8) + b"\r\n")
             if not await reader.readline():
                 return
+            replies += 1
 
     with strangers.kept(scene.ipv4(1), 45, scene.host, 465, talk, tls=True) as tally:
+        until("the first attempts are answered", lambda: replies >= 10, 60)
         yield f"{tally.open} of 45 open"
 
 

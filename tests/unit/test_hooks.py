@@ -109,6 +109,22 @@ def test_names_that_may_not_be_are_refused_with_a_reason_and_not_found(accounts:
     assert accounts.list() == ()
 
 
+def test_first_logins_from_one_network_make_so_many_accounts_and_no_more(accounts: Accounts) -> None:
+    to = client(accounts, "[accounts]\nnew_per_minute = 3")
+
+    def made(ip: str, name: str) -> int:
+        status: int = ask(to, "create", user=f"{name}1234567@a.example", password=PASSWORD, ip=ip).status_code
+        return status
+
+    assert [made("192.0.2.1", name) for name in "abcd"] == [201, 201, 201, 429]
+    assert [made(f"2001:db8::{one}", one) for one in "4567"] == [201, 201, 201, 429]
+    assert [made("192.0.2.2", "e"), made("2001:db8:0:1::1", "f")] == [201, 201]
+    assert len(accounts.list()) == 8
+    # Who has an account is not counted, nor is a name that can't be had.
+    assert ask(to, "lookup", user="a1234567@a.example", ip="192.0.2.1").status_code == 200
+    assert ask(to, "create", user="short@a.example", password=PASSWORD, ip="192.0.2.1").status_code == 403
+
+
 def test_a_closed_relay_makes_no_accounts_and_serves_those_it_has(accounts: Accounts) -> None:
     accounts.create(ALICE, "{X}")
     to = client(accounts, '[accounts]\nregistration = "closed"')
