@@ -26,7 +26,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (directory / "store.sqlite").touch()
     (directory / "chatmail.toml").write_text(
         f"[mail]\ndomain = 'a.example'\n[store]\nurl = 'sqlite:///{directory}/store.sqlite'\n"
-        "[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
+        "[accounts]\nnew_per_minute = 1\n[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
     )
     return {
         "CHATMAIL_CONFIG": str(directory / "chatmail.toml"),
@@ -54,6 +54,13 @@ def test_first_logins_at_once_make_one_account_across_processes(hooks: Served) -
     winner = next(answer for answer in answers if answer.status == 201)
     assert ask(hooks, "lookup", user=ALICE).json["password"] == winner.json["password"]
     assert ask(hooks, "login", user=ALICE).status == 204
+
+
+def test_the_limit_of_first_logins_holds_across_processes(hooks: Served) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        names = [f"limited{i:03}@a.example" for i in range(40)]
+        made = list(pool.map(lambda one: ask(hooks, "create", user=one, password="x" * 9, ip="192.0.2.9"), names))
+    assert sorted(answer.status for answer in made) == [201] + [429] * 39
 
 
 def test_an_order_of_chatmailctl_is_obeyed_by_every_process_when_it_returns(
