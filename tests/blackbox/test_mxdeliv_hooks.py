@@ -59,7 +59,8 @@ def test_first_logins_at_once_make_one_account_across_processes(hooks: Served) -
 def test_the_limit_of_first_logins_holds_across_processes(hooks: Served) -> None:
     with ThreadPoolExecutor(20) as pool:
         names = [f"limited{i:03}@a.example" for i in range(40)]
-        made = list(pool.map(lambda one: ask(hooks, "create", user=one, password="x" * 9, ip="192.0.2.9"), names))
+        who = [{"user": one, "password": "x" * 9, "ip": "192.0.2.9"} for one in names]
+        made = list(pool.map(lambda one: ask(hooks, "create", **one), who))
     assert sorted(answer.status for answer in made) == [201] + [429] * 39
 
 
