@@ -16,10 +16,9 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,16 +28,7 @@ from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay import inboundlog, smtplog
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 
-_POSTFIX = "postfix@-.service"
-# Whose lines count: any local user can log under any identifier, but journald itself notes the unit.
-UNITS: Mapping[str, str] = MappingProxyType(
-    {
-        smtplog.IDENTIFIER: _POSTFIX,
-        inboundlog.MILTER: "chatmail-milter.service",
-        inboundlog.APP: "mxdeliv-app.service",
-        **dict.fromkeys(inboundlog.SMTPD, _POSTFIX),
-    }
-)
+IDENTIFIERS = (smtplog.IDENTIFIER, inboundlog.MILTER, inboundlog.APP, *inboundlog.SMTPD)
 _AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
 _MOST = 1 << 18  # octets that are counted together: about 500 lines
 
@@ -101,9 +91,8 @@ class Follower(threading.Thread):
             "--merge",
             "--quiet",
             "--output=json",
-            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT",
-            *(f"SYSLOG_IDENTIFIER={name}" for name in UNITS),
-            *(f"_SYSTEMD_UNIT={unit}" for unit in sorted(set(UNITS.values()))),
+            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID",
+            *(f"SYSLOG_IDENTIFIER={name}" for name in IDENTIFIERS),
         ]
         if mark is not None:
             command.append(f"--after-cursor={mark}")
@@ -164,6 +153,4 @@ def _entry(line: bytes) -> Entry | None:
         return None
     at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
     identifier, pid = fields.get("SYSLOG_IDENTIFIER", ""), int(fields.get("_PID", "0"))
-    if fields.get("_SYSTEMD_UNIT") != UNITS.get(identifier, ""):
-        return None
     return Entry(identifier, pid, message, at, fields["__CURSOR"])

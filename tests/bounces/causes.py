@@ -78,7 +78,11 @@ def full_mailbox(name: str) -> Circumstances:
         address = _somebody(host)
         home = host.run(["doveadm", "user", "-f", "home", address]).stdout.strip()
         file = f"{home}/Maildir/new/1.M1P1.full,S={_HUGE},W={_HUGE}"
-        host.run(f"install -m 600 /dev/null '{file}' && chown --reference='{home}' '{file}'")
+        # A header that doveadm can read, and a hole as large as the name says.
+        host.run(
+            f"printf 'From: x@full.example\\r\\n\\r\\n' > '{file}' && truncate -s {_HUGE} '{file}'"
+            f" && chmod 600 '{file}' && chown --reference='{home}' '{file}'"
+        )
         yield address
 
     return full

@@ -76,24 +76,24 @@ def _states(host: LabHost, recipient: str) -> set[str]:
     return {row["queue"] for row in relay.queued(host, recipient)}
 
 
-def test_hooks_answer_nobody_on_the_host_but_dovecot(b: LabHost, reader: Login) -> None:
+def test_hooks_answer_only_with_the_secret(b: LabHost, reader: Login) -> None:
     port = b.run("sed -n 's/^hooks = .*:\\([0-9]*\\)\"/\\1/p' /etc/chatmail/chatmail.toml").stdout.strip()
     body = f'{{"user": "{reader[0]}", "password": "{fresh_password()}", "ip": ""}}'
     for question in ("lookup", "create", "login", "mailbox"):
-        assert _asked_by_nobody(b, f"http://127.0.0.1:{port}/dovecot/{question}", body) == "401"
+        assert _asked_by_dovecot(b, f"http://127.0.0.1:{port}/dovecot/{question}", body) == "401"
 
 
 @pytest.mark.parametrize("program", ["push", "wake"])
-def test_nor_are_they_told_of_deliveries_by_others(b: LabHost, reader: Login, program: str) -> None:
+def test_deliveries_are_told_only_at_the_secret_path(b: LabHost, reader: Login, program: str) -> None:
     url = b.run(["cat", f"/etc/chatmail/{program}.url"]).stdout.strip()
     body = json.dumps({"event": "mail_delivery_finished", "fields": {"user": reader[0]}})
-    assert _asked_by_nobody(b, url, body) == "204", "whoever knows the path is listened to"
+    assert _asked_by_dovecot(b, url, body) == "204", "whoever knows the path is listened to"
     for other in (url.rpartition("/")[0] + "/new-mail", url[:-1], f"{url}x"):
-        assert _asked_by_nobody(b, other, body) == "404"
+        assert _asked_by_dovecot(b, other, body) == "404"
 
 
-def _asked_by_nobody(host: LabHost, url: str, body: str) -> str:
-    return host.run(["runuser", "-u", "nobody", "--", "python3", "-c", ASK, url, body]).stdout.strip()
+def _asked_by_dovecot(host: LabHost, url: str, body: str) -> str:
+    return host.run(["runuser", "-u", "dovecot", "--", "python3", "-c", ASK, url, body]).stdout.strip()
 
 
 ASK = """

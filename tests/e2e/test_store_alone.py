@@ -32,8 +32,8 @@ def log_size(host: LabHost) -> int:
 
 
 def programs(host: LabHost) -> str:
-    """systemd's list of our services that have not ended."""
-    states = "--state=active,activating,deactivating,reloading"
+    """systemd's list of our services that run; those that only loaded rules of nftables have `exited`."""
+    states = "--state=running,start,start-pre,start-post,stop,stop-sigterm,final-sigterm,reload"
     return host.run(
         f"systemctl list-units --no-legend {states} 'chatmail-*.service' 'mxdeliv-*.service'"
     ).stdout

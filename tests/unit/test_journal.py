@@ -16,18 +16,16 @@ from tests.chat.deadline import until
 
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")
 SMTP, MILTER = "postfix/smtp-mx/smtp", "chatmail-milter"
-UNITS = {SMTP: "postfix@-.service", MILTER: "chatmail-milter.service"}
-# Speaks as journalctl does of a file of identifier, unit and message, with tabs. Cursors: line numbers.
+# Speaks as journalctl does, of a journal that is a file: identifier, a tab, message. Cursors: line numbers.
 JOURNALCTL = """#!/usr/bin/env python3
 import json, sys, time
 after = next((int(one.split("=")[1]) for one in sys.argv if one.startswith("--after-cursor=")), 0)
 wanted = [one.split("=")[1] for one in sys.argv if one.startswith("SYSLOG_IDENTIFIER=")]
 assert "--follow" in sys.argv
 for number, line in enumerate(open(sys.argv[0] + ".journal"), 1):
-    identifier, unit, message = line.rstrip("\\n").split("\\t")
+    identifier, message = line.rstrip("\\n").split("\\t")
     if number > after and identifier in wanted:
         entry = {"MESSAGE": message, "SYSLOG_IDENTIFIER": identifier, "_PID": "7", "__CURSOR": str(number)}
-        entry["_SYSTEMD_UNIT"] = unit
         print(json.dumps(entry | {"__REALTIME_TIMESTAMP": "1900000000000000"}), flush=True)
 time.sleep(60)
 """
@@ -46,9 +44,9 @@ class Journal:
         program.chmod(0o755)
         self._file.write_text("")
 
-    def write(self, *lines: tuple[str, str], unit: str | None = None) -> None:
+    def write(self, *lines: tuple[str, str]) -> None:
         with self._file.open("a") as file:
-            file.writelines(f"{name}\t{unit or UNITS.get(name, '')}\t{message}\n" for name, message in lines)
+            file.writelines(f"{identifier}\t{message}\n" for identifier, message in lines)
 
     def count(self, attempts: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Attempts and successes, when a follower that begins now has come to so many attempts."""
@@ -96,13 +94,6 @@ def test_restart_neither_loses_nor_doubles(journal: Journal) -> None:
         ("c.test", "inbound"): (1, 0),
         ("c.test", "smtp"): (1, 1),
     }
-
-
-@pytest.mark.parametrize("unit", ["session-1.scope", "chatmail-hooks.service", "postfix@-.service"])
-def test_line_that_another_unit_logged_is_not_counted(journal: Journal, unit: str) -> None:
-    journal.write(verdict("forged.test"), unit=unit)
-    journal.write(verdict("b.test"))
-    assert journal.count(1) == {("b.test", "inbound"): (1, 1)}
 
 
 def test_lines_that_cannot_be_read_do_not_hide_those_that_follow(journal: Journal) -> None:
