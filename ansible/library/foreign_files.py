@@ -40,7 +40,7 @@ options:
     elements: path
     default: []
   copied:
-    description: Files that are replaced on every host, whoever wrote them, and of which a copy is kept.
+    description: Files that the playbook replaces on every host, after it made a copy.
     type: list
     elements: path
     default: []

@@ -26,7 +26,7 @@ from chatmail_milter.store import fault
 
 
 class Commands(click.Group):
-    """All commands: what is the matter with the store is told alike by each, in one line."""
+    """The group of all commands: each reports a fault of the store in the same one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
