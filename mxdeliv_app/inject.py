@@ -18,7 +18,7 @@ docs/refused-recipients.md has this for all ways in.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from chatmail_milter import codes
@@ -59,15 +59,22 @@ class Injector:
         self._kept = Kept()
 
     def inject(
-        self, envelope: Envelope, data: Iterable[bytes], *, each_is_told: bool
+        self,
+        envelope: Envelope,
+        data: Iterable[bytes],
+        *,
+        each_is_told: bool,
+        client_left: Callable[[], bool] = lambda: False,
     ) -> tuple[RecipientReply, ...]:
         """Give Postfix a message; its answer for each recipient, in their order.
 
         `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if
         somebody gets the message, and what it raises ends the conversation before anything is accepted.
-        Raises `QueueAwayError`, and `UnreportableError`: then Postfix has not taken the message.
+        `client_left` says whether the peer has hung up; it is asked while recipients are named.
+        Raises `QueueAwayError`, `UnreportableError` and `ClientLeftError`: then Postfix has not taken the
+        message.
         """
-        conversation, answers = self._introduced(envelope)
+        conversation, answers = self._introduced(envelope, client_left)
         with contextlib.ExitStack() as closing:
             closing.callback(conversation.close)
             if each_is_told or not _mixed(answers):
@@ -81,12 +88,14 @@ class Injector:
             conversation.quit()
         if not envelope.sender:
             raise UnreportableError
-        return self._inject_for_bounces(envelope, data)
+        return self._inject_for_bounces(envelope, data, client_left)
 
-    def _inject_for_bounces(self, envelope: Envelope, data: Iterable[bytes]) -> tuple[RecipientReply, ...]:
+    def _inject_for_bounces(
+        self, envelope: Envelope, data: Iterable[bytes], client_left: Callable[[], bool]
+    ) -> tuple[RecipientReply, ...]:
         """The same on the port that takes recipients which Dovecot will refuse."""
         with Conversation(self._ports.mixed) as conversation:
-            answers = _give_envelope(conversation, envelope)
+            answers = _give_envelope(conversation, envelope, client_left)
             if _mixed(answers):
                 conversation.quit()
                 raise UnreportableError
@@ -96,7 +105,9 @@ class Injector:
             raise UnreportableError
         return replies
 
-    def _introduced(self, envelope: Envelope) -> tuple[Conversation, dict[str, Reply]]:
+    def _introduced(
+        self, envelope: Envelope, client_left: Callable[[], bool]
+    ) -> tuple[Conversation, dict[str, Reply]]:
         """A conversation that has heard the envelope, and what it said of each recipient.
 
         One that was kept may have lost Postfix or a milter while it waited. Nothing of the message was sent
@@ -104,24 +115,33 @@ class Injector:
         """
         kept = self._kept.take(envelope.peer)
         if kept is not None:
-            with contextlib.suppress(QueueAwayError):
-                answers = _give_envelope(kept, envelope)
+            try:
+                answers = _give_envelope(kept, envelope, client_left)
                 if not any(reply.temporary for reply in answers.values()):
                     return kept, answers
+            except QueueAwayError:
+                pass
+            except BaseException:
+                kept.close()
+                raise
             kept.close()
         fresh = Conversation(self._ports.inject)
         try:
-            return fresh, _give_envelope(fresh, envelope)
+            return fresh, _give_envelope(fresh, envelope, client_left)
         except BaseException:
             fresh.close()
             raise
 
 
-def _give_envelope(conversation: Conversation, envelope: Envelope) -> dict[str, Reply]:
+def _give_envelope(
+    conversation: Conversation, envelope: Envelope, client_left: Callable[[], bool]
+) -> dict[str, Reply]:
     reply = conversation.open(envelope.peer)
     replies: list[Reply] = []
     if reply.positive:
-        reply, replies = conversation.envelope(envelope.sender, envelope.size, envelope.recipients)
+        reply, replies = conversation.envelope(
+            envelope.sender, envelope.size, envelope.recipients, client_left
+        )
     if not reply.positive:
         return dict.fromkeys(envelope.recipients, reply)
     return dict(zip(envelope.recipients, replies, strict=True))

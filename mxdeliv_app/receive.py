@@ -20,7 +20,7 @@ import falcon
 from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app import inject, lines, wire
-from mxdeliv_app.smtp import IPAddress, QueueAwayError
+from mxdeliv_app.smtp import ClientLeftError, IPAddress, QueueAwayError
 from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedRequestError, RecipientReply
 
 # nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
@@ -91,7 +91,7 @@ class Receive:
             return self._failed(envelope, 413, codes.TOO_LARGE)
         except TooManyRecipientsError:
             return self._failed(envelope, 503, codes.TOO_MANY_RECIPIENTS)
-        except BodyCutError:
+        except (BodyCutError, ClientLeftError):
             return self._failed(envelope, 503, codes.BODY_CUT)
         except inject.UnreportableError:
             # Not `event=failed`, by which the relay counts: Postfix and the milter have logged the refusals.

@@ -13,7 +13,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,8 @@ CONNECT_TIMEOUT = 5.0  # seconds; it is this very machine
 REPLY_TIMEOUT = 60.0  # a recipient's answer waits for Dovecot's quota-status
 END_OF_DATA_TIMEOUT = 180.0  # DKIM keys are looked up and the message is synced to disk before it comes
 
-# Postfix reads on while it answers. Few enough commands that the answers fit the socket's buffers.
+# Postfix reads on while it answers. Few enough commands that the answers fit the socket's buffers. Postfix
+# carries out what it has read although nobody waits for the answers: so many recipients after a client left.
 _PIPELINED = 100
 _MAX_LINE = 4096
 _MAX_REPLY_LINES = 128
@@ -37,6 +38,10 @@ _REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\Z)(?:([245]\.\d{1,3}\.\d{1,3})(?: 
 
 class QueueAwayError(Exception):
     """Postfix can't be reached, doesn't answer in time, or talks nonsense; nothing was accepted."""
+
+
+class ClientLeftError(Exception):
+    """The client whose message this is has hung up; Postfix has accepted nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +129,18 @@ class Conversation:
             self.peer = peer
         return reply
 
-    def envelope(self, sender: str, size: int | None, recipients: Sequence[str]) -> tuple[Reply, list[Reply]]:
+    def envelope(
+        self,
+        sender: str,
+        size: int | None,
+        recipients: Sequence[str],
+        client_left: Callable[[], bool] = lambda: False,
+    ) -> tuple[Reply, list[Reply]]:
         """MAIL FROM and RCPT TO: the answers to the sender and, if that is taken, to each recipient in order.
 
         Addresses are canonical, the null sender is `""`; `size` in octets, where it is known (RFC 1870).
+        `client_left` is asked between batches of 100 commands: where it is true no more recipients are named,
+        and `ClientLeftError` is raised.
         """
         parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
         if size is not None and "SIZE" in self._extensions:
@@ -136,6 +149,8 @@ class Conversation:
         replies: list[Reply] = []
         batch = _PIPELINED if "PIPELINING" in self._extensions else 1
         for start in range(0, len(commands), batch):
+            if start and client_left():
+                raise ClientLeftError
             some = commands[start : start + batch]
             self.write("".join(f"{command}\r\n" for command in some).encode("ascii"))
             replies += [self._read() for _ in some]
