@@ -24,6 +24,7 @@ from chatmail_milter.values import (
     Nameserver,
     NetworkList,
     Size,
+    Text,
     Url,
     decode,
 )
@@ -214,6 +215,27 @@ class Metadata(Section, frozen=True):
     ] = msgspec.field(default_factory=Entries)
 
 
+class Pages(Section, frozen=True):
+    """What the web pages say of the operator; nothing of it if empty. Lines are kept."""
+
+    contact: Annotated[
+        Text,
+        _doc(
+            "How people reach the operator: an e-mail address elsewhere, an https: URL such as an invite "
+            "link, or any text. Accounts here take encrypted mail only."
+        ),
+    ] = Text("")
+    privacy_operator: Annotated[
+        Text, _doc("Who is responsible for the relay: name and postal address, for the privacy page.")
+    ] = Text("")
+    privacy_officer: Annotated[Text, _doc("The data protection officer, if there is one.")] = Text("")
+    privacy_authority: Annotated[Text, _doc("The authority to which users may complain.")] = Text("")
+    privacy_text: Annotated[Text, _doc("What else the privacy page shall say.")] = Text("")
+    log_days: Annotated[
+        int, msgspec.Meta(ge=0, description="How long the log is kept: what journald has, for the page.")
+    ] = 3
+
+
 class Listen(Section, frozen=True):
     """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
 
@@ -262,6 +284,7 @@ class Config(Section, frozen=True):
     relay: Relay = Relay()
     push: Push = Push()
     metadata: Metadata = Metadata()
+    pages: Pages = Pages()
     listen: Listen = Listen()
     store: Store = Store()
 

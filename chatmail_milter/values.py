@@ -48,6 +48,10 @@ class Url(str):
     """An `https:` URL, or empty for none."""
 
 
+class Text(str):
+    """Text for people, of any number of lines."""
+
+
 class Entries(dict[str, str]):
     """Names of IMAP METADATA entries, and their values."""
 
@@ -119,6 +123,12 @@ def _url(value: Any) -> Url:
     return Url(value)
 
 
+def _text(value: Any) -> Text:
+    if not isinstance(value, str) or not all(line.isprintable() for line in value.split("\n")):
+        raise ValueError("wants a text without control characters; it may have several lines")
+    return Text(value.strip())
+
+
 def _entries(value: Any) -> Entries:
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
         raise ValueError("wants a table of texts")
@@ -144,6 +154,7 @@ _DECODERS: dict[type[Any], Any] = {
     NetworkList: _networks,
     Endpoint: _endpoint,
     Nameserver: _nameserver,
+    Text: _text,
     Url: _url,
     Entries: _entries,
 }

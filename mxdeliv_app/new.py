@@ -1,8 +1,8 @@
-"""`POST /new`: fresh credentials, in the JSON that chatmail apps read.
+"""`/new`: fresh credentials, in the JSON that chatmail apps read (POST), and a page for browsers (GET, POST).
 
 Where registration is open nothing is remembered, and their first login makes the account. Where it is by
 token (`/new?token=…`) the account is made here, with a use of the token. How often one address may ask, nginx
-says; what one request costs is bounded here.
+says; what one request costs is bounded here. A GET makes no account: browsers load pages in advance.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from chatmail_milter import config, credentials
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import wire
+from mxdeliv_app.pages import HTML, Pages, send, wants_html
 
 _log = logging.getLogger(__name__)
 
@@ -37,26 +38,45 @@ class New:
         self, settings: config.Config, shortage: Callable[[], Shortage | None], tokens: Callable[[], Tokens]
     ) -> None:
         self._settings = settings
+        self._pages = Pages(settings)
         self._shortage = shortage
         self._tokens = tokens
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """How to get an account: a page. Of an invitation it says so if it can't be used."""
+        response.set_header("Cache-Control", "no-store")
+        token = request.get_param("token") if self._settings.accounts.registration == "token" else None
+        try:
+            good = token is not None and self._tokens().usable(token)
+        except SQLAlchemyError:
+            response.status = 503
+            send(response, HTML, self._pages.new(None, AWAY))
+            return
+        page = self._pages.new(token if good else None, SPENT if token is not None and not good else None)
+        send(response, HTML, page)
+
+    on_head = on_get
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """`email` and `password` are what clients read, or `reason` where the status is not 2xx."""
         response.set_header("Cache-Control", "no-store")
+        response.append_header("Vary", "Accept")
         registration = self._settings.accounts.registration
         if registration == "closed":
-            _refuse(response, 403, "closed", CLOSED)
+            self._refuse(request, response, 403, "closed", CLOSED)
             return
         short = self._shortage()
         if short is not None:
-            _refuse(response, 503, short, NO_ROOM)
+            self._refuse(request, response, 503, short, NO_ROOM)
             return
         try:
             made = self._redeem(request, response) if registration == "token" else self._fresh()
         except SQLAlchemyError as fault:
-            _refuse(response, 503, type(fault).__name__, AWAY)
+            self._refuse(request, response, 503, type(fault).__name__, AWAY)
             return
-        if made is not None:
+        if made is not None and wants_html(request):
+            send(response, HTML, self._pages.made(made))
+        elif made is not None:
             response.media = {"email": made.address, "password": made.password}
 
     def _fresh(self) -> credentials.Credentials:
@@ -65,7 +85,7 @@ class New:
     def _redeem(self, request: falcon.Request, response: falcon.Response) -> credentials.Credentials | None:
         token = request.get_param("token")
         if not token:
-            _refuse(response, 403, "no-token", NO_TOKEN)
+            self._refuse(request, response, 403, "no-token", NO_TOKEN)
             return None
         tokens = self._tokens()
         for _ in range(_ATTEMPTS):
@@ -77,12 +97,17 @@ class New:
             if outcome == "made":
                 _log.info("event=account-created by=token")
                 return fresh
-        _refuse(response, 403, "token-spent", SPENT)
+        self._refuse(request, response, 403, "token-spent", SPENT)
         return None
 
-
-def _refuse(response: falcon.Response, status: int, why: str, reason: str) -> None:
-    _log.info("event=new-refused reason=%s", why)
-    if status == 503:
-        response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
-    response.status, response.media = status, {"reason": reason}
+    def _refuse(
+        self, request: falcon.Request, response: falcon.Response, status: int, why: str, reason: str
+    ) -> None:
+        _log.info("event=new-refused reason=%s", why)
+        if status == 503:
+            response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
+        response.status = status
+        if wants_html(request):
+            send(response, HTML, self._pages.new(None, reason))
+        else:
+            response.media = {"reason": reason}

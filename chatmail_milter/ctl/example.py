@@ -60,9 +60,12 @@ def _section(name: str, section: Section, documented: bool) -> str:
 def _toml(value: Any) -> str:
     # TOML writes a table on one line otherwise than JSON does; all else that is here is written alike.
     if isinstance(value, dict):
-        inner = ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items())
+        inner = ", ".join(
+            f"{json.dumps(key, ensure_ascii=False)} = {_toml(one)}" for key, one in value.items()
+        )
         return f"{{ {inner} }}" if inner else "{}"
-    return json.dumps(value)
+    # As it is: JSON escapes what is beyond U+FFFF as two surrogates, which TOML refuses.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _first_line(section: Section) -> str:

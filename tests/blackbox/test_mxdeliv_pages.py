@@ -17,9 +17,25 @@ def test_new_hands_out_fresh_credentials(receiver: Receiver) -> None:
     assert len({one["email"] for one in made}) == 5
 
 
-def test_new_is_for_post_and_is_never_cached(receiver: Receiver) -> None:
-    assert receiver.app.request("GET", "/new").status == 405
+def test_new_is_never_cached(receiver: Receiver) -> None:
     assert receiver.app.request("POST", "/new").headers["cache-control"] == "no-store"
+
+
+def test_a_browser_that_looks_at_new_gets_a_page(receiver: Receiver) -> None:
+    answer = receiver.app.request("GET", "/new")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert b'href="dcaccount:https://a.example/new"' in answer.body
+
+
+@pytest.mark.parametrize("path", ["/", "/new", "/privacy", "/favicon.svg", "/mail/config-v1.1.xml"])
+def test_head_has_the_length_and_no_body(receiver: Receiver, path: str) -> None:
+    # Octet for octet: a client library would leave a body out by itself.
+    said = receiver.say(f"HEAD {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = said.partition(b"\r\n\r\n")
+    length = len(receiver.app.request("GET", path).body)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert f"\r\ncontent-length: {length}" in head.decode().lower()
+    assert body == b""
 
 
 def test_however_many_ask_for_accounts_the_app_grows_no_larger(receiver: Receiver) -> None:

@@ -127,7 +127,7 @@ def test_anything_but_post(b: LabHost, method: str, path: str) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
-@pytest.mark.parametrize("path", ["/mxdeliv", "/mxdeliv/", "/"])
+@pytest.mark.parametrize("path", ["/mxdeliv", "/mxdeliv/", "/", "/new"])
 def test_plain_http_is_no_way_in_and_leads_nowhere(
     b: LabHost, reader: Login, message: bytes, path: str
 ) -> None:

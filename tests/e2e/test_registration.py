@@ -239,17 +239,30 @@ def ask(connection):
     answer = connection.getresponse()
     return answer.status, answer.getheader("Content-Type"), json.loads(answer.read())
 
+def look(connection):
+    connection.request("GET", "/new", headers={"Accept": "text/html"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+# Who looks at the page has as many accounts left as before: more looks than the lab's limit.
+viewer = connect("127.0.0.6", "127.0.0.1")
+looks = [look(viewer) for _ in range(700)]
+
 flood = [connect(f"2001:db8:1:2::{i:x}", "::1") for i in (1, 2)]
 for asked in range(5000):
     refused = ask(flood[asked % 2])
     if refused[0] != 200:
         break
 print(json.dumps({
+    "looks": sorted(set(looks)),
+    "viewer": ask(viewer)[0],
     "granted": asked,
     "refused": refused,
     "neighbour": ask(connect("2001:db8:1:2:ffff::9", "::1"))[0],
     "another": ask(connect("2001:db8:1:3::1", "::1"))[0],
     "ipv4": ask(connect("127.0.0.5", "127.0.0.1"))[0],
+    "looked": look(connect("2001:db8:1:2::1", "::1")),
 }))
 """
 
@@ -271,3 +284,4 @@ def test_one_network_gets_so_many_accounts_a_minute_and_others_theirs(b: LabHost
     assert (status, kind, list(body)) == (429, "application/json", ["reason"])
     assert said["neighbour"] == 429
     assert (said["another"], said["ipv4"]) == (200, 200)
+    assert (said["looks"], said["viewer"], said["looked"]) == ([200], 200, 200)

@@ -38,6 +38,9 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         # Other things run on the machine that the lab is on, and all people of the lab have one address.
         "chatmail_limit_load": 0,
         "chatmail_new_per_minute": 600,
+        # Lines, quotes, and what is beyond U+FFFF: all of it is on the privacy page as it is here.
+        "chatmail_contact": "operator@peer.lab",
+        "chatmail_privacy_operator": 'The "Lab" \U0001f511\n<i>Musterstraße</i> 1',
         # The peer that keeps what crosses the wire speaks no TLS.
         "chatmail_smtp_tls_policy": {CLEAR_PEER: "may"},
         "chatmail_dns_forwarders": [DNS.ip],
@@ -50,4 +53,4 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
 def inventory(paths: Paths) -> str:
     hosts = {host.domain: relay_variables(host, paths) for host in RELAYS}
     tree = {GROUP: {"hosts": hosts, "vars": shared_variables(paths)}}
-    return f"# Written by the lab. JSON is YAML too.\n{json.dumps(tree, indent=2)}\n"
+    return f"# Written by the lab. JSON is YAML too.\n{json.dumps(tree, indent=2, ensure_ascii=False)}\n"

@@ -1,5 +1,6 @@
 """The configuration: typed, with units, and errors of one line that name the key."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,9 @@ def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
             MINIMAL + '[metadata]\ndeltachat = { a = "x\\ny" }',
             "metadata.deltachat: a: wants lower-case names",
         ),
+        (MINIMAL + '[pages]\ncontact = "a\\u0007"', "pages.contact: wants a text without control characters"),
+        (MINIMAL + "[pages]\ncontact = 1", "pages.contact: wants a text"),
+        (MINIMAL + "[pages]\nlog_days = -1", "pages.log_days: Expected `int` >= 0"),
         (MINIMAL + '[listen]\ninject = "10025"', "listen.inject: wants host:port"),
         ("mail = 3", "mail: Expected `object`, got `int`"),
         ("", "missing required field `mail`"),
@@ -96,6 +100,13 @@ def test_a_program_stops_with_ex_config_and_one_line(
 def test_metadata_is_a_table_that_is_written_as_it_is_read() -> None:
     loaded = config.parse(MINIMAL + '[metadata.deltachat]\nirohrelay = "https://iroh.example/?a=\\"b"\n')
     assert loaded.metadata.deltachat == {"irohrelay": 'https://iroh.example/?a="b'}
+    assert config.parse(example.render(loaded, documented=False)) == loaded
+
+
+def test_any_text_is_written_as_it_is_read() -> None:
+    text = 'Straße 1\n"\\" \U0001f511 \U00020000'
+    loaded = config.parse(MINIMAL + f"[pages]\nprivacy_operator = {json.dumps(text, ensure_ascii=False)}\n")
+    assert loaded.pages.privacy_operator == text
     assert config.parse(example.render(loaded, documented=False)) == loaded
 
 

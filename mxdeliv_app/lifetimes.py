@@ -1,0 +1,66 @@
+"""What a relay keeps of its users and for how long, by the settings in force, in words for its privacy page.
+
+docs/keeping.md has the same for operators, with the mechanisms.
+"""
+
+from __future__ import annotations
+
+from chatmail_milter.config import Config
+from chatmail_milter.store.refusals import KEPT_FOR
+
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
+
+def lifetimes(settings: Config) -> tuple[tuple[str, str], ...]:
+    """What is kept, and until when; both in a few words."""
+    expiry, push, pages = settings.expiry, settings.push, settings.pages
+    rows = [("Messages, encrypted", _until(expiry.mail, "until your app deletes them", "after they came"))]
+    if expiry.large_mail:
+        what = f"Messages of more than {size(expiry.large)} that were read"
+        rows.append((what, f"until {duration(expiry.large_mail)} after they came"))
+    rows += [
+        (
+            f"Messages in a mailbox that gets full (it holds {size(settings.accounts.quota)})",
+            "less long: those that were read go first, then those of the sender who fills it",
+        ),
+        ("Messages to other servers that don't answer", "2 days, then the sender is told"),
+        (
+            "The account: its address, a hash of its password, the days it was made and last logged in to",
+            _until(expiry.accounts, "until it is deleted", "after the last login"),
+        ),
+    ]
+    if push.gateway:
+        what = (
+            "A token by which your phone can be told of new messages, encrypted to the notification service"
+        )
+        rows.append((what, f"{duration(push.token_lifetime)} after your app last sent it"))
+    rows += [
+        (
+            "That another server refused a recipient: a pseudonym of the address, and the reply",
+            duration(KEPT_FOR.total_seconds()),
+        ),
+        (
+            "The log, in memory only: addresses of senders and recipients, and the IP address that sends; "
+            "never what a message says",
+            duration(pages.log_days * 86400),
+        ),
+    ]
+    return tuple(rows)
+
+
+def _until(seconds: float, asked: str, after: str) -> str:
+    return f"{asked}, at most until {duration(seconds)} {after}" if seconds else asked
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit that it is a whole number of: `20 days`."""
+    unit, length = next((one for one in _UNITS if seconds % one[1] == 0), _UNITS[-1])
+    count = seconds / length
+    return f"{count:g} {unit}{'' if count == 1 else 's'}"
+
+
+def size(octets: int) -> str:
+    """A size to three digits: `500 MB`."""
+    unit, length = next((one for one in _SIZES if octets >= one[1]), ("octets", 1))
+    return f"{octets / length:.3g} {unit}"
