@@ -83,6 +83,10 @@ class Accounts(Section, frozen=True):
             "many at once. 0: any number.",
         ),
     ] = 120
+    names_kept: Annotated[
+        Duration,
+        _doc("How long the name of a deleted or expired account is not given out again. `0s`: not reserved."),
+    ] = Duration(90 * 86400)
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
 
 

@@ -45,6 +45,7 @@ from chatmail_milter.rules.policy import Policy
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
 from mxdeliv_app import faults, first_logins
@@ -58,6 +59,9 @@ _SECRET_MIN = 32  # characters; the playbook makes 64
 _MAX_BODY = 16 << 10
 
 _NOT_OPEN = {"closed": "registration is closed", "token": "registration is by token"}
+
+# Dovecot answers it as it does a wrong password: nobody learns who had an account.
+_NAME_RESERVED = "the name is reserved"
 
 _T = TypeVar("_T")
 
@@ -165,6 +169,10 @@ class Create:
         if reason:
             _refuse(response, 403, reason)
             return
+        # Before the rate: phones with such an account try again and again, and share an address with others.
+        if self._accounts().reserved(asked.user):
+            _refuse(response, 403, _NAME_RESERVED)
+            return
         short = self._shortage()
         if short:
             _refuse(response, 507, short)
@@ -175,8 +183,13 @@ class Create:
             return
         with self._hashing:
             password_hash = credentials.hash_password(asked.password)
-        # Whoever gets it logs in with it; that is not asked to be remembered once more.
-        if self._accounts().create(asked.user, password_hash, self._today()):
+        try:
+            # Whoever gets it logs in with it; that is not asked to be remembered once more.
+            made = self._accounts().create(asked.user, password_hash, self._today())
+        except NameReservedError:
+            _refuse(response, 403, _NAME_RESERVED)
+            return
+        if made:
             _log.info("event=account-created")
             response.status, response.media = 201, {"password": password_hash}
         else:
@@ -232,7 +245,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     secret = read_secret(secret_path())
     # Without a store Dovecot is told so at once; nobody would answer it if this ended here.
     engine = once(lambda: existing_store(settings.store.url))
-    accounts = once(lambda: Accounts(engine(), today=_today))
+    names = Names(settings.accounts.names_kept)
+    accounts = once(lambda: Accounts(engine(), today=_today, names=names))
     policies = once(lambda: Policies(engine()))
     room = machine.room(settings)
     limiter = first_logins.shared(settings.accounts)

@@ -11,6 +11,7 @@ import falcon
 
 from chatmail_milter import config, machine
 from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.names import Names
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import faults, wire
 from mxdeliv_app.inject import Injector, Ports
@@ -49,5 +50,6 @@ def app_from_environment() -> falcon.App[Any, Any]:
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
     receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
-    tokens = once(lambda: Tokens(existing_store(settings.store.url)))
+    names = Names(settings.accounts.names_kept)
+    tokens = once(lambda: Tokens(existing_store(settings.store.url), names=names))
     return create_app(settings, receive, New(settings, machine.room(settings), tokens))

@@ -10,10 +10,9 @@ from chatmail_milter.ctl.account_carried import export, import_
 from chatmail_milter.ctl.account_made import create, password
 from chatmail_milter.ctl.account_quota import quota
 from chatmail_milter.ctl.deletion import delete_account
-from chatmail_milter.ctl.opened import canonical_address, mail_directory, store
+from chatmail_milter.ctl.opened import accounts, canonical_address, mail_directory, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
-from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.suspensions import Suspensions
 
@@ -37,7 +36,7 @@ def list_(as_json: bool) -> None:
     engine = store()
     suspended = Suspensions(engine).list()
     rows = {one: _row(one, since=since) for one, since in suspended.items()}
-    for found in Accounts(engine).list():
+    for found in accounts(engine).list():
         since = suspended.get(found.address)
         rows[found.address] = _row(found.address, found.created, found.last_login, since)
     ordered = [rows[one] for one in sorted(rows)]
@@ -65,7 +64,7 @@ def list_(as_json: bool) -> None:
 def show(address: str, as_json: bool) -> None:
     """What is kept of the account ADDRESS. Of its password, the scheme of the hash is shown."""
     engine = store()
-    found = Accounts(engine).lookup(address)
+    found = accounts(engine).lookup(address)
     if found is None:
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     since = Suspensions(engine).list().get(address)
@@ -81,7 +80,7 @@ def show(address: str, as_json: bool) -> None:
 @account.command()
 @click.argument("address", callback=canonical_address)
 def delete(address: str) -> None:
-    """Delete the account ADDRESS with all of its mail. Open registration lets it come back, empty."""
+    """Delete the account ADDRESS with all of its mail. Its name stays reserved for a time."""
     engine = store()
     if not delete_account(engine, mail_directory(), address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
@@ -94,7 +93,7 @@ def delete(address: str) -> None:
 def suspend(address: str) -> None:
     """Keep the account ADDRESS from logging in and sending, from now on. It still gets mail."""
     engine = store()
-    if Accounts(engine).lookup(address) is None:
+    if accounts(engine).lookup(address) is None:
         raise click.ClickException(
             f"see `chatmailctl account list`: there is no account {address}; "
             f"`chatmailctl block add {address}` keeps it from being made"

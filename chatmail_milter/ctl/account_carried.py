@@ -22,9 +22,9 @@ import msgspec
 from sqlalchemy import Engine
 
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.opened import accounts, store
 from chatmail_milter.rules import registration
-from chatmail_milter.store.accounts import Account, Accounts
+from chatmail_milter.store.accounts import Account
 from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.suspensions import Suspensions
 from chatmail_milter.store.words import printable
@@ -69,7 +69,7 @@ def export() -> None:
     encoder = msgspec.json.Encoder()
     out = sys.stdout.buffer
     try:
-        for one in Accounts(engine).each():
+        for one in accounts(engine).each():
             since, quota = suspended.get(one.address), quotas.get(one.address)
             line = Line(one.address, one.password_hash, one.created, one.last_login, since, quota)
             out.write(encoder.encode(line) + b"\n")
@@ -81,7 +81,10 @@ def export() -> None:
 
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
-def import_(file: BinaryIO) -> None:
+@click.option(
+    "--reuse-names", is_flag=True, help="Also with reserved names: those of accounts that are gone."
+)
+def import_(file: BinaryIO, reuse_names: bool) -> None:
     """Make the accounts that FILE lists (- for standard input), as `account export` prints them.
 
     Accounts that are here already stay as they are. A line that can't be used ends it; those before it are
@@ -90,21 +93,30 @@ def import_(file: BinaryIO) -> None:
     engine = store()
     domain = load_or_exit().mail.domain
     batch: list[Line] = []
-    new = total = 0
+    new = reserved = total = 0
+
+    def take() -> None:
+        nonlocal new, reserved, batch
+        made, refused = _take(engine, batch, reuse=reuse_names)
+        new, reserved, batch = new + made, reserved + refused, []
+
     wrong: _BadLineError | None = None
     try:
         for line in _lines(file, domain):
             batch.append(line)
             total += 1
             if len(batch) == _AT_ONCE:
-                new += _take(engine, batch)
-                batch = []
+                take()
     except _BadLineError as error:
         wrong = error
-    new += _take(engine, batch)
-    here = total - new
+    take()
+    here = total - new - reserved
     before = f"; {here} {'was' if here == 1 else 'were'} here before" if here else ""
     click.echo(f"Made {new} account{'' if new == 1 else 's'}{before}.")
+    if reserved:
+        click.echo(
+            f"Left out {reserved} with the names of accounts that are gone, which --reuse-names would make."
+        )
     if wrong is not None:
         raise click.ClickException(f"correct {wrong}")
 
@@ -143,14 +155,14 @@ def _check(line: Line, domain: str) -> None:
         raise ValueError(f"password_hash: this scheme is not taken, but {', '.join(sorted(SCHEMES))}")
 
 
-def _take(engine: Engine, lines: Sequence[Line]) -> int:
-    """Make those accounts that are not here; how many."""
+def _take(engine: Engine, lines: Sequence[Line], *, reuse: bool) -> tuple[int, int]:
+    """Make those accounts that are not here; how many, and how many names are not given out yet."""
     rows = [Account(one.address, one.password_hash, one.created, one.last_login) for one in lines]
-    new = Accounts(engine).carry_over(rows)
+    new, reserved = accounts(engine).carry_over(rows, reuse=reuse)
     suspended = {one.address: one.suspended for one in lines if one.suspended and one.address in new}
     if suspended:
         Suspensions(engine).suspend_all(suspended)
     quotas = {one.address: one.quota for one in lines if one.quota is not None and one.address in new}
     if quotas:
         Quotas(engine).set_all(quotas)
-    return len(new)
+    return len(new), len(reserved)

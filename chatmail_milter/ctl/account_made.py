@@ -6,7 +6,7 @@ import click
 
 from chatmail_milter import config, credentials, links
 from chatmail_milter.ctl import password as asked
-from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.opened import accounts, canonical_address
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.ctl.qr import print_qr, qr_option
 from chatmail_milter.ctl.sessions import end_refused
@@ -14,7 +14,7 @@ from chatmail_milter.rules import registration
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import Policy
-from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.names import NameReservedError
 
 _ask_option = click.option(
     "--ask", is_flag=True, help="Ask for the password: a prompt, or the first line of stdin."
@@ -24,9 +24,12 @@ _ask_option = click.option(
 @click.command()
 @click.argument("address", required=False, callback=canonical_address)
 @_ask_option
+@click.option(
+    "--reuse-name", is_flag=True, help="Also with a reserved name: that of an account that is gone."
+)
 @qr_option
 @json_option
-def create(address: str | None, ask: bool, qr: bool, as_json: bool) -> None:
+def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: bool) -> None:
     """Make the account ADDRESS, or one with a random address.
 
     Its password is random, and printed with a login link; or with --ask it is asked for, and not shown.
@@ -38,7 +41,14 @@ def create(address: str | None, ask: bool, qr: bool, as_json: bool) -> None:
     if reason:
         raise click.ClickException(f"choose another address: {reason}")
     password = asked.ask(settings.accounts) if ask else fresh.password
-    if not Accounts(store()).create(address, credentials.hash_password(password)):
+    try:
+        made = accounts().create(address, credentials.hash_password(password), reuse=reuse_name)
+    except NameReservedError:
+        raise click.ClickException(
+            f"choose another address: people may still write to whoever had {address} before; "
+            "or say --reuse-name"
+        ) from None
+    if not made:
         raise click.ClickException(f"choose another address: there is an account {address}")
     _tell(settings, address, None if ask else password, qr=qr, as_json=as_json)
 
@@ -56,7 +66,7 @@ def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
     settings = config.load_or_exit()
     fresh = credentials.fresh(settings.accounts, settings.mail.domain)
     password = fresh.password if random else asked.ask(settings.accounts)
-    if not Accounts(store()).set_password(address, credentials.hash_password(password)):
+    if not accounts().set_password(address, credentials.hash_password(password)):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     # Whoever knew the old one may be in.
     end_refused(Policy(Blocklist(), Federation(), frozenset({address})))

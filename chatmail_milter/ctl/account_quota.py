@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from chatmail_milter import config, values
-from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.opened import accounts, canonical_address, store
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
-from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.quotas import Quotas
 
 _DEFAULT = "default"
@@ -25,7 +24,7 @@ def quota(address: str, size: str | None, as_json: bool) -> None:
     """
     engine = store()
     quotas = Quotas(engine)
-    there = Accounts(engine).lookup(address) is not None
+    there = accounts(engine).lookup(address) is not None
     if size == _DEFAULT:
         quotas.unset(address)
     elif size is not None:

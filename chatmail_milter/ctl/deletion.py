@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine
 
+from chatmail_milter.ctl.opened import accounts
 from chatmail_milter.ctl.sessions import end_deleted
 from chatmail_milter.mailboxes.home import Removal, home
-from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import scrub
 
 
@@ -26,7 +26,7 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             found.append(place)
 
     try:
-        if not Accounts(engine).delete(address, beforehand=put_away):
+        if not accounts(engine).delete(address, beforehand=put_away):
             put_away()
             if not found:
                 return False

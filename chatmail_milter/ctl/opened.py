@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 
 from chatmail_milter import address
 from chatmail_milter.config import load_or_exit
+from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.names import Names
 
 
 def store() -> Engine:
@@ -18,6 +20,11 @@ def store() -> Engine:
     # What SQLite makes beside a store must be writable for the services, which share its directory's group.
     os.umask(0o007)
     return existing_store(load_or_exit().store.url)
+
+
+def accounts(engine: Engine | None = None) -> Accounts:
+    """The accounts in the configured store, which is `engine` where it is open."""
+    return Accounts(engine or store(), names=Names(load_or_exit().accounts.names_kept))
 
 
 def mail_directory() -> Path:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from chatmail_milter.rules import clock, full
 from chatmail_milter.store import fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
+from chatmail_milter.store.names import Names, key_file
 from chatmail_milter.values import Duration
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
@@ -195,7 +197,8 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
     engine = existing_store(settings.store.url)
-    accounts, removal = Accounts(engine), Removal(root)
+    names = Names(settings.accounts.names_kept)
+    accounts, removal = Accounts(engine, names=names), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
         ahead = 0.0 if clock_is_right else clock.leapt(witness.last(root), now)
@@ -205,6 +208,8 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
             witness.testify(root, now)
         work.delete_unused(accounts, removal, root)
         if not dry_run:
+            if not ahead:
+                names.release_due(engine)
             # Of these, and of those for whom the store was too busy.
             scrub(engine)
         users = [one.address for one in accounts.list() if one.address > progress.reached]
@@ -255,8 +260,11 @@ def _become_owner(root: Path) -> None:
     """Started by root, as by an operator, it is the mailboxes' user, as by the timer."""
     if os.geteuid() == 0:
         owner = root.stat()
-        # The group that may read the configuration shares the store.
-        os.setgroups([config.place().stat().st_gid])
+        # The group that may read the configuration shares the store; another may read the key of names.
+        groups = [config.place().stat().st_gid]
+        with suppress(OSError):
+            groups.append(key_file().stat().st_gid)
+        os.setgroups(groups)
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 

@@ -15,6 +15,7 @@ from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, 
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.upsert import insert_new
 
@@ -39,11 +40,17 @@ class Account:
 
 
 class Accounts:
-    """The accounts in a store. `today` is asked for the day of creation."""
+    """The accounts in a store. `today` is asked for the day of creation, `names` which are not given out yet.
 
-    def __init__(self, engine: Engine, today: Callable[[], date] = date.today) -> None:
+    Without `names`, none of a former account ever is.
+    """
+
+    def __init__(
+        self, engine: Engine, today: Callable[[], date] = date.today, names: Names | None = None
+    ) -> None:
         self._engine = engine
         self._today = today
+        self._names = names or Names()
 
     def lookup(self, address: str) -> Account | None:
         """The account of a canonical address."""
@@ -51,26 +58,43 @@ class Accounts:
             row = connection.execute(select(accounts).where(accounts.c.address == address)).one_or_none()
         return None if row is None else Account(*row)
 
-    def create(self, address: str, password_hash: str, last_login: date | None = None) -> bool:
-        """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True."""
+    def reserved(self, address: str) -> bool:
+        """Whether an account of this canonical address is gone, and nobody may have it yet."""
+        with self._engine.connect() as connection:
+            return bool(self._names.reserved(connection, (address,)))
+
+    def create(
+        self, address: str, password_hash: str, last_login: date | None = None, *, reuse: bool = False
+    ) -> bool:
+        """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True.
+
+        Raises `NameReservedError` where the name is reserved, unless `reuse`, which ends that.
+        """
         try:
             with self._engine.begin() as connection:
-                new_account(connection, address, password_hash, self._today(), last_login)
+                if reuse:
+                    self._names.release(connection, (address,))
+                new_account(connection, self._names, address, password_hash, self._today(), last_login)
         except IntegrityError:
             return False
         return True
 
-    def carry_over(self, those: Sequence[Account]) -> set[str]:
-        """Make accounts as they were elsewhere, but leave those that are here; the addresses of the new ones.
+    def carry_over(self, those: Sequence[Account], *, reuse: bool = False) -> tuple[set[str], set[str]]:
+        """Make accounts as they were elsewhere: the addresses of the new ones, and those that are reserved.
 
-        Of several with one address the first counts.
+        Those that are here stay as they are. Of several with one address the first counts. Those whose names
+        are reserved are not made, unless `reuse`, which ends that.
         """
         rows = {one.address: asdict(one) for one in reversed(those)}
         here = select(accounts.c.address).where(accounts.c.address.in_(rows))
         with self._engine.begin() as connection:
-            known = set(connection.execute(here).scalars())
-            insert_new(connection, accounts, [row for row in rows.values() if row["address"] not in known])
-        return rows.keys() - known
+            new = rows.keys() - set(connection.execute(here).scalars())
+            insert_new(connection, accounts, [row for row in rows.values() if row["address"] in new])
+            # Afterwards, as in `new_account`.
+            reserved = set() if reuse else self._names.reserved(connection, new)
+            connection.execute(delete(accounts).where(accounts.c.address.in_(reserved)))
+            self._names.release(connection, new - reserved)
+        return new - reserved, reserved
 
     def set_password(self, address: str, password_hash: str) -> bool:
         """Give an account another password. False if there is none."""
@@ -93,7 +117,7 @@ class Accounts:
     def delete(
         self, address: str, *, unused_since: date | None = None, beforehand: Callable[[], None] = lambda: None
     ) -> bool:
-        """Forget an account, and with it all rows that refer to it. False if there is none.
+        """Forget an account with all rows that refer to it, and reserve its name. False if there is none.
 
         With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
         before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
@@ -104,6 +128,7 @@ class Accounts:
         with self._engine.begin() as connection:
             if not connection.execute(delete(accounts).where(which)).rowcount:
                 return False
+            self._names.reserve(connection, address)
             beforehand()
         return True
 
@@ -132,11 +157,22 @@ class Accounts:
 
 
 def new_account(
-    connection: Connection, address: str, password_hash: str, created: date, last_login: date | None = None
+    connection: Connection,
+    names: Names,
+    address: str,
+    password_hash: str,
+    created: date,
+    last_login: date | None = None,
 ) -> None:
-    """Make an account in a transaction. Raises `sqlalchemy.exc.IntegrityError` if there is one."""
+    """Make an account in a transaction, to be rolled back where this raises.
+
+    `sqlalchemy.exc.IntegrityError` if there is one, `NameReservedError` if its name is not given out yet.
+    """
     values = {"address": address, "password_hash": password_hash}
     connection.execute(insert(accounts).values({**values, "created": created, "last_login": last_login}))
+    # Afterwards: who deletes an account of this address at the same time has reserved its name by now.
+    if names.reserved(connection, (address,)):
+        raise NameReservedError
 
 
 _AT_ONCE = 500

@@ -41,6 +41,7 @@ def open_store(url: str) -> Engine:
         accounts,
         endpoints,
         missing_keys,
+        names,
         notices,
         peers,
         policies,

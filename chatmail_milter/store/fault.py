@@ -77,6 +77,13 @@ def missing_driver(error: ImportError) -> StoreError:
     )
 
 
+def missing_key(path: Path, why: str) -> StoreError:
+    """A key of pseudonyms that can't be read, as `why` says, or is too short."""
+    return StoreError(
+        _CONFIG, f"run this as root, or run the playbook, which makes the key: {path} can't be used ({why})"
+    )
+
+
 def explained(error: SQLAlchemyError) -> StoreError:
     """The same fault with what to do about it."""
     if isinstance(error, StoreError):

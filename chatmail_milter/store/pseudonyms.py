@@ -22,18 +22,23 @@ log = logging.getLogger(__name__)
 
 def load_key() -> bytes:
     """The key, from `$CHATMAIL_STORE_KEY` or else `KEY_FILE`; without a good one, one for this process."""
-    path = Path(os.environ.get("CHATMAIL_STORE_KEY", KEY_FILE))
     try:
-        key = path.read_bytes().strip()
+        return read_key(Path(os.environ.get("CHATMAIL_STORE_KEY", KEY_FILE)))
     except OSError as error:
         reason = type(error).__name__
-    else:
-        if len(key) >= _SHORTEST:
-            return key
+    except ValueError:
         reason = "too-short"
     # No mail is to wait for this.
     log.warning("event=no-store-key reason=%s consequence=refusals-are-known-to-one-process", reason)
     return secrets.token_bytes(_SHORTEST)
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file. Raises `OSError`, and `ValueError` where it is too short."""
+    key = path.read_bytes().strip()
+    if len(key) < _SHORTEST:
+        raise ValueError("too short")
+    return key
 
 
 def pseudonym(key: bytes, address: str) -> str:

@@ -37,6 +37,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.accounts import new_account
 from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.names import NameReservedError, Names
 
 tokens = Table(
     "tokens",
@@ -71,17 +72,19 @@ class Token:
 
 
 class Tokens:
-    """The tokens in a store."""
+    """The tokens in a store. `names` are as in `Accounts`."""
 
     def __init__(
         self,
         engine: Engine,
         today: Callable[[], date] = date.today,
         clock: Callable[[], float] = time.time,
+        names: Names | None = None,
     ) -> None:
         self._engine = engine
         self._today = today
         self._clock = clock
+        self._names = names or Names()
 
     def create(self, uses: int | None, seconds: float | None) -> tuple[str, Token]:
         """A new token, good for `uses` accounts and `seconds`, and what is kept of it."""
@@ -111,13 +114,16 @@ class Tokens:
             return connection.execute(select(tokens.c.used).where(self._usable(token))).first() is not None
 
     def redeem(self, token: str, address: str, password_hash: str) -> Literal["made", "spent", "exists"]:
-        """Make the account `address` with a use of `token`: both, or neither."""
+        """Make the account `address` with a use of `token`: both, or neither.
+
+        A name that is reserved is answered as if there were the account: another random one is free.
+        """
         try:
             with self._engine.begin() as connection:
                 if not self._use(connection, token):
                     return "spent"
-                new_account(connection, address, password_hash, self._today())
-        except IntegrityError:
+                new_account(connection, self._names, address, password_hash, self._today())
+        except (IntegrityError, NameReservedError):
             return "exists"
         return "made"
 

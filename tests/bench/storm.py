@@ -228,9 +228,11 @@ from chatmail_milter import config
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.names import Names
 
 settings = config.load()
-accounts, root = Accounts(open_store(settings.store.url)), Path(settings.store.mail)
+root = Path(settings.store.mail)
+accounts = Accounts(open_store(settings.store.url), names=Names(0))
 removal = Removal(root)
 for one in accounts.list():
     if one.address.startswith("storm"):

@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.names import Names, reserved_names
 from tests.chat.deadline import until
 
 BIN = Path(sys.executable).parent
@@ -57,13 +59,15 @@ class Host:
         self.mail.mkdir()
         self.doveadm.write_text(DOVEADM)
         self.doveadm.chmod(0o755)
-        url = f"sqlite:///{root}/store.sqlite"
+        self.url = url = f"sqlite:///{root}/store.sqlite"
+        (root / "names.key").write_text("6e" * 32)
         config = root / "chatmail.toml"
         config.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{self.mail}"\n')
         self.environment = {
-            **os.environ, "CHATMAIL_CONFIG": str(config), "CHATMAIL_DOVEADM": str(self.doveadm)
+            **os.environ, "CHATMAIL_CONFIG": str(config), "CHATMAIL_DOVEADM": str(self.doveadm),
+            "CHATMAIL_NAMES_KEY": str(root / "names.key"),
         }  # fmt: skip
-        self.accounts = Accounts(open_store(url), today=lambda: self.made)
+        self.accounts = Accounts(open_store(url), today=lambda: self.made, names=Names(0))
         self.made = datetime.now(UTC).date()
 
     def account(self, name: str, *, days: int = 0) -> None:
@@ -73,6 +77,11 @@ class Host:
         new = self.mail / "a.test" / name / "Maildir" / "new"
         new.mkdir(parents=True)
         (new / "1.secret").write_text("secret")
+
+    def names(self) -> int:
+        """How many are reserved."""
+        with open_store(self.url).connect() as store:
+            return store.execute(select(func.count()).select_from(reserved_names)).scalar_one()
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A program, its output in pipes."""
@@ -121,6 +130,32 @@ def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
     assert any(
         line.endswith("expunge -u alice123@a.test mailbox-guid box uid 1,2") for line in host.told("asked")
     )
+
+
+def test_names_of_unused_accounts_are_reserved_and_forgotten_when_their_time_is_over(host: Host) -> None:
+    host.account("unused12", days=91)
+    assert host.run("chatmail-expire")[0] == 0
+    assert host.names() == 1
+    assert host.run("chatmail-expire")[0] == 0
+    assert host.names() == 1
+    config = host.root / "chatmail.toml"
+    config.write_text(config.read_text() + '[accounts]\nnames_kept = "0s"\n')
+    assert host.run("chatmail-expire", "--dry-run")[0] == 0
+    assert host.names() == 1
+    assert host.run("chatmail-expire")[0] == 0
+    assert host.names() == 0
+
+
+def test_without_the_key_of_names_no_account_goes_and_a_line_says_so(host: Host) -> None:
+    host.account("unused12", days=91)
+    (host.root / "names.key").unlink()
+    status, _, complained = host.run("chatmail-expire")
+    assert (status, complained.count("\n")) == (78, 1)
+    assert complained.startswith(
+        "chatmail-expire: run this as root, or run the playbook, which makes the key: "
+    )
+    assert len(host.accounts.list()) == 1
+    assert (host.mail / "a.test" / "unused12").exists()
 
 
 def test_nothing_goes_by_its_age_while_the_clock_is_days_after_the_last_pass(host: Host) -> None:

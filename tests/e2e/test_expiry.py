@@ -12,7 +12,9 @@ import pytest
 from tests.chat import pgp, relay, signature, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
+from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
+from tests.chat.relay import ctl
 from tests.e2e.conftest import Login
 from tests.e2e.test_quota import filler, names
 from tests.lab import Lab
@@ -69,6 +71,18 @@ def expire(host: LabHost) -> dict[str, str]:
 def said(lines: list[str]) -> dict[str, str]:
     found = (re.search(r"what=(\S+) (.*)", line) for line in lines)
     return {one[1]: one[2] for one in found if one}
+
+
+def is_refused_as_with_a_wrong_password(host: LabHost, address: str) -> None:
+    """At every door that makes accounts; the operator has to say that the name may be had again."""
+    other = fresh_address(host.domain)
+    for login in (by_imap, by_submission):
+        assert login(host.ip, other, "the right one") == "OK"
+        wrong = login(host.ip, other, "a wrong one")
+        assert wrong.startswith(("[AUTHENTICATIONFAILED]", "535 5.7.8"))
+        assert login(host.ip, address, fresh_password()) == wrong
+    refused = host.run(["chatmailctl", "account", "create", address], check=False)
+    assert (refused.returncode, "--reuse-name" in refused.stderr) == (1, True)
 
 
 def test_mail_goes_after_20_days_and_large_mail_that_was_read_after_7(b: LabHost, login: Login) -> None:
@@ -128,6 +142,7 @@ def test_accounts_go_that_nobody_used_for_90_days(b: LabHost, login: Login) -> N
     assert rows(b, login[0]) == []
     assert is_there(b, home(b, kept[0]))
     assert b.run("ls -A /var/vmail/.deleted").stdout == ""
+    is_refused_as_with_a_wrong_password(b, login[0])
 
 
 def test_the_next_pass_is_within_the_hour_and_a_half(b: LabHost) -> None:
@@ -154,8 +169,10 @@ class TestDeleted:
         assert rows(b, login[0]) == []
         message = signature.sign(pgp.encrypted(CAROL, login[0], pgp.message_id()), "mta.lab", lab.paths)
         assert smtp.deliver(b.ip, CAROL, [login[0]], message).line.startswith("550 5.1.1")
-        # Whoever has the address next finds nothing.
-        with Mailbox(b.ip, login[0], fresh_password()) as mailbox:
+        is_refused_as_with_a_wrong_password(b, login[0])
+        # Whoever gets the name from the operator finds nothing.
+        made = ctl(b, "account", "create", login[0], "--reuse-name")
+        with Mailbox(b.ip, login[0], made["password"]) as mailbox:
             assert mailbox.messages() == []
 
     def test_while_others_write_to_it(self, lab: Lab, b: LabHost, login: Login) -> None:

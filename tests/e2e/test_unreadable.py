@@ -21,6 +21,7 @@ PATHS = {
     "/etc/chatmail/hooks.secret": {"chatmail-hooks"},
     "/etc/chatmail/push.url": {"chatmail-push"},
     "/etc/chatmail/store.key": set(),
+    "/etc/chatmail/names.key": set(),
     "/etc/chatmail/wake.url": {"vmail"},
     "/var/vmail": {"vmail"},
     "/var/vmail/{domain}/{name}/Maildir": {"vmail"},
@@ -65,6 +66,7 @@ def test_programs_have_the_groups_that_they_need_and_no_others(b: LabHost) -> No
     assert of("chatmail-hooks") == {"chatmail-hooks"}
     assert of("chatmail-push") == {"chatmail-push"}
     assert of("chatmail-store-key") == {"chatmail-milter", "mxdeliv-relay"}
+    assert of("chatmail-names-key") == {"chatmail-expire", "chatmail-hooks", "mxdeliv-app"}
 
 
 def test_passwords_are_in_no_log_and_no_list_of_processes(b: LabHost) -> None:

@@ -1,4 +1,4 @@
-"""What tests of `chatmailctl` share: a configuration with a store of its own, and a queue in a file."""
+"""What tests share: a key, and for `chatmailctl` a configuration with a store, and a queue in a file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def names_key(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the key with which names are reserved."""
+    file = tmp_path_factory.getbasetemp() / "names.key"
+    if not file.exists():
+        file.write_text("6e" * 32)
+    monkeypatch.setenv("CHATMAIL_NAMES_KEY", str(file))
+    return file
 
 
 @pytest.fixture

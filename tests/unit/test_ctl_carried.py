@@ -30,8 +30,8 @@ def accounts(store: str) -> Accounts:
     return Accounts(open_store(store))
 
 
-def imported(text: str | bytes) -> Result:
-    return CliRunner().invoke(main, ["account", "import", "-"], input=text)
+def imported(text: str | bytes, *options: str) -> Result:
+    return CliRunner().invoke(main, ["account", "import", "-", *options], input=text)
 
 
 def line(number: int = 0, **changes: object) -> str:
@@ -54,7 +54,12 @@ def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, t
     for one in there:
         accounts.delete(one.address)
     suspensions.resume("user0001@a.test")
-    assert imported(exported).output == "Made 4 accounts.\n"
+    assert imported(exported).output == (
+        "Made 0 accounts.\n"
+        "Left out 4 with the names of accounts that are gone, which --reuse-names would make.\n"
+    )
+    assert (accounts.list(), suspensions.list(), quotas.list()) == ((), {}, {})
+    assert imported(exported, "--reuse-names").output == "Made 4 accounts.\n"
     assert accounts.list() == tuple(there)
     assert suspensions.list() == {"user0001@a.test": date(2026, 5, 5)}
     assert quotas.list() == {"user0002@a.test": 12345678}

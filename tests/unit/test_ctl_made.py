@@ -48,6 +48,30 @@ def typed(text: str, *arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, input=text)
 
 
+def test_the_name_of_an_account_that_is_gone_takes_a_flag(
+    accounts: Accounts, verify: Callable[[str, str], bool]
+) -> None:
+    accounts.create(ALICE, "{X}")
+    accounts.delete(ALICE)
+    refused = typed(f"{PASSWORD}\n", "account", "create", ALICE, "--ask")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("Error: choose another address: ")
+    assert "--reuse-name" in refused.stderr
+    assert accounts.lookup(ALICE) is None
+    assert typed(f"{PASSWORD}\n", "account", "create", ALICE, "--ask", "--reuse-name").exit_code == 0
+    assert verify(ALICE, PASSWORD)
+
+
+def test_the_names_of_deleted_accounts_are_free_where_the_configuration_says_so(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    accounts.create(ALICE, "{X}")
+    file = tmp_path / "chatmail.toml"
+    file.write_text(file.read_text() + '[accounts]\nnames_kept = "0s"\n')
+    assert run("account", "delete", ALICE).exit_code == 0
+    assert typed(f"{PASSWORD}\n", "account", "create", ALICE, "--ask").exit_code == 0
+
+
 def test_a_random_account_is_printed_with_a_link_that_logs_in(verify: Callable[[str, str], bool]) -> None:
     made = rows("account", "create")
     assert made["address"].endswith("@a.test")

@@ -125,6 +125,30 @@ def test_first_logins_from_one_network_make_so_many_accounts_and_no_more(account
     assert ask(to, "create", user="short@a.example", password=PASSWORD, ip="192.0.2.1").status_code == 403
 
 
+def test_a_reserved_name_is_refused_and_takes_nothing_from_others_behind_the_address(
+    accounts: Accounts,
+) -> None:
+    accounts.create(ALICE, "{X}")
+    accounts.delete(ALICE)
+    to = client(accounts, "[accounts]\nnew_per_minute = 1")
+    for _ in range(3):
+        refused = ask(to, "create", user=ALICE, password=PASSWORD, ip="192.0.2.1")
+        assert (refused.status_code, refused.json) == (403, {"reason": "the name is reserved"})
+    assert ask(to, "lookup", user=ALICE).status_code == 404
+    made = ask(to, "create", user="bob12345@a.example", password=PASSWORD, ip="192.0.2.1")
+    assert made.status_code == 201
+
+
+def test_a_name_that_is_reserved_at_the_last_moment_is_refused(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.create(ALICE, "{X}")
+    accounts.delete(ALICE)
+    monkeypatch.setattr(accounts, "reserved", lambda _: False)
+    assert ask(client(accounts), "create", user=ALICE, password=PASSWORD).status_code == 403
+    assert accounts.lookup(ALICE) is None
+
+
 def test_a_closed_relay_makes_no_accounts_and_serves_those_it_has(accounts: Accounts) -> None:
     accounts.create(ALICE, "{X}")
     to = client(accounts, '[accounts]\nregistration = "closed"')

@@ -39,7 +39,7 @@ def test_one_account_has_its_own_and_the_others_have_everybodys(store: str) -> N
 def test_it_goes_with_the_account(store: str, accounts: Accounts) -> None:
     Quotas(open_store(store)).set(ALICE, 5)
     assert accounts.delete(ALICE)
-    accounts.create(ALICE, "{Y}")
+    accounts.create(ALICE, "{Y}", reuse=True)
     assert accounts.quota(ALICE) is None
 
 
