@@ -1,11 +1,17 @@
-"""No local user may deliver, inject, relay, say XCLIENT or list the queue: each listener, as each user."""
+"""No local user may deliver, inject, relay, say XCLIENT or list the queue: each listener, as each user.
+
+Why a user may connect to a Unix socket is in `local_sockets.py`.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import dataclass
 
 import pytest
 
+from tests.e2e import local_sockets, socket_probe
 from tests.lab.host import LabHost
 
 # Who can connect to a TCP port, besides root. The first are for all.
@@ -19,21 +25,16 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
     10030: {"dovecot"},
     10031: {"dovecot"},
 }
+# The resolver, on loopback: everybody may ask for names.
+UDP = {53}
 USERS = (
     "nobody", "_mta-sts", "chatmail-hooks", "chatmail-milter", "chatmail-push", "chatmail-relay",
     "chatmail-resolver", "chatmail-web", "dovecot", "dovenull", "opendkim", "postfix", "unbound", "vmail",
     "www-data",
 )  # fmt: skip
-# Directories whose sockets are Postfix's, Dovecot's or ours.
-PLACES = (
-    "/run/dovecot /run/mxdeliv-app /run/chatmail-push /run/chatmail-resolver.sock /run/unbound.ctl"
-    " /var/spool/postfix"
-)
-
 TRY = """
 import json, os, pwd, socket, sys
 ports, users = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-sockets = [line for line in os.popen("find PLACES -type s").read().split()]
 found = {}
 for user in users:
     entry = pwd.getpwnam(user)
@@ -41,12 +42,12 @@ for user in users:
     if os.fork() == 0:
         os.initgroups(user, entry.pw_gid); os.setgid(entry.pw_gid); os.setuid(entry.pw_uid)
         opened = []
-        for what in ports + sockets:
-            one = socket.socket(socket.AF_INET if isinstance(what, int) else socket.AF_UNIX)
+        for port in ports:
+            one = socket.socket()
             one.settimeout(10)
             try:
-                one.connect(("127.0.0.1", what) if isinstance(what, int) else what)
-                opened.append(what)
+                one.connect(("127.0.0.1", port))
+                opened.append(port)
             except OSError:
                 pass
             one.close()
@@ -54,38 +55,68 @@ for user in users:
     os.close(write); os.wait()
     found[user] = json.loads(os.read(read, 1 << 16)); os.close(read)
 print(json.dumps(found))
-""".replace("PLACES", PLACES)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The Unix sockets of a host, and which of them each user could connect to."""
+
+    all: set[str]
+    opened: dict[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def opened(a: LabHost) -> dict[str, list[int | str]]:
-    """What each user could connect to, of all TCP ports that listen and all sockets in PLACES."""
-    ports = sorted(listening(a))
-    said = a.run(["python3", "-c", TRY, json.dumps(ports), json.dumps(USERS)]).stdout
-    found: dict[str, list[int | str]] = json.loads(said)
+def opened(a: LabHost) -> dict[str, list[int]]:
+    """Those of all listening TCP ports that each user could connect to."""
+    said = a.run(["python3", "-c", TRY, json.dumps(sorted(listening(a, "tcp"))), json.dumps(USERS)]).stdout
+    found: dict[str, list[int]] = json.loads(said)
     return found
 
 
-def listening(host: LabHost) -> set[int]:
-    lines = host.run("ss --no-header --listening --tcp --numeric").stdout.splitlines()
+@pytest.fixture(scope="module")
+def sockets(a: LabHost) -> Sockets:
+    said = json.loads(a.run(["python3", "-c", inspect.getsource(socket_probe), json.dumps(USERS)]).stdout)
+    return Sockets(set(said["sockets"]), {user: set(paths) for user, paths in said["opened"].items()})
+
+
+def listening(host: LabHost, kind: str) -> set[int]:
+    lines = host.run(f"ss --no-header --listening --{kind} --numeric").stdout.splitlines()
     return {int(line.split()[3].rpartition(":")[2]) for line in lines}
 
 
-def test_every_tcp_listener_is_in_the_table(a: LabHost) -> None:
-    assert listening(a) == set(TCP)
+def test_every_tcp_and_udp_listener_is_in_the_table(a: LabHost) -> None:
+    assert listening(a, "tcp") == set(TCP)
+    assert listening(a, "udp") == UDP
 
 
-def test_each_port_is_open_to_whom_the_table_says(opened: dict[str, list[int | str]]) -> None:
+def test_each_port_is_open_to_whom_the_table_says(opened: dict[str, list[int]]) -> None:
     for user in USERS:
-        expected = {port for port, who in TCP.items() if who & {user, "*"}}
-        assert {one for one in opened[user] if isinstance(one, int)} == expected, user
+        assert set(opened[user]) == {port for port, who in TCP.items() if who & {user, "*"}}, user
 
 
-def test_a_stranger_among_the_local_users_reaches_no_socket(opened: dict[str, list[int | str]]) -> None:
-    for user in ("nobody", "unbound", "_mta-sts"):
-        found = [one for one in opened[user] if isinstance(one, str) and one != "/run/unbound.ctl"]
-        assert found == [], user
-    assert "/run/unbound.ctl" not in opened["nobody"]
+def test_every_user_that_a_process_runs_as_is_in_the_table(a: LabHost) -> None:
+    running = set(a.run("ps --no-headers -eo user:32").stdout.split())
+    assert {name for name in running if not name.startswith("systemd-")} - {"root", "messagebus"} <= set(
+        USERS
+    )
+
+
+def test_every_unix_socket_is_in_the_table(sockets: Sockets) -> None:
+    table = local_sockets.by_path()
+    assert sockets.all - set(table) == set()
+    assert {path for path, row in table.items() if row.always} - sockets.all == set()
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_each_unix_socket_is_open_to_whom_the_table_says(sockets: Sockets, user: str) -> None:
+    assert sockets.opened[user] == local_sockets.allowed(user, sockets.all)
+
+
+def test_a_user_of_no_service_reaches_no_socket_but_the_system_s(sockets: Sockets) -> None:
+    assert {
+        path for path in sockets.opened["nobody"] if not path.startswith(("/run/systemd/", "/run/dbus/"))
+    } == set()
 
 
 def test_the_queue_is_shown_to_root_alone(a: LabHost) -> None:
