@@ -5,7 +5,6 @@ What the gate and DKIM refuse is in `test_rows` and `test_origin`.
 
 from __future__ import annotations
 
-import re
 import time
 
 import pytest
@@ -154,12 +153,9 @@ def test_a_peer_may_take_by_https_what_it_may_by_smtp(b: LabHost) -> None:
     nginx = b.run("nginx -T 2>&-").stdout
     postfix = b.run("postconf -xh smtpd_client_connection_count_limit smtpd_client_message_rate_limit").stdout
     connections, messages = postfix.split()
-    assert f"limit_conn connections {connections};" in nginx
+    assert f"limit_conn network_connections {connections};" in nginx
     assert f"rate={messages}r/m;" in nginx
-    assert f"limit_req zone=requests burst={messages} nodelay;" in nginx
-    patience = b.run("postconf -xh smtpd_timeout").stdout.strip()
-    (seconds,) = re.findall(r"client_body_timeout (\d+)s;", nginx)
-    assert seconds in patience
+    assert f"limit_req zone=network_requests burst={messages} nodelay;" in nginx
 
 
 def test_no_recipient(b: LabHost) -> None:

@@ -1,0 +1,170 @@
+"""Requests that never end, over HTTPS: how many one network may have, and that the others are served.
+
+`make test-attacks` has the same with thousands of connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.attacks import strangers
+from tests.chat.deadline import until
+from tests.chat.smtp import any_certificate
+from tests.lab.host import LabHost
+
+# Requests of one network (an IPv4 address, an IPv6 /64) at once; with a body of 1,000,000 octets or more, or
+# of unknown length; of those, for one IPv6 /48.
+OF_ONE, LARGE_OF_ONE, LARGE_OF_48 = 50, 16, 32
+# Octets of bodies that don't fit in memory, in all.
+DISK = 4_294_967_296
+LARGEST = 31_457_280 + 1_048_576
+MORE = 5  # tried above a limit
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _routes(b: LabHost) -> Iterator[None]:
+    with strangers.routes(b):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("length", "most"),
+    [
+        (CHUNKED, LARGE_OF_ONE),
+        ("Content-Length: 1000000", LARGE_OF_ONE),
+        ("Content-Length: 31457280", LARGE_OF_ONE),
+        ("Content-Length: 999999", OF_ONE),
+        ("Content-Length: 500", OF_ONE),
+    ],
+)
+def test_one_address(length: str, most: int, b: LabHost) -> None:
+    with unfinished(b, strangers.ipv4(1) * (most + MORE), length) as peers:
+        assert_refused(peers, MORE)
+        served(b, strangers.ipv4(2)[1], CHUNKED)
+        if most < OF_ONE:
+            served(b, strangers.ipv4(1)[0], "Content-Length: 1")
+
+
+def test_one_ipv6_network(b: LabHost) -> None:
+    with unfinished(b, strangers.addresses6(LARGE_OF_ONE + MORE), CHUNKED) as peers:
+        assert_refused(peers, MORE)
+        served(b, strangers.networks6(1)[0], CHUNKED)
+
+
+def test_networks_of_one_ipv6_48(b: LabHost) -> None:
+    with unfinished(b, strangers.networks6(LARGE_OF_48 + MORE), CHUNKED) as peers:
+        assert_refused(peers, MORE)
+        served(b, strangers.ipv4(1)[0], CHUNKED)
+
+
+def test_all_networks_together(b: LabHost) -> None:
+    most = DISK * 3 // 4 // LARGEST
+    with unfinished(b, strangers.ipv4(most + MORE), CHUNKED) as peers:
+        assert_refused(peers, MORE)
+        served(b, strangers.ipv4(1)[0], "Content-Length: 1")
+
+
+def test_a_body_that_pauses_is_given_up(b: LabHost) -> None:
+    with unfinished(b, strangers.ipv4(1), CHUNKED) as [peer]:
+        peer.settimeout(100)
+        # Hung up, or told so.
+        assert peer.recv(4096)[:12] in (b"", b"HTTP/1.1 408")
+
+
+def test_a_header_that_does_not_end_is_given_up(b: LabHost) -> None:
+    """However much of it still comes."""
+    with connected(b, strangers.ipv4(1)[0]) as peer:
+        peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n")
+
+        def ended() -> bool:
+            try:
+                peer.setblocking(True)
+                peer.sendall(b"X-More: 1\r\n")
+                peer.setblocking(False)
+                return peer.recv(4096) == b""
+            except ssl.SSLWantReadError:
+                return False
+            except OSError:
+                return True
+
+        until("nginx hangs up", ended, 60, every=1.0)
+
+
+def test_a_header_larger_than_any_legal_one_is_refused(b: LabHost) -> None:
+    with connected(b, strangers.ipv4(1)[0]) as peer:
+        peer.settimeout(60)
+        with contextlib.suppress(OSError):
+            peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n" + b"X-Mail-To: %b\r\n" % (b"a" * 900) * 400)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_as_many_recipients_as_a_message_may_have_with_the_longest_names(joined: bool, b: LabHost) -> None:
+    names = [f"{secrets.token_hex(6)}{number:052}@{b.domain}" for number in range(1000)]
+    fields = ",".join(names) if joined else "\r\nX-Mail-To: ".join(names)
+    with connected(b, strangers.ipv4(1)[0]) as peer:
+        peer.settimeout(200)
+        peer.sendall(f"POST /mxdeliv HTTP/1.1\r\nHost: {b.domain}\r\nX-Mail-To: {fields}\r\n".encode())
+        peer.sendall(b"Content-Length: 0\r\n\r\n")
+        said = peer.recv(4096)
+    assert said.startswith(b"HTTP/1.1 422 ")
+
+
+def connected(host: LabHost, source: str) -> ssl.SSLSocket:
+    target = host.host.ip6 if ":" in source else host.ip
+    plain = socket.create_connection((target, 443), timeout=20, source_address=(source, 0))
+    return any_certificate().wrap_socket(plain, server_hostname=host.domain)
+
+
+@contextlib.contextmanager
+def unfinished(host: LabHost, sources: Sequence[str], length: str) -> Iterator[list[ssl.SSLSocket]]:
+    """A POST from each, of which the header and one octet of the body came."""
+    with contextlib.ExitStack() as stack:
+        peers = []
+        for source in sources:
+            peer = stack.enter_context(connected(host, source))
+            peer.sendall(f"POST /mxdeliv HTTP/1.1\r\nHost: {host.domain}\r\n{length}\r\n\r\n1".encode())
+            peers.append(peer)
+        yield peers
+
+
+def assert_refused(peers: Sequence[ssl.SSLSocket], number: int) -> None:
+    """That so many, and no more, were told to come again later: in the words of SMTP."""
+    said: dict[ssl.SSLSocket, bytes] = {}
+
+    def all_of_them() -> bool:
+        for peer in peers:
+            if more := heard(peer):
+                said[peer] = said.get(peer, b"") + more
+        return sum(b"\r\n\r\n450 4.7.1 " in one for one in said.values()) >= number
+
+    until("so many are refused", all_of_them, 30)
+    assert len(said) == number
+    for one in said.values():
+        assert one.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: " in one
+
+
+def heard(peer: ssl.SSLSocket) -> bytes:
+    """What came, of the answer: not TLS's own messages."""
+    peer.setblocking(False)
+    try:
+        return peer.recv(4096)
+    except ssl.SSLWantReadError:
+        return b""
+
+
+def served(host: LabHost, source: str, length: str) -> None:
+    """A POST that ends is answered by the app: it has no recipient."""
+    with connected(host, source) as peer:
+        peer.settimeout(60)
+        body = "1\r\nx\r\n0\r\n\r\n" if length == CHUNKED else "x"
+        peer.sendall(f"POST /mxdeliv HTTP/1.1\r\nHost: {host.domain}\r\n{length}\r\n\r\n{body}".encode())
+        assert peer.recv(4096).startswith(b"HTTP/1.1 400 ")
