@@ -56,6 +56,10 @@ BLOCKED_RECIPIENT = _reject(554, "5.7.1", "Recipient domain is blocked here", "b
 FEDERATION_CLOSED = _reject(554, "5.7.1", "This server exchanges no mail with that domain", "federation")
 STORE_AWAY = _tempfail(451, "4.3.0", "Policy can't be read, try again later", "store-away")
 
+# A recipient of ours without an account, as Dovecot's quota-status says it (dovecot.conf). RFC 3463: X.1.1 is
+# "bad destination mailbox address".
+USER_UNKNOWN = _reject(550, "5.1.1", "User unknown", "user-unknown")
+
 
 # The reply code that Postfix gives with an enhanced code, where that is not x50 (master.cf, dovecot.conf).
 _RECIPIENT_CODES = {"5.2.2": 552, "5.2.3": 552, "5.7.1": 554, "4.3.0": 451, "4.3.5": 451}

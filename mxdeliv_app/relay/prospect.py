@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,20 +22,18 @@ from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
+from mxdeliv_app import policy_service
+from mxdeliv_app.policy_service import END, NOTHING_TO_SAY
 from mxdeliv_app.relay.letter import recipient
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.where import Where
 
-# Seconds. Postfix hangs up after five minutes (smtpd_policy_service_max_idle), and waits ten for an answer.
-IDLE_TIMEOUT = 600.0
+# Seconds. Postfix waits ten for an answer.
 MAILBOX_TIMEOUT = 5.0
 LOOKUP_TIMEOUT = 6.0  # longer than `names.LIFETIME`, unless there are too many
 
 # At once; in threads of their own, as the loop's few are needed for what must not wait for a silent DNS.
 _LOOKUPS = 32
-
-_NOTHING_TO_SAY = "DUNNO"
-_END = b"\n\n"
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +55,12 @@ class Prospect:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of Postfix's, until it hangs up."""
-        try:
-            while True:
-                asked = await asyncio.wait_for(reader.readuntil(_END), IDLE_TIMEOUT)
-                action = await self._action(asked.decode(errors="replace"))
-                writer.write(f"action={action}\n\n".encode())
-                await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError):
-            return
-        finally:
-            writer.close()
+        await policy_service.serve(self._action, reader, writer)
 
-    async def _action(self, request: str) -> str:
-        attributes = dict(line.partition("=")[::2] for line in request.splitlines())
+    async def _action(self, attributes: Mapping[str, str]) -> str:
         named = attributes.get("recipient", "")
         if not named:  # one of several
-            return _NOTHING_TO_SAY
+            return NOTHING_TO_SAY
         try:
             address = recipient(named)
         except MalformedAddressError:
@@ -81,7 +70,7 @@ class Prospect:
         verdict = await self._verdict(address.domain)
         if verdict is None and self.refusals is not None and address.canonical is not None:
             verdict = await asyncio.to_thread(self.refusals.verdict, address.canonical)
-        return _NOTHING_TO_SAY if verdict is None else verdict.reply
+        return NOTHING_TO_SAY if verdict is None else verdict.reply
 
     async def _verdict(self, domain: str) -> Verdict | None:
         """As `_elsewhere`, which runs once for all who ask about a domain at a time: its DNS may be mute."""
@@ -106,15 +95,15 @@ class Prospect:
                 reader, writer = await asyncio.open_unix_connection(self.mailboxes)
                 try:
                     writer.write(question.encode())
-                    answer = await reader.readuntil(_END)
+                    answer = await reader.readuntil(END)
                 finally:
                     writer.close()
         except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
             # It is asked again at the delivery, which can wait.
             log.error("event=mailbox-unknown error=%s", type(error).__name__)
-            return _NOTHING_TO_SAY
+            return NOTHING_TO_SAY
         action = answer.decode(errors="replace").strip().removeprefix("action=")
-        return action if action.startswith("5") else _NOTHING_TO_SAY
+        return action if action.startswith("5") else NOTHING_TO_SAY
 
     def _elsewhere(self, domain: str) -> Verdict | None:
         """Why mail for `domain` is refused for good; None where it may be tried."""

@@ -44,7 +44,7 @@ PARTS = {
     "Postfix": (units.POSTFIX,),
     "OpenDKIM": (units.OPENDKIM,),
     "our milter": (units.MILTER,),
-    "mailbox asked": (units.DOVECOT, units.HOOKS),
+    "mailbox asked": (units.RECIPIENTS, units.DOVECOT, units.HOOKS),
     "journal": (units.JOURNAL,),
 }
 
@@ -70,8 +70,9 @@ brackets the lowest and the highest round. Asked for: HTTPS at least 0.7 of SMTP
 mailbox asked for at RCPT, DKIM verified, our milter; the message written to the queue, with fsync, and
 then discarded. By CPU: all that the relay spent a message, of SMTP without TLS."""
 COSTS_NOTE = """\
-Mailbox asked: Dovecot's quota-status, and our hooks that it asks. The rest: unbound, systemd and others on
-the relay. Senders: the peers' side. Idle: of the machine's processors, disk waits included."""
+Mailbox asked: chatmail-recipients, Dovecot's quota-status, and our hooks that it asks. The rest: unbound,
+systemd and others on the relay. Senders: the peers' side. Idle: of the machine's processors, disk waits
+included."""
 
 
 @dataclass(frozen=True)

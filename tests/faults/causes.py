@@ -25,6 +25,7 @@ OURS = (
     "chatmail-hooks",
     "mxdeliv-relay",
     "chatmail-push",
+    "chatmail-recipients",
     "chatmail-resolver",
     "chatmail-wake",
 )

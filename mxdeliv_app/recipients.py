@@ -1,0 +1,87 @@
+"""`chatmail-recipients`: tells Postfix at RCPT that a recipient has no account here.
+
+Started by its systemd socket. A policy service on the ports for peers: one look-up in the store takes less
+than a millisecond. Dovecot's quota-status, which would say the same, needs eight, so that a message with a
+thousand unknown recipients kept a process of Postfix busy for 8 s. Known recipients go on to quota-status. So
+does every recipient while the store or this service is away: nothing is refused by mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import address, codes
+from chatmail_milter.config import load_or_exit
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import existing_store
+from mxdeliv_app import policy_service
+from mxdeliv_app.later import once
+from mxdeliv_app.policy_service import NOTHING_TO_SAY
+from mxdeliv_app.relay.activation import NotActivatedError, sockets
+
+log = logging.getLogger(__name__)
+
+
+class UnknownRecipients:
+    """The decision; one object serves all connections. `is_account` is asked about canonical addresses."""
+
+    def __init__(self, is_account: Callable[[str], bool]) -> None:
+        self._is_account = is_account
+        self._away = False
+
+    async def action(self, attributes: Mapping[str, str]) -> str:
+        """What Postfix is to do with the recipient that a request is about."""
+        # At VRFY too Postfix asks, and answers 252 for any address: nobody is to learn more by it.
+        if attributes.get("protocol_state") != "RCPT":
+            return NOTHING_TO_SAY
+        try:
+            # In this thread: there is nothing else to do meanwhile, and handing it over would take longer.
+            known = self._is_account(address.parse(attributes.get("recipient", "")))
+        except address.MalformedAddressError:
+            known = False  # Names of accounts are in canonical form.
+        except SQLAlchemyError as error:
+            self._note(away=True, cause=type(error).__name__)
+            return NOTHING_TO_SAY
+        self._note(away=False)
+        return NOTHING_TO_SAY if known else codes.USER_UNKNOWN.reply
+
+    def _note(self, *, away: bool, cause: str = "") -> None:
+        """Log when the store goes and when it is back, not for each recipient."""
+        if away != self._away:
+            self._away = away
+            log.warning("event=store-%s cause=%s", "away" if away else "back", cause or "-")
+
+
+async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
+    """Answer Postfix on a listening socket until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await asyncio.start_unix_server(partial(policy_service.serve, unknown.action), sock=listening)
+    log.info("event=ready")
+    await stop.wait()
+
+
+def main() -> None:
+    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or a missing socket."""
+    config = load_or_exit()
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        (listening,) = sockets().values()
+    except (NotActivatedError, ValueError) as error:
+        print(f"chatmail-recipients: {error}", file=sys.stderr)
+        sys.exit(78)
+    accounts = once(lambda: Accounts(existing_store(config.store.url)))
+    asyncio.run(serve(listening, UnknownRecipients(lambda one: accounts().lookup(one) is not None)))
+    logging.shutdown()
+    # Postfix's connections are open; it asks again on new ones.
+    os._exit(0)
