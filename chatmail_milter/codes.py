@@ -59,6 +59,10 @@ STORE_AWAY = _tempfail(451, "4.3.0", "Policy can't be read, try again later", "s
 # A recipient of ours without an account, as Dovecot's quota-status says it (dovecot.conf). RFC 3463: X.1.1 is
 # "bad destination mailbox address".
 USER_UNKNOWN = _reject(550, "5.1.1", "User unknown", "user-unknown")
+# To a peer that tried too many. RFC 3463: X.7.1 is "delivery not authorized". The peer's queue tries again.
+TOO_MANY_UNKNOWN = _tempfail(
+    450, "4.7.1", "Too many unknown recipients from your network, try again later", "too-many-unknown"
+)
 
 
 # The reply code that Postfix gives with an enhanced code, where that is not x50 (master.cf, dovecot.conf).

@@ -127,6 +127,18 @@ class Submission(Section, frozen=True):
     rate_burst: Annotated[
         int, msgspec.Meta(ge=1, description="How many of them at once, after which one at a time.")
     ] = 10
+    recipients_per_minute: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="Recipients of one user's messages in a minute; 0 for no limit."),
+    ] = 1000
+    recipients_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            description="How many of them at once: five messages to as many as a message may have. "
+            "A message that may begin goes to all of its recipients.",
+        ),
+    ] = 5000
 
 
 class Inbound(Section, frozen=True):
@@ -145,6 +157,20 @@ class Inbound(Section, frozen=True):
             "of its mail hosts has in DNS (madmail up to 2.23 signs nothing). `refuse`: never taken."
         ),
     ] = "origin"
+    unknown_per_minute: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            description="Recipients without an account that one peer (IPv4 address, IPv6 /64) may be told of "
+            "in a minute. Beyond, 450 for all that it was not told of yet, accounts or not. 0: no limit.",
+        ),
+    ] = 60
+    unknown_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, description="How many of them at once: a large provider's, or those of two messages."
+        ),
+    ] = 2000
     missing_key: Annotated[
         Duration,
         _doc(

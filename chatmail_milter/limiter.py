@@ -39,18 +39,39 @@ class Limiter:
         """Whether `key` may, at `now` (monotonic, seconds); if it may not, nothing was taken."""
         if not self._rate.per_minute:
             return True
-        time = self._rate.time(now)
-        mark = hash(key)
-        begin = mark % self._sets * _SET.size
+        time, mark = self._rate.time(now), hash(key)
         with self._lock:
-            slots = _SET.unpack_from(self._table, begin)
-            marks, times = slots[::2], slots[1::2]
-            found = marks.index(mark) if mark in marks else times.index(min(times))
-            worn_off = self._rate.taken(times[found] if marks[found] == mark else 0, time)
-            if worn_off is None:
+            slot, worn_off = self._found(mark)
+            after = self._rate.taken(worn_off, time)
+            if after is None:
                 return False
-            _SLOT.pack_into(self._table, begin + found * _SLOT.size, mark, worn_off)
+            _SLOT.pack_into(self._table, slot, mark, after)
             return True
+
+    def may(self, key: str, now: float) -> bool:
+        """Whether `take` would allow it; nothing is taken."""
+        if not self._rate.per_minute:
+            return True
+        with self._lock:
+            _, worn_off = self._found(hash(key))
+        return self._rate.taken(worn_off, self._rate.time(now)) is not None
+
+    def charge(self, key: str, now: float) -> None:
+        """Take one at `now`, allowed or not: `key` then waits longer."""
+        if not self._rate.per_minute:
+            return
+        time, mark = self._rate.time(now), hash(key)
+        with self._lock:
+            slot, worn_off = self._found(mark)
+            _SLOT.pack_into(self._table, slot, mark, self._rate.charged(worn_off, time))
+
+    def _found(self, mark: int) -> tuple[int, int]:
+        """Offset of the slot of `mark`, or of the one to give to it, and its time (0 where it had none)."""
+        begin = mark % self._sets * _SET.size
+        slots = _SET.unpack_from(self._table, begin)
+        marks, times = slots[::2], slots[1::2]
+        found = marks.index(mark) if mark in marks else times.index(min(times))
+        return begin + found * _SLOT.size, times[found] if marks[found] == mark else 0
 
     def remembered(self, now: float) -> int:
         """Of how many keys something is known that still counts at `now`."""

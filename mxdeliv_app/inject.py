@@ -10,7 +10,8 @@ sent:
 - Some of each, and a bounce could not reach the sender: `UnreportableError`; the peer must go on by SMTP,
   where each recipient has its own reply. So it is with the null sender (the message is a bounce itself), with
   an envelope sender that is not the author (lists; the milter takes it away, since nothing vouches for it),
-  and where the mixed port refuses a recipient too (it isn't ours).
+  and where the mixed port refuses a recipient too (it isn't ours). Also where the peer has tried too many
+  unknown recipients: it would learn by the bounce which of the others are unknown.
 
 docs/refused-recipients.md has this for all ways in.
 """
@@ -18,15 +19,18 @@ docs/refused-recipients.md has this for all ways in.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatmail_milter import codes
 from mxdeliv_app.kept import Kept
-from mxdeliv_app.smtp import Conversation, IPAddress, QueueAwayError, Reply
+from mxdeliv_app.smtp import ClientLeftError, Conversation, IPAddress, QueueAwayError, Reply
 from mxdeliv_app.wire import RecipientReply
 
 Endpoint = tuple[str, int]
+
+
+_SECRET = Reply(codes.TOO_MANY_UNKNOWN.code, codes.TOO_MANY_UNKNOWN.enhanced, codes.TOO_MANY_UNKNOWN.text)
 
 
 class UnreportableError(Exception):
@@ -86,7 +90,7 @@ class Injector:
                     conversation.quit()
                 return replies
             conversation.quit()
-        if not envelope.sender:
+        if not envelope.sender or any(_kept_secret(reply) for reply in answers.values()):
             raise UnreportableError
         return self._inject_for_bounces(envelope, data, client_left)
 
@@ -117,7 +121,7 @@ class Injector:
         if kept is not None:
             try:
                 answers = _give_envelope(kept, envelope, client_left)
-                if not any(reply.temporary for reply in answers.values()):
+                if not any(reply.temporary and not _kept_secret(reply) for reply in answers.values()):
                     return kept, answers
             except QueueAwayError:
                 pass
@@ -136,14 +140,19 @@ class Injector:
 def _give_envelope(
     conversation: Conversation, envelope: Envelope, client_left: Callable[[], bool]
 ) -> dict[str, Reply]:
+    def enough(batch: Sequence[Reply]) -> bool:
+        if client_left():
+            raise ClientLeftError
+        # Of the others it would not be told either, at the same cost.
+        return all(_kept_secret(reply) for reply in batch)
+
     reply = conversation.open(envelope.peer)
     replies: list[Reply] = []
     if reply.positive:
-        reply, replies = conversation.envelope(
-            envelope.sender, envelope.size, envelope.recipients, client_left
-        )
+        reply, replies = conversation.envelope(envelope.sender, envelope.size, envelope.recipients, enough)
     if not reply.positive:
         return dict.fromkeys(envelope.recipients, reply)
+    replies += [_SECRET] * (len(envelope.recipients) - len(replies))
     return dict(zip(envelope.recipients, replies, strict=True))
 
 
@@ -166,6 +175,11 @@ def _give_message(
 
 def _mixed(answers: dict[str, Reply]) -> bool:
     return len({reply.positive for reply in answers.values()}) > 1
+
+
+def _kept_secret(reply: Reply) -> bool:
+    """Whether Postfix did not say if there is such a recipient, to a peer that tried too many."""
+    return (reply.code, reply.status) == (_SECRET.code, _SECRET.status)
 
 
 def _unreportable(reply: RecipientReply) -> bool:

@@ -3,7 +3,8 @@
 Started by its systemd socket. A policy service on the ports for peers: one look-up in the store takes less
 than a millisecond. Dovecot's quota-status, which would say the same, needs eight, so that a message with a
 thousand unknown recipients kept a process of Postfix busy for 8 s. Known recipients go on to quota-status. So
-does every recipient while the store or this service is away: nothing is refused by mistake.
+does every recipient while the store or this service is away: nothing is refused by mistake. A peer that tries
+many names is told `450` of the next, known or not (`enumeration`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, codes
 from chatmail_milter.config import load_or_exit
+from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
 from mxdeliv_app import policy_service
+from mxdeliv_app.enumeration import EnumerationLimit
 from mxdeliv_app.later import once
 from mxdeliv_app.policy_service import NOTHING_TO_SAY
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
@@ -32,10 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class UnknownRecipients:
-    """The decision; one object serves all connections. `is_account` is asked about canonical addresses."""
+    """The decision; one object serves all connections. `is_account` is true of canonical addresses only."""
 
-    def __init__(self, is_account: Callable[[str], bool]) -> None:
+    def __init__(self, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
         self._is_account = is_account
+        self._limit = limit
         self._away = False
 
     async def action(self, attributes: Mapping[str, str]) -> str:
@@ -43,15 +47,21 @@ class UnknownRecipients:
         # At VRFY too Postfix asks, and answers 252 for any address: nobody is to learn more by it.
         if attributes.get("protocol_state") != "RCPT":
             return NOTHING_TO_SAY
+        peer, named = attributes.get("client_address", ""), attributes.get("recipient", "")
+        try:
+            recipient = address.parse(named)
+        except address.MalformedAddressError:
+            recipient = named  # No account: their names are canonical.
+        if not self._limit.allows(peer, recipient):
+            return codes.TOO_MANY_UNKNOWN.reply
         try:
             # In this thread: there is nothing else to do meanwhile, and handing it over would take longer.
-            known = self._is_account(address.parse(attributes.get("recipient", "")))
-        except address.MalformedAddressError:
-            known = False  # Names of accounts are in canonical form.
+            known = self._is_account(recipient)
         except SQLAlchemyError as error:
             self._note(away=True, cause=type(error).__name__)
             return NOTHING_TO_SAY
         self._note(away=False)
+        self._limit.told(peer, recipient, known=known)
         return NOTHING_TO_SAY if known else codes.USER_UNKNOWN.reply
 
     def _note(self, *, away: bool, cause: str = "") -> None:
@@ -81,7 +91,8 @@ def main() -> None:
         print(f"chatmail-recipients: {error}", file=sys.stderr)
         sys.exit(78)
     accounts = once(lambda: Accounts(existing_store(config.store.url)))
-    asyncio.run(serve(listening, UnknownRecipients(lambda one: accounts().lookup(one) is not None)))
+    limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
+    asyncio.run(serve(listening, UnknownRecipients(lambda one: accounts().lookup(one) is not None, limit)))
     logging.shutdown()
     # Postfix's connections are open; it asks again on new ones.
     os._exit(0)

@@ -134,13 +134,13 @@ class Conversation:
         sender: str,
         size: int | None,
         recipients: Sequence[str],
-        client_left: Callable[[], bool] = lambda: False,
+        enough: Callable[[Sequence[Reply]], bool] = lambda _: False,
     ) -> tuple[Reply, list[Reply]]:
         """MAIL FROM and RCPT TO: the answers to the sender and, if that is taken, to each recipient in order.
 
         Addresses are canonical, the null sender is `""`; `size` in octets, where it is known (RFC 1870).
-        `client_left` is asked between batches of 100 commands: where it is true no more recipients are named,
-        and `ClientLeftError` is raised.
+        `enough` is given the answers to the recipients of each batch of 100 commands: where it is true no
+        more are named, and there are fewer answers than recipients. What it raises, this raises.
         """
         parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
         if size is not None and "SIZE" in self._extensions:
@@ -149,8 +149,8 @@ class Conversation:
         replies: list[Reply] = []
         batch = _PIPELINED if "PIPELINING" in self._extensions else 1
         for start in range(0, len(commands), batch):
-            if start and client_left():
-                raise ClientLeftError
+            if start and enough(replies[max(1, start - batch) :]):
+                break
             some = commands[start : start + batch]
             self.write("".join(f"{command}\r\n" for command in some).encode("ascii"))
             replies += [self._read() for _ in some]

@@ -34,4 +34,8 @@ class Rate:
         """When all is worn off after one more taking at `time`; None if that may not be."""
         if worn_off - time > (self.burst - 1) * _MINUTE:
             return None
+        return self.charged(worn_off, time)
+
+    def charged(self, worn_off: int, time: int) -> int:
+        """The same, whether it may be or not."""
         return max(worn_off, time) + _MINUTE

@@ -127,3 +127,39 @@ def test_the_log_names_domains_and_nobody(receiver: Receiver) -> None:
     assert "event=received domain=b.example recipients=2 accepted=1 status=200" in receiver.app.log
     for secret in ("alice", "bob1", "dave", "hello", "nonsense@@"):
         assert secret not in receiver.app.log
+
+
+TOO_MANY = "450 4.7.1 <x@a.example>: Recipient address rejected: Too many unknown recipients"
+
+
+def test_a_bounce_does_not_tell_what_a_peer_that_tried_too_many_is_not_told(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": TOO_MANY}
+    assert is_sent_on_to_smtp(receiver.post(ALICE, BOB))
+    assert receiver.inject.messages() == []
+    assert receiver.mixed.conversations == []
+
+
+def test_who_asks_is_told_that_it_tried_too_many(receiver: Receiver) -> None:
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": TOO_MANY}
+    answer = receiver.post(ALICE, BOB, headers=[JSON])
+    assert [one["code"] for one in answer.json["recipients"]] == [250, 450]
+    assert receiver.inject.messages() == [MESSAGE]
+
+
+def test_a_peer_that_is_told_of_nobody_costs_one_batch(receiver: Receiver) -> None:
+    many = [f"u{number}@a.example" for number in range(1000)]
+    receiver.inject.script = {"RCPT": TOO_MANY}
+    answer = receiver.post(*many, headers=[JSON])
+    assert {one["code"] for one in answer.json["recipients"]} == {450}
+    assert [one["address"] for one in answer.json["recipients"]] == many
+    # MAIL and its recipients are sent in batches of 100 commands; on no other connection once more.
+    assert len(receiver.inject.said("RCPT")) == 99
+    assert receiver.post(*many).status == 503
+
+
+def test_a_peer_that_is_told_of_one_has_all_named(receiver: Receiver) -> None:
+    many = [f"u{number}@a.example" for number in range(1000)]
+    receiver.inject.script = {f"RCPT TO:<{one}>": TOO_MANY for one in many if not one.endswith("7@a.example")}
+    answer = receiver.post(*many, headers=[JSON])
+    assert sum(one["code"] == 250 for one in answer.json["recipients"]) == 100
+    assert len(receiver.inject.said("RCPT")) == 1000

@@ -57,6 +57,29 @@ def test_nought_a_minute_is_no_limit() -> None:
     assert taken(limiter_of(0, 1), 1.0, 1000) == 1000
 
 
+def test_what_is_charged_is_never_refused_and_is_waited_for() -> None:
+    limiter = limiter_of(60, 10)
+    for _ in range(25):
+        limiter.charge(ALICE, 1000.0)
+    assert not limiter.may(ALICE, 1015.999)
+    assert limiter.may(ALICE, 1016.0)
+    assert limiter.may(BOB, 1000.0)
+
+
+def test_who_only_asks_takes_nothing() -> None:
+    limiter = limiter_of(60, 1)
+    assert all(limiter.may(ALICE, 5.0) for _ in range(10))
+    assert limiter.take(ALICE, 5.0)
+    assert not limiter.may(ALICE, 5.0)
+
+
+def test_nought_a_minute_charges_nothing() -> None:
+    limiter = limiter_of(0, 1)
+    limiter.charge(ALICE, 1.0)
+    assert limiter.may(ALICE, 1.0)
+    assert limiter.take(ALICE, 1.0)
+
+
 @pytest.mark.parametrize(("per_minute", "burst"), [(-1, 10), (60, 0), (60, -1)])
 def test_what_is_no_rate(per_minute: int, burst: int) -> None:
     with pytest.raises(ValueError, match="burst of 1 or more"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from chatmail_milter.rules.rate import Rate
 from mxdeliv_app import policy_service
+from mxdeliv_app.enumeration import EnumerationLimit
 from mxdeliv_app.recipients import UnknownRecipients
 
 ALICE = "alice123@a.example"
@@ -44,7 +47,13 @@ def request(recipient: str, state: str = "RCPT", peer: str = "192.0.2.7") -> byt
 
 
 def accounts(*names: str) -> UnknownRecipients:
-    return UnknownRecipients(lambda one: one in names)
+    return UnknownRecipients(lambda one: one in names, limit())
+
+
+def limit(
+    per_minute: int = 0, burst: int = 1, clock: Callable[[], float] = lambda: 1000.0
+) -> EnumerationLimit:
+    return EnumerationLimit(Rate(per_minute, burst), clock)
 
 
 def test_a_recipient_without_an_account_is_unknown() -> None:
@@ -91,7 +100,7 @@ def test_while_the_store_is_away_nobody_is_unknown_and_it_is_logged_once(
             raise OperationalError("SELECT", {"address": ALICE}, Exception("gone"))
         return False
 
-    unknown = UnknownRecipients(is_account)
+    unknown = UnknownRecipients(is_account, limit())
     asked = request("nobody12@a.example")
     assert answers(unknown, asked, asked) == [GO_ON] * 2
     away[0] = False
