@@ -37,9 +37,9 @@ class Admission:
 class Door:
     """Lets transactions in. One object serves all threads.
 
-    `open_policies` is called at the first transaction, and again at each as long as it raises
-    `SQLAlchemyError`: the program may be there before its store is. `open_refusals` is called so at the first
-    message that a peer brings.
+    `limiter` limits a user's messages, `recipients` their recipients. `open_policies` is called at the first
+    transaction, and again at each as long as it raises `SQLAlchemyError`: the program may be there before its
+    store is. `open_refusals` is called so at the first message that a peer brings.
     """
 
     def __init__(
@@ -48,11 +48,13 @@ class Door:
         limiter: Limiter,
         clock: Callable[[], float] = time.monotonic,
         open_refusals: Callable[[], Refusals] | None = None,
+        recipients: Limiter | None = None,
     ) -> None:
         self._open_policies = open_policies
         self._open_refusals = open_refusals
         self._refusals: Refusals | None = None
         self._limiter = limiter
+        self._recipients = recipients
         self._clock = clock
         self._policies: Policies | None = None
         self._opening = threading.Lock()
@@ -72,9 +74,21 @@ class Door:
             return Admission(policy.incoming(sender, peer), policy)
         verdict = policy.submission(sender, peer)
         # Whoever is refused for another reason takes no token.
-        if verdict.action is Action.PASS and not self._limiter.take(sender, self._clock()):
+        if verdict.action is Action.PASS and not self._sends(sender):
             verdict = codes.too_much_mail(sender)
         return Admission(verdict, policy)
+
+    def _sends(self, sender: str) -> bool:
+        """Whether a user may send one more message, of which the first recipient is named."""
+        now = self._clock()
+        if self._recipients is not None and not self._recipients.may(sender, now):
+            return False
+        return self._limiter.take(sender, now)
+
+    def addressed(self, sender: str) -> None:
+        """A user who was let in named a recipient. It counts and is never refused: a group gets it whole."""
+        if self._recipients is not None:
+            self._recipients.charge(sender, self._clock())
 
     def wrote(self, author: str) -> None:
         """A peer's mail of `author` (canonical) was accepted: forget what was refused to that address."""

@@ -131,6 +131,7 @@ def main(where: str | None, processes: int) -> None:
         lambda: Policies(engine()),
         Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
         open_refusals=lambda: Refusals(engine(), key),
+        recipients=Limiter(Rate(config.submission.recipients_per_minute, config.submission.recipients_burst)),
     )
     try:
         listening = _listening(where)

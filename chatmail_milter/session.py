@@ -131,6 +131,8 @@ class Session:
             self._verdict = self._admit()
         if self._transaction is not None:
             self._transaction.recipient(recipient.decode(errors="replace"))
+            if ROADS[self._road] is Direction.OUT:
+                self._door.addressed(self._sender)
         return answer(ctx, self._verdict)
 
     def header(self, _ctx: Any, name: str, value: bytes) -> int:

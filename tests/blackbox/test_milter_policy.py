@@ -195,6 +195,28 @@ class TestRate:
             until("it passes again", lambda: milter.submit() == PASSES, 60, every=0.01)
             assert time.monotonic() >= passed + 3
 
+    def test_recipients_count_and_a_message_that_may_begin_goes_to_all_of_them(self) -> None:
+        group = [f"u{number}@b.example" for number in range(10)]
+        with running(submission="recipients_per_minute = 1\nrecipients_burst = 15") as milter:
+            # The second begins with five left, and is for ten.
+            assert milter.submit(GOOD, ALICE, *group) == PASSES
+            assert milter.submit(GOOD, ALICE, *group) == PASSES
+            assert milter.submit() == Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
+            assert milter.submit(written_by("carol@a.example"), "carol@a.example") == PASSES
+
+    def test_recipients_of_a_message_that_is_refused_count_too(self) -> None:
+        with running(submission="recipients_per_minute = 1\nrecipients_burst = 1") as milter:
+            assert milter.submit(CLEAR).reply.startswith("523")
+            assert milter.submit() == Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
+
+    def test_by_default_a_user_reaches_five_thousand_recipients_at_once(self) -> None:
+        group = [f"u{number}@b.example" for number in range(1000)]
+        with running() as milter:
+            # What wears off meanwhile is a thousand a minute.
+            answers = [milter.submit(GOOD, ALICE, *group) for _ in range(9)]
+            assert answers[:5] == [PASSES] * 5
+            assert Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient") in answers
+
     def test_peers_have_none(self) -> None:
         with running(per_minute=1, burst=1) as milter:
             for _ in range(5):
