@@ -12,6 +12,10 @@ BIN := $(VENV)/bin
 # What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
 PACKAGES := gcc libmilter-dev python3-dev python3-venv
 
+# No file is installed, nor its code run, unless its hash is in requirements/. Build isolation would fetch build
+# dependencies without hashes: builds use those of requirements/build.txt, which are installed first.
+PIP_INSTALL := $(BIN)/pip install -q --require-hashes --no-build-isolation
+
 .PHONY: help
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,7 +41,7 @@ FUZZ_SECONDS ?= 180
 
 .PHONY: fuzz
 fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECONDS long
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,fuzz]'
+	$(PIP_INSTALL) -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: bench
@@ -81,6 +85,20 @@ format: $(VENV)/ready ## lay out the Python files
 dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, for hosts without PyPI
 	$(BIN)/python ansible/build_wheelhouse.py
 
+# One list for every Python that setup.cfg allows and every processor: it has the hashes of all files of each release.
+# Versions in a list stay while they satisfy setup.cfg and pyproject.toml. No list depends on a later one.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-build-isolation \
+    --python $(BIN)/python --custom-compile-command 'make requirements' $(if $(RENEW),--upgrade)
+
+.PHONY: requirements
+requirements: $(VENV)/ready ## pin with hashes what setup.cfg and pyproject.toml name; RENEW=1 takes the newest versions
+	$(PIP_INSTALL) -r requirements/lists.txt
+	$(COMPILE) --group build -o requirements/build.txt
+	$(COMPILE) setup.cfg -c requirements/build.txt -o requirements/relay.txt
+	$(COMPILE) setup.cfg --group test --group lab -c requirements/build.txt -c requirements/relay.txt -o requirements/dev.txt
+	$(COMPILE) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
+	$(COMPILE) --group lists -o requirements/lists.txt
+
 .PHONY: lab-up lab-down lab-status
 lab-up: $(VENV)/ready dist ## boot the lab and deploy the two relays (root)
 	$(BIN)/python -m tests.lab up
@@ -95,7 +113,7 @@ clean: ## remove what the targets made here (the lab's cache stays)
 	rm -rf $(VENV) dist build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Made whole or not at all: the stamp is written last.
-$(VENV)/ready: setup.cfg pyproject.toml constraints.txt
+$(VENV)/ready: setup.cfg pyproject.toml requirements/build.txt requirements/dev.txt
 	@echo "== setting up $(VENV)"
 	@missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null || true; } \
 	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(PACKAGES) | sort) -); \
@@ -104,5 +122,7 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing </dev/null; \
 	fi
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,lab]'
+	$(PIP_INSTALL) -r requirements/build.txt
+	$(PIP_INSTALL) -r requirements/dev.txt
+	$(BIN)/pip install -q --no-index --no-deps --no-build-isolation -e .
 	@touch $@

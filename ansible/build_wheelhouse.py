@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Build `dist/wheelhouse`: our wheel and every dependency at the versions of `constraints.txt`.
+"""Build `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
 
-A host installs from it alone and needs no PyPI. The wheels are for the Python that runs this script, which
-must be the hosts' (3.11 on Debian 12). `requirements.txt` in it lists each wheel with its hash: pip checks
-them, and the playbook deploys anew when that file changes. What has not changed is not built again:
-dependencies are kept while the pins are the same, our wheel while its sources are. Beside the directory
-stands `wheelhouse.tar`, the same files in one piece for the way to the host.
+pip takes no file whose hash is not in that list, and builds with the setuptools and wheel of this
+environment, which must be those of `requirements/build.txt`. A host installs from the wheelhouse alone and
+needs no PyPI. The wheels are for the Python that runs this script, which must be the hosts' (3.11 on Debian
+12). `requirements.txt` in it lists each wheel with its hash: pip checks them, and the playbook deploys anew
+when that file changes. What has not changed is not built again: dependencies are kept while the lists are
+the same, our wheel while its sources are. Beside the directory stands `wheelhouse.tar`, the same files in
+one piece for the way to the host.
 """
 
 from __future__ import annotations
 
 import argparse
-import configparser
 import fcntl
 import hashlib
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +32,10 @@ PACKAGES = ("chatmail_milter", "mxdeliv_app")
 # What the wheel is made from, besides the packages; LICENSE and README.md go into its metadata.
 PROJECT_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 DISTRIBUTION = "chatmail_milter"
+# `make requirements` writes them.
+RELAY_LIST = ROOT / "requirements/relay.txt"
+BUILD_LIST = ROOT / "requirements/build.txt"
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The zip format begins in 1980. A fixed time makes the same sources give the same wheel, octet by octet.
 FIRST_DAY_OF_ZIP = "315532800"
@@ -51,12 +58,14 @@ def main() -> int:
 
 def update(wheelhouse: Path) -> int:
     """Build what changed. The old wheelhouse stands until the new one is complete."""
-    requirements = install_requires()
     sources = source_files()
     wanted, found = wanted_keys(), keys_of(wheelhouse)
     if found == wanted:
         print(f"{wheelhouse}: nothing changed")
         return 0
+    if wrong := wrong_build_tools():
+        print(f"can't build: {wrong} must be installed here. Run: make dist", file=sys.stderr)
+        return 1
     keep = all(found.get(key) == wanted[key] for key in ("python", "dependencies"))
     if not keep and (lacking := missing_tools()):
         print(f"can't build pymilter: {lacking} missing.", file=sys.stderr)
@@ -70,7 +79,7 @@ def update(wheelhouse: Path) -> int:
                 shutil.copy2(wheel, staging)
         else:
             print("building the dependencies (a minute, without pip's cache)", flush=True)
-            pip_wheel(staging, "--constraint", str(ROOT / "constraints.txt"), *requirements)
+            pip_wheel(staging, "--require-hashes", "--requirement", str(RELAY_LIST))
         print(f"building {DISTRIBUTION}", flush=True)
         build_ours(staging, sources, Path(scratch))
         write_requirements(staging, wanted)
@@ -90,21 +99,13 @@ def check(wheelhouse: Path) -> int:
 
 def wanted_keys() -> dict[str, str]:
     """What a wheelhouse of this tree and this Python says of itself."""
-    pins = (ROOT / "constraints.txt").read_bytes()
-    requirements = [line.encode() for line in install_requires()]
+    lists = [path.read_bytes() for path in (RELAY_LIST, BUILD_LIST)]
     sources = [part for path in source_files() for part in (bytes(path), (ROOT / path).read_bytes())]
     return {
         "python": PYTHON,
-        "dependencies": digest([PYTHON.encode(), pins, *requirements]),
+        "dependencies": digest([PYTHON.encode(), *lists]),
         "sources": digest(sources),
     }
-
-
-def install_requires() -> list[str]:
-    """The requirements that `setup.cfg` declares."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", "utf-8")
-    return config["options"]["install_requires"].split("\n")[1:]
 
 
 def source_files() -> list[Path]:
@@ -150,11 +151,21 @@ def missing_tools() -> str:
     return ", ".join([*lacking, *(["gcc"] if shutil.which("gcc") is None else [])])
 
 
+def wrong_build_tools() -> str:
+    """The pins of `BUILD_LIST` that this environment does not have, as `name==version, …`."""
+    pins = PIN.findall(BUILD_LIST.read_text("utf-8"))
+    installed = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
+    return ", ".join(f"{name}=={version}" for name, version in pins if installed.get(name) != version)
+
+
 def pip_wheel(directory: Path, *arguments: str) -> None:
-    """`pip wheel` into `directory`. Raises `CalledProcessError`, after pip has said why."""
+    """`pip wheel` into `directory`. Raises `CalledProcessError`, after pip has said why.
+
+    Build isolation would fetch build dependencies without hashes.
+    """
     subprocess.run(  # noqa: S603  (our own words, no shell)
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-         "--wheel-dir", str(directory), *arguments],
+         "--no-build-isolation", "--wheel-dir", str(directory), *arguments],
         check=True,
         env={**os.environ, "SOURCE_DATE_EPOCH": FIRST_DAY_OF_ZIP},
     )  # fmt: skip
@@ -168,7 +179,7 @@ def build_ours(staging: Path, sources: list[Path], scratch: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, target)
         target.chmod(0o644)
-    pip_wheel(staging, "--no-deps", str(tree))
+    pip_wheel(staging, "--no-index", "--no-deps", str(tree))
 
 
 def write_requirements(staging: Path, keys: dict[str, str]) -> None:

@@ -85,7 +85,7 @@ def deploy(paths: Paths, progress: Progress) -> Recap:
     """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`."""
     program = Path(sys.executable).with_name("ansible-playbook")
     if not program.exists():
-        raise LabError("install the extra `lab` (make does): ansible-playbook is not beside this Python")
+        raise LabError("run `make .venv/ready`: ansible-playbook is not beside this Python")
     must_be_of_this_tree()
     environment = {
         **os.environ,

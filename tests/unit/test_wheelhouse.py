@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -25,14 +25,35 @@ def builder() -> ModuleType:
     return module
 
 
-def test_every_requirement_is_pinned(builder: ModuleType) -> None:
-    pins = {
-        line.partition("==")[0]
-        for line in (builder.ROOT / "constraints.txt").read_text("utf-8").splitlines()
-        if "==" in line
-    }
-    wanted = {requirement.partition(">=")[0].strip() for requirement in builder.install_requires()}
-    assert wanted - pins == set()
+def test_pip_takes_files_with_known_hashes_and_no_build_dependencies(
+    builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(builder, "subprocess", SimpleNamespace(run=lambda words, **_: commands.append(words)))
+    monkeypatch.setattr(builder, "missing_tools", lambda: "")
+    assert builder.update(tmp_path / "wheelhouse") == 0
+    dependencies, ours = commands
+    assert dependencies[1:4] == ours[1:4] == ["-m", "pip", "wheel"]
+    assert dependencies[-3:] == [
+        "--require-hashes",
+        "--requirement",
+        str(builder.ROOT / "requirements/relay.txt"),
+    ]
+    assert {"--no-index", "--no-deps"} <= set(ours)
+    assert all("--no-build-isolation" in words for words in commands)
+
+
+def test_other_build_tools_than_the_listed_ones_build_nothing(
+    builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "build.txt"
+    listed.write_text(
+        "setuptools==1.0 \\\n    --hash=sha256:00\nwheel==0.1 ; python_version < '3' \\\n", "utf-8"
+    )
+    monkeypatch.setattr(builder, "BUILD_LIST", listed)
+    assert builder.update(tmp_path / "wheelhouse") == 1
+    assert "setuptools==1.0, wheel==0.1 must be installed here. Run: make dist" in capsys.readouterr().err
+    assert not (tmp_path / "wheelhouse").exists()
 
 
 def test_the_sources_are_the_packages_and_what_describes_them(builder: ModuleType) -> None:
