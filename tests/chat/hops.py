@@ -80,8 +80,12 @@ def _saved(entries: Sequence[Entry], message_id: str) -> float:
     return 0.0
 
 
-def inbound_roads(entries: Sequence[Entry], people: Container[str]) -> list[str]:
-    """How each message to these addresses that came in from outside came: `https` or `smtp`, in order."""
+def inbound_roads(entries: Sequence[Entry], people: Container[str] | None = None) -> list[str]:
+    """How each message to these addresses, or to any, that came in from outside came: `https` or `smtp`, in order."""
     roads = {"mxdeliv": "https", "smtp": "smtp"}
     files = [file for file in queue_files(entries) if file.service in roads]
-    return [roads[file.service] for file in files if any(one.recipient in people for one in file.deliveries)]
+    return [
+        roads[file.service]
+        for file in files
+        if any(people is None or one.recipient in people for one in file.deliveries)
+    ]

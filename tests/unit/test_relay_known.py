@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import exc
 
-from chatmail_milter.store.endpoint_hosts import EndpointHosts
+from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
@@ -63,6 +63,27 @@ def test_what_this_process_learns_is_known_at_once(tables: tuple[Routes, Endpoin
     worked = known.endpoint("b.test")
     assert worked is not None
     assert (worked.host, worked.failures) == ("mx.b.test", 0)
+
+
+def test_what_was_read_before_this_process_learnt_something_is_not_held(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    class Slow(EndpointHosts):
+        """Reads, and the first time answers only when another thread has proved the host."""
+
+        asked = 0
+
+        def of(self, domain: str) -> Mapping[str, HostState]:
+            read = super().of(domain)
+            self.asked += 1
+            if self.asked == 1:
+                known.proved(domain, "mx.b.test", NOW)
+            return read
+
+    routes, endpoints, hosts = tables
+    known = Known(routes, endpoints, Slow(hosts._engine), Clock())
+    assert not known.host("b.test", "mx.b.test").proven(NOW)
+    assert known.host("b.test", "mx.b.test").proven(NOW)
 
 
 @pytest.mark.parametrize(
