@@ -7,6 +7,7 @@ is in force on the next message. What this process learns itself it knows at onc
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ class Known:
         self._hosts = hosts
         self._clock = clock
         self._held: dict[str, _Held] = {}
+        # How often this process learnt something: what was read before is not held after.
+        self._learnt = 0
+        self._lock = threading.Lock()
 
     def route(self, domain: str) -> Route | None:
         """The operator's route for `domain`, if there is one."""
@@ -66,48 +70,56 @@ class Known:
         until = self.host(domain, host).proven_until
         if until is None or until - now < PROVEN_FOR / 2:
             self._hosts.proved(domain, host, now)
-            self._held.pop(domain, None)
+            self._forget(domain)
 
     def disproved(self, domain: str, host: str, now: datetime) -> None:
         """`host` is no chatmail server."""
         self._hosts.disproved(domain, host, now)
-        self._held.pop(domain, None)
+        self._forget(domain)
 
     def doubted(self, domain: str, host: str) -> None:
         """`host` has to prove itself again."""
         self._hosts.doubted(domain, host)
-        self._held.pop(domain, None)
+        self._forget(domain)
 
     def limited(self, domain: str, host: str, size: int, now: datetime) -> None:
         """`host` refuses messages of `size` octets for their size."""
         self._hosts.limited(domain, host, size, now)
-        self._held.pop(domain, None)
+        self._forget(domain)
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> None:
         """`host` took HTTPS for `domain`."""
         if self._endpoints.worked(domain, host, now, known):
-            self._held.pop(domain, None)
+            self._forget(domain)
 
     def failed(self, domain: str, reason: str, now: datetime, known: Endpoint | None) -> None:
         """No host of `domain` took HTTPS."""
         self._endpoints.failed(domain, reason, now, known)
-        self._held.pop(domain, None)
+        self._forget(domain)
 
     def unmark(self, domain: str) -> None:
         """Try HTTPS at `domain` again."""
         self._endpoints.unmark(domain)
-        self._held.pop(domain, None)
+        self._forget(domain)
+
+    def _forget(self, domain: str) -> None:
+        with self._lock:
+            self._learnt += 1
+            self._held.pop(domain, None)
 
     def _of(self, domain: str) -> _Held:
         now = self._clock()
         held = self._held.get(domain)
         if held is None or now >= held.until:
+            learnt = self._learnt
             held = _Held(
                 self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), now + LEASE
             )
-            if len(self._held) >= _DOMAINS:
-                self._held.clear()
-            self._held[domain] = held
+            with self._lock:
+                if self._learnt == learnt:
+                    if len(self._held) >= _DOMAINS:
+                        self._held.clear()
+                    self._held[domain] = held
         return held
 
 

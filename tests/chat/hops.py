@@ -81,7 +81,7 @@ def _saved(entries: Sequence[Entry], message_id: str) -> float:
 
 
 def inbound_roads(entries: Sequence[Entry], people: Container[str] | None = None) -> list[str]:
-    """How each message to these addresses, or to any, that came in from outside came: `https` or `smtp`, in order."""
+    """How each message from outside to these addresses, or to any, came in: `https` or `smtp`, in order."""
     roads = {"mxdeliv": "https", "smtp": "smtp"}
     files = [file for file in queue_files(entries) if file.service in roads]
     return [

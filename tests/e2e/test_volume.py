@@ -66,8 +66,8 @@ def test_messages_in_a_row_are_shown_complete_and_in_order(stage: Stage, a: LabH
     assert [dates[number] for number in order] == sorted(dates)
     arrived = _arrived(b, [one.message_id for one in sent], began)
     assert sorted(arrived) == list(range(BURST))
-    # Told, not asked: within one second the app shows what comes first, and Postfix hands to Dovecot many at once.
-    # That the sending relay keeps the order is asked in test_relay_order, test_relay_turns and test_relay_policy.
+    # Told, not asked: within one second the app shows what comes first, and Postfix hands to Dovecot many at
+    # once. That the sending relay keeps the order is asked in test_relay_order, _turns and _policy.
     late = {"at the relay": _overtaken(arrived), "in the app": _overtaken(order)}
     print(f"{BURST} messages of {len(set(dates))} seconds, shown after {took:.1f} s; overtaken: {late}")
 
