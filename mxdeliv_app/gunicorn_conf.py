@@ -10,7 +10,7 @@ from typing import Any
 
 # By their own names: gunicorn takes what is called like a setting, `config` for one, as that setting.
 from chatmail_milter.config import load_or_exit
-from mxdeliv_app import first_logins
+from mxdeliv_app import admission, first_logins
 from mxdeliv_app.hooks import read_secret, secret_path
 
 # A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
@@ -49,3 +49,5 @@ def on_starting(server: Any) -> None:
     if server.app.app_uri.startswith("mxdeliv_app.hooks:"):
         read_secret(secret_path())
         first_logins.share(settings.accounts)
+    else:
+        admission.announce(server.cfg.threads)

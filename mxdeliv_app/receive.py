@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +21,7 @@ import falcon
 
 from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app import inject, lines, wire
+from mxdeliv_app import admission, inject, lines, wire
 from mxdeliv_app.smtp import ClientLeftError, IPAddress, QueueAwayError
 from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedRequestError, RecipientReply
 
@@ -62,6 +64,7 @@ class Receive:
         self._injector = injector
         self._max_message_size = max_message_size
         self._max_recipients = max_recipients
+        self._admission = admission.of_this_process()
         self._clock = clock
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **_groups: Any) -> None:
@@ -86,7 +89,10 @@ class Receive:
         told = wire.wants_json(request.get_header("Accept"))
         started = self._clock()
         try:
-            replies = self._inject(request, envelope, told)
+            with self._admission.admitted(len(envelope.recipients)):
+                replies = self._inject(request, envelope, told)
+        except admission.BusyError:
+            return self._failed(envelope, 503, codes.BUSY)
         except TooLargeError:
             return self._failed(envelope, 413, codes.TOO_LARGE)
         except TooManyRecipientsError:
@@ -115,10 +121,15 @@ class Receive:
         surplus = envelope.recipients[self._max_recipients :]
         if surplus and not told:
             raise TooManyRecipientsError
+        left = client_left(request.env.get("gunicorn.socket"))
+        if left():
+            raise ClientLeftError
         # Not `bounded_stream`, empty for chunked uploads: gunicorn ends `stream` where the body ends.
         body = pieces(request.stream, envelope.size, self._max_message_size)
         with lines.DataEncoder() as encoder:
-            replies = self._injector.inject(asked, _encoded(encoder, body), each_is_told=told)
+            replies = self._injector.inject(
+                asked, _encoded(encoder, body), each_is_told=told, client_left=left
+            )
         many = codes.TOO_MANY_RECIPIENTS
         return replies + tuple(RecipientReply(one, many.code, many.enhanced, many.text) for one in surplus)
 
@@ -142,6 +153,19 @@ class Receive:
         # The relay counts by this line, and what Postfix and the milter said by theirs (relay/inboundlog.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
         return _verdict(status, verdict)
+
+
+def client_left(connection: socket.socket | None) -> Callable[[], bool]:
+    """Whether the client has closed this connection, as nginx does once its own client has left.
+
+    POLLHUP: a client that only sends no more (POLLRDHUP) still waits for the answer. Only a Unix socket tells
+    the one from the other. Never true where there is no connection.
+    """
+    if connection is None:
+        return lambda: False
+    poll = select.poll()
+    poll.register(connection, 0)
+    return lambda: bool(poll.poll(0))
 
 
 def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks import logins, mailbox, nothing, silent
+from tests.attacks import logins, mailbox, nothing, silent, web
 from tests.attacks.trial import Attack
 
 ATTACKS: tuple[Attack, ...] = (
@@ -10,4 +10,5 @@ ATTACKS: tuple[Attack, ...] = (
     *mailbox.ATTACKS,
     *silent.ATTACKS,
     *logins.ATTACKS,
+    *web.ATTACKS,
 )
