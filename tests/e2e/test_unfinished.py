@@ -9,11 +9,13 @@ import contextlib
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.attacks import strangers
+from tests.chat import journal
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
 from tests.lab.host import LabHost
@@ -25,6 +27,7 @@ OF_ONE, LARGE_OF_ONE, LARGE_OF_48 = 50, 16, 32
 DISK = 4_294_967_296
 LARGEST = 31_457_280 + 1_048_576
 MORE = 5  # tried above a limit
+POSTFIX = "postfix@-.service"
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -115,6 +118,30 @@ def test_as_many_recipients_as_a_message_may_have_with_the_longest_names(joined:
         peer.sendall(b"Content-Length: 0\r\n\r\n")
         said = peer.recv(4096)
     assert said.startswith(b"HTTP/1.1 422 ")
+
+
+def test_postfix_is_asked_no_more_once_the_peer_has_left(b: LabHost) -> None:
+    """nginx hangs up on the app when its own client does, and the app on Postfix."""
+    domain, since = f"{secrets.token_hex(6)}.lab", time.time()
+    names = ",".join(f"{secrets.token_hex(6)}@{b.domain}" for _ in range(1000))
+    b.run(f"systemctl kill --signal=STOP {POSTFIX}")
+    try:
+        with connected(b, somewhere()) as peer:
+            fields = f"X-Mail-From: someone@{domain}\r\nX-Mail-To: {names}\r\nContent-Length: 2\r\n"
+            peer.sendall(f"POST /mxdeliv HTTP/1.1\r\nHost: {b.domain}\r\n{fields}\r\n\r\n".encode())
+            until("the app waits for Postfix", lambda: _held(b), 30)
+        until("nginx has hung up", lambda: not _held(b), 30)
+    finally:
+        b.run(f"systemctl kill --signal=CONT {POSTFIX}")
+    said = f"event=failed domain={domain} status=503 reason=body-cut"
+    until("the app has noticed", lambda: any(said in one.text for one in journal.read(b, since)), 30)
+
+
+def _held(host: LabHost) -> bool:
+    """Whether nginx waits for an answer of the app: its end of a connection is there."""
+    lines = host.run("ss --unix --processes --no-header state established").stdout.splitlines()
+    ours = {line.split()[4] for line in lines if "app.sock" in line}
+    return any(line.split()[6] in ours and '"nginx"' in line for line in lines)
 
 
 def somewhere() -> str:
