@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,18 +28,30 @@ _MOST_WORDS = 1000  # characters
 # listed, and for Dovecot 2.3 each that was deleted from above its children, which it goes on listing.
 _NOT_FOUND = 68
 
-_MESSAGE_FIELDS = "mailbox-guid uid size.virtual date.received.unixtime"
+# What a message's index entry holds, then what doveadm may have to read the message for.
+_MESSAGE_FIELDS = "user mailbox-guid uid flags size.virtual date.received.unixtime"
+_HEAD = 4  # of these are from the index
+_GUID, _UID, _NUMBER = (re.compile(one) for one in ("[0-9a-f]{32}", "[0-9]{1,10}", "[0-9]{1,19}"))
+# doveadm's exit status where something failed for now, a message that it could not read too; sysexits(3)
+_SOME_FAILED = 75
 
 
 class DoveadmError(Exception):
-    """It ended with an error; what it printed was yielded before. The message names nobody."""
+    """It ended with an error; what it printed was yielded before. The message names nobody.
+
+    `status` is doveadm's exit status, None where it ended well and said what can't be read.
+    """
+
+    def __init__(self, words: str, status: int | None = None) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message: its octets as the quota counts them, and when it came, in POSIX time.
 
-    Whether it was `seen`, and its `sender` (`full.sender`), are known where `Doveadm.everything` found it.
+    Its `sender` (`full.sender`) is known where `Doveadm.everything` found it, and its header could be read.
     """
 
     user: str
@@ -80,36 +93,35 @@ class Doveadm:
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[Message]:
         """The messages of `users` that `query` finds, in all of their folders."""
         with _listed(users) as file:
-            found = self._rows("fetch", "-F", file, _MESSAGE_FIELDS, "mailbox", "*", *query)
-            for row in found:
-                yield Message(
-                    row["Username"],
-                    row["mailbox-guid"],
-                    int(row["uid"]),
-                    int(row["size.virtual"]),
-                    int(row["date.received.unixtime"]),
-                )
+            lines = self._lines("tab", "fetch", "-F", file, _MESSAGE_FIELDS, "mailbox", "*", *query)
+            next(lines, "")
+            # doveadm prints the user before each line by itself, of whichever message the line begins with.
+            values = (value for line in lines for value in line.rstrip("\n").split("\t")[1:])
+            yield from _messages(values)
 
-    def everything(self, user: str) -> Iterator[Message]:
-        """All messages of `user`, in all folders."""
-        wanted = f"{_MESSAGE_FIELDS} flags hdr.from"
-        # In a table a header field could end its column, or its row.
-        printed = "".join(self._lines("json", "fetch", "-u", user, wanted, "mailbox", "*", "ALL"))
+    def everything(self, user: str) -> Sequence[Message]:
+        """All messages of `user`, in all folders; without those whose size or time can't be read."""
+        wanted = f"{_MESSAGE_FIELDS} hdr.from"
+        failed: DoveadmError | None = None
+        printed = ""
+        try:
+            # In a table a header field could end its column, or its row.
+            for line in self._lines("json", "fetch", "-u", user, wanted, "mailbox", "*", "ALL"):
+                printed += line
+        except DoveadmError as error:
+            failed = error
+        # After a value that is missing the last row is not full, and doveadm doesn't close it.
+        if printed.endswith('"]'):
+            printed = f"{printed[:-1]}}}]"
         try:
             # A field may have control characters that Dovecot leaves as they are.
             rows = json.loads(printed or "[]", strict=False)
         except ValueError:
-            raise DoveadmError("doveadm fetch: its JSON is malformed") from None
-        for row in rows:
-            yield Message(
-                user,
-                row["mailbox-guid"],
-                int(row["uid"]),
-                int(row["size.virtual"]),
-                int(row["date.received.unixtime"]),
-                "\\Seen" in row["flags"].split(),
-                full.sender(row["hdr.from"]),
-            )
+            raise failed or DoveadmError("doveadm fetch: its JSON is malformed") from None
+        found = list(_messages(value for row in rows for value in row.values()))
+        if failed is not None and (failed.status not in (_SOME_FAILED, _NOT_FOUND) or not found):
+            raise failed
+        return found
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         """How full the mailboxes of `users` are; not of those without a limit."""
@@ -172,7 +184,41 @@ class Doveadm:
             if running.returncode not in (0, *fine):
                 errors.seek(0)
                 words = anonymous("; ".join(errors.read(_MOST_WORDS).splitlines()))
-                raise DoveadmError(f"doveadm {arguments[0]}: exit status {running.returncode}: {words}")
+                status = running.returncode
+                raise DoveadmError(f"doveadm {arguments[0]}: exit status {status}: {words}", status)
+
+
+def _messages(values: Iterable[str]) -> Iterator[Message]:
+    """The messages in what doveadm printed, value by value; without those whose size or time is missing.
+
+    Of a field that it can't read, since the message is corrupt or was just removed, doveadm prints nothing,
+    so that all values after it stand in the wrong columns. A message begins where its user, mailbox and UID
+    do: a sender can't write that, since no number follows the From field.
+    """
+    for user, mailbox, uid, flags, *rest in _records(values):
+        numbers, senders = rest[:2], rest[2:]
+        if len(numbers) == 2 and all(_NUMBER.fullmatch(one) for one in numbers):
+            octets, received = map(int, numbers)
+            seen = "\\Seen" in flags.split()
+            yield Message(user, mailbox, int(uid), octets, received, seen, full.sender("".join(senders)))
+
+
+def _records(values: Iterable[str]) -> Iterator[list[str]]:
+    """The values of one message each; what came before an error comes first, then the error."""
+    record: list[str] = []
+    failed: DoveadmError | None = None
+    try:
+        for value in values:
+            record.append(value)
+            if len(record) >= _HEAD + 3 and _GUID.fullmatch(record[-2]) and _UID.fullmatch(record[-1]):
+                yield record[:-3]
+                record = record[-3:]
+    except DoveadmError as error:
+        failed = error
+    if len(record) >= _HEAD:
+        yield record
+    if failed is not None:
+        raise failed
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def trim(doveadm: Doveadm, user: str, now: float) -> list[Message]:
     """Which messages have to go (`full.leaving`); none if there is no limit, or room enough."""
     for usage in doveadm.usage([user]):
         if full.is_filling_up(usage.used, usage.limit):
-            return full.leaving(list(doveadm.everything(user)), usage.limit, now)
+            return full.leaving(doveadm.everything(user), usage.limit, now)
     return []
 
 

@@ -21,24 +21,26 @@ from tests.chat.deadline import until
 
 BIN = Path(sys.executable).parent
 SECONDS = 60.0
+BOX = "5813e8ed" * 4
 
 # Each mailbox is nearly full of two messages, unless there is a file `empty`. Of users named in a file
 # `blocked` nothing is told while it is there.
 DOVEADM = r"""#!/bin/sh
+box=BOX
 echo "$@" >> "$0.asked"
 for word in "$@"; do case $word in *.users) users=$word;; esac; done
 case "$*" in
     *" fetch -u "*)
-        row='{"mailbox-guid":"box","size.virtual":"450000","flags":"\\Seen","hdr.from":"x@b.test",'
-        row=$row'"date.received.unixtime":"5","uid":'
-        printf '%s\n' "[$row\"1\"},$row\"2\"}]" ;;
+        head='{"user":"'$7'","mailbox-guid":"'$box'","uid":'
+        tail='"flags":"\\Seen","size.virtual":"450000","date.received.unixtime":"5","hdr.from":"x@b.test"}'
+        printf '%s\n' "[$head\"1\",$tail,$head\"2\",$tail]" ;;
     *" fetch "*)
         cat "$users" >> "$0.looked"
         while [ -e "$0.blocked" ] && grep -q -F -f "$0.blocked" "$users"; do sleep 0.05; done
-        printf 'Username\tmailbox-guid\tuid\tsize.virtual\tdate.received.unixtime\n'
+        printf 'Username\tuser\tmailbox-guid\tuid\tflags\tsize.virtual\tdate.received.unixtime\n'
         [ -e "$0.empty" ] || while read -r user; do
-            printf '%s\tbox\t1\t300\t5\n' "$user"
-            printf '%s\tbox\t2\t9\t6\n' "$user"
+            printf '%s\t%s\t%s\t1\t\t300\t5\n' "$user" "$user" $box
+            printf '%s\t%s\t%s\t2\t\t9\t6\n' "$user" "$user" $box
         done < "$users" ;;
     *" quota get "*)
         printf 'Username\tQuota name\tType\tValue\tLimit\t%%\n'
@@ -48,7 +50,7 @@ case "$*" in
     *" mailbox status "*) echo '[]' ;;
 esac
 [ ! -e "$0.broken" ] || exit 75
-"""
+""".replace("BOX", BOX)
 
 
 class Host:
@@ -128,7 +130,7 @@ def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
     assert [one.address for one in host.accounts.list()] == addresses(["alice123"])
     assert not (host.mail / "a.test" / "unused12").exists()
     assert any(
-        line.endswith("expunge -u alice123@a.test mailbox-guid box uid 1,2") for line in host.told("asked")
+        line.endswith(f"expunge -u alice123@a.test mailbox-guid {BOX} uid 1,2") for line in host.told("asked")
     )
 
 
@@ -239,7 +241,7 @@ class TestTrim:
         # 900,000 octets of 1000 KiB, in two messages that were read: one is enough, which it looks at again.
         asked = [re.sub(r".* -f \S+ ", "", line) for line in host.told("asked")]
         assert [line.split()[0] for line in asked[:4]] == ["quota", "fetch", "expunge", "quota"]
-        assert asked[2] == "expunge -u alice123@a.test mailbox-guid box uid 1"
+        assert asked[2] == f"expunge -u alice123@a.test mailbox-guid {BOX} uid 1"
         # Not for ever, though nothing helps here.
         assert len(asked) == 3 * 20
 

@@ -106,6 +106,27 @@ class TestFillingUp:
         b.run("systemctl start chatmail-expire")
         assert len(names(small)) == 15
 
+    def test_messages_that_cannot_be_read_keep_nothing_in_the_mailbox(
+        self, lab: Lab, b: LabHost, small: Small
+    ) -> None:
+        for day in (3, 4, 5, 6, 7, 8, 9):
+            small.put(filler(f"day{day}", TENTH), days=day, flags="\\Seen")
+        name, _, domain = small.login[0].partition("@")
+        maildir = f"/var/vmail/{domain}/{name}/Maildir"
+        # The one that has to go, and one that may stay. What Dovecot remembers of the headers is taken, too.
+        broken = b.run(f"grep -rlE '<day[95]@old>' {maildir}/cur {maildir}/new").stdout.split()
+        assert len(broken) == 2
+        b.run(["chmod", "0", *broken])
+        b.run(f"find /var/vmail/{domain}/{name} -name dovecot.index.cache -delete")
+        before = b.cursor()
+        assert smtp.deliver(b.ip, CAROL, [small.login[0]], signed(lab, small.login[0], 60_000)).code == 250
+        until("it is trimmed", lambda: said_by(b, before, "chatmail-trim"), 15)
+        assert said_by(b, before, "chatmail-trim")[0] == "event=trimmed messages=1 octets=102400"
+        left = b.run(f"find {maildir}/cur {maildir}/new -type f -perm 0", check=False).stdout.split()
+        assert len(left) == 1
+        b.run(["chmod", "600", *left])
+        assert names(small) == [f"day{day}" for day in (3, 4, 5, 6, 7, 8)]
+
     @pytest.mark.parametrize("friends", [2, 6])
     def test_a_stranger_who_floods_costs_friends_nothing_and_they_still_get_through(
         self, lab: Lab, b: LabHost, small: Small, reader: Login, friends: int

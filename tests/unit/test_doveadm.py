@@ -48,16 +48,20 @@ def doveadm(tmp_path: Path) -> Said:
     return Said(tmp_path / "doveadm")
 
 
+INBOX, SENT = "e8ed5813" * 4, "5813e8ed" * 4
 FETCHED = (
-    "Username\tmailbox-guid\tuid\tsize.virtual\tdate.received.unixtime\n"
-    f"{ALICE}\te8ed\t1\t2074\t1792805428\n"
-    f"{BOB}\t5813\t7\t14\t1794706228\n"
+    "Username\tuser\tmailbox-guid\tuid\tflags\tsize.virtual\tdate.received.unixtime\n"
+    f"{ALICE}\t{ALICE}\t{INBOX}\t1\t\\Seen\t2074\t1792805428\n"
+    f"{BOB}\t{BOB}\t{SENT}\t7\t\t14\t1794706228\n"
 )
 
 
 def test_messages_of_several_users(doveadm: Said) -> None:
     found = list(doveadm.will(FETCHED).messages([ALICE, BOB], ("BEFORE", "5")))
-    assert found == [Message(ALICE, "e8ed", 1, 2074, 1792805428), Message(BOB, "5813", 7, 14, 1794706228)]
+    assert found == [
+        Message(ALICE, INBOX, 1, 2074, 1792805428, seen=True),
+        Message(BOB, SENT, 7, 14, 1794706228),
+    ]
     assert doveadm.users == [ALICE, BOB]
     (asked,) = doveadm.asked
     assert " mailbox * BEFORE 5" in asked
@@ -74,21 +78,88 @@ def test_everything_of_one_user_with_who_wrote_it(doveadm: Said) -> None:
         {"flags": "$x", "hdr.from": ""},
         {"flags": "", "hdr.from": 'a\tb\n "," <z@evil.test>, '},
     ]
-    rest = {"mailbox-guid": "e8ed", "size.virtual": "2074", "date.received.unixtime": "1792805428"}
     said = json.dumps(
-        [{**rest, "uid": str(uid), **row} for uid, row in enumerate(rows, 1)], ensure_ascii=False
-    )
-    found = list(doveadm.will(said).everything(ALICE))
-    assert found[0] == Message(ALICE, "e8ed", 1, 2074, 1792805428, seen=True, sender="x@evil.test")
+        [
+            {
+                "user": ALICE, "mailbox-guid": INBOX, "uid": str(uid), "flags": row["flags"],
+                "size.virtual": "2074", "date.received.unixtime": "1792805428", "hdr.from": row["hdr.from"],
+            }
+            for uid, row in enumerate(rows, 1)
+        ],
+        ensure_ascii=False,
+    )  # fmt: skip
+    found = doveadm.will(said).everything(ALICE)
+    assert found[0] == Message(ALICE, INBOX, 1, 2074, 1792805428, seen=True, sender="x@evil.test")
     assert [(one.uid, one.seen, one.sender) for one in found[1:]] == [
         (2, False, "bob@b.test"),
         (3, False, ""),
         (4, False, ""),
         (5, False, ""),
     ]
-    assert list(doveadm.will("").everything(ALICE)) == []
+    assert doveadm.will("").everything(ALICE) == []
     with pytest.raises(DoveadmError):
-        list(doveadm.will("[{").everything(ALICE))
+        doveadm.will("[{").everything(ALICE)
+
+
+FIELDS = ("user", "mailbox-guid", "uid", "flags", "size.virtual", "date.received.unixtime", "hdr.from")
+
+
+def printed(messages: list[list[str]]) -> str:
+    """JSON as doveadm 2.3 prints it: a value that it can't read is left out, and all after it move up."""
+    values = [value for message in messages for value in message]
+    rows = [values[start : start + len(FIELDS)] for start in range(0, len(values), len(FIELDS))]
+    text = json.dumps([dict(zip(FIELDS, row, strict=False)) for row in rows])
+    return text if len(rows[-1]) == len(FIELDS) else text.removesuffix("}]") + "]"
+
+
+UNREADABLE = {
+    "its header": ["2074", "1792805428"],
+    "its size": ["1792805428", "x@b.test"],
+    "its time": ["2074", "x@b.test"],
+    "all but its entry in the index": [],
+}
+
+
+@pytest.mark.parametrize("status", [75, 68])
+@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_message_that_cannot_be_read_moves_no_other(
+    doveadm: Said, what: str, where: int, status: int
+) -> None:
+    # What a sender or the user may write there, so that it looks like the beginning of another message.
+    whole = [
+        [ALICE, INBOX, str(uid), flags, "9", "1792805428", sender]
+        for uid, flags, sender in ((1, "", INBOX), (2, INBOX, "x@b.test"), (3, "\\Seen", ALICE))
+    ]
+    messages = [*whole[:where], [ALICE, SENT, "7", "", *UNREADABLE[what]], *whole[where:]]
+    said = doveadm.will(printed(messages), complain="Error: fetch(from) failed\n", status=status)
+    found = said.everything(ALICE)
+    assert [one for one in found if one.mailbox == INBOX] == [
+        Message(ALICE, INBOX, 1, 9, 1792805428, seen=False, sender=""),
+        Message(ALICE, INBOX, 2, 9, 1792805428, seen=False, sender="x@b.test"),
+        Message(ALICE, INBOX, 3, 9, 1792805428, seen=True, sender=ALICE),
+    ]
+    known = [Message(ALICE, SENT, 7, 2074, 1792805428)] if what == "its header" else []
+    assert [one for one in found if one.mailbox == SENT] == known
+
+
+def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: Said) -> None:
+    # As doveadm 2.3 printed it: the line goes on with the next user's message, and has no end.
+    head = FETCHED.partition("\n")[0]
+    row = f"{ALICE}\t{ALICE}\t{SENT}\t7\t\t1792805428\t{BOB}\n{BOB}\t{INBOX}\t3\t\\Seen\t14\t1794706228"
+    said = doveadm.will(f"{head}\n{row}", complain="Error: fetch(size.virtual) failed\n", status=75)
+    found: list[Message] = []
+    with pytest.raises(DoveadmError):
+        found.extend(said.messages([ALICE, BOB], ()))
+    assert found == [Message(BOB, INBOX, 3, 14, 1794706228, seen=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [("", 75), ("[]", 75), (printed([[ALICE, INBOX, "1", "", "9", "9"]]), 1)]
+)
+def test_a_mailbox_that_cannot_be_read_at_all_is_an_error(doveadm: Said, text: str, status: int) -> None:
+    with pytest.raises(DoveadmError, match=f"exit status {status}"):
+        doveadm.will(text, status=status).everything(ALICE)
 
 
 def test_nothing_found_is_nothing(doveadm: Said) -> None:

@@ -43,9 +43,9 @@ class Mailboxes:
         yield from [one for one in self.kept if one.user in users]
         self._fail("messages")
 
-    def everything(self, user: str) -> Iterator[Message]:
-        yield from [one for one in self.kept if one.user == user]
+    def everything(self, user: str) -> Sequence[Message]:
         self._fail("everything")
+        return [one for one in self.kept if one.user == user]
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         yield from [one for one in self.full if one.user in users]
