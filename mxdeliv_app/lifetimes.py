@@ -30,6 +30,9 @@ def lifetimes(settings: Config) -> tuple[tuple[str, str], ...]:
             _until(expiry.accounts, "until it is deleted", "after the last login"),
         ),
     ]
+    if settings.accounts.names_kept:
+        what = "That an address was in use: a pseudonym of it, so that nobody else gets it"
+        rows.append((what, f"{duration(settings.accounts.names_kept)} after the account"))
     if push.gateway:
         what = (
             "A token by which your phone can be told of new messages, encrypted to the notification service"

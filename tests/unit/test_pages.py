@@ -209,6 +209,7 @@ def test_the_privacy_page_has_the_lifetimes_in_force() -> None:
     said = dict(rows.findall(client().simulate_get("/privacy").text))
     assert said["Messages, encrypted"].endswith("at most until 20 days after they came")
     assert said["Messages of more than 200 kB that were read"] == "until 7 days after they came"
+    assert [until for what, until in said.items() if "in use" in what] == ["90 days after the account"]
     more = '[expiry]\nmail = "0s"\nlarge_mail = "0s"\naccounts = "36h"\n[push]\ngateway = ""\n'
     said = dict(rows.findall(client(pages="log_days = 1", more=more).simulate_get("/privacy").text))
     assert said["Messages, encrypted"] == "until your app deletes them"
