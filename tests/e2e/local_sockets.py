@@ -75,7 +75,7 @@ TABLE = (
     _row("/run/mxdeliv-app", "app.sock", "www-data", "nginx passes requests on"),
     _row("/run/chatmail-push", "metadata.sock", "vmail", "imap processes ask for METADATA"),
     _row("/run", "chatmail-resolver.sock", "chatmail-milter", "the milter asks DNS"),
-    _row("/run", "unbound.ctl", "unbound", "unbound's own, for root's unbound-control"),
+    _row("/run", "unbound.ctl", "", "root's unbound-control"),
     # -- Debian's: of no mail. What they tell or take is their own affair, by who asks.
     _debian("/run/dbus", "system_bus_socket", "*", "D-Bus has its own policy"),
     _debian("/run/systemd/journal", "dev-log socket stdout", "*", "everybody may log; journald notes who"),

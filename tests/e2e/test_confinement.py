@@ -1,0 +1,64 @@
+"""What a stock service may do, were it taken over: the drop-ins are in force, for systemd and the kernel."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.lab.host import LabHost
+
+# The most that `systemd-analyze security` may say of each, times ten; Debian's units have 85 to 96. And the
+# capabilities that it keeps (capabilities(7)), in the order of their numbers.
+MASTER = "chown dac_override fowner kill setgid setuid net_bind_service sys_chroot"
+UNITS = {
+    "unbound": (30, "setgid setuid net_bind_service"),
+    "opendkim": (15, ""),
+    "dovecot": (35, MASTER),
+    "postfix@-": (35, MASTER),
+    "nginx": (30, "chown kill setgid setuid net_bind_service"),
+}
+NUMBERS = {
+    "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
+    "sys_chroot": 18,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_exposure_is_under_its_bound(a: LabHost, unit: str) -> None:
+    bound, _ = UNITS[unit]
+    said = a.run(["systemd-analyze", "security", f"--threshold={bound}", "--no-pager", unit], check=False)
+    assert said.returncode == 0, said.stdout[-2000:]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_runs_is_confined(a: LabHost, unit: str) -> None:
+    """A drop-in that came after the start is in systemd's mind only."""
+    pid = a.run(["systemctl", "show", "--property=MainPID", "--value", unit]).stdout.strip()
+    status = dict(re.findall(r"^(\w+):\t(.*)$", a.run(["cat", f"/proc/{pid}/status"]).stdout, re.MULTILINE))
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert int(status["CapBnd"], 16) == sum(1 << NUMBERS[name] for name in UNITS[unit][1].split())
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_system_and_others_data_are_out_of_reach(a: LabHost, unit: str) -> None:
+    """In the mount namespace of the running service, as root with all rights."""
+    pid = a.run(["systemctl", "show", "--property=MainPID", "--value", unit]).stdout.strip()
+    inside = f"nsenter --target={pid} --mount"
+    assert "Read-only" in a.run(f"{inside} touch /usr/chatmail-probe", check=False).stderr
+    assert "Read-only" in a.run(f"{inside} touch /etc/chatmail-probe", check=False).stderr
+    assert a.run(f"{inside} ls -A /home /root", check=False).stdout.split() in ([], ["/home:", "/root:"])
+    if unit != "dovecot":
+        assert a.run(f"{inside} ls -A /var/vmail /var/lib/chatmail").stdout.split() == [
+            "/var/lib/chatmail:",
+            "/var/vmail:",
+        ]
+
+
+def test_nothing_was_refused_to_them(a: LabHost) -> None:
+    """What they may not do they need not do: nothing in their logs since this boot complains."""
+    lines = a.run(
+        "journalctl --boot --no-pager --quiet --output=cat " + " ".join(f"--unit={unit}" for unit in UNITS)
+    ).stdout.splitlines()
+    complaints = ("Permission denied", "Operation not permitted", "Read-only file system")
+    assert [line for line in lines if any(word in line for word in complaints)] == []
