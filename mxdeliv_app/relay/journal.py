@@ -5,6 +5,10 @@ What smtp(8) was told about single recipients is noted besides (`recipient_refus
 How far it has read is stored in one transaction with the counts: what was logged is counted, however this
 process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
 have come together are counted together.
+
+Any local user can log under any name. But journald notes the user who logged, whom the kernel names (`_UID`,
+systemd.journal-fields(7)): a line counts only if it is of the user that its program runs as. (Its unit won't
+do: journald does not find that of a process which has ended by then.)
 """
 
 from __future__ import annotations
@@ -12,13 +16,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,7 +34,15 @@ from chatmail_milter.values import Endpoint
 from mxdeliv_app.relay import inboundlog, smtplog
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 
-IDENTIFIERS = (smtplog.IDENTIFIER, inboundlog.MILTER, inboundlog.APP, *inboundlog.SMTPD)
+# The user of each program whose lines are counted, by the name that it logs under.
+USERS: Mapping[str, str] = MappingProxyType(
+    {
+        smtplog.IDENTIFIER: "postfix",
+        inboundlog.MILTER: "chatmail-milter",
+        inboundlog.APP: "chatmail-web",
+        **dict.fromkeys(inboundlog.SMTPD, "postfix"),
+    }
+)
 _AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
 _MOST = 1 << 18  # octets that are counted together: about 500 lines
 
@@ -49,8 +63,15 @@ class Entry:
 class Follower(threading.Thread):
     """Counts from now on until `stop`; `journalctl` is its child."""
 
-    def __init__(self, peers: Peers, https_only: Endpoint, refusals: RecipientRefusals | None = None) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        https_only: Endpoint,
+        refusals: RecipientRefusals | None = None,
+        users: Mapping[str, str] = USERS,
+    ) -> None:
         super().__init__(name="journal", daemon=True)
+        self._users = users
         self._peers = peers
         self._refusals = refusals
         self._https_only = https_only
@@ -83,6 +104,8 @@ class Follower(threading.Thread):
 
     def _follow(self, journalctl: str) -> None:
         mark = self._peers.mark(self._reader)
+        # Anew each time: a package that is installed later brings its user.
+        uids = _uids(self._users)
         command = [
             journalctl,
             "--follow",
@@ -91,8 +114,10 @@ class Follower(threading.Thread):
             "--merge",
             "--quiet",
             "--output=json",
-            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID",
-            *(f"SYSLOG_IDENTIFIER={name}" for name in IDENTIFIERS),
+            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_UID",
+            *(f"SYSLOG_IDENTIFIER={name}" for name in self._users),
+            # Of each pair too, below: this spares us others' lines.
+            *sorted({f"_UID={uid}" for uid in uids.values()}),
         ]
         if mark is not None:
             command.append(f"--after-cursor={mark}")
@@ -102,7 +127,7 @@ class Follower(threading.Thread):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:  # noqa: S603
             self._child = child
             try:
-                for entries in _together(child):
+                for entries in _together(child, uids):
                     found = [one for entry in entries if (one := _contact(entry, smtp)) is not None]
                     if self._recipients(entries) or found:
                         self._peers.add(found, reader=self._reader, mark=entries[-1].cursor)
@@ -134,23 +159,37 @@ def _contact(entry: Entry, smtp: smtplog.SmtpLog) -> Contact | None:
         return None
 
 
-def _together(child: subprocess.Popen[bytes]) -> Iterator[list[Entry]]:
+def _uids(users: Mapping[str, str]) -> dict[str, int]:
+    """The ID of each user that there is."""
+    known = {}
+    for identifier, name in users.items():
+        try:
+            known[identifier] = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            log.warning("event=no-user name=%s consequence=lines-are-not-counted", name)
+    return known
+
+
+def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterator[list[Entry]]:
     """What journalctl has written since it was asked last, at least a line."""
     if child.stdout is None:
         raise RuntimeError("journalctl has no standard output")
     rest = b""
     while octets := os.read(child.stdout.fileno(), _MOST):
         *lines, rest = (rest + octets).split(b"\n")
-        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        entries = [entry for line in lines if (entry := _entry(line, uids)) is not None]
         if entries:
             yield entries
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes, uids: Mapping[str, int]) -> Entry | None:
+    """The line, if it is text and of the user that this program runs as."""
     fields = json.loads(line)
     message = fields.get("MESSAGE")
     if not isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers
         return None
     at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
     identifier, pid = fields.get("SYSLOG_IDENTIFIER", ""), int(fields.get("_PID", "0"))
+    if fields.get("_UID") != str(uids.get(identifier)):
+        return None
     return Entry(identifier, pid, message, at, fields["__CURSOR"])

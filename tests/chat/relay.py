@@ -39,8 +39,14 @@ def count_all(*hosts: LabHost) -> None:
         host.run("systemctl restart mxdeliv-relay")
         # What others did it reads in the journal: when it knows of this line, it does of all before.
         mark = f"mark-{secrets.token_hex(4)}"
-        host.run(["logger", "--tag", "gunicorn", f"event=failed domain=<> status=503 reason={mark}"])
+        log(host, "chatmail-web", "gunicorn", f"event=failed domain=<> status=503 reason={mark}")
         until("the journal is read", partial(_has_failed, host, mark), 20, every=0.2)
+
+
+def log(host: LabHost, user: str, identifier: str, message: str) -> None:
+    """Log a line under a program's name, as some user."""
+    become = ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups"]
+    host.run([*become, "logger", "--tag", identifier, message])
 
 
 def _has_failed(host: LabHost, reason: str) -> bool:

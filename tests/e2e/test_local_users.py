@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.chat import relay
 from tests.e2e import local_sockets, socket_probe
 from tests.lab.host import LabHost
 
@@ -124,6 +125,19 @@ def test_the_queue_is_shown_to_root_alone(a: LabHost) -> None:
     assert said.returncode != 0
     assert "not authorized" in said.stderr.lower() + said.stdout.lower() or "not allowed" in said.stderr
     assert a.run("postqueue -p").returncode == 0
+
+
+def test_what_other_users_log_changes_no_peer_s_counts(a: LabHost) -> None:
+    sent = (
+        "4X1: to=<x@forged.example>, relay=mx[192.0.2.1]:25, delay=0.8, delays=0.1/0/0.3/0.4, dsn=2.0.0,"
+        " status=sent (250 2.0.0 Ok)"
+    )
+    passed = "road=smtp verdict=pass reason=x queue=4X1 size=9 domain=forged.example seconds=0.01"
+    for user in ("nobody", "www-data", "vmail", "chatmail-web", "root"):
+        relay.log(a, user, "postfix/smtp-mx/smtp", sent)
+        relay.log(a, user, "chatmail-milter", passed)
+    relay.count_all(a)
+    assert "forged.example" not in {row["domain"] for row in relay.ctl(a, "peers")}
 
 
 def test_rules_come_back_when_they_are_gone(a: LabHost) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -10,22 +12,28 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.values import Endpoint
-from mxdeliv_app.relay.journal import Follower
+from mxdeliv_app.relay.journal import USERS as USERS_OF_A_RELAY
+from mxdeliv_app.relay.journal import Follower, _uids
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from tests.chat.deadline import until
 
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")
 SMTP, MILTER = "postfix/smtp-mx/smtp", "chatmail-milter"
-# Speaks as journalctl does, of a journal that is a file: identifier, a tab, message. Cursors: line numbers.
+ME = pwd.getpwuid(os.getuid()).pw_name
+# The programs run as us, but for one.
+USERS = {SMTP: ME, MILTER: ME, "gunicorn": "nobody"}
+# Speaks as journalctl does, of a journal that is a file: identifier, user ID and message, with tabs. Cursors:
+# line numbers.
 JOURNALCTL = """#!/usr/bin/env python3
 import json, sys, time
 after = next((int(one.split("=")[1]) for one in sys.argv if one.startswith("--after-cursor=")), 0)
 wanted = [one.split("=")[1] for one in sys.argv if one.startswith("SYSLOG_IDENTIFIER=")]
 assert "--follow" in sys.argv
 for number, line in enumerate(open(sys.argv[0] + ".journal"), 1):
-    identifier, message = line.rstrip("\\n").split("\\t")
+    identifier, uid, message = line.rstrip("\\n").split("\\t")
     if number > after and identifier in wanted:
         entry = {"MESSAGE": message, "SYSLOG_IDENTIFIER": identifier, "_PID": "7", "__CURSOR": str(number)}
+        entry |= {"_UID": uid} if uid else {}
         print(json.dumps(entry | {"__REALTIME_TIMESTAMP": "1900000000000000"}), flush=True)
 time.sleep(60)
 """
@@ -44,13 +52,13 @@ class Journal:
         program.chmod(0o755)
         self._file.write_text("")
 
-    def write(self, *lines: tuple[str, str]) -> None:
+    def write(self, *lines: tuple[str, str], uid: int | str = os.getuid()) -> None:
         with self._file.open("a") as file:
-            file.writelines(f"{identifier}\t{message}\n" for identifier, message in lines)
+            file.writelines(f"{identifier}\t{uid}\t{message}\n" for identifier, message in lines)
 
     def count(self, attempts: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Attempts and successes, when a follower that begins now has come to so many attempts."""
-        follower = Follower(self.peers, HTTPS_ONLY, self.refusals)
+        follower = Follower(self.peers, HTTPS_ONLY, self.refusals, USERS)
         follower.start()
 
         def counted() -> bool:
@@ -93,6 +101,35 @@ def test_restart_neither_loses_nor_doubles(journal: Journal) -> None:
         ("b.test", "smtp"): (2, 2),
         ("c.test", "inbound"): (1, 0),
         ("c.test", "smtp"): (1, 1),
+    }
+
+
+@pytest.mark.parametrize("uid", [os.getuid() + 1, 4294967295, ""])
+def test_line_that_another_user_logged_is_not_counted(journal: Journal, uid: int | str) -> None:
+    journal.write(verdict("forged.test"), sent("A", "x@forged.test"), uid=uid)
+    journal.write(verdict("b.test"))
+    assert journal.count(1) == {("b.test", "inbound"): (1, 1)}
+
+
+def test_line_of_one_program_s_user_under_another_program_s_name_is_not_counted(journal: Journal) -> None:
+    journal.write(verdict("forged.test"), uid=pwd.getpwnam("nobody").pw_uid)
+    journal.write(("gunicorn", "event=failed domain=forged.test status=503 reason=cut"))
+    journal.write(verdict("b.test"))
+    assert journal.count(1) == {("b.test", "inbound"): (1, 1)}
+
+
+def test_program_without_a_user_on_this_host_counts_for_nothing() -> None:
+    """And is no reason not to count the others."""
+    assert set(_uids({MILTER: ME, SMTP: "no-such-user"})) == {MILTER}
+
+
+def test_each_program_has_the_user_that_its_unit_gives() -> None:
+    assert dict(USERS_OF_A_RELAY) == {
+        "postfix/smtp-mx/smtp": "postfix",
+        "postfix/smtpd": "postfix",
+        "postfix/mxdeliv/smtpd": "postfix",
+        "chatmail-milter": "chatmail-milter",
+        "gunicorn": "chatmail-web",
     }
 
 
