@@ -145,6 +145,20 @@ def test_rules_come_back_when_they_are_gone(a: LabHost) -> None:
     assert "10025" in a.run("nft list table inet chatmail_loopback").stdout
 
 
+def test_flushed_limits_come_back_and_those_that_are_there_keep_their_counts(a: LabHost) -> None:
+    # A table that is made anew has another handle.
+    which = "nft --handle --terse list table inet chatmail_limits | head -1"
+    keep = "systemctl start chatmail-limits-kept.service"
+    before = a.run(which).stdout
+    assert "handle" in before
+    a.run(keep)
+    assert a.run(which).stdout == before
+    for flush in ("nft delete table inet chatmail_limits", "nft flush table inet chatmail_limits"):
+        a.run(f"{flush} && {keep}")
+        assert "ct count over" in a.run("nft --terse list table inet chatmail_limits").stdout
+    assert a.run("systemctl is-active chatmail-limits-kept.timer").stdout.strip() == "active"
+
+
 def test_no_other_user_reads_which_domains_users_write_to(a: LabHost) -> None:
     found = a.run("find /var/lib/mta-sts -maxdepth 1 -name 'cache.db*' -perm /077").stdout
     assert found == ""
