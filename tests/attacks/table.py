@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks import logins, mailbox, nothing, silent, web
+from tests.attacks import accounts, logins, mailbox, nothing, recipients, silent, web
 from tests.attacks.trial import Attack
 
 ATTACKS: tuple[Attack, ...] = (
@@ -11,4 +11,6 @@ ATTACKS: tuple[Attack, ...] = (
     *silent.ATTACKS,
     *logins.ATTACKS,
     *web.ATTACKS,
+    *accounts.ATTACKS,
+    *recipients.ATTACKS,
 )
