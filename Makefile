@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# Where it is set, every run compiles the tests anew, which costs seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The wheelhouse is for the Python of the hosts, so the control host's must be of the same minor version.
 PYTHON ?= python3
 VENV := .venv

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -72,19 +73,31 @@ def test_accounts_are_listed_by_address_and_deleted_one_by_one(accounts: Account
     assert [account.address for account in accounts.list()] == [BOB]
 
 
-def _open_and_create(url: str, barrier: object, address: str) -> bool:
-    barrier.wait()  # type: ignore[attr-defined]
-    return Accounts(open_store(url)).create(address, "{X}")
+# SQLAlchemy's pool must not cross into another process: none is open where it forks. All that it forks wait
+# for the end of the pipe, which comes when the last has closed its copy of the writing end.
+_START_TOGETHER = """
+import os, sys
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
+read, write = os.pipe()
+children = []
+for number in range(6):
+    child = os.fork()
+    if not child:
+        os.close(write)
+        os.read(read, 1)
+        sys.exit(not Accounts(open_store(sys.argv[1])).create(f"user000{number}@a.example", "{X}"))
+    children.append(child)
+os.close(write)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
 
 
 def test_programs_that_start_together_open_a_store_that_is_not_there_yet(url: str) -> None:
-    # Not fork: SQLAlchemy's pool must not cross into another process.
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, context.Pool(6) as pool:
-        barrier = manager.Barrier(6)
-        jobs = [(url, barrier, f"user000{i}@a.example") for i in range(6)]
-        assert all(pool.starmap(_open_and_create, jobs, chunksize=1))
-    assert inspect(open_store(url)).has_table("accounts")
+    subprocess.run([sys.executable, "-c", _START_TOGETHER, url], check=True, timeout=120)
+    engine = open_store(url)
+    assert inspect(engine).has_table("accounts")
+    assert len(list(Accounts(engine).list())) == 6
 
 
 class TestRegistration:
