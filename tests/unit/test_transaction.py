@@ -13,7 +13,8 @@ from tests.messages import ALICE
 from tests.work import peak
 
 MIB = 1 << 20
-TIMES = 100_000
+# Each field kept would be 64 octets and more, above the bound together.
+TIMES = 25_000
 SIGNATURE = b" v=1; a=rsa-sha256; d=a.example; s=s; h=from:date; bh=AAAA; b=%08d"
 
 
