@@ -19,7 +19,9 @@ from chatmail_milter.address import Peer
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.store.policies import Policies
+from chatmail_milter.store import ended_logins
+from chatmail_milter.store.names import Names
+from chatmail_milter.store.policies import Policies, State
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.verdict import Action, Verdict
 
@@ -34,12 +36,21 @@ class Admission:
     policy: Policy
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a session began: by the policy's revision, -1 if that could not be read, and by monotonic time."""
+
+    revision: int
+    time: float
+
+
 class Door:
     """Lets transactions in. One object serves all threads.
 
     `limiter` limits a user's messages, `recipients` their recipients. `open_policies` is called at the first
     transaction, and again at each as long as it raises `SQLAlchemyError`: the program may be there before its
-    store is. `open_refusals` is called so at the first message that a peer brings.
+    store is. `open_refusals` is called so at the first message that a peer brings. `names` has the key of the
+    pseudonyms of accounts.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
         open_refusals: Callable[[], Refusals] | None = None,
         recipients: Limiter | None = None,
+        names: Names | None = None,
     ) -> None:
         self._open_policies = open_policies
         self._open_refusals = open_refusals
@@ -56,15 +68,28 @@ class Door:
         self._limiter = limiter
         self._recipients = recipients
         self._clock = clock
+        self._names = names or Names()
         self._policies: Policies | None = None
         self._opening = threading.Lock()
         self._counting = threading.Lock()
         self._put_off = 0
 
-    def admit(self, direction: Direction, sender: str, peer: Peer) -> Admission:
+    def begin(self) -> Beginning:
+        """A session begins: nobody has logged in yet."""
+        now = self._clock()
+        try:
+            return Beginning(self._opened().state().revision, now)
+        except SQLAlchemyError:
+            # `admit` says so. Whose login has ended within the last days is asked to log in once more.
+            return Beginning(-1, now)
+
+    def admit(self, direction: Direction, sender: str, peer: Peer, beginning: Beginning) -> Admission:
         """May mail of `sender` (canonical, empty for the null sender) come in from `peer`?"""
         try:
-            policy = self._opened().current()
+            state = self._opened().state()
+            policy = state.policy
+            if direction is Direction.OUT:
+                verdict = self._user(state, sender, peer, beginning)
         except SQLAlchemyError as fault:
             self._away(fault)
             return Admission(codes.STORE_AWAY, OPEN)
@@ -72,7 +97,6 @@ class Door:
             self._back()
         if direction is Direction.IN:
             return Admission(policy.incoming(sender, peer), policy)
-        verdict = policy.submission(sender, peer)
         # Whoever is refused for another reason takes no token.
         if verdict.action is Action.PASS and not self._sends(sender):
             verdict = codes.too_much_mail(sender)
@@ -89,6 +113,25 @@ class Door:
         """A user who was let in named a recipient. It counts and is never refused: a group gets it whole."""
         if self._recipients is not None:
             self._recipients.charge(sender, self._clock())
+
+    def readmit(self, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+        """May `sender`, a user who was admitted, still send, now that the message is here?"""
+        try:
+            return self._user(self._opened().state(), sender, peer, beginning)
+        except SQLAlchemyError as fault:
+            self._away(fault)
+            return codes.STORE_AWAY
+
+    def _user(self, state: State, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+        """May a user of ours send? Postfix has seen to it that `sender` is who logged in."""
+        verdict = state.policy.submission(sender, peer)
+        if verdict.action is not Action.PASS:
+            return verdict
+        if self._clock() - beginning.time > ended_logins.LONGEST:
+            return codes.LOGIN_OLD
+        if state.ended and state.ended.get(self._names.pseudonym(sender), -1) > beginning.revision:
+            return codes.LOGIN_OVER
+        return verdict
 
     def wrote(self, author: str) -> None:
         """A peer's mail of `author` (canonical) was accepted: forget what was refused to that address."""

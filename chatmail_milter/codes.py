@@ -54,6 +54,10 @@ BLOCKED_USER = _reject(550, "5.7.1", "Your address or network is blocked, ask th
 SUSPENDED = _reject(550, "5.7.1", "Your account is suspended, ask the operator", "suspended")
 BLOCKED_RECIPIENT = _reject(554, "5.7.1", "Recipient domain is blocked here", "blocked")
 FEDERATION_CLOSED = _reject(554, "5.7.1", "This server exchanges no mail with that domain", "federation")
+# Postfix ends the session after a 421 (RFC 5321, 3.8), and the app logs in anew, with the password that
+# counts now. Not final, for nothing is wrong with the message. RFC 3463: X.7.0 is "other security status".
+LOGIN_OVER = _tempfail(421, "4.7.0", "Your account or its password has changed, log in again", "login-over")
+LOGIN_OLD = _tempfail(421, "4.7.0", "Your session has lasted too long, log in again", "login-old")
 STORE_AWAY = _tempfail(451, "4.3.0", "Policy can't be read, try again later", "store-away")
 
 # A recipient of ours without an account, as Dovecot's quota-status says it (dovecot.conf). RFC 3463: X.1.1 is

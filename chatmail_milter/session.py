@@ -20,7 +20,7 @@ import milter
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
-from chatmail_milter.admission import Door
+from chatmail_milter.admission import Beginning, Door
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.transaction import (
     BOUNCES,
@@ -76,12 +76,13 @@ class Session:
 
     `_verdict` is what the recipients of the transaction were told, None before the first. `_refused` is what
     Postfix told the first recipient that it refused. `_fields` and `_chunks` are what the transaction has not
-    been given yet.
+    been given yet. `_beginning` is when Postfix connected: of a user's session, before the login.
     """
 
     def __init__(self, settings: Settings, door: Door) -> None:
         self._settings = settings
         self._door = door
+        self._beginning = Beginning(-1, float("-inf"))
         self._road = ""
         # What stands between the colon and the value of a field: in values, if Postfix can do that.
         self._lead = ""
@@ -101,6 +102,8 @@ class Session:
         offer[1] &= _NOT_ASKED | _NOT_ANSWERED | _REFUSED | _AS_IT_IS
         self._lead = " " if offer[1] & _AS_IT_IS else ""
         offer[2] = offer[3] = 0
+        # Here, since Postfix waits for this answer before it greets the client.
+        self._beginning = self._door.begin()
         if offer[0] & milter.SETSYMLIST:
             for stage, names in _MACROS.items():
                 ctx.setsymlist(stage, names)
@@ -211,7 +214,7 @@ class Session:
             log.error("road=unknown verdict=tempfail reason=daemon-name")
             return codes.OUR_FAULT.because("daemon-name")
         direction = ROADS[self._road]
-        admission = self._door.admit(direction, self._sender, self._peer)
+        admission = self._door.admit(direction, self._sender, self._peer, self._beginning)
         if admission.verdict.action is Action.PASS:
             self._transaction = Transaction(
                 self._settings, direction, self._peer, self._sender, admission.policy
@@ -230,6 +233,10 @@ class Session:
             return Decision(self._verdict)
         decision = self._transaction.decide()
         passes = decision.verdict.action is Action.PASS
+        if passes and ROADS[self._road] is Direction.OUT:
+            # The message may have taken long to come.
+            verdict = self._door.readmit(self._sender, self._peer, self._beginning)
+            return decision if verdict.action is Action.PASS else Decision(verdict)
         if self._road == BOUNCES and passes and (decision.null_sender or not self._sender):
             return Decision(codes.UNREPORTABLE_REFUSAL, domain=decision.domain)
         return decision

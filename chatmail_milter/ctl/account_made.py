@@ -59,7 +59,7 @@ def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: 
 @qr_option
 @json_option
 def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
-    """Give ADDRESS another password, and end its IMAP sessions.
+    """Give ADDRESS another password, and end its sessions.
 
     Asked for at a prompt, or the first line of stdin where that is no terminal.
     """

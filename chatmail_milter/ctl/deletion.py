@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from chatmail_milter.ctl.opened import accounts
 from chatmail_milter.ctl.sessions import end_deleted
 from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.store import lease
 from chatmail_milter.store.engine import scrub
 
 
@@ -30,7 +31,8 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             put_away()
             if not found:
                 return False
-        # Whoever was logged in would go on, and might make the mailbox once more.
+        lease.outwait()
+        # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_deleted(address, found[0] if found else None)
         removal.finish([mailbox] if mailbox is not None else [])
         if not scrub(engine):

@@ -27,7 +27,7 @@ from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
 from chatmail_milter.rules import clock, full
-from chatmail_milter.store import fault
+from chatmail_milter.store import ended_logins, fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
 from chatmail_milter.store.names import Names, key_file
@@ -210,6 +210,7 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
         if not dry_run:
             if not ahead:
                 names.release_due(engine)
+                ended_logins.forget_old(engine, _day(now))
             # Of these, and of those for whom the store was too busy.
             scrub(engine)
         users = [one.address for one in accounts.list() if one.address > progress.reached]

@@ -14,6 +14,7 @@ from datetime import date
 from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from chatmail_milter.store import ended_logins, lease
 from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.quotas import Quotas
@@ -97,11 +98,16 @@ class Accounts:
         return new - reserved, reserved
 
     def set_password(self, address: str, password_hash: str) -> bool:
-        """Give an account another password. False if there is none."""
+        """Give an account another password, and end its SMTP sessions. False if there is none."""
         mine = accounts.c.address == address
+        name = self._names.pseudonym(address)
         with self._engine.begin() as connection:
             changed = connection.execute(update(accounts).where(mine).values(password_hash=password_hash))
-            return changed.rowcount > 0
+            if not changed.rowcount:
+                return False
+            ended_logins.end(connection, name, self._today())
+        lease.outwait()
+        return True
 
     def touch(self, address: str, day: date) -> bool:
         """Remember a login on `day`; one write a day at most. False if there is no such account."""
@@ -121,6 +127,9 @@ class Accounts:
 
         With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
         before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
+
+        SMTP sessions of the account have ended `LEASE` after this returns. That is not waited for here, since
+        many accounts may be deleted one after the other.
         """
         which = accounts.c.address == address
         if unused_since is not None:
@@ -129,7 +138,10 @@ class Accounts:
             if not connection.execute(delete(accounts).where(which)).rowcount:
                 return False
             self._names.reserve(connection, address)
+            # Before: it raises where there is no key.
+            name = self._names.pseudonym(address)
             beforehand()
+            ended_logins.end(connection, name, self._today())
         return True
 
     def quota(self, address: str) -> int | None:

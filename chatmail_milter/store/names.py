@@ -1,7 +1,8 @@
 """Reserved names: those of former accounts, not given out for a time, as people still write to the old owner.
 
 Deletion removes everything else, so the store keeps a pseudonym of the name (`pseudonyms.py`), under a key of
-its own, and the time of the deletion. Only programs that make or delete accounts can read that key.
+its own, and the time of the deletion. Only the programs that need that key can read it: those that make or
+delete accounts, and the milter, for the pseudonyms of `ended_logins.py`.
 `accounts.py` reserves the name in the transaction that deletes the account, and looks for it in the one that
 makes an account, whoever asks for either.
 """
@@ -55,13 +56,13 @@ class Names:
         if self._seconds >= _DAY:
             # The store remembers days of its users, and no times: the end of this one.
             gone = math.ceil(gone / _DAY) * _DAY
-        upsert(connection, reserved_names, {"name": self._pseudonym(address), "gone": gone})
+        upsert(connection, reserved_names, {"name": self.pseudonym(address), "gone": gone})
 
     def reserved(self, connection: Connection, addresses: Collection[str]) -> set[str]:
         """Those of some canonical addresses that were an account's that is gone, and nobody may have yet."""
         if not self._seconds or not self._any(connection):
             return set()
-        by_name = {self._pseudonym(one): one for one in addresses}
+        by_name = {self.pseudonym(one): one for one in addresses}
         wanted = reserved_names.c.name.in_(by_name)
         found = connection.execute(select(reserved_names).where(wanted)).all()
         return {by_name[row.name] for row in found if row.gone + self._seconds > self._now()}
@@ -69,7 +70,7 @@ class Names:
     def release(self, connection: Connection, addresses: Collection[str]) -> None:
         """Let canonical addresses be had again."""
         if addresses and self._any(connection):
-            these = [self._pseudonym(one) for one in addresses]
+            these = [self.pseudonym(one) for one in addresses]
             connection.execute(delete(reserved_names).where(reserved_names.c.name.in_(these)))
 
     def release_due(self, engine: Engine) -> int:
@@ -84,7 +85,8 @@ class Names:
         """Whether any name is; where none is, no key is needed."""
         return connection.execute(select(reserved_names.c.gone).limit(1)).first() is not None
 
-    def _pseudonym(self, address: str) -> str:
+    def pseudonym(self, address: str) -> str:
+        """What stands in the store for a canonical address that was an account's, or is."""
         if self._key is None:
             try:
                 self._key = read_key(key_file())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, select
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, select
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.federation import Federation, Rule
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.store import revision
+from chatmail_milter.store import ended_logins, revision
 from chatmail_milter.store.blocklist import blocklist
 from chatmail_milter.store.federation import read_exceptions
 from chatmail_milter.store.lease import LEASE
@@ -24,11 +24,19 @@ from chatmail_milter.store.suspensions import suspensions
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """A snapshot, the revision that it is of, and the time after which it may not be used."""
+class State:
+    """A policy, the revision that it is of, and the logins that are over (`ended_logins.py`)."""
 
     policy: Policy
     revision: int
+    ended: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A snapshot, and the time after which it may not be used."""
+
+    state: State
     until: float
 
 
@@ -40,32 +48,36 @@ class Policies:
         self._clock = clock
         self._reading = threading.Lock()
         # Of a store in which nothing was ever decided; not held for any time.
-        self._held = _Held(OPEN, 0, float("-inf"))
+        self._held = _Held(State(OPEN, 0, {}), float("-inf"))
 
     def held(self) -> Policy | None:
         """The policy in force where it is at hand; None where it has to be read. Never blocks."""
         held = self._held
-        return held.policy if self._clock() < held.until else None
+        return held.state.policy if self._clock() < held.until else None
 
     def current(self) -> Policy:
         """The policy in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
-        policy = self.held()
-        if policy is not None:
-            return policy
+        return self.state().policy
+
+    def state(self) -> State:
+        """All that is in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        held = self._held
+        if self._clock() < held.until:
+            return held.state
         with self._reading:
             # Whoever waited here may find that another has read meanwhile.
             now, held = self._clock(), self._held
             if now >= held.until:
-                held = self._held = self._read(held, now + LEASE)
-            return held.policy
+                held = self._held = _Held(self._read(held.state), now + LEASE)
+            return held.state
 
-    def _read(self, held: _Held, until: float) -> _Held:
+    def _read(self, held: State) -> State:
         # The time was taken before, and the revision is read first: what changes meanwhile is read next time.
         with self._engine.connect() as connection:
-            state = revision.current(connection)
-            same = state.revision == held.revision
-            policy = held.policy if same else _policy(connection, state.rule)
-        return _Held(policy, state.revision, until)
+            found = revision.current(connection)
+            if found.revision == held.revision:
+                return held
+            return State(_policy(connection, found.rule), found.revision, ended_logins.read(connection))
 
 
 def _policy(connection: Connection, rule: Rule) -> Policy:

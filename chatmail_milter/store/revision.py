@@ -34,9 +34,17 @@ def change(engine: Engine, **columns: str) -> Iterator[Connection]:
     """A transaction that changes the policy, and `columns` of its row; in force when this returns."""
     with engine.begin() as connection:
         yield connection
-        # Last: the row is locked only from here to the commit, and revisions are committed in order.
-        upsert(connection, policy, {"id": _ID, "revision": 1, **columns}, add=("revision",))
+        count_up(connection, **columns)
     lease.outwait()
+
+
+def count_up(connection: Connection, **columns: str) -> int:
+    """Count the revision up, and set `columns`; the new one. Last in a transaction.
+
+    The row is locked only from here to the commit, and revisions are committed in order.
+    """
+    upsert(connection, policy, {"id": _ID, "revision": 1, **columns}, add=("revision",))
+    return current(connection).revision
 
 
 @dataclass(frozen=True, slots=True)

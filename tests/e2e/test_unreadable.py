@@ -66,7 +66,7 @@ def test_programs_have_the_groups_that_they_need_and_no_others(b: LabHost) -> No
     assert of("chatmail-hooks") == {"chatmail-hooks"}
     assert of("chatmail-push") == {"chatmail-push"}
     assert of("chatmail-store-key") == {"chatmail-milter", "mxdeliv-relay"}
-    assert of("chatmail-names-key") == {"chatmail-expire", "chatmail-hooks", "mxdeliv-app"}
+    assert of("chatmail-names-key") == {"chatmail-expire", "chatmail-hooks", "chatmail-milter", "mxdeliv-app"}
 
 
 def test_passwords_are_in_no_log_and_no_list_of_processes(b: LabHost) -> None:
