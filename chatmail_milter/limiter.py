@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import multiprocessing
 import struct
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from chatmail_milter.rules.rate import Rate
@@ -26,11 +27,18 @@ class Limiter:
     """One object serves all threads of all processes."""
 
     def __init__(
-        self, rate: Rate, slots: int = _SLOTS, lock: AbstractContextManager[object] | None = None
+        self,
+        rate: Rate,
+        slots: int = _SLOTS,
+        lock: AbstractContextManager[object] | None = None,
+        table: mmap.mmap | None = None,
+        mark: Callable[[str], int] = hash,
     ) -> None:
         self._rate = rate
         self._sets = slots // _WAYS
-        self._table = mmap.mmap(-1, self._sets * _SET.size)
+        self._table = table or mmap.mmap(-1, self._sets * _SET.size)
+        # Programs that were not forked from one another give the memory that they share, and the same hash.
+        self._mark = mark
         # Its owner can't be killed alone: where one process of the milter ends, all do.
         # Programs whose workers can be killed one by one give a `ProcessLock`.
         self._lock = lock or multiprocessing.get_context("fork").Lock()
@@ -39,7 +47,7 @@ class Limiter:
         """Whether `key` may, at `now` (monotonic, seconds); if it may not, nothing was taken."""
         if not self._rate.per_minute:
             return True
-        time, mark = self._rate.time(now), hash(key)
+        time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
             slot, worn_off = self._found(mark)
             after = self._rate.taken(worn_off, time)
@@ -53,14 +61,14 @@ class Limiter:
         if not self._rate.per_minute:
             return True
         with self._lock:
-            _, worn_off = self._found(hash(key))
+            _, worn_off = self._found(self._mark(key))
         return self._rate.taken(worn_off, self._rate.time(now)) is not None
 
     def charge(self, key: str, now: float) -> None:
         """Take one at `now`, allowed or not: `key` then waits longer."""
         if not self._rate.per_minute:
             return
-        time, mark = self._rate.time(now), hash(key)
+        time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
             slot, worn_off = self._found(mark)
             _SLOT.pack_into(self._table, slot, mark, self._rate.charged(worn_off, time))

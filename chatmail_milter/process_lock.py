@@ -8,11 +8,11 @@ import threading
 
 
 class ProcessLock:
-    """A context manager. Make it before the processes are forked."""
+    """A context manager. Make it before the processes are forked; others share the `file` (a descriptor)."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: int | None = None) -> None:
         # A record lock (fcntl(2)) belongs to the process and ends with it; among its threads it is none.
-        self._file = os.memfd_create("lock")
+        self._file = os.memfd_create("lock") if file is None else file
         self._threads = threading.Lock()
 
     def __enter__(self) -> None:

@@ -1,12 +1,18 @@
-"""Limit of accounts that first logins from one address may make in a minute, for all workers of the hooks.
+"""Limit of accounts that one address may make in a minute, by first logins and at `/new`.
 
-GCRA (`rules.rate`) over a table in shared memory (`limiter.py`) of fixed size; no address is stored, only its
-hash under a key of this run of the program. Existing accounts' logins are not counted.
+GCRA (`rules.rate`) over a table of fixed size (`limiter.py`) in a file in memory (tmpfs), which the workers
+of the hooks and of the web app share. No address is stored, only its hash under a key that is made with the
+table. Existing accounts' logins are not counted.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
+import mmap
+import os
+from hashlib import blake2b
+from pathlib import Path
 
 from chatmail_milter import config
 from chatmail_milter.address import Peer
@@ -14,26 +20,58 @@ from chatmail_milter.limiter import Limiter
 from chatmail_milter.process_lock import ProcessLock
 from chatmail_milter.rules.rate import Rate
 
+# The playbook makes it, empty, for the group of our programs.
+PATH = Path("/run/chatmail/new-accounts")
+
 # 16 octets each. Of more networks than this at once, those with least to wait for are forgotten.
 _SLOTS = 1 << 16
+_SLOT_SIZE = 16
+# After the slots.
+_KEY_SIZE = 32
+
+_log = logging.getLogger(__name__)
 
 _shared: list[Limiter] = []
 
 
-def limiter(rules: config.Accounts) -> Limiter:
-    """A new one: as many at once as in a minute."""
+def limiter(rules: config.Accounts, path: Path | None = None) -> Limiter:
+    """As many at once as in a minute. Of the file `path`, else of memory of its own."""
     rate = Rate(rules.new_per_minute, max(1, rules.new_per_minute))
-    return Limiter(rate, _SLOTS, ProcessLock())
+    if path is None:
+        return Limiter(rate, _SLOTS, ProcessLock())
+    file = os.open(path, os.O_RDWR)
+    size = _SLOTS * _SLOT_SIZE
+    lock = ProcessLock(file)
+    with lock:
+        if os.fstat(file).st_size == 0:
+            os.ftruncate(file, size + _KEY_SIZE)
+            os.pwrite(file, os.urandom(_KEY_SIZE), size)
+        key = os.pread(file, _KEY_SIZE, size)
+
+    def mark(network: str) -> int:
+        return int.from_bytes(blake2b(network.encode(), key=key, digest_size=8).digest(), "big", signed=True)
+
+    return Limiter(rate, _SLOTS, lock, mmap.mmap(file, size), mark)
 
 
-def share(rules: config.Accounts) -> None:
+def share(rules: config.Accounts, path: Path = PATH) -> None:
     """Before workers are forked: make the one that `shared` gives each of them."""
-    _shared[:] = [limiter(rules)]
+    if not path.exists():
+        _log.warning("event=limit-not-shared")
+    _shared[:] = [limiter(rules, path if path.exists() else None)]
 
 
 def shared(rules: config.Accounts) -> Limiter:
     """The one of all workers; a new one where there are none."""
     return _shared[0] if _shared else limiter(rules)
+
+
+def network_named(ip: str) -> str | None:
+    """`network` of an address as text; None where it is none, as of a program on this host."""
+    try:
+        return network(ipaddress.ip_address(ip))
+    except ValueError:
+        return None
 
 
 def network(peer: Peer) -> str:

@@ -48,6 +48,7 @@ def on_starting(server: Any) -> None:
     settings = load_or_exit()
     if server.app.app_uri.startswith("mxdeliv_app.hooks:"):
         read_secret(secret_path())
-        first_logins.share(settings.accounts)
     else:
         admission.announce(server.cfg.threads)
+    # Both applications make accounts.
+    first_logins.share(settings.accounts)

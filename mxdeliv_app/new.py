@@ -1,22 +1,25 @@
 """`/new`: fresh credentials, in the JSON that chatmail apps read (POST), and a page for browsers (GET, POST).
 
 Where registration is open nothing is remembered, and their first login makes the account. Where it is by
-token (`/new?token=…`) the account is made here, with a use of the token. How often one address may ask, nginx
-says; what one request costs is bounded here. A GET makes no account: browsers load pages in advance.
+token (`/new?token=…`) the account is made here, with a use of the token. How many accounts one network may
+make is counted in one table for both (`first_logins.py`); how often it may ask, nginx says. A GET makes no
+account: browsers load pages in advance.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import falcon
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config, credentials
+from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app import wire
+from mxdeliv_app import first_logins, wire
 from mxdeliv_app.pages import HTML, Pages, send, wants_html
 
 _log = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ CLOSED = "New accounts are made by the operator only"
 NO_TOKEN = "New accounts take an invitation link of the operator"  # noqa: S105  (words)
 SPENT = "This invitation was used up, has expired, or never was one"
 NO_ROOM = "This server takes no new accounts for the moment, try again later"
+TOO_MANY = "Too many new accounts from this address, try again in a minute"
 AWAY = "This server can't make accounts for the moment, try again later"
 
 # Where a random address exists already, which is not to be expected once.
@@ -35,8 +39,13 @@ class New:
     """The resource. `tokens` is asked for only where registration is by token."""
 
     def __init__(
-        self, settings: config.Config, shortage: Callable[[], Shortage | None], tokens: Callable[[], Tokens]
+        self,
+        settings: config.Config,
+        shortage: Callable[[], Shortage | None],
+        tokens: Callable[[], Tokens],
+        limiter: Limiter | None = None,
     ) -> None:
+        self._limiter = limiter or first_logins.limiter(settings.accounts)
         self._settings = settings
         self._pages = Pages(settings)
         self._shortage = shortage
@@ -69,8 +78,17 @@ class New:
         if short is not None:
             self._refuse(request, response, 503, short, NO_ROOM)
             return
+        network = first_logins.network_named(request.get_header("X-Real-IP") or "")
+        # Where registration is open, the first login makes the account, and is counted then.
+        if (
+            registration == "open"
+            and network is not None
+            and not self._limiter.may(network, time.monotonic())
+        ):
+            self._refuse(request, response, 429, "rate", TOO_MANY)
+            return
         try:
-            made = self._redeem(request, response) if registration == "token" else self._fresh()
+            made = self._redeem(request, response, network) if registration == "token" else self._fresh()
         except SQLAlchemyError as fault:
             self._refuse(request, response, 503, type(fault).__name__, AWAY)
             return
@@ -82,16 +100,21 @@ class New:
     def _fresh(self) -> credentials.Credentials:
         return credentials.fresh(self._settings.accounts, self._settings.mail.domain)
 
-    def _redeem(self, request: falcon.Request, response: falcon.Response) -> credentials.Credentials | None:
+    def _redeem(
+        self, request: falcon.Request, response: falcon.Response, network: str | None
+    ) -> credentials.Credentials | None:
         token = request.get_param("token")
         if not token:
             self._refuse(request, response, 403, "no-token", NO_TOKEN)
             return None
         tokens = self._tokens()
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             # Looked at first: hashing for whoever guesses would cost more than the guess.
             if not tokens.usable(token):
                 break
+            if attempt == 0 and network is not None and not self._limiter.take(network, time.monotonic()):
+                self._refuse(request, response, 429, "rate", TOO_MANY)
+                return None
             fresh = self._fresh()
             outcome = tokens.redeem(token, fresh.address, credentials.hash_password(fresh.password))
             if outcome == "made":
@@ -104,7 +127,7 @@ class New:
         self, request: falcon.Request, response: falcon.Response, status: int, why: str, reason: str
     ) -> None:
         _log.info("event=new-refused reason=%s", why)
-        if status == 503:
+        if status in (429, 503):
             response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
         response.status = status
         if wants_html(request):

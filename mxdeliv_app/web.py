@@ -13,7 +13,7 @@ from chatmail_milter import config, machine
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.names import Names
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app import faults, wire
+from mxdeliv_app import faults, first_logins, wire
 from mxdeliv_app.inject import Injector, Ports
 from mxdeliv_app.later import once
 from mxdeliv_app.new import New
@@ -52,4 +52,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
     names = Names(settings.accounts.names_kept)
     tokens = once(lambda: Tokens(existing_store(settings.store.url), names=names))
-    return create_app(settings, receive, New(settings, machine.room(settings), tokens))
+    return create_app(
+        settings,
+        receive,
+        New(settings, machine.room(settings), tokens, first_logins.shared(settings.accounts)),
+    )

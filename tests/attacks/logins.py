@@ -12,6 +12,7 @@ from tests.attacks import strangers
 from tests.attacks.trial import Attack, Scene
 from tests.chat.deadline import until
 
+_CONNECTIONS = 45
 _NOT_UTF8 = b"p\xe4ssword \xff\xff"
 
 
@@ -19,24 +20,27 @@ _NOT_UTF8 = b"p\xe4ssword \xff\xff"
 def unreadable(scene: Scene) -> Iterator[str]:
     """45 connections of one address to 465, each with one attempt after the other."""
 
-    replies = 0
+    answered: set[asyncio.StreamReader] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"EHLO stranger.invalid\r\n")
         while (await reader.readline())[3:4] == b"-":
             pass
-        nonlocal replies
         user = f"{secrets.token_hex(6)}@{scene.host.domain}".encode()
         while True:
             writer.write(b"AUTH PLAIN " + b64encode(b"\0" + user + b"\0" + _NOT_UTF8) + b"\r\n")
-            if not await reader.readline():
+            if not (await reader.readline()).startswith(b"535"):
                 return
-            replies += 1
+            answered.add(reader)
 
-    with strangers.kept(scene.ipv4(1), 45, scene.host, 465, talk, tls=True) as tally:
-        until("the first attempts are answered", lambda: replies >= 10, 60)
-        yield f"{tally.open} of 45 open"
+    with strangers.kept(scene.ipv4(1), _CONNECTIONS, scene.host, 465, talk, tls=True) as tally:
+        until(
+            "each of 45 connections has had an answer",
+            lambda: len(answered) >= _CONNECTIONS and tally.open == _CONNECTIONS,
+            60,
+        )
+        yield f"{tally.open} of {_CONNECTIONS} open, all answered"
 
 
 ATTACKS = (Attack("passwords not UTF-8 on 465, one address", unreadable),)

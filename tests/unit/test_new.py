@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import falcon
 import pytest
 from argon2 import PasswordHasher
 from falcon import testing
@@ -16,6 +18,7 @@ from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
+from mxdeliv_app import first_logins
 from mxdeliv_app.inject import Injector, Ports
 from mxdeliv_app.later import once
 from mxdeliv_app.new import New
@@ -140,3 +143,28 @@ class TestOnce:
             with pytest.raises(OSError, match="away"):
                 ask()
         assert [ask(), ask()] == ["there", "there"]
+
+
+def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_path: Path) -> None:
+    settings = config.parse(
+        '[mail]\ndomain = "a.example"\n[accounts]\nnew_per_minute = 3\nregistration = "token"'
+    )
+    (tmp_path / "table").touch()
+    # As two programs that were not forked from one another have it.
+    ours, theirs = (first_logins.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
+    assert theirs.take("2001:db8::", time.monotonic())
+    tokens = Tokens(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    link, _ = tokens.create(9, None)
+    app: falcon.App[Any, Any] = falcon.App()
+    app.add_route("/new", New(settings, lambda: None, lambda: tokens, ours))
+    to = testing.TestClient(app)
+
+    def status(ip: str, token: str = link) -> int:
+        answer = to.simulate_post("/new", params={"token": token}, headers={"X-Real-IP": ip})
+        return int(answer.status_code)
+
+    assert status("2001:db8::5", "guessed") == 403
+    assert [status(f"2001:db8::{one}") for one in range(3)] == [200, 200, 429]
+    assert not theirs.take("2001:db8::", time.monotonic())
+    assert (status("192.0.2.1"), status("2001:db8:0:1::1")) == (200, 200)
+    assert b"2001" not in (tmp_path / "table").read_bytes()
