@@ -101,3 +101,51 @@ class TestForeignFiles:
         assert [a.run(f"cat {copy}").stdout for copy in copies] == [FOREIGN]
         assert copies[0].removesuffix("/etc/postfix/main.cf") in words(done)
         assert relay.failed_units(a) == ""
+
+    def test_a_host_without_python_gets_none_before_it_is_looked_at(self, lab: Lab, a: LabHost) -> None:
+        python = "/usr/lib/python3/dist-packages/apt_pkg.*.so"
+        files = f"/etc/unbound/unbound.conf.d/chatmail.conf /etc/sysusers.d/chatmail.conf {python}"
+        a.run(f"for file in {files}; do mv $file $file.aside; done")
+        try:
+            done = playbook(lab, a)
+            assert a.run(f"ls {python}", check=False).stdout == ""
+        finally:
+            a.run(
+                "for file in $(find /etc/unbound /etc/sysusers.d /usr/lib/python3 -name '*.aside'); do"
+                " mv $file ${file%.aside}; done"
+            )
+        assert done.returncode != 0
+        assert "which the host lacks: install python3 and python3-apt there" in words(done)
+        assert "/etc/postfix/main.cf" in words(done)
+        assert "changed=0" in done.stdout
+
+
+class TestRedirected:
+    """A packet filter of the host's admin beside the relay's own limits."""
+
+    SCRIPT = PLAYBOOK.parent / "roles/connection_limits/files/redirected.py"
+    FILTER = "add table inet admin; add chain inet admin in { type filter hook input priority 0; }; "
+
+    @pytest.fixture
+    def admin(self, a: LabHost) -> Iterator[LabHost]:
+        yield a
+        a.run("nft delete table inet admin", check=False)
+
+    def seen(self, host: LabHost, ports: str = "465 587") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, self.SCRIPT, host.ip, "5", *ports.split()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    def test_a_filter_that_drops_what_is_redirected_is_seen(self, admin: LabHost) -> None:
+        assert self.seen(admin) == (0, "")
+        admin.run(["nft", self.FILTER + "add rule inet admin in tcp dport 10587 drop"])
+        wanted = "connections above the first 4 are not answered on port 587\n"
+        assert self.seen(admin) == (1, wanted)
+
+    def test_a_port_that_is_closed_says_nothing(self, admin: LabHost) -> None:
+        admin.run(["nft", self.FILTER + "add rule inet admin in tcp dport { 465, 10465 } drop"])
+        assert self.seen(admin, "465") == (0, "")
