@@ -35,9 +35,13 @@ log = logging.getLogger(__name__)
 
 
 class UnknownRecipients:
-    """The decision; one object serves all connections. `is_account` is true of canonical addresses only."""
+    """The decision for one canonical domain; one object serves all connections.
 
-    def __init__(self, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
+    `is_account` is true of canonical addresses only.
+    """
+
+    def __init__(self, domain: str, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
+        self._domain = domain
         self._is_account = is_account
         self._limit = limit
         self._away = False
@@ -52,6 +56,10 @@ class UnknownRecipients:
             recipient = address.parse(named)
         except address.MalformedAddressError:
             recipient = named  # No account: their names are canonical.
+        else:
+            # Postfix may have mailboxes for other domains, of which the store knows nothing.
+            if address.domain_of(recipient) != self._domain:
+                return NOTHING_TO_SAY
         if not self._limit.allows(peer, recipient):
             return codes.TOO_MANY_UNKNOWN.reply
         try:
@@ -92,7 +100,8 @@ def main() -> None:
         sys.exit(78)
     accounts = once(lambda: Accounts(existing_store(config.store.url)))
     limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
-    asyncio.run(serve(listening, UnknownRecipients(lambda one: accounts().lookup(one) is not None, limit)))
+    unknown = UnknownRecipients(config.mail.domain, lambda one: accounts().lookup(one) is not None, limit)
+    asyncio.run(serve(listening, unknown))
     logging.shutdown()
     # Postfix's connections are open; it asks again on new ones.
     os._exit(0)

@@ -15,7 +15,7 @@ PASSING = [sample for sample in committed() if sample.incoming != NONE and len(s
 
 
 @given(st.sampled_from(Direction), st.sampled_from(PASSING), st.integers(0, 2**32), st.integers(1, 4))
-@settings(max_examples=1000)
+@settings(max_examples=600)
 def test_what_passes_is_encrypted_to_all_readers(
     direction: Direction, sample: Sample, chance: int, times: int
 ) -> None:

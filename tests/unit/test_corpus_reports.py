@@ -27,7 +27,7 @@ def test_real_ones_are_reports_to_all_readers(octets: bytes, reader: Reader) -> 
 
 
 @given(st.sampled_from(list(reports.REAL.values())), st.integers(0, 2**32), st.integers(1, 4))
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_passes_is_a_report_to_all_readers(report: bytes, chance: int, times: int) -> None:
     octets = mutate(Random(chance), report, times)  # noqa: S311 (no secret)
     if check(Direction.IN, ENVELOPE, octets).reason == "report":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from chatmail_milter import address
 from chatmail_milter.rules.rate import Rate
 from mxdeliv_app import policy_service
 from mxdeliv_app.enumeration import EnumerationLimit
@@ -47,7 +48,7 @@ def request(recipient: str, state: str = "RCPT", peer: str = "192.0.2.7") -> byt
 
 
 def accounts(*names: str) -> UnknownRecipients:
-    return UnknownRecipients(lambda one: one in names, limit())
+    return UnknownRecipients(address.domain_of(names[0]), lambda one: one in names, limit())
 
 
 def limit(
@@ -67,7 +68,13 @@ def test_an_account_is_known_in_each_spelling(spelling: str) -> None:
 
 def test_the_domain_of_a_relay_without_a_name_may_have_no_brackets() -> None:
     here = accounts("alice123@[192.0.2.1]")
-    assert answers(here, request("alice123@192.0.2.1"), request("alice123@192.0.2.2")) == [GO_ON, UNKNOWN]
+    assert answers(here, request("alice123@192.0.2.1"), request("nobody12@192.0.2.1")) == [GO_ON, UNKNOWN]
+
+
+@pytest.mark.parametrize("other", ["b.example", "a.example.b.example", "sub.a.example", "[192.0.2.1]"])
+def test_nothing_is_said_of_another_domain(other: str) -> None:
+    """Postfix may have mailboxes for it too."""
+    assert answers(accounts(ALICE), request(f"nobody12@{other}")) == [GO_ON]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,7 @@ def test_while_the_store_is_away_nobody_is_unknown_and_it_is_logged_once(
             raise OperationalError("SELECT", {"address": ALICE}, Exception("gone"))
         return False
 
-    unknown = UnknownRecipients(is_account, limit())
+    unknown = UnknownRecipients("a.example", is_account, limit())
     asked = request("nobody12@a.example")
     assert answers(unknown, asked, asked) == [GO_ON] * 2
     away[0] = False
@@ -114,7 +121,7 @@ def test_a_connection_that_ends_amid_a_request_is_closed() -> None:
         reader, writer = await asyncio.open_connection(sock=postfix)
         writer.write(b"request=smtpd_access_policy\n")
         writer.write_eof()
-        await policy_service.serve(accounts().action, *await asyncio.open_connection(sock=ours))
+        await policy_service.serve(accounts(ALICE).action, *await asyncio.open_connection(sock=ours))
         return await reader.read()
 
     assert asyncio.run(ask()) == b""
