@@ -149,6 +149,6 @@ IDLE = _tempfail(421, "4.4.2", "Idle for too long", "idle")
 
 # The road by HTTPS, both ends.
 PEER_SILENT = _tempfail(451, "4.5.0", "Peer's answer doesn't name this recipient", "peer-silent")
-BUSY = _tempfail(450, "4.3.2", "Too many messages at once, try again later", "busy")
+TOO_MANY_MESSAGES = _tempfail(450, "4.3.2", "Too many messages at once, try again later", "too-many-messages")
 QUEUE_AWAY = _tempfail(451, "4.3.0", "Mail queue can't be reached, try again later", "queue-away")
 BODY_CUT = _tempfail(451, "4.4.2", "Message was cut off on its way here", "body-cut")

@@ -92,7 +92,7 @@ class Receive:
             with self._admission.admitted(len(envelope.recipients)):
                 replies = self._inject(request, envelope, told)
         except admission.BusyError:
-            return self._failed(envelope, 503, codes.BUSY)
+            return self._failed(envelope, 503, codes.TOO_MANY_MESSAGES)
         except TooLargeError:
             return self._failed(envelope, 413, codes.TOO_LARGE)
         except TooManyRecipientsError:

@@ -96,7 +96,7 @@ def test_a_client_that_hangs_up_has_no_more_recipients_named(tmp_path: Path) -> 
 
 def test_a_client_that_left_before_its_turn_is_not_served(tmp_path: Path) -> None:
     """It waited for a thread meanwhile."""
-    with one_process(tmp_path, KEPT + 1) as (receiver, go_on), under_way(receiver, 1):
+    with one_process(tmp_path, KEPT + 1) as (receiver, go_on), under_way(receiver, 1) as posts:
         # Pages and messages wait alike: the threads of all are taken by what does not end.
         slow = [receiver.app.connect() for _ in range(KEPT)]
         for client in slow:
@@ -104,6 +104,8 @@ def test_a_client_that_left_before_its_turn_is_not_served(tmp_path: Path) -> Non
         with receiver.app.connect() as client:
             client.sendall(head("Content-Length: 2") + b"\r\n")
         go_on.set()
+        # Until then the one message that may be under way is.
+        assert posts[0].result().status == 200
         for client in slow:
             client.close()
         until("it is over", lambda: "reason=body-cut" in receiver.app.log, 30)

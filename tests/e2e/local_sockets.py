@@ -61,9 +61,10 @@ TABLE = (
         "", "of Dovecot's processes that are root, and of doveadm",
     ),
     _row(
-        _DOVECOT, "auth-client auth-login auth-worker dns-client imap-master indexer-worker ipc stats-writer",
+        _DOVECOT, "auth-client auth-login auth-worker dns-client imap-master indexer-worker ipc",
         "dovecot", "between processes of Dovecot that hold no mail and no connection of a stranger",
     ),
+    _row(_DOVECOT, "stats-writer", "dovecot vmail", "each process tells what it does"),
     _row(
         f"{_DOVECOT}/login", "dns-client imap ipc-proxy login stats-writer",
         "dovenull", "login processes ask for a password's owner, and hand the connection over",
