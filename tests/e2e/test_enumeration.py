@@ -23,7 +23,7 @@ JSON = {"Accept": "application/json"}
 def _few(b: LabHost) -> Iterator[None]:
     """A peer is told of three at once, and none it was told of yet."""
     # A process of Postfix that asked the service before it was restarted goes without its answer once.
-    readers = f"{SERVICE} postfix"
+    readers = f"{SERVICE} postfix@-"
     with (
         settings.changed(b, "unknown_burst", "3", SERVICE),
         settings.changed(b, "unknown_per_minute", "1", readers),
