@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Integer,
+    Row,
     String,
     Table,
     delete,
@@ -126,16 +128,25 @@ class Peers:
     def list(self, domain: str | None = None) -> list[PeerRow]:
         """All peers, or one, by domain and road."""
         with self._engine.connect() as connection:
-            reasons: dict[tuple[str, str], dict[str, int]] = {}
-            by_number = peer_failures.c.failures.desc()
-            counted = select(peer_failures).where(peer_failures.c.failures > 0, _of(peer_failures, domain))
-            for row in connection.execute(counted.order_by(by_number, peer_failures.c.reason)):
-                reasons.setdefault((row.domain, row.road), {})[row.reason] = row.failures
             latencies: dict[tuple[str, str], dict[int, int]] = {}
             for row in connection.execute(select(peer_latencies).where(_of(peer_latencies, domain))):
                 latencies.setdefault((row.domain, row.road), {})[row.bucket] = row.successes
-            ordered = select(peers).where(_of(peers, domain)).order_by(peers.c.domain, peers.c.road)
-            rows = connection.execute(ordered).all()
+            # In one statement: between two of them attempts may be counted, and no reason would be theirs.
+            why = (peers.c.domain == peer_failures.c.domain) & (peers.c.road == peer_failures.c.road)
+            counted = (
+                select(peers, peer_failures.c.reason, peer_failures.c.failures.label("of_reason"))
+                .outerjoin(peer_failures, why & (peer_failures.c.failures > 0))
+                .where(_of(peers, domain))
+                .order_by(
+                    peers.c.domain, peers.c.road, peer_failures.c.failures.desc(), peer_failures.c.reason
+                )
+            )
+            found: dict[tuple[str, str], Row[Any]] = {}
+            reasons: dict[tuple[str, str], dict[str, int]] = {}
+            for row in connection.execute(counted):
+                found[row.domain, row.road] = row
+                if row.reason is not None:
+                    reasons.setdefault((row.domain, row.road), {})[row.reason] = row.of_reason
         return [
             PeerRow(
                 domain=row.domain,
@@ -149,7 +160,7 @@ class Peers:
                 last_contact=datetime.fromtimestamp(row.last_contact, UTC),
                 reasons=reasons.get((row.domain, row.road), {}),
             )
-            for row in rows
+            for row in found.values()
         ]
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:

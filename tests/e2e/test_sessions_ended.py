@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.chat import pgp, relay, smtp
+from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
@@ -131,7 +132,7 @@ def test_so_do_imap_sessions_idle_or_not(b: LabHost, login: Login, change: Calla
         idle.begin_idle()
         assert idle.stays_quiet(1)
         change(changed)
-        assert not busy.is_open()
+        until("the session ends", lambda: not busy.is_open(), SECONDS)
         assert not idle.stays_quiet(SECONDS)
     assert by_imap(b.ip, *login).startswith("[AUTHENTICATIONFAILED]")
     if changed.password:

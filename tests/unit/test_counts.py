@@ -6,9 +6,10 @@ import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.engine import open_store
@@ -218,3 +219,20 @@ def test_a_store_of_the_version_before_goes_on_counting(tmp_path: Path) -> None:
     assert row.attempts == 4
     assert row.mean_latency == pytest.approx(0.3)
     assert row.p50_latency == pytest.approx(0.5, rel=0.091)
+
+
+def test_attempts_that_are_counted_while_rows_are_read_are_there_with_their_reasons(engine: Engine) -> None:
+    counting = Peers(open_store(str(engine.url)))
+    read = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        read.append(statement)
+        counting.add([failed("timeout")])
+
+    counting.add([failed("timeout")])
+    event.listen(engine, "after_cursor_execute", count)
+    found = Peers(engine).list()
+    assert len(read) > 1
+    (row,) = found
+    assert row.failures > 0
+    assert row.reasons == {"timeout": row.failures}
