@@ -55,7 +55,7 @@ def test_what_the_text_is_put_into_passes() -> None:
 
 
 @given(directions, clear_text, st.integers(0, len(ARMOR)))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_text_inside_the_armor(direction: Direction, text: str, at: int) -> None:
     # Comments are the one thing that peers may write there.
     comment = text.startswith(("Version:", "Comment:")) and direction is Direction.IN
@@ -70,7 +70,7 @@ def test_text_inside_the_armor(direction: Direction, text: str, at: int) -> None
     st.booleans(),
     st.sampled_from(("", " ", "\t", "\r")),
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_text_on_a_line_of_the_armor(
     direction: Direction, text: str, line: int, after: bool, gap: str
 ) -> None:
@@ -119,7 +119,7 @@ def _encoded(text: str, place: int, typed: str) -> str:
         ("text/plain", "text/html", "application/octet-stream", "application/pgp-encrypted", "message/rfc822")
     ),
 )
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_text_in_a_part(
     direction: Direction, text: str, put: Callable[[str, int, str], str], place: int, typed: str
 ) -> None:

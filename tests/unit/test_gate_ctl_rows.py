@@ -11,7 +11,8 @@ from chatmail_milter.ctl.gate import gate
 from tests.messages import ALICE, BOB
 from tests.rows import AUTHOR, PASS, ROWS, Row
 
-rows = pytest.mark.parametrize("row", ROWS, ids=str)
+# The one of 30 MB costs three seconds here: the gate, the milter and both relays are asked of it elsewhere.
+rows = pytest.mark.parametrize("row", [row for row in ROWS if "30 MB" not in row.name], ids=str)
 
 
 def asked(message: bytes, *arguments: str) -> int:

@@ -272,7 +272,7 @@ def test_a_flood_in_the_header_costs_as_little(
         return fields, b"".join(name + b": " + value + b"\r\n" for name, value in fields) + b"\r\n" + GOOD
 
     assert ask(*built(MIB // 4)) == reason
-    assert_linear(lambda size: ask(*built(size)), 64 << 10)
+    assert_linear(lambda size: ask(*built(size)), 32 << 10)
     sixteenth = built(MIB // 16)
     assert peak(lambda: ask(*sixteenth)) < MIB
 
@@ -324,8 +324,8 @@ def answer(flood: Flood, size: int, chunk: int) -> str:
 def test_a_flood_gets_its_verdict_and_makes_work_in_proportion(flood: Flood) -> None:
     assert answer(flood, flood.size, BLOCK) == flood.reason
     # In pieces as large as a milter gets, and in one that is as long as all of it.
-    assert_linear(lambda size: answer(flood, size, 1024), 64 << 10)
-    assert_linear(lambda size: answer(flood, size, MIB), 64 << 10)
+    assert_linear(lambda size: answer(flood, size, 1024), 32 << 10)
+    assert_linear(lambda size: answer(flood, size, MIB), 32 << 10)
 
 
 @floods
