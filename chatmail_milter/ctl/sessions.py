@@ -51,7 +51,8 @@ def _end_all(is_over: Callable[[str, Peer], bool], home: Path | None = None) -> 
         while left and time.monotonic() < deadline:
             for user in left:
                 _end(program, user, home)
-            left = _open(program, is_over)
+            # Twice: one that Dovecot hands from one process to another may be with neither for a moment.
+            left = _open(program, is_over) | _open(program, is_over)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         click.echo(f"IMAP sessions that are open may stay open: doveadm: {type(error).__name__}.", err=True)
         return
