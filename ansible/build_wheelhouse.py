@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
 
-pip takes no file whose hash is not in that list, and builds with the setuptools and wheel of this
-environment, which must be those of `requirements/build.txt`. A host installs from the wheelhouse alone and
+pip refuses a file with another hash. It builds with this environment's setuptools and wheel, which must
+be those of `requirements/build.txt`. A host installs from the wheelhouse alone and
 needs no PyPI. The wheels are for the Python that runs this script, which must be the hosts' (3.11 on Debian
 12). `requirements.txt` in it lists each wheel with its hash: pip checks them, and the playbook deploys anew
 when that file changes. What has not changed is not built again: dependencies are kept while the lists are

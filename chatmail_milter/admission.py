@@ -75,12 +75,12 @@ class Door:
         self._put_off = 0
 
     def begin(self) -> Beginning:
-        """A session begins: nobody has logged in yet."""
+        """Note when a session begins, before its user logs in."""
         now = self._clock()
         try:
             return Beginning(self._opened().state().revision, now)
         except SQLAlchemyError:
-            # `admit` says so. Whose login has ended within the last days is asked to log in once more.
+            # `admit` logs the fault. A user with an entry in `ended_logins` has to log in once more.
             return Beginning(-1, now)
 
     def admit(self, direction: Direction, sender: str, peer: Peer, beginning: Beginning) -> Admission:

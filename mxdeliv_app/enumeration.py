@@ -8,14 +8,13 @@ key of this run of the program.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from array import array
 from collections.abc import Callable
 
 from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.rate import Rate
-from mxdeliv_app.first_logins import network
+from mxdeliv_app.first_logins import network_named
 
 # Of more peers than this at once, those that were told least are forgotten. 16 octets each.
 _PEERS = 1 << 16
@@ -34,12 +33,12 @@ class EnumerationLimit:
 
     def allows(self, client_address: str, recipient: str) -> bool:
         """Whether the peer may hear of `recipient` (canonical, or what Postfix has of a malformed one)."""
-        peer = _network(client_address)
+        peer = _peer(client_address)
         return f"{peer} {recipient}" in self._told or self._limiter.may(peer, self._clock())
 
     def told(self, client_address: str, recipient: str, *, known: bool) -> None:
         """The peer is told of a recipient, as `allows` allowed."""
-        peer = _network(client_address)
+        peer = _peer(client_address)
         if self._told.add(f"{peer} {recipient}") and not known:
             self._limiter.take(peer, self._clock())
 
@@ -71,8 +70,5 @@ class RecentSet:
         return new
 
 
-def _network(client_address: str) -> str:
-    try:
-        return network(ipaddress.ip_address(client_address))
-    except ValueError:
-        return ""  # Postfix says `unknown` of a client that it knows no address of
+def _peer(client_address: str) -> str:
+    return network_named(client_address) or ""  # Postfix says `unknown` where it knows no address.
