@@ -235,9 +235,10 @@ def test_milters_journal_names_nobody(lab: Lab, b: LabHost, reader: Login) -> No
         assert port_25(b, AUTHOR, [reader[0]], _signed(lab, AUTHOR, reader[0])) == BLOCKED_SENDER
 
     def logged() -> list[str]:
-        return [one.text for one in journal.read(b, began) if one.who == "chatmail-milter"]
+        texts = [one.text for one in journal.read(b, began) if one.who == "chatmail-milter"]
+        # Others' mail still comes in meanwhile.
+        return [text for text in texts if "reason=blocked" in text]
 
     (line,) = until("the milter says what it did", logged, 10)
-    assert "reason=blocked" in line
     assert AUTHOR.partition("@")[0] not in line
     assert CONTROL_ADDRESS not in line
