@@ -1,4 +1,4 @@
-"""Whole messages as other programs write them, or nearly, and the verdict on each (gate.md, 1 and 3).
+"""Whole messages as other programs write them, or nearly, and the verdict on each (docs/gate.md, 1 and 3).
 
 The files were made by hand with made-up keys and words; the names say after which program or rule.
 """

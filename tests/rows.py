@@ -1,4 +1,4 @@
-"""The messages whose verdict is promised (gate.md, 3), each with the answer on every road.
+"""The messages whose verdict is promised (docs/gate.md, 3), each with the answer on every road.
 
 Alice (a.example) submits to Bob, Alice submits to herself, or the message comes in from its author's relay.
 """

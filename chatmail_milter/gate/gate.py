@@ -1,4 +1,4 @@
-"""The PGP-only gate: may a message of this shape enter the queue? (design: gate.md, 1)
+"""The PGP-only gate: may a message of this shape enter the queue? (docs/gate.md, 1)
 
 `Gate` is given direction, envelope and header, then the body in chunks of any size, and says at the end
 what kind of message it was: one of four that pass, or none and why. It does not look at who sent it

@@ -1,4 +1,4 @@
-"""What is taken, and how Postfix gets it (wire.md, 2.2 to 2.5)."""
+"""What is taken, and how Postfix gets it (docs/wire.md, 2.1 to 2.4)."""
 
 from __future__ import annotations
 

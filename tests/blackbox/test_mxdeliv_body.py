@@ -1,4 +1,4 @@
-"""The body, streamed and made into DATA (wire.md, 2.3)."""
+"""The body, streamed and made into DATA (docs/wire.md, 2.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some recipients accepted, some refused (wire.md, 2.6), and what is logged of it."""
+"""Some recipients accepted, some refused (docs/wire.md, 2.5), and what is logged of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """filtermail 0.7.4 and madmail 2.23 as receivers of `POST /mxdeliv`: what each answers, and to what.
 
-Facts kept, from their sources (wire.md, 1; stack.md):
+Facts kept, from their sources (docs/wire.md, 1):
 
 - filtermail looks at the message before it looks for recipients, and answers each refusal, permanent or not,
   with 400 and the SMTP reply; 413 above its size limit; 200 `250 OK`. It asks Postfix, which refuses the

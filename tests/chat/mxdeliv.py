@@ -1,4 +1,4 @@
-"""`POST /mxdeliv` as peers send it (wire.md, 2), and the answer as a value."""
+"""`POST /mxdeliv` as peers send it (docs/wire.md, 2), and the answer as a value."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ REFUSED = (
     _unknown("no account", "nobody1234@{domain}"),
     # RFC 5233 is not promised: an account is what its address says.
     _unknown("detail", "{user}+tag@{domain}"),
-    # RFC 5321, 4.5.1. Over HTTPS every recipient has a domain (wire.md).
+    # RFC 5321, 4.5.1. Over HTTPS every recipient has a domain (docs/wire.md, 2.1).
     _unknown("bare postmaster", "postmaster", https=MALFORMED, named="postmaster@{domain}"),
     _unknown("bare Postmaster", "Postmaster", https=MALFORMED, named="postmaster@{domain}"),
     _unknown("postmaster", "postmaster@{domain}"),

@@ -1,6 +1,6 @@
 """What crosses the wire, octet by octet, as a peer captures it: users' mail and bounces, by both roads.
 
-wire.md, section 4: nothing that tells of the user's device or of our inside, and signatures that hold.
+docs/wire.md, 4: nothing that tells of the user's device or of our inside, and signatures that hold.
 """
 
 from __future__ import annotations

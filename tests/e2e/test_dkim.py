@@ -1,4 +1,4 @@
-"""Which signatures count, on a real relay: OpenDKIM's word, and ours where it has none (gate.md, 2)."""
+"""Which signatures count, on a real relay: OpenDKIM's word, and ours where it has none (docs/gate.md, 2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Mail that went back to SMTP and found that closed too: each retry tries SMTP, and then HTTPS again.
 
-By smtp(8) and its fallback relay, which is ours in its HTTPS-only mode (wire.md, 3.6).
+By smtp(8) and its fallback relay, which is ours in its HTTPS-only mode (docs/wire.md, 3.5).
 """
 
 from __future__ import annotations

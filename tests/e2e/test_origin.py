@@ -1,6 +1,6 @@
 """Whose mail it is that comes in: signed by its author's domain, or from the very address that it names.
 
-The answers are gate.md's (section 2), the same at both doors.
+The answers are those of docs/dkim.md, the same at both doors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Armored text: RFC 9580, 6.2, as strict as gate.md wants it."""
+"""Armored text: RFC 9580, 6.2, as strict as docs/gate.md wants it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every promised verdict (gate.md, 3) by `chatmailctl gate check`."""
+"""Every promised verdict (docs/gate.md, 3) by `chatmailctl gate check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules around the gate, road by road (gate.md, 2). Replies are typed again here, from the design."""
+"""The rules around the gate, road by road (docs/gate.md, 2). Replies are typed again here."""
 
 from __future__ import annotations
 
