@@ -1,4 +1,4 @@
-"""A deployed program as a sender: what it puts on the wire, and what it makes of an answer (docs/wire.md, 1)."""
+"""A deployed program as a sender: what it puts on the wire, and how it takes an answer (docs/wire.md, 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors by which a stranger's mail comes in, made alike: both must give the same reply (docs/wire.md, 2)."""
+"""The doors by which a peer's mail comes in, made alike: both must give the same reply (docs/wire.md, 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers as they are deployed (docs/wire.md, 1), as senders to a real relay: each octet by octet, by way of nginx.
+"""Peers as they are deployed (docs/wire.md, 1), as senders to a real relay, octet by octet, through nginx.
 
 What the app makes of them by itself is in `tests/blackbox/test_mxdeliv_senders.py`.
 """

@@ -1,4 +1,4 @@
-"""What code, configuration and documents cite of our documents is there: the page, the section, the heading."""
+"""What code, configuration and documents cite of our documents is there: page, section and heading."""
 
 from __future__ import annotations
 
