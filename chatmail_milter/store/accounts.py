@@ -11,23 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
-from sqlalchemy import Column, Connection, Date, Engine, String, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store import ended_logins, lease
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.quotas import Quotas
+from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
-
-accounts = Table(
-    "accounts",
-    metadata,
-    Column("address", String(320), primary_key=True),  # RFC 5321, 4.5.3.1: 64 + 1 + 255
-    Column("password_hash", String(255), nullable=False),
-    Column("created", Date, nullable=False),
-    Column("last_login", Date),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Column, Date, Engine, String, Table, bindparam, delete, select, update
+from sqlalchemy import Engine, bindparam, delete, select, update
 
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.revision import change
+from chatmail_milter.store.tables import blocklist
 from chatmail_milter.store.upsert import insert_new
-
-NOTE_MAX = 200  # characters
-
-blocklist = Table(
-    "blocklist",
-    metadata,
-    Column("entry", String(320), primary_key=True),
-    Column("added", Date, nullable=False),
-    Column("note", String(NOTE_MAX)),
-)
 
 
 @dataclass(frozen=True, slots=True)

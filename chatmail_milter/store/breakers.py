@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, Engine, Float, String, Table, delete, func, select
+from sqlalchemy import Engine, delete, func, select
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import breakers
 from chatmail_milter.store.upsert import insert_new
-
-breakers = Table(
-    "breakers",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("host", String(255), primary_key=True),  # whose relay process it is
-    Column("until", Float, nullable=False),  # POSIX time, at the latest
-)
 
 
 class Breakers:

@@ -11,25 +11,13 @@ import hashlib
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from sqlalchemy import Column, Connection, Date, Engine, ForeignKey, String, Table, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.accounts import accounts
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import device_tokens
 from chatmail_milter.store.upsert import upsert
 
 MOST = 16  # of one account; the one given longest ago makes room
-# Octets. What an app sends is a literal without a round trip, and RFC 7888, 5 has those no longer than this.
-LONGEST = 4096
-
-device_tokens = Table(
-    "device_tokens",
-    metadata,
-    Column("address", String(320), ForeignKey(accounts.c.address, ondelete="CASCADE"), primary_key=True),
-    Column("digest", String(64), primary_key=True),  # of the token, which is too long for a key
-    Column("token", String(LONGEST), nullable=False),
-    Column("given", Date, nullable=False),
-)
 
 
 def digest(token: str) -> str:

@@ -11,24 +11,16 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sqlalchemy import Column, Connection, Date, Engine, Integer, String, Table, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from chatmail_milter.store import revision
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.store.upsert import upsert
 
 # Seconds for which a session may send after it began; apps use one for a minute.
 LONGEST = 12 * 3600.0
 # A session, and hosts whose days begin at different times.
 _KEPT = timedelta(days=2)
-
-ended_logins = Table(
-    "ended_logins",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("revision", Integer, nullable=False),
-    Column("day", Date, nullable=False),
-)
 
 
 def end(connection: Connection, name: str, day: date) -> None:

@@ -12,14 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
     Connection,
     Engine,
-    Float,
     Row,
-    String,
-    Table,
     and_,
     case,
     delete,
@@ -27,24 +22,13 @@ from sqlalchemy import (
     select,
 )
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import endpoint_hosts
 from chatmail_milter.store.upsert import upsert
 
 PROVEN_FOR = timedelta(days=1)
 # A web server that says yes to everything may be a maintenance page; asking again costs one empty POST.
 DISPROVEN_FOR = timedelta(hours=1)
 LIMITED_FOR = timedelta(days=1)
-
-endpoint_hosts = Table(
-    "endpoint_hosts",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("host", String(600), primary_key=True),
-    Column("proven_until", Float),  # POSIX time, as the others
-    Column("disproven_until", Float),
-    Column("size_limit", BigInteger),  # octets of the smallest message that was refused for its size
-    Column("limited_until", Float),
-)
 
 
 @dataclass(frozen=True, slots=True)

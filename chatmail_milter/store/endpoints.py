@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Integer, Row, String, Table, delete, func, select, update
+from sqlalchemy import Engine, Row, delete, func, select, update
 
 from chatmail_milter.store import endpoint_hosts, lease
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import endpoints
 from chatmail_milter.store.upsert import upsert
 
 # Of a domain that was not written to for so long, nothing is known any more.
@@ -24,17 +24,6 @@ FIRST_MARK = timedelta(minutes=1)
 LONGEST_MARK = timedelta(minutes=30)
 # A success is written again only after this long: a busy peer need not cost a write a message.
 _REFRESH = timedelta(minutes=5)
-
-endpoints = Table(
-    "endpoints",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("host", String(255)),  # the one that took HTTPS last
-    Column("worked", Float),  # when, POSIX time
-    Column("failures", Integer, nullable=False),  # in a row
-    Column("no_https_until", Float),
-    Column("reason", String(64)),  # of the last failure
-)
 
 
 @dataclass(frozen=True, slots=True)

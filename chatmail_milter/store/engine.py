@@ -1,22 +1,19 @@
 """The store's engine: SQLAlchemy Core over SQLite (default) or PostgreSQL (several hosts).
 
-Tables are beside the code that reads them (`accounts.py`, `peers.py`, …) and register on `metadata`.
-`open_store` makes those that are missing; nothing else in the project issues DDL. What belongs to an account
-refers to it, and goes with it (ON DELETE CASCADE). Programs open only a store that is there
-(`existing_store`): the playbook makes SQLite's as an empty file, the operator PostgreSQL's as an empty
-database.
+`open_store` makes the tables that are missing; nothing else in the project issues DDL. Programs open only a
+store that is there (`existing_store`): the playbook makes an empty file for SQLite, the operator an empty
+database in PostgreSQL.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from chatmail_milter.store import checkpoint, fault
-
-metadata = MetaData()
+from chatmail_milter.store.tables import metadata
 
 # A program whose tables are not these gets another number. 0: what released programs left, with these tables.
 SCHEMA = 1
@@ -36,21 +33,6 @@ def open_store(url: str) -> Engine:
     Raises `sqlalchemy.exc.SQLAlchemyError` when the file or server can't be opened: `fault.StoreError` if a
     newer program made it, or there is no driver.
     """
-    # They register their tables on `metadata`; `policies` brings along what it reads, `notices` the tokens.
-    from chatmail_milter.store import (  # noqa: F401
-        accounts,
-        endpoints,
-        missing_keys,
-        names,
-        notices,
-        peers,
-        policies,
-        quotas,
-        refusals,
-        routes,
-        tokens,
-    )
-
     try:
         engine = create_engine(url)
     except ImportError as error:

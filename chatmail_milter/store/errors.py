@@ -10,25 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, Connection, Engine, Float, Integer, String, Table, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from chatmail_milter.store.contacts import Contact
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import peer_errors
 from chatmail_milter.store.words import LONGEST
 
 KEPT = 5  # by peer and road
 KEPT_FOR = timedelta(days=3)
-
-peer_errors = Table(
-    "peer_errors",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("domain", String(255), nullable=False, index=True),
-    Column("road", String(16), nullable=False),
-    Column("at", Float, nullable=False),  # POSIX time
-    Column("reason", String(64), nullable=False),
-    Column("words", String(LONGEST), nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Connection, Engine, String, Table, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from chatmail_milter.rules.federation import Federation, Rule
 from chatmail_milter.store import revision
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.revision import change
+from chatmail_milter.store.tables import exceptions
 from chatmail_milter.store.upsert import insert_new
-
-exceptions = Table(
-    "federation_exceptions",
-    metadata,
-    Column("rule", String(16), primary_key=True),
-    Column("domain", String(256), primary_key=True),  # 255, and the dot of `.example.org`
-)
 
 
 class Federations:

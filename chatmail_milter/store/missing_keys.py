@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import Engine, Float, LargeBinary, Table, delete, func, select
-from sqlalchemy.schema import Column
+from sqlalchemy import Engine, delete, func, select
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import missing_keys
 from chatmail_milter.store.upsert import upsert
 
 # A record that was not missed for this long, in seconds, was there meanwhile; the next time is a new one.
@@ -22,14 +21,6 @@ FORGOTTEN_AFTER = 12 * 3600.0
 MOST = 20_000
 # How exactly it is noted when a record was missed last, in seconds: not a write for each message.
 _EXACTNESS = 60.0
-
-missing_keys = Table(
-    "missing_keys",
-    metadata,
-    Column("name_hash", LargeBinary(16), primary_key=True),
-    Column("since", Float, nullable=False),  # POSIX time
-    Column("last", Float, nullable=False),  # POSIX time
-)
 
 
 class MissingKeys:

@@ -15,22 +15,15 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, Float, String, Table, delete, select, true
+from sqlalchemy import Connection, Engine, delete, select, true
 
 from chatmail_milter.store import fault
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.pseudonyms import pseudonym, read_key
+from chatmail_milter.store.tables import reserved_names
 from chatmail_milter.store.upsert import upsert
 
 KEY_FILE = Path("/etc/chatmail/names.key")
 _DAY = 86400.0
-
-reserved_names = Table(
-    "reserved_names",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("gone", Float, nullable=False),  # POSIX time; see `Names.reserve`
-)
 
 
 class NameReservedError(Exception):

@@ -11,40 +11,16 @@ from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Engine,
-    Float,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    String,
-    Table,
     delete,
     func,
     select,
     update,
 )
 
-from chatmail_milter.store.devicetokens import device_tokens
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import device_tokens, notices
 from chatmail_milter.store.upsert import insert_new
-
-notices = Table(
-    "push_notices",
-    metadata,
-    Column("address", String(320), primary_key=True),
-    Column("digest", String(64), primary_key=True),
-    Column("mails", Integer, nullable=False),
-    Column("tries", Integer, nullable=False),
-    Column("since", Float, nullable=False),  # POSIX time
-    Column("due", Float, nullable=False),  # POSIX time
-    # Forgotten with its token, and so with its account.
-    ForeignKeyConstraint(
-        ["address", "digest"], [device_tokens.c.address, device_tokens.c.digest], ondelete="CASCADE"
-    ),
-    Index("push_notices_due", "due"),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,22 +16,18 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Float,
-    Integer,
     Row,
-    String,
     Table,
     delete,
     exists,
     func,
     select,
 )
-from sqlalchemy.schema import Column
 
 from chatmail_milter.store import errors
 from chatmail_milter.store.contacts import Contact, Sum, sums
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.latency import quantile
+from chatmail_milter.store.tables import peer_failures, peer_latencies, peer_log_marks, peers
 from chatmail_milter.store.upsert import upsert, upsert_all
 
 # Who was not heard of for a season is not a peer; when it comes back, it is counted anew.
@@ -45,49 +41,10 @@ MOST_CLAIMED = 500
 # What was said under a name that nobody vouches for and that is no peer's.
 UNPROVEN = "(unproven)"
 
-peers = Table(
-    "peers",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("road", String(16), primary_key=True),
-    Column("attempts", Integer, nullable=False),
-    Column("successes", Integer, nullable=False),
-    Column("timed", Integer, nullable=False),  # successes whose latency is known
-    Column("seconds", Float, nullable=False),  # their sum
-    Column("last_contact", Float, nullable=False),  # POSIX time
-)
-
 # Rows of names that are only claimed: mail that came under them was never taken, and we sent none there.
 _CLAIMED = (peers.c.road == "inbound") & (peers.c.successes == 0) & (peers.c.domain != UNPROVEN)
 
 _ADDED = ("attempts", "successes", "timed", "seconds")
-
-peer_failures = Table(
-    "peer_failures",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("road", String(16), primary_key=True),
-    Column("reason", String(64), primary_key=True),
-    Column("failures", Integer, nullable=False),
-)
-
-# A table of its own, not columns: stores that earlier versions made have `peers` as it is.
-peer_latencies = Table(
-    "peer_latencies",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("road", String(16), primary_key=True),
-    Column("bucket", Integer, primary_key=True, autoincrement=False),
-    Column("successes", Integer, nullable=False),
-)
-
-# How far a reader of a log has counted. In the same transaction as its counts: none lost, none twice.
-peer_log_marks = Table(
-    "peer_log_marks",
-    metadata,
-    Column("reader", String(255), primary_key=True),
-    Column("mark", String(512), nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.federation import Federation, Rule
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store import ended_logins, revision
-from chatmail_milter.store.blocklist import blocklist
 from chatmail_milter.store.federation import read_exceptions
 from chatmail_milter.store.lease import LEASE
-from chatmail_milter.store.suspensions import suspensions
+from chatmail_milter.store.tables import blocklist, suspensions
 
 
 @dataclass(frozen=True, slots=True)

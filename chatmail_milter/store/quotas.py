@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Column, Engine, ForeignKey, String, Table, delete, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import quotas
 from chatmail_milter.store.upsert import insert_new, upsert
-
-quotas = Table(
-    "quotas",
-    metadata,
-    Column("address", String(320), ForeignKey("accounts.address", ondelete="CASCADE"), primary_key=True),
-    Column("octets", BigInteger, nullable=False),
-)
 
 
 class Quotas:

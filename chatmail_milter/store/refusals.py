@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Column, Engine, Float, Integer, String, Table, delete, func, select
+from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.pseudonyms import pseudonym
+from chatmail_milter.store.tables import recipient_refusals
 from chatmail_milter.store.words import LONGEST
 
 KEPT_FOR = timedelta(days=1)
@@ -29,19 +29,6 @@ KEPT_FOR = timedelta(days=1)
 MOST = 20_000
 # Stands for the recipient's address in words. (U+FFFC, the object replacement character.)
 RECIPIENT = "\N{OBJECT REPLACEMENT CHARACTER}"
-
-recipient_refusals = Table(
-    "recipient_refusals",
-    metadata,
-    # In order of insertion, and none is given twice: what is above the last one seen is new.
-    Column("number", Integer, primary_key=True),
-    Column("recipient", String(32), nullable=False, unique=True),
-    Column("code", Integer, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("words", String(LONGEST), nullable=False),
-    Column("until", Float, nullable=False, index=True),  # POSIX time
-    sqlite_autoincrement=True,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,21 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import Column, Connection, Engine, Integer, String, Table, select
+from sqlalchemy import Connection, Engine, select
 
 from chatmail_milter.rules.federation import Rule
 from chatmail_milter.store import lease
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import policy
 from chatmail_milter.store.upsert import upsert
 
-# The one row of what is not a list. A store has none before its first change.
-policy = Table(
-    "policy",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("revision", Integer, nullable=False),
-    Column("federation", String(16), nullable=False, default="open"),
-)
 _ID = 1
 
 

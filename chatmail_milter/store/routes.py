@@ -10,25 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
-from sqlalchemy import Boolean, Column, Engine, Row, String, Table, delete, select
+from sqlalchemy import Engine, Row, delete, select
 
 from chatmail_milter import address
 from chatmail_milter.store import lease
-from chatmail_milter.store.engine import metadata
+from chatmail_milter.store.tables import ROUTE_TARGET_MAX, routes
 from chatmail_milter.store.upsert import upsert
 
 Https = Literal["prefer", "only", "never"]
-_LONGEST = 512  # characters
-
-routes = Table(
-    "routes",
-    metadata,
-    Column("domain", String(255), primary_key=True),
-    Column("target", String(_LONGEST)),
-    Column("https", String(16), nullable=False),
-    Column("verify", Boolean),  # NULL: as the domain's name says
-    Column("one_per_recipient", Boolean, nullable=False),
-)
 
 
 class RouteError(ValueError):
@@ -48,7 +37,7 @@ class Route:
     def __post_init__(self) -> None:
         if self.target is None:
             return
-        if len(self.target) > _LONGEST or not self.target.isprintable() or " " in self.target:
+        if len(self.target) > ROUTE_TARGET_MAX or not self.target.isprintable() or " " in self.target:
             raise RouteError("write the target without spaces and control characters, 512 characters at most")
         if "://" in self.target:
             if not _is_url(self.target):

@@ -1,7 +1,7 @@
 """Accounts that may not log in or send until they are resumed, and since which day.
 
-Apart from the accounts, for a store that an earlier version made has the accounts as they were then; and
-so an address stays suspended though its account is deleted, and can't be had again by logging in once more.
+Not a column of the accounts: an address stays suspended when its account is deleted, so that logging in once
+more does not make the account anew.
 """
 
 from __future__ import annotations
@@ -9,18 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from sqlalchemy import Column, Date, Engine, String, Table, delete, select
+from sqlalchemy import Engine, delete, select
 
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.revision import change
+from chatmail_milter.store.tables import suspensions
 from chatmail_milter.store.upsert import insert_new
-
-suspensions = Table(
-    "suspensions",
-    metadata,
-    Column("address", String(320), primary_key=True),
-    Column("since", Date, nullable=False),
-)
 
 
 class Suspensions:

@@ -17,15 +17,9 @@ from datetime import date
 from typing import Literal
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
-    Date,
     Engine,
-    Float,
-    Integer,
-    String,
-    Table,
     and_,
     delete,
     insert,
@@ -36,18 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.accounts import new_account
-from chatmail_milter.store.engine import metadata
 from chatmail_milter.store.names import NameReservedError, Names
-
-tokens = Table(
-    "tokens",
-    metadata,
-    Column("digest", String(64), primary_key=True),
-    Column("created", Date, nullable=False),
-    Column("uses", Integer),  # None: any number
-    Column("used", Integer, nullable=False, default=0),
-    Column("expires", Float),  # None: never
-)
+from chatmail_milter.store.tables import tokens
 
 # Neither in a link nor on a command line does any of these mean something.
 _CHARACTERS = string.ascii_letters + string.digits

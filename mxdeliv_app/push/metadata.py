@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
-from chatmail_milter.store.devicetokens import LONGEST, DeviceTokens
+from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
 from mxdeliv_app.push.dialogue import Change, RefusedError
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
 # Printable, and no spaces: they stand between several, and are told to the gateway as they are.
-_TOKEN = re.compile(rf"[!-~]{{1,{LONGEST}}}")
+_TOKEN = re.compile(rf"[!-~]{{1,{DEVICE_TOKEN_MAX}}}")
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import Names, reserved_names
+from chatmail_milter.store.names import Names
+from chatmail_milter.store.tables import reserved_names
 from tests.chat.deadline import until
 
 BIN = Path(sys.executable).parent

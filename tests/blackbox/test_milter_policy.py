@@ -13,8 +13,8 @@ import pytest
 from chatmail_milter.rules.blocklist import entry
 from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.federation import Federations
-from chatmail_milter.store.revision import policy
 from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.tables import policy
 from tests.blackbox.milter_world import CLEAR, GOOD, Milter, running, signed, written_by
 from tests.chat.deadline import until
 from tests.messages import ALICE, BOB

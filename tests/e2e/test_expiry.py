@@ -23,7 +23,8 @@ from tests.lab.host import LabHost
 CAROL = "carol@mta.lab"
 _ROWS = """
 import sys
-from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tables import metadata
 with open_store("sqlite:////var/lib/chatmail/store.sqlite").connect() as store:
     for table in metadata.sorted_tables:
         if any(sys.argv[1] in map(str, row) for row in store.execute(table.select())):

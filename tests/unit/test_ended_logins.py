@@ -17,11 +17,12 @@ from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Blocks
-from chatmail_milter.store.ended_logins import ended_logins, forget_old
+from chatmail_milter.store.ended_logins import forget_old
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
 from chatmail_milter.store.lease import outwait
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
 from tests.unit.loop import Clock
 

@@ -19,8 +19,9 @@ from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.quotas import Quotas
+from chatmail_milter.store.tables import metadata
 from mxdeliv_app import hooks
 
 SECRET = "5ec2e7" * 8

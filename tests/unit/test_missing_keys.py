@@ -10,6 +10,7 @@ from sqlalchemy import Engine, select
 from chatmail_milter.store import missing_keys
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.missing_keys import MissingKeys
+from chatmail_milter.store.tables import missing_keys as table
 
 HOUR = 3600.0
 NOW = 1_800_000_000.0
@@ -55,6 +56,6 @@ def test_a_flood_of_names_makes_no_old_one_new(engine: Engine, monkeypatch: pyte
 def test_the_store_names_no_peer(engine: Engine) -> None:
     MissingKeys(engine).missed(NAME, NOW)
     with engine.connect() as connection:
-        (row,) = connection.execute(select(missing_keys.missing_keys)).all()
+        (row,) = connection.execute(select(table)).all()
     assert len(row.name_hash) == 16
     assert b"example" not in row.name_hash

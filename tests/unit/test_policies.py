@@ -18,10 +18,11 @@ from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import OPEN
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Block, Blocks
-from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.federation import Federations
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.tables import metadata
 from chatmail_milter.verdict import Action
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"

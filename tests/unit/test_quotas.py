@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import delete
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.accounts import accounts as table
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.quotas import Quotas
+from chatmail_milter.store.tables import accounts as table
 from tests.unit.ctl import rows, run
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"

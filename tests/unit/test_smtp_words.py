@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from chatmail_milter.store.contacts import Contact, Road
-from chatmail_milter.store.engine import metadata, open_store
+from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.tables import metadata
 from mxdeliv_app.relay.smtpwords import SmtpWords
 
 NO_TLS = "TLS is required, but was not offered by host mail.b.test[192.0.2.1]"

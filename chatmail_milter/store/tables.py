@@ -1,0 +1,249 @@
+"""All tables of the store, so that no table can be missing because a module was not imported.
+
+The module that reads and writes a table says what it is for. A column of type Float is a POSIX time, but for
+`peers.seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+from chatmail_milter.store.words import LONGEST
+
+NOTE_MAX = 200  # characters
+ROUTE_TARGET_MAX = 512  # characters
+# Octets. What an app sends is a literal without a round trip, and RFC 7888, 5 has those no longer than this.
+DEVICE_TOKEN_MAX = 4096
+
+metadata = MetaData()
+
+# Accounts, and what belongs to them.
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("address", String(320), primary_key=True),  # RFC 5321, 4.5.3.1: 64 + 1 + 255
+    Column("password_hash", String(255), nullable=False),
+    Column("created", Date, nullable=False),
+    Column("last_login", Date),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("address", String(320), ForeignKey("accounts.address", ondelete="CASCADE"), primary_key=True),
+    Column("octets", BigInteger, nullable=False),
+)
+
+device_tokens = Table(
+    "device_tokens",
+    metadata,
+    Column("address", String(320), ForeignKey(accounts.c.address, ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(64), primary_key=True),  # of the token, which is too long for a key
+    Column("token", String(DEVICE_TOKEN_MAX), nullable=False),
+    Column("given", Date, nullable=False),
+)
+
+notices = Table(
+    "push_notices",
+    metadata,
+    Column("address", String(320), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("mails", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("due", Float, nullable=False),
+    # Forgotten with its token, and so with its account.
+    ForeignKeyConstraint(
+        ["address", "digest"], [device_tokens.c.address, device_tokens.c.digest], ondelete="CASCADE"
+    ),
+    Index("push_notices_due", "due"),
+)
+
+# Addresses and names, with or without an account.
+
+suspensions = Table(
+    "suspensions",
+    metadata,
+    Column("address", String(320), primary_key=True),
+    Column("since", Date, nullable=False),
+)
+
+ended_logins = Table(
+    "ended_logins",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("day", Date, nullable=False),
+)
+
+reserved_names = Table(
+    "reserved_names",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("gone", Float, nullable=False),  # rounded up; see `Names.reserve`
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("created", Date, nullable=False),
+    Column("uses", Integer),  # None: any number
+    Column("used", Integer, nullable=False, default=0),
+    Column("expires", Float),  # None: never
+)
+
+# The policy.
+
+# The one row of what is not a list. A store has none before its first change.
+policy = Table(
+    "policy",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, nullable=False),
+    Column("federation", String(16), nullable=False, default="open"),
+)
+
+blocklist = Table(
+    "blocklist",
+    metadata,
+    Column("entry", String(320), primary_key=True),
+    Column("added", Date, nullable=False),
+    Column("note", String(NOTE_MAX)),
+)
+
+exceptions = Table(
+    "federation_exceptions",
+    metadata,
+    Column("rule", String(16), primary_key=True),
+    Column("domain", String(256), primary_key=True),  # 255, and the dot of `.example.org`
+)
+
+# Ways to other domains.
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("target", String(ROUTE_TARGET_MAX)),
+    Column("https", String(16), nullable=False),
+    Column("verify", Boolean),  # NULL: as the domain's name says
+    Column("one_per_recipient", Boolean, nullable=False),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("host", String(255)),  # the one that took HTTPS last
+    Column("worked", Float),  # when
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("no_https_until", Float),
+    Column("reason", String(64)),  # of the last failure
+)
+
+endpoint_hosts = Table(
+    "endpoint_hosts",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("host", String(600), primary_key=True),
+    Column("proven_until", Float),
+    Column("disproven_until", Float),
+    Column("size_limit", BigInteger),  # octets of the smallest message that was refused for its size
+    Column("limited_until", Float),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("host", String(255), primary_key=True),  # whose relay process it is
+    Column("until", Float, nullable=False),  # at the latest
+)
+
+# Counts and failures of peers.
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("road", String(16), primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("successes", Integer, nullable=False),
+    Column("timed", Integer, nullable=False),  # successes whose latency is known
+    Column("seconds", Float, nullable=False),  # their sum
+    Column("last_contact", Float, nullable=False),
+)
+
+peer_failures = Table(
+    "peer_failures",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("road", String(16), primary_key=True),
+    Column("reason", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+)
+
+peer_latencies = Table(
+    "peer_latencies",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("road", String(16), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("successes", Integer, nullable=False),
+)
+
+# How far a reader of a log has counted. In the same transaction as its counts: none lost, none twice.
+peer_log_marks = Table(
+    "peer_log_marks",
+    metadata,
+    Column("reader", String(255), primary_key=True),
+    Column("mark", String(512), nullable=False),
+)
+
+peer_errors = Table(
+    "peer_errors",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("domain", String(255), nullable=False, index=True),
+    Column("road", String(16), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("words", String(LONGEST), nullable=False),
+)
+
+recipient_refusals = Table(
+    "recipient_refusals",
+    metadata,
+    # In order of insertion, and none is given twice: what is above the last one seen is new.
+    Column("number", Integer, primary_key=True),
+    Column("recipient", String(32), nullable=False, unique=True),
+    Column("code", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("words", String(LONGEST), nullable=False),
+    Column("until", Float, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+
+missing_keys = Table(
+    "missing_keys",
+    metadata,
+    Column("name_hash", LargeBinary(16), primary_key=True),
+    Column("since", Float, nullable=False),
+    Column("last", Float, nullable=False),
+)
