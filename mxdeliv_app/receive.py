@@ -21,7 +21,7 @@ import falcon
 
 from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app import admission, inject, lines, wire
+from mxdeliv_app import admission, first_logins, inject, lines, wire
 from mxdeliv_app.smtp import ClientLeftError, IPAddress, QueueAwayError
 from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedRequestError, RecipientReply
 
@@ -89,7 +89,7 @@ class Receive:
         told = wire.wants_json(request.get_header("Accept"))
         started = self._clock()
         try:
-            with self._admission.admitted(len(envelope.recipients)):
+            with self._admission.admitted(first_logins.network(envelope.peer), len(envelope.recipients)):
                 replies = self._inject(request, envelope, told)
         except admission.BusyError:
             return self._failed(envelope, 503, codes.TOO_MANY_MESSAGES)

@@ -29,6 +29,8 @@ END_OF_DATA_TIMEOUT = 180.0  # DKIM keys are looked up and the message is synced
 # Postfix reads on while it answers. Few enough commands that the answers fit the socket's buffers. Postfix
 # carries out what it has read although nobody waits for the answers: so many recipients after a client left.
 _PIPELINED = 100
+# Fewer at first: the answers to them may already be enough.
+_PIPELINED_FIRST = 16
 _MAX_LINE = 4096
 _MAX_REPLY_LINES = 128
 _RECEIVE = 1 << 16
@@ -139,23 +141,24 @@ class Conversation:
         """MAIL FROM and RCPT TO: the answers to the sender and, if that is taken, to each recipient in order.
 
         Addresses are canonical, the null sender is `""`; `size` in octets, where it is known (RFC 1870).
-        `enough` is given the answers to the recipients of each batch of 100 commands: where it is true no
-        more are named, and there are fewer answers than recipients. What it raises, this raises.
+        `enough` is given the answers to the recipients of each batch of commands, 16 at first and then 100:
+        where it is true no more are named, and there are fewer answers than recipients. What it raises, this
+        raises.
         """
         parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
         if size is not None and "SIZE" in self._extensions:
             parameters += f" SIZE={size}"
         commands = [f"MAIL FROM:<{sender}>{parameters}", *(f"RCPT TO:<{one}>" for one in recipients)]
         replies: list[Reply] = []
-        batch = _PIPELINED if "PIPELINING" in self._extensions else 1
-        for start in range(0, len(commands), batch):
-            if start and enough(replies[max(1, start - batch) :]):
-                break
-            some = commands[start : start + batch]
+        first, batch = (_PIPELINED_FIRST, _PIPELINED) if "PIPELINING" in self._extensions else (1, 1)
+        some, rest = commands[:first], commands[first:]
+        while True:
             self.write("".join(f"{command}\r\n" for command in some).encode("ascii"))
             replies += [self._read() for _ in some]
-            if not replies[0].positive:
+            answers = replies[1:][-len(some) :]
+            if not rest or not replies[0].positive or (answers and enough(answers)):
                 break
+            some, rest = rest[:batch], rest[batch:]
         return replies[0], replies[1:]
 
     def data(self) -> Reply:

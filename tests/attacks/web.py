@@ -62,8 +62,10 @@ def bodies(scene: Scene) -> Iterator[str]:
         assert files <= _MOST_FILES, f"{files} unfinished bodies are on the disk"
 
 
-def recipients(number: int, sources: int, each: int) -> Callable[[Scene], AbstractContextManager[str]]:
-    """POSTs for unknown recipients, one after the other on every connection."""
+def recipients(
+    number: int, sources: int, each: int, patience: float = 60
+) -> Callable[[Scene], AbstractContextManager[str]]:
+    """POSTs for so many unknown recipients; who waits for longer than `patience` hangs up."""
 
     @contextmanager
     def strike(scene: Scene) -> Iterator[str]:
@@ -72,7 +74,7 @@ def recipients(number: int, sources: int, each: int) -> Callable[[Scene], Abstra
         def post(turn: int) -> None:
             source = addresses[turn % sources]
             session = http.client.HTTPSConnection(
-                host.ip, context=context, timeout=60, source_address=(source, 0)
+                host.ip, context=context, timeout=patience, source_address=(source, 0)
             )
             names = [f"{secrets.token_hex(6)}@{host.domain}" for _ in range(number)]
             with contextlib.closing(session):
@@ -118,5 +120,8 @@ ATTACKS = (
     Attack("unfinished bodies on 443, 20 addresses", bodies),
     Attack("1,000 unknown recipients on 443, one address", recipients(1000, 1, 80)),
     Attack("1,000 unknown recipients on 443, 2 addresses", recipients(1000, 2, 40)),
+    Attack("1,000 unknown recipients on 443, 20 addresses", recipients(1000, 20, 4)),
+    Attack("1,000 unknown recipients on 443, 20 addresses that hang up", recipients(1000, 20, 4, 0.5)),
     Attack("100 unknown recipients on 443, 2 addresses", recipients(100, 2, 40)),
+    Attack("16 unknown recipients on 443, 4 addresses", recipients(16, 4, 50)),
 )

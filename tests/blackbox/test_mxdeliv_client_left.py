@@ -12,8 +12,8 @@ from mxdeliv_app.smtp import ClientLeftError
 from tests.blackbox.queue_port import QueuePort
 
 PEER = ipaddress.ip_address("192.0.2.7")
-# MAIL and its recipients are sent in batches of 100 commands.
-FIRST_BATCH = 99
+# MAIL and its recipients are sent in batches, of 16 commands at first and then 100.
+FIRST_BATCH = 15
 MESSAGE = [b"Subject: test\r\n\r\ntext\r\n"]
 
 

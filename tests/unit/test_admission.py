@@ -1,0 +1,99 @@
+"""How many messages and recipients one network may have under way, and what is left for others."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from mxdeliv_app.admission import AdmissionControl, BusyError, Shared
+
+
+def taken(room: Shared, network: str, amount: int, most: int = 1000) -> tuple[int, ExitStack]:
+    """How often the network gets the amount, and what gives all of it back."""
+    held = ExitStack()
+    for number in range(most):
+        try:
+            held.enter_context(room.taken(network, amount))
+        except BusyError:
+            return number, held
+    return most, held
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 92, 600])
+def test_one_network_alone_takes_two_thirds(size: int) -> None:
+    number, held = taken(Shared(size), "a", 1)
+    assert abs(number - 2 * size / 3) <= 1
+    assert number > 0
+    held.close()
+
+
+def test_each_of_many_networks_finds_room_however_greedy_they_are() -> None:
+    room = Shared(92)
+    took = [taken(room, f"n{one}", 1) for one in range(5)]
+    assert [number for number, _ in took] == [62, 20, 7, 2, 1]
+    for _, held in took:
+        held.close()
+
+
+def test_as_messages_end_each_of_two_has_two_fifths() -> None:
+    room = Shared(100)
+    # The first has taken what one alone may have when the second begins.
+    messages = {"a": [room.taken("a", 1) for _ in range(67)], "b": []}
+    for one in messages["a"]:
+        one.__enter__()
+    for network in ("b", "a") * 500:
+        if network == "a":
+            messages["a"].pop(0).__exit__(None, None, None)
+        message = room.taken(network, 1)
+        with suppress(BusyError):
+            message.__enter__()
+            messages[network].append(message)
+    assert [len(messages[network]) for network in "ab"] == [40, 40]
+
+
+def test_what_is_given_back_can_be_taken_again() -> None:
+    room = Shared(600)
+    for _ in range(3):
+        number, held = taken(room, "a", 99)
+        assert number == 4
+        held.close()
+
+
+def test_six_networks_with_large_messages_leave_room_for_small_ones() -> None:
+    app = AdmissionControl(100)
+    with ExitStack() as held:
+        admitted = 0
+        for one in range(50):
+            try:
+                held.enter_context(app.admitted(f"n{one}", 1000))
+                admitted += 1
+            except BusyError:
+                pass
+        assert admitted == 5
+        for one in range(5):
+            held.enter_context(app.admitted(f"p{one}", 10))
+        # A message to one recipient takes a thread and no other room.
+        for one in range(30):
+            held.enter_context(app.admitted(f"q{one}", 1))
+
+
+def test_a_message_that_is_refused_takes_nothing() -> None:
+    app = AdmissionControl(100)
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(app.admitted("a", 100))
+        for _ in range(200):
+            with pytest.raises(BusyError), app.admitted("a", 100):
+                pass
+        # 4 of the 62 places that one network may have.
+        for _ in range(58):
+            held.enter_context(app.admitted("a", 1))
+        with pytest.raises(BusyError), app.admitted("a", 1):
+            pass
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_too_few_threads_for_a_message_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match="threads"):
+        AdmissionControl(threads)
