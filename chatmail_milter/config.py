@@ -301,6 +301,13 @@ class Store(Section, frozen=True):
     )
     mail: Annotated[str, _doc("Directory of all mailboxes, where Dovecot keeps them.")] = "/var/vmail"
 
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None where the store is a server's. (Not every program loads SQLAlchemy.)"""
+        scheme, _, path = self.url.partition(":///")
+        path = path.partition("?")[0]
+        return Path(path) if scheme.partition("+")[0] == "sqlite" and path not in ("", ":memory:") else None
+
 
 class Config(Section, frozen=True):
     """The whole file."""

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from chatmail_milter.config import Config
 from chatmail_milter.rules.room import Machine, Shortage, shortage
 
@@ -18,9 +16,8 @@ MEMORY = Path("/proc/meminfo")
 def room(settings: Config) -> Callable[[], Shortage | None]:
     """A question: what is the machine short of now, by these settings?"""
     places = [MAIL]
-    database = make_url(settings.store.url)
-    if database.get_backend_name() == "sqlite" and database.database:
-        places.append(Path(database.database).parent)
+    if settings.store.file is not None:
+        places.append(settings.store.file.parent)
     return lambda: shortage(settings.limits, look(places))
 
 

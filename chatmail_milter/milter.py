@@ -30,7 +30,7 @@ from chatmail_milter.processes import several, wanted
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
 from chatmail_milter.store import checkpoint
-from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.engine import existing_store, load
 from chatmail_milter.store.missing_keys import MissingKeys
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
@@ -116,7 +116,7 @@ def _open(path: str) -> None:
     "--processes",
     type=click.IntRange(1, 64),
     default=wanted,
-    show_default="one for each processor, 4 at most",
+    show_default="one for two processors, 4 at most",
     help="How many share the work.",
 )
 def main(where: str | None, processes: int) -> None:
@@ -144,6 +144,7 @@ def main(where: str | None, processes: int) -> None:
         except (listen.ListenError, milter.error) as error:
             _can_t_listen(error)
 
+    load(config.store.url)
     sys.exit(several(processes, serve, checkpoint.finish))
 
 

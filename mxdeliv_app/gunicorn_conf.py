@@ -6,12 +6,13 @@ https://docs.gunicorn.org/en/stable/settings.html
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 # By their own names: gunicorn takes what is called like a setting, `config` for one, as that setting.
 from chatmail_milter.config import load_or_exit
+from chatmail_milter.processes import share_memory
 from mxdeliv_app import admission, first_logins
-from mxdeliv_app.hooks import read_secret, secret_path
 
 # A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
 # a second core, and serves while the first is being replaced.
@@ -46,9 +47,18 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Refuse to start in a bad environment: gunicorn would start workers that refuse, for ever."""
     settings = load_or_exit()
-    if server.app.app_uri.startswith("mxdeliv_app.hooks:"):
-        read_secret(secret_path())
+    # Here, so that the workers share it. Each makes its own application (no `preload_app`): that has locks.
+    application = import_module(server.app.app_uri.partition(":")[0])
+    if application.__name__ == "mxdeliv_app.hooks":
+        application.read_secret(application.secret_path())
     else:
         admission.announce(server.cfg.threads)
+    if application.__name__ == "mxdeliv_app.hooks" or settings.accounts.registration == "token":
+        import_module("chatmail_milter.store.engine").load(settings.store.url)
     # Both applications make accounts.
     first_logins.share(settings.accounts)
+
+
+def when_ready(_server: Any) -> None:
+    """The workers are forked next."""
+    share_memory()

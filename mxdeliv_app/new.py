@@ -11,16 +11,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import falcon
-from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config, credentials
 from chatmail_milter.limiter import Limiter
 from chatmail_milter.rules.room import Shortage
-from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import first_logins, wire
 from mxdeliv_app.pages import HTML, Pages, send, wants_html
+
+if TYPE_CHECKING:
+    from chatmail_milter.store.tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class New:
         token = request.get_param("token") if self._settings.accounts.registration == "token" else None
         try:
             good = token is not None and self._tokens().usable(token)
-        except SQLAlchemyError:
+        except _store_faults():
             response.status = 503
             send(response, HTML, self._pages.new(None, AWAY))
             return
@@ -89,7 +91,7 @@ class New:
             return
         try:
             made = self._redeem(request, response, network) if registration == "token" else self._fresh()
-        except SQLAlchemyError as fault:
+        except _store_faults() as fault:
             self._refuse(request, response, 503, type(fault).__name__, AWAY)
             return
         if made is not None and wants_html(request):
@@ -134,3 +136,10 @@ class New:
             send(response, HTML, self._pages.new(None, reason))
         else:
             response.media = {"reason": reason}
+
+
+def _store_faults() -> type[Exception]:
+    # Called only when something was raised: where registration is open, the app does without SQLAlchemy.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import falcon
 
 from chatmail_milter import config, machine
-from chatmail_milter.store.engine import existing_store
-from chatmail_milter.store.names import Names
-from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app import faults, first_logins, wire
 from mxdeliv_app.inject import Injector, Ports
 from mxdeliv_app.later import once
 from mxdeliv_app.new import New
 from mxdeliv_app.pages import Pages, autoconfig, icon
 from mxdeliv_app.receive import Receive
+
+if TYPE_CHECKING:
+    from chatmail_milter.store.tokens import Tokens
 
 AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml")
 # The pages name the first; browsers ask for the second wherever they are.
@@ -50,10 +50,18 @@ def app_from_environment() -> falcon.App[Any, Any]:
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
     receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
-    names = Names(settings.accounts.names_kept)
-    tokens = once(lambda: Tokens(existing_store(settings.store.url), names=names))
+    tokens = once(lambda: _tokens(settings))
     return create_app(
         settings,
         receive,
         New(settings, machine.room(settings), tokens, first_logins.shared(settings.accounts)),
     )
+
+
+def _tokens(settings: config.Config) -> Tokens:
+    # Imported here: the store's library would be half of the app, and only registration by token needs it.
+    from chatmail_milter.store.engine import existing_store
+    from chatmail_milter.store.names import Names
+    from chatmail_milter.store.tokens import Tokens
+
+    return Tokens(existing_store(settings.store.url), names=Names(settings.accounts.names_kept))

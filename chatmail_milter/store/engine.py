@@ -7,9 +7,11 @@ database in PostgreSQL.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from chatmail_milter.store import checkpoint, fault
@@ -19,6 +21,15 @@ from chatmail_milter.store.tables import metadata
 SCHEMA = 1
 # What the table of migrations is called in PostgreSQL, where a newer program has one; SQLite has a number.
 _MIGRATIONS = "alembic_version"
+
+
+def load(url: str) -> None:
+    """Import what `open_store(url)` takes; before a fork, so that the processes share it.
+
+    Nothing is opened, and nothing said of what is wrong with `url`.
+    """
+    with contextlib.suppress(ArgumentError, ImportError):
+        make_url(url).get_dialect().import_dbapi()
 
 
 def existing_store(url: str) -> Engine:

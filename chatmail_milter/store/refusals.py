@@ -14,17 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter.store.kept import REFUSALS_KEPT
 from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.pseudonyms import pseudonym
 from chatmail_milter.store.tables import recipient_refusals
 from chatmail_milter.store.words import LONGEST
 
-KEPT_FOR = timedelta(days=1)
 # A user of ours can write to any number of names: of more than this, the last are kept.
 MOST = 20_000
 # Stands for the recipient's address in words. (U+FFFC, the object replacement character.)
@@ -65,7 +64,7 @@ class Refusals:
     def remember(self, address: str, refusal: Refusal, at: float | None = None) -> None:
         """`address` was refused `at` a POSIX time, now if left out; in place of what was known of it."""
         who, now = pseudonym(self._key, address), self._now()
-        until = (now if at is None else at) + KEPT_FOR.total_seconds()
+        until = (now if at is None else at) + REFUSALS_KEPT.total_seconds()
         if until <= now:
             return
         row = {
@@ -139,7 +138,7 @@ def forget_all(engine: Engine) -> int:
 
 
 def forget_old(engine: Engine, now: float, most: int = MOST) -> int:
-    """Forget the refusals of `KEPT_FOR` at `now` (POSIX time), and those beyond `most`; how many."""
+    """Forget the refusals of `REFUSALS_KEPT` at `now` (POSIX time), and those beyond `most`; how many."""
     number = recipient_refusals.c.number
     with engine.begin() as connection:
         beyond = select(number).order_by(number.desc()).offset(most).limit(1)

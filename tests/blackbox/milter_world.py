@@ -108,7 +108,8 @@ class Milter:
     def pids(self) -> list[int]:
         """Of the processes that share the work."""
         of_main_thread = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return [int(pid) for pid in Path(of_main_thread).read_text().split()]
+        # One alone does the work itself.
+        return [int(pid) for pid in Path(of_main_thread).read_text().split()] or [self.process.pid]
 
     def _status(self, name: str) -> int:
         """The sum over the processes."""

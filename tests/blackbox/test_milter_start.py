@@ -85,9 +85,12 @@ def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
         process.wait()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(directory: Path, told: signal.Signals) -> None:
-    milter = Milter(directory)
+def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(
+    directory: Path, told: signal.Signals, processes: int
+) -> None:
+    milter = Milter(directory, processes=processes)
     wait_for(milter.path)
     with MilterClient(milter.path) as client:
         client.connect("submission")
