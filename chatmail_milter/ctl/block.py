@@ -35,10 +35,11 @@ _entries_argument = click.argument("entries", metavar="ENTRY...", nargs=-1, requ
 
 @click.group()
 def block() -> None:
-    """Whom this relay keeps out: no login, no sending, no mail from or to them.
+    """Addresses, domains and networks that this relay keeps out.
 
-    An ENTRY is an address (someone@example.org), a domain (example.org), all domains below one but not
-    itself (.example.org), an IP address (192.0.2.1) or a network (192.0.2.0/24, 2001:db8::/32).
+    They can't log in or send, and mail from or to them is refused. An ENTRY is an address
+    (someone@example.org), a domain (example.org), all domains below one but not itself (.example.org), an
+    IP address (192.0.2.1) or a network (192.0.2.0/24, 2001:db8::/32).
     """
 
 

@@ -27,10 +27,11 @@ _domains_argument = click.argument("domains", metavar="DOMAIN...", nargs=-1, req
 
 @click.group()
 def federation() -> None:
-    """With which domains this relay exchanges mail: all but some (open), or none but some (closed).
+    """With which domains this relay exchanges mail.
 
-    A DOMAIN is a name (example.org), all names below one but not itself (.example.org), or an IP literal
-    ([192.0.2.1]). Each of the two rules has its own exceptions.
+    It is with all but some (open), or with none but some (closed). A DOMAIN is a name (example.org), all
+    names below one but not itself (.example.org), or an IP literal ([192.0.2.1]). Each of the two rules
+    has its own exceptions.
     """
 
 

@@ -15,7 +15,10 @@ from chatmail_milter.store.refusals import Refusals
 
 @click.group()
 def refusals() -> None:
-    """Recipients elsewhere that their servers refused for good, remembered for a day."""
+    """Recipients elsewhere that their servers refused for good.
+
+    They are remembered for a day.
+    """
 
 
 @refusals.command()

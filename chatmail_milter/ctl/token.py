@@ -18,7 +18,10 @@ from chatmail_milter.store.tokens import Token, Tokens
 
 @click.group()
 def token() -> None:
-    """Invitations: each makes so many accounts, and until then."""
+    """Invitations that make accounts.
+
+    Each makes as many as was said, until its time is over.
+    """
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:

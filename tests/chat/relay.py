@@ -19,6 +19,12 @@ def ctl(host: LabHost, *words: str) -> Any:
     return json.loads(host.run(shlex.join([_CTL, *words, "--json"])).stdout)
 
 
+def asked(host: LabHost, *words: str) -> tuple[int, Any]:
+    """Exit status and JSON of a `chatmailctl …` whose status says something."""
+    said = host.run(shlex.join([_CTL, *words, "--json"]), check=False)
+    return said.returncode, json.loads(said.stdout)
+
+
 def operate(host: LabHost, *words: str, input: str | None = None) -> str:
     """What `chatmailctl …` prints, done when this returns."""
     return host.run(shlex.join([_CTL, *words]), input=input).stdout

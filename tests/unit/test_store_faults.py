@@ -27,7 +27,10 @@ BESIDES = {"account password": ["--random"]}
 
 
 def leaves(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             if command.invoke_without_command:
                 yield (*words, name), command

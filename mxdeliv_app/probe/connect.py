@@ -1,0 +1,69 @@
+"""From a host's name to a connected socket, each stage a step of its own: DNS, then TCP.
+
+Only to addresses that the relay itself may connect to (`relay.guard`), and never to this host: what that
+answers is nobody else's answer.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatmail_milter.address import ip_literal
+from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.relay.names import Names, NameTroubleError
+from mxdeliv_app.relay.own_host import OwnHost
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How hosts are found and reached. `timeout`: seconds for one connection, and for each answer."""
+
+    names: Names
+    guard: Guard
+    own_host: OwnHost
+    timeout: float
+
+    def connect(
+        self, attempt: Attempt, host: str, port: int, pinned: IPAddress | None = None
+    ) -> socket.socket:
+        """A connection to the first address that takes one. Raises `FailedError`."""
+        addresses = self._addresses(attempt, host, pinned)
+        with attempt.step("connect", (OSError,)) as step:
+            found, failures = self._first(addresses, port)
+            step.found = ", ".join([*failures, str(found.getpeername()[0])])
+            return found
+
+    def _addresses(self, attempt: Attempt, host: str, pinned: IPAddress | None) -> Sequence[IPAddress]:
+        with attempt.step("DNS", (NameTroubleError,)) as step:
+            literal = pinned or ip_literal(host)
+            addresses = self.names.addresses(host) if literal is None else [literal]
+            step.found = ", ".join(map(str, addresses))
+            if not addresses:
+                step.error = f"{host} has no address"
+                raise FailedError
+            try:
+                permitted = self.guard.permitted(addresses)
+            except ForbiddenAddressError:
+                step.error = "no public address, and relay.allow_networks names none of these"
+                raise FailedError from None
+            if any(map(self.own_host.has, permitted)):
+                step.error = "this is our own host"
+                raise FailedError
+            return permitted
+
+    def _first(self, addresses: Sequence[IPAddress], port: int) -> tuple[socket.socket, list[str]]:
+        """The connection, and the addresses that took none. Raises `OSError` if none did."""
+        failures: list[str] = []
+        deadline = time.monotonic() + 2 * self.timeout
+        for address in addresses:
+            try:
+                return socket.create_connection((str(address), port), self.timeout), failures
+            except OSError as error:
+                failures.append(f"{address}: {error.strerror or error}")
+                if time.monotonic() > deadline:
+                    break
+        raise OSError("; ".join(failures))

@@ -1,0 +1,42 @@
+"""What a host is, by what it says. Pure; the answers are those of docs/wire.md, 1 and 2."""
+
+from __future__ import annotations
+
+from chatmail_milter import codes
+from mxdeliv_app import peer_answer
+from mxdeliv_app.peer_answer import Proof
+
+OURS = "this relay software"
+MADMAIL = "madmail"
+CLASSIC = "classic chatmail relay (filtermail)"
+CHATMAIL = "chatmail server"
+CATCH_ALL = "web server that says yes to every POST"
+WEB = "web server without /mxdeliv"
+MAIL = "mail server"
+
+
+def of_web_server(status: int, content_type: str, body: bytes) -> str:
+    """What answered so to a POST without recipients and without a message."""
+    proof = peer_answer.proof(status, content_type, body)
+    if proof is Proof.DISPROVEN:
+        return CATCH_ALL
+    if proof is Proof.OPEN:
+        return WEB
+    text = body.decode("ascii", "replace")
+    if text.startswith(codes.BAD_SYNTAX.reply):
+        return OURS
+    if text.strip() == "bad request":
+        return MADMAIL
+    # filtermail looks at the message first, and an empty one has no From.
+    if text.startswith(("500 Invalid FROM", "523 Encryption Needed")):
+        return CLASSIC
+    return CHATMAIL
+
+
+def of_mail_server(banner: str) -> str:
+    """What greets so on port 25 (RFC 5321, 4.2); programs name themselves there, or don't."""
+    words = banner.lower()
+    return next((f"{MAIL} ({name})" for name in _NAMES if name.lower() in words), MAIL)
+
+
+_NAMES = ("Postfix", "Exim", "Sendmail", "OpenSMTPD", "Microsoft", "Haraka", "maddy", "madmail", "Stalwart")

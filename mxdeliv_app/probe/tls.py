@@ -1,0 +1,72 @@
+"""TLS with a peer as a probe looks at it: verified first, and if that fails, looked at all the same."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+FAILURES = (OSError, ssl.SSLError)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate: its names, who issued it, and until when it is valid."""
+
+    names: tuple[str, ...]
+    issuer: str
+    until: datetime
+
+    def line(self, now: datetime) -> str:
+        """In one line; days left, as an operator counts."""
+        days = (self.until - now).days
+        return f"certificate for {', '.join(self.names) or 'no name'} by {self.issuer}, {days} days left"
+
+
+def context(*, verify: bool) -> ssl.SSLContext:
+    """As the relay's own: TLS 1.2 or newer, the system's authorities."""
+    found = ssl.create_default_context()
+    found.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        found.check_hostname = False
+        found.verify_mode = ssl.CERT_NONE
+    return found
+
+
+def facts(connection: ssl.SSLSocket) -> str:
+    """Protocol version, cipher and certificate, in one line."""
+    cipher = connection.cipher()
+    parts = [str(connection.version()), cipher[0] if cipher else "no cipher"]
+    certificate = _certificate(connection)
+    if certificate is not None:
+        parts.append(certificate.line(datetime.now(UTC)))
+    return ", ".join(parts)
+
+
+def wrap(plain: socket.socket, host: str, *, verify: bool) -> ssl.SSLSocket:
+    """TLS over `plain`, which is taken over. Raises `OSError`."""
+    return context(verify=verify).wrap_socket(plain, server_hostname=host)
+
+
+def _certificate(connection: ssl.SSLSocket) -> Certificate | None:
+    # Not `getpeercert()`: it says nothing of a certificate that was not verified.
+    octets = connection.getpeercert(binary_form=True)
+    if octets is None:
+        return None
+    found = x509.load_der_x509_certificate(octets)
+    try:
+        extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = (
+            *extension.get_values_for_type(x509.DNSName),
+            *map(str, extension.get_values_for_type(x509.IPAddress)),
+        )
+    except x509.ExtensionNotFound:
+        names = ()
+    organisations = found.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    commons = found.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    issuer = next((str(one.value) for one in (*organisations, *commons)), "nobody named")
+    return Certificate(tuple(names), issuer, found.not_valid_after_utc)
