@@ -234,10 +234,17 @@ context = ssl._create_unverified_context()
 def connect(source, target):
     return http.client.HTTPSConnection(target, 8443, source_address=(source, 0), context=context, timeout=120)
 
-def ask(connection):
-    connection.request("POST", "/new", headers={"Content-Length": "0"})
+def post(connection, accept):
+    connection.request("POST", "/new", headers={"Content-Length": "0", "Accept": accept})
     answer = connection.getresponse()
-    return answer.status, answer.getheader("Content-Type"), json.loads(answer.read())
+    return answer.status, answer.getheader("Content-Type"), answer.read().decode(), dict(answer.getheaders())
+
+def ask(connection):
+    return post(connection, "*/*")
+
+# A place is free again ten times a second: one that shares the count with the flood is refused soon.
+def refused_soon(connection, accept):
+    return next((said for _ in range(100) if (said := post(connection, accept))[0] != 200), None)
 
 def look(connection):
     connection.request("GET", "/new", headers={"Accept": "text/html"})
@@ -259,7 +266,8 @@ print(json.dumps({
     "viewer": ask(viewer)[0],
     "granted": asked,
     "refused": refused,
-    "neighbour": ask(connect("2001:db8:1:2:ffff::9", "::1"))[0],
+    "neighbour": refused_soon(connect("2001:db8:1:2:ffff::9", "::1"), "application/json, text/html"),
+    "browser": refused_soon(flood[0], "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
     "another": ask(connect("2001:db8:1:3::1", "::1"))[0],
     "ipv4": ask(connect("127.0.0.5", "127.0.0.1"))[0],
     "looked": look(connect("2001:db8:1:2::1", "::1")),
@@ -280,8 +288,15 @@ def test_one_network_gets_so_many_accounts_a_minute_and_others_theirs(b: LabHost
             b.run(f"ip -6 address delete {one}/128 dev lo")
     # The lab's 600 a minute, and those that came in while they were asked for.
     assert 600 <= said["granted"] < 3000
-    status, kind, body = said["refused"]
-    assert (status, kind, list(body)) == (429, "application/json", ["reason"])
-    assert said["neighbour"] == 429
+    for whom in ("refused", "neighbour"):
+        status, kind, body, fields = said[whom]
+        assert (status, kind, list(json.loads(body))) == (429, "application/json", ["reason"])
+        assert (fields["Retry-After"], fields["Vary"]) == ("60", "Accept")
+    status, kind, body, fields = said["browser"]
+    assert (status, kind) == (429, "text/html; charset=utf-8")
+    assert "<h1>" in body
+    assert "try again in a minute" in body
+    assert (fields["Retry-After"], fields["Vary"]) == ("60", "Accept")
+    assert fields["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert (said["another"], said["ipv4"]) == (200, 200)
     assert (said["looks"], said["viewer"], said["looked"]) == ([200], 200, 200)
