@@ -22,11 +22,9 @@ JSON = {"Accept": "application/json"}
 @pytest.fixture
 def _few(b: LabHost) -> Iterator[None]:
     """A peer is told of three at once, and none it was told of yet."""
-    # A process of Postfix that asked the service before it was restarted goes without its answer once.
-    readers = f"{SERVICE} postfix@-"
     with (
         settings.changed(b, "unknown_burst", "3", SERVICE),
-        settings.changed(b, "unknown_per_minute", "1", readers),
+        settings.changed(b, "unknown_per_minute", "1", SERVICE),
     ):
         yield
 
@@ -77,6 +75,18 @@ def test_mail_goes_on_to_whom_the_peer_was_told_of(b: LabHost, reader: Login) ->
     answer = posted(b, reader[0], tried[3], **JSON)
     assert [one["code"] for one in answer.json["recipients"]][1] == 450
     assert posted(b, reader[0], tried[3]).status == 406
+
+
+@pytest.mark.usefixtures("_few")
+def test_a_session_that_outlives_the_service_goes_on_with_the_next(b: LabHost) -> None:
+    tried = names(b, "e", 5)
+    with seen_as(STRANGER, b.ip), smtp.peer(b.ip) as session:
+        session.ehlo()
+        session.mail(PEER)
+        assert session.rcpt(tried[0])[0] == 550
+        # It forgets what it told.
+        b.run(f"systemctl restart {SERVICE}")
+        assert [session.rcpt(one)[0] for one in tried[1:]] == [550] * 3 + [450]
 
 
 def test_vrfy_tells_nothing(b: LabHost, reader: Login) -> None:

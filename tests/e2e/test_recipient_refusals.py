@@ -55,6 +55,16 @@ def test_the_next_message_is_refused_in_the_peers_words(a: LabHost, b: LabHost, 
     assert submit(a, sender, nobody, sender[0]).code == 250
 
 
+def test_a_session_that_outlives_the_relay_is_told_all_the_same(a: LabHost, sender: Login) -> None:
+    nobody = fresh_address(a.domain)
+    message = pgp.encrypted(sender[0], nobody, pgp.message_id())
+    with smtp.logged_in(a.ip, sender) as session:
+        for restart in ("true", "systemctl restart mxdeliv-relay"):
+            a.run(restart)
+            _, reply = smtp.transact(session, sender[0], [nobody], message)
+            assert reply.line.startswith(f"550 5.1.1 <{nobody}>")
+
+
 def test_so_it_is_by_smtp(a: LabHost, mta: LabHost, sender: Login) -> None:
     nobody = fresh_address(mta.domain)
     assert submit(a, sender, nobody).code == 250
