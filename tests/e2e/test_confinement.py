@@ -20,7 +20,7 @@ UNITS = {
 }
 # These run nft and end.
 PACKET_FILTERS = ("chatmail-loopback", "chatmail-limits", "chatmail-limits-kept")
-BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 30)
+BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
 NUMBERS = {
     "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
     "sys_chroot": 18,
