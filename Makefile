@@ -15,6 +15,17 @@ BIN := $(VENV)/bin
 # What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
 PACKAGES := gcc libmilter-dev python3-dev python3-venv
 
+# What the Debian package is made and looked at with; dpkg-deb is on every Debian.
+DEB_PACKAGES := binutils chrpath lintian
+
+# $(call installed,PACKAGES): those that are missing are installed, or root is asked to.
+installed = missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null || true; } \
+	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(1) | sort) -); \
+	if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" != 0 ]; then echo "as root, run: apt-get install" $$missing >&2; exit 1; fi; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing </dev/null; \
+	fi
+
 # No file is installed, nor its code run, unless its hash is in requirements/. Build isolation would fetch build
 # dependencies without hashes: builds use those of requirements/build.txt, which are installed first.
 PIP_INSTALL := $(BIN)/pip install -q --require-hashes --no-build-isolation
@@ -28,7 +39,7 @@ demo: $(VENV)/ready dist ## two relays on this machine, Delta Chat to Delta Chat
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready dist ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready dist deb ## unit, black-box and end-to-end tests, on two real relays (root)
 	$(BIN)/pytest
 
 .PHONY: test-unit
@@ -88,6 +99,11 @@ format: $(VENV)/ready ## lay out the Python files
 dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, for hosts without PyPI
 	$(BIN)/python ansible/build_wheelhouse.py
 
+.PHONY: deb
+deb: $(VENV)/ready dist ## dist/chatmail-milter_VERSION_amd64.deb, for Debian 12
+	@$(call installed,$(DEB_PACKAGES))
+	$(BIN)/python -m deb
+
 # One list for every Python that setup.cfg allows and every processor: it has the hashes of all files of each release.
 # Versions in a list stay while they satisfy setup.cfg and pyproject.toml. No list depends on a later one.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-build-isolation \
@@ -118,12 +134,7 @@ clean: ## remove what the targets made here (the lab's cache stays)
 # Made whole or not at all: the stamp is written last.
 $(VENV)/ready: setup.cfg pyproject.toml requirements/build.txt requirements/dev.txt
 	@echo "== setting up $(VENV)"
-	@missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null || true; } \
-	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(PACKAGES) | sort) -); \
-	if [ -n "$$missing" ]; then \
-	    if [ "$$(id -u)" != 0 ]; then echo "as root, run: apt-get install" $$missing >&2; exit 1; fi; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing </dev/null; \
-	fi
+	@$(call installed,$(PACKAGES))
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP_INSTALL) -r requirements/build.txt
 	$(PIP_INSTALL) -r requirements/dev.txt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,38 +22,59 @@ _DURATIONS = (("d", 86400), ("h", 3600), ("min", 60))
 
 def render(config: Config, *, documented: bool) -> str:
     """TOML with every setting of `config`. Documented: what it is, and defaults commented out."""
-    return "\n".join(_section(name, section, documented) for name, section in _sections(config)) + "\n"
+    return "\n".join(_section(name, section, documented) for name, section in sections(config)) + "\n"
 
 
 def tree(config: Config) -> dict[str, dict[str, Any]]:
     """The same as plain values, written as they are in the file."""
     return {
         name: {field: _plain(getattr(section, field)) for field in section.__struct_fields__}
-        for name, section in _sections(config)
+        for name, section in sections(config)
     }
 
 
-def _sections(config: Config) -> list[tuple[str, Section]]:
+@dataclass(frozen=True)
+class Setting:
+    """A key with its value in TOML (None: left out), what its type says of it, and whether it must be set."""
+
+    key: str
+    value: str | None
+    text: str
+    required: bool
+
+
+def settings(section: Section) -> Iterator[Setting]:
+    """What can be set in a section."""
+    hints = get_type_hints(type(section), include_extras=True)
+    required = {field.name for field in msgspec.structs.fields(section) if field.required}
+    for key in section.__struct_fields__:
+        value = _plain(getattr(section, key))
+        written = None if value is None else _toml(value)
+        yield Setting(key, written, _description(hints[key]), key in required)
+
+
+def first_line(section: Section) -> str:
+    """What a section is."""
+    return (type(section).__doc__ or "").splitlines()[0]
+
+
+def sections(config: Config) -> list[tuple[str, Section]]:
+    """The sections with their names."""
     return [(name, getattr(config, name)) for name in config.__struct_fields__]
 
 
 def _section(name: str, section: Section, documented: bool) -> str:
-    lines = [f"# {_first_line(section)}"] if documented else []
+    lines = [f"# {first_line(section)}"] if documented else []
     lines.append(f"[{name}]")
-    hints = get_type_hints(type(section), include_extras=True)
-    required = {field.name for field in msgspec.structs.fields(section) if field.required}
-    for field in section.__struct_fields__:
-        value = _plain(getattr(section, field))
+    for one in settings(section):
         if documented:
-            lines += textwrap.wrap(
-                _description(hints[field]), _WIDTH, initial_indent="# ", subsequent_indent="# "
-            )
-        if value is None:
+            lines += textwrap.wrap(one.text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+        if one.value is None:
             # TOML has no null: a setting that is left out has no other way to be written.
-            lines.append(f"#{field} =")
+            lines.append(f"#{one.key} =")
         else:
-            comment = "#" if documented and field not in required else ""
-            lines.append(f"{comment}{field} = {_toml(value)}")
+            comment = "#" if documented and not one.required else ""
+            lines.append(f"{comment}{one.key} = {one.value}")
         if documented:
             lines.append("")
     return "\n".join(lines) if documented else "\n".join(lines) + "\n"
@@ -66,10 +89,6 @@ def _toml(value: Any) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     # As it is: JSON escapes what is beyond U+FFFF as two surrogates, which TOML refuses.
     return json.dumps(value, ensure_ascii=False)
-
-
-def _first_line(section: Section) -> str:
-    return (type(section).__doc__ or "").splitlines()[0]
 
 
 def _description(hint: Any) -> str:

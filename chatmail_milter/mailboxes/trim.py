@@ -1,4 +1,5 @@
-"""`chatmail-trim USER`: Dovecot starts it when a mailbox passes 75 % of its quota (`quota_warning`).
+"""`chatmail-trim USER`: makes room in a mailbox that passed 75 % of its quota. Dovecot starts it, by
+`quota_warning`.
 
 Removes what `rules.full` names. Runs as the mailboxes' user and knows nothing but doveadm. Several for one
 mailbox at once are no harm: they choose the same messages, or others of the same sender. What it can't do, it

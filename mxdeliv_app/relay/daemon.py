@@ -1,4 +1,5 @@
-"""`mxdeliv-relay`: HTTPS to peers, else back to Postfix. Started by its systemd sockets, stopped by SIGTERM.
+"""`mxdeliv-relay`: mail to peers by HTTPS, else back to Postfix. Started by its systemd sockets,
+stopped by SIGTERM.
 
 Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)), `prospect`
 (a policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies). A delivery cut by a

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from deb import programs
 from tests.lab.plan import REPOSITORY
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
@@ -141,6 +142,19 @@ def test_a_build_fetches_nothing(registry: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "trace").exists()
+
+
+def test_the_debian_package_takes_no_other_wheel_than_the_wheelhouse_lists(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wheels = tmp_path / "wheels"
+    with tarfile.open(REPOSITORY / "dist/wheelhouse.tar") as archive:
+        archive.extractall(wheels, filter="data")
+    (idna,) = wheels.glob("idna-*.whl")
+    forged_wheel(wheels, "idna", idna.name.split("-")[1])
+    with pytest.raises(subprocess.CalledProcessError):
+        programs.install(tmp_path / "root", wheels, set())
+    assert REFUSAL in capfd.readouterr().err
 
 
 def test_a_host_installs_no_other_wheel_than_the_wheelhouse_lists(tmp_path: Path) -> None:

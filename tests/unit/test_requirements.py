@@ -28,6 +28,7 @@ PIP = re.compile(r"\bpip3?[\"'})]*(?:\s+-\S+)*\s+(?:install|wheel|download)\b.*"
 PIP_WORD = re.compile(r"[\"']pip3?[\"']")
 MAY_SAY_PIP = {
     "ansible/build_wheelhouse.py",
+    "deb/programs.py",  # tested in test_forged_packages.py
     "tests/blackbox/test_forged_packages.py",  # calls it as the Makefile does
     "tests/unit/test_requirements.py",
     "tests/unit/test_wheelhouse.py",
@@ -74,7 +75,7 @@ def project_files() -> Iterator[Path]:
     yield from (
         path for path in (ROOT / "Makefile", ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / ".ci/run")
     )
-    for directory in ("ansible", "docs", "tests"):
+    for directory in ("ansible", "deb", "docs", "tests"):
         for path in (ROOT / directory).rglob("*"):
             if path.suffix in {".py", ".yml", ".j2", ".md", ".sh", ".txt"}:
                 yield path

@@ -218,7 +218,7 @@ def test_no_program_makes_a_store() -> None:
 
 
 def test_a_lost_store_is_not_replaced_at_boot() -> None:
-    described = TOP / "ansible/roles/chatmail/templates/tmpfiles.conf.j2"
+    described = TOP / "ansible/roles/chatmail/templates/directories.j2"
     assert "/var/lib/chatmail " in described.read_text("utf-8")
     assert "store.sqlite" not in described.read_text("utf-8")
 

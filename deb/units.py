@@ -1,0 +1,57 @@
+"""Units, users and directories as files of the package, rendered from the playbook's templates.
+
+The values are the defaults of the role; the operator changes them on the host, by drop-ins. Only the place of
+the programs is another: /opt is not for Debian packages (FHS 3.0, 3.13; Debian policy 9.1.1).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml  # type: ignore[import-untyped]  # comes with ansible-core
+
+ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
+HOME = "/usr/lib/chatmail-milter"
+MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
+KINDS = ("services", "sockets", "timers", "timed_services")
+
+
+def variables() -> dict[str, Any]:
+    """The role's variables. What Ansible would compute of them is as it is spelt; units use none of it."""
+    found: dict[str, Any] = {}
+    for name in ("defaults/main.yml", "vars/main.yml"):
+        found |= yaml.safe_load((ROLE / name).read_text("utf-8"))
+    return found | {"chatmail_programs": f"{HOME}/bin", "ansible_managed": MANAGED}
+
+
+def names() -> list[str]:
+    """All units; the target is the last."""
+    known = variables()
+    return [unit for kind in KINDS for unit in known[f"chatmail_{kind}"]] + ["chatmail.target"]
+
+
+def files() -> dict[str, str]:
+    """Path in the package to text."""
+    described = {
+        "usr/lib/sysusers.d/chatmail-milter.conf": "sysusers.conf.j2",
+        "usr/lib/tmpfiles.d/chatmail-milter.conf": "directories.j2",
+    }
+    units = {f"lib/systemd/system/{unit}": f"units/{unit}.j2" for unit in names()}
+    return {path: render(template) for path, template in (described | units).items()}
+
+
+def render(template: str) -> str:
+    """The text that Ansible makes of a template. Raises `jinja2.UndefinedError`."""
+    # As Ansible's template module sets them.
+    environment = jinja2.Environment(  # noqa: S701  (no HTML)
+        loader=jinja2.FileSystemLoader(ROLE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template(template).render(variables())
+    if wrong := [word for word in ("{{", "/opt/chatmail") if word in text]:
+        raise ValueError(f"{template}: {wrong[0]} is left in it")
+    return text

@@ -1,0 +1,100 @@
+"""The Debian package as `make deb` left it: contents, lintian, the same octets for the same tree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.lab.plan import REPOSITORY
+
+HOME = "usr/lib/chatmail-milter"
+PACKAGE = REPOSITORY / f"dist/chatmail-milter_{version('chatmail-milter')}_amd64.deb"
+
+
+def run(*words: str | Path) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("package")
+    run("dpkg-deb", "--extract", PACKAGE, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def programs() -> list[str]:
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
+    return [line.partition("=")[0].strip() for line in lines]
+
+
+def test_it_is_of_this_tree_and_builds_to_the_same_octets(tmp_path: Path) -> None:
+    run(sys.executable, "-m", "deb", "--directory", tmp_path)
+    assert (tmp_path / PACKAGE.name).read_bytes() == PACKAGE.read_bytes(), "run `make deb`"
+
+
+def test_lintian_finds_nothing() -> None:
+    done = subprocess.run(
+        ["lintian", "--tag-display-limit=0", "--fail-on=error,warning", PACKAGE],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_program_of_setup_cfg_is_there_with_its_page(unpacked: Path, programs: list[str]) -> None:
+    for name in programs:
+        first, _, _ = (unpacked / HOME / "bin" / name).read_text("utf-8").partition("\n")
+        assert first == "#!/usr/lib/chatmail-milter/bin/python3"
+        page = unpacked / f"usr/share/man/man8/{name}.8.gz"
+        said = subprocess.run(
+            ["man", "--warnings", "--local-file", page],
+            env={"LC_ALL": "C.UTF-8", "MANWIDTH": "80", "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (said.stdout.split()[0], said.stderr) == (f"{name.upper()}(8)", "")
+
+
+def test_its_own_python_runs_its_own_libraries(unpacked: Path) -> None:
+    """`python3` of the package finds what came along, and nothing of this machine's."""
+    python = unpacked / HOME / "bin/python3"
+    python.unlink()
+    python.symlink_to("/usr/bin/python3")
+    code = (
+        "import sys, milter, nacl.bindings, argon2.low_level, sqlalchemy, msgspec, gunicorn.app.wsgiapp;"
+        "import chatmail_milter.ctl.main, mxdeliv_app.web, mxdeliv_app.relay.daemon, mxdeliv_app.push.daemon;"
+        "files = {getattr(module, '__file__', None) or '' for module in sys.modules.values()};"
+        "print(*(file for file in files if '-packages' in file))"
+    )
+    files = run(python, "-I", "-B", "-c", code).split()
+    assert len(files) > 100
+    assert all(file.startswith(str(unpacked)) for file in files)
+    assert run(python, "-I", "-B", unpacked / HOME / "bin/chatmailctl", "--version").startswith("chatmailctl")
+
+
+def test_nothing_of_the_build_is_in_it(unpacked: Path) -> None:
+    """No path of the machine it was built on, no byte code, no installer's records."""
+    texts = [path for path in unpacked.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in texts if str(REPOSITORY).encode() in path.read_bytes()]
+    names = {path.name for path in unpacked.rglob("*")}
+    assert not names & {"__pycache__", "RECORD", "INSTALLER", "direct_url.json", "activate"}
+
+
+def test_names_of_commands_are_links_that_lead_there(unpacked: Path) -> None:
+    for name in ("chatmailctl", "chatmail-expire"):
+        link = unpacked / "usr/sbin" / name
+        assert link.is_symlink()
+        assert link.resolve() == unpacked / HOME / "bin" / name
+
+
+def test_nothing_lies_where_an_admin_writes(unpacked: Path) -> None:
+    """Neither configuration nor state: an upgrade overwrites none, and asks nothing."""
+    tops = {str(path.relative_to(unpacked)) for path in [*unpacked.iterdir(), *(unpacked / "usr").iterdir()]}
+    assert tops == {"lib", "usr", "usr/lib", "usr/sbin", "usr/share"}
+    assert "conffiles" not in run("dpkg-deb", "--info", PACKAGE)
