@@ -84,11 +84,12 @@ def commands(main: click.Command, context: click.Context) -> Iterator[str]:
 def leaves(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
     """The commands that are no groups."""
     for name in group.list_commands(context):
-        command = group.commands[name]
-        inner = click.Context(command, info_name=name, parent=context)
+        # A group may load a command when it is asked for.
+        command = group.get_command(context, name)
+        inner = click.Context(command or group, info_name=name, parent=context)
         if isinstance(command, click.Group):
             yield from leaves(command, inner)
-        else:
+        elif command:
             yield command, inner
 
 
