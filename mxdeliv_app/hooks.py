@@ -111,14 +111,17 @@ class Lookup:
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
-        accounts = self._accounts()
-        account = find(accounts, asked.user)
+        account = find(self._accounts(), asked.user)
         if account is None:
             _unknown(response)
             return
         seen = account.last_login is not None and account.last_login >= self._today()
-        quota = accounts.quota(asked.user)
-        response.media = {"exists": True, "password": account.password_hash, "quota": quota, "seen": seen}
+        response.media = {
+            "exists": True,
+            "password": account.password_hash,
+            "quota": account.quota,
+            "seen": seen,
+        }
 
 
 class Mailbox:
@@ -129,12 +132,11 @@ class Mailbox:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """As for `Lookup`, only the canonical spelling is anybody's."""
-        user = _asked(request, _User).user
-        accounts = self._accounts()
-        if find(accounts, user) is None:
+        account = find(self._accounts(), _asked(request, _User).user)
+        if account is None:
             _unknown(response)
         else:
-            response.media = {"quota": accounts.quota(user)}
+            response.media = {"quota": account.quota}
 
 
 class Create:

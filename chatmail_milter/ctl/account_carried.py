@@ -25,7 +25,6 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.opened import accounts, store
 from chatmail_milter.rules import registration
 from chatmail_milter.store.accounts import Account
-from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.suspensions import Suspensions
 from chatmail_milter.store.words import printable
 
@@ -65,13 +64,13 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def export() -> None:
     """Print all accounts as JSON lines, with their password hashes: keep it as you keep the store."""
     engine = store()
-    suspended, quotas = Suspensions(engine).list(), Quotas(engine).list()
+    suspended = Suspensions(engine).list()
     encoder = msgspec.json.Encoder()
     out = sys.stdout.buffer
     try:
         for one in accounts(engine).each():
-            since, quota = suspended.get(one.address), quotas.get(one.address)
-            line = Line(one.address, one.password_hash, one.created, one.last_login, since, quota)
+            since = suspended.get(one.address)
+            line = Line(one.address, one.password_hash, one.created, one.last_login, since, one.quota)
             out.write(encoder.encode(line) + b"\n")
         out.flush()
     except BrokenPipeError:
@@ -157,12 +156,9 @@ def _check(line: Line, domain: str) -> None:
 
 def _take(engine: Engine, lines: Sequence[Line], *, reuse: bool) -> tuple[int, int]:
     """Make those accounts that are not here; how many, and how many names are not given out yet."""
-    rows = [Account(one.address, one.password_hash, one.created, one.last_login) for one in lines]
+    rows = [Account(one.address, one.password_hash, one.created, one.last_login, one.quota) for one in lines]
     new, reserved = accounts(engine).carry_over(rows, reuse=reuse)
     suspended = {one.address: one.suspended for one in lines if one.suspended and one.address in new}
     if suspended:
         Suspensions(engine).suspend_all(suspended)
-    quotas = {one.address: one.quota for one in lines if one.quota is not None and one.address in new}
-    if quotas:
-        Quotas(engine).set_all(quotas)
     return len(new), len(reserved)

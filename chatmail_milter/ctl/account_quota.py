@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from chatmail_milter import config, values
-from chatmail_milter.ctl.opened import accounts, canonical_address, store
+from chatmail_milter.ctl.opened import accounts, canonical_address
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
-from chatmail_milter.store.quotas import Quotas
 
 _DEFAULT = "default"
 
@@ -22,17 +21,14 @@ def quota(address: str, size: str | None, as_json: bool) -> None:
 
     In force for the next message. What is there stays: a mailbox that holds more is full until old mail goes.
     """
-    engine = store()
-    quotas = Quotas(engine)
-    there = accounts(engine).lookup(address) is not None
-    if size == _DEFAULT:
-        quotas.unset(address)
-    elif size is not None:
-        there = quotas.set(address, _octets(size))
-    if not there:
+    opened = accounts()
+    if size is not None:
+        opened.set_quota(address, None if size == _DEFAULT else _octets(size))
+    account = opened.lookup(address)
+    if account is None:
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if size is None or as_json:
-        own = quotas.get(address)
+        own = account.quota
         _show(own or config.load_or_exit().accounts.quota, own is not None, _usage(address), as_json)
 
 

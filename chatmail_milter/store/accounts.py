@@ -16,19 +16,19 @@ from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store import ended_logins, lease
 from chatmail_milter.store.names import NameReservedError, Names
-from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account; `last_login` is None until the first."""
+    """One account. `last_login` is None until the first; `quota`, in octets, where it is as the others'."""
 
     address: str
     password_hash: str
     created: date
     last_login: date | None
+    quota: int | None = None
 
 
 class Accounts:
@@ -135,9 +135,14 @@ class Accounts:
             ended_logins.end(connection, name, self._today())
         return True
 
-    def quota(self, address: str) -> int | None:
-        """Octets that a canonical address may hold; None if as much as the others."""
-        return Quotas(self._engine).get(address)
+    def set_quota(self, address: str, octets: int | None) -> bool:
+        """Let an account hold that many octets, or for None as many as the others. False if there is none.
+
+        In force for the next delivery and session: Dovecot asks anew for each.
+        """
+        mine = update(accounts).where(accounts.c.address == address).values(quota=octets)
+        with self._engine.begin() as connection:
+            return connection.execute(mine).rowcount > 0
 
     def unused(self, since: date) -> tuple[str, ...]:
         """Who made an account before `since` and has not logged in from that day on."""

@@ -1,8 +1,8 @@
 """The store's engine: SQLAlchemy Core over SQLite (default) or PostgreSQL (several hosts).
 
-`open_store` makes the tables that are missing; nothing else in the project issues DDL. Programs open only a
-store that is there (`existing_store`): the playbook makes an empty file for SQLite, the operator an empty
-database in PostgreSQL.
+`open_store` gives an empty store its tables, and one of an older program those of this one (`schema.py`).
+Programs open only a store that is there (`existing_store`): the playbook makes an empty file for SQLite, the
+operator an empty database in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,17 +10,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from chatmail_milter.store import checkpoint, fault
-from chatmail_milter.store.tables import metadata
-
-# A program whose tables are not these gets another number. 0: what released programs left, with these tables.
-SCHEMA = 1
-# What the table of migrations is called in PostgreSQL, where a newer program has one; SQLite has a number.
-_MIGRATIONS = "alembic_version"
+from chatmail_milter.store import checkpoint, fault, schema
 
 
 def load(url: str) -> None:
@@ -39,7 +32,7 @@ def existing_store(url: str) -> Engine:
 
 
 def open_store(url: str) -> Engine:
-    """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), tables made.
+    """An engine for `url` (SQLAlchemy form, e.g. `sqlite:////var/lib/chatmail/store.sqlite`), migrated.
 
     Raises `sqlalchemy.exc.SQLAlchemyError` when the file or server can't be opened: `fault.StoreError` if a
     newer program made it, or there is no driver.
@@ -52,35 +45,12 @@ def open_store(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         checkpoint.keep(engine)
     try:
-        with engine.begin() as connection:
-            _mark(connection)
-            _make_tables(connection)
+        schema.bring_up_to_date(engine)
     except BaseException:
         # Whoever asks again opens it anew.
         engine.dispose()
         raise
     return engine
-
-
-def _make_tables(connection: Connection) -> None:
-    # Not create_all(): it looks first and makes later, and several of our programs start at the same time.
-    for table in metadata.sorted_tables:
-        connection.execute(CreateTable(table, if_not_exists=True))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index, if_not_exists=True))
-
-
-def _mark(connection: Connection) -> None:
-    """Write down which schema this is. Raises `fault.StoreError` where it is a newer one."""
-    if inspect(connection).has_table(_MIGRATIONS):
-        raise fault.newer(SCHEMA + 1, SCHEMA)
-    if connection.dialect.name != "sqlite":
-        return
-    found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if found > SCHEMA:
-        raise fault.newer(found, SCHEMA)
-    if found < SCHEMA:
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
 
 def scrub(engine: Engine) -> bool:

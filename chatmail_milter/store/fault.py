@@ -63,7 +63,7 @@ def look(url: str) -> None:
         raise StoreError(_PERMISSION, f"run this as root, or correct the permissions of {path}")
 
 
-def newer(found: int, known: int) -> StoreError:
+def newer(found: str, known: int) -> StoreError:
     """A store whose schema, `found`, a newer program made; this one's is `known`."""
     return StoreError(
         _DATA, f"install the newer program again, for it made this store (schema {found}; here {known})"

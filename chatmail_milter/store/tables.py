@@ -1,7 +1,8 @@
 """All tables of the store, so that no table can be missing because a module was not imported.
 
 The module that reads and writes a table says what it is for. A column of type Float is a POSIX time, but for
-`peers.seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE).
+`peers.seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE). A change of a
+table comes with a migration (`migrations/`), and raises `schema.SCHEMA`; a test compares what both make.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
 )
@@ -31,6 +33,14 @@ DEVICE_TOKEN_MAX = 4096
 
 metadata = MetaData()
 
+# The number of the schema, as Alembic keeps it: apart from the tables that its migrations make.
+alembic_version = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
 # Accounts, and what belongs to them.
 
 accounts = Table(
@@ -40,13 +50,7 @@ accounts = Table(
     Column("password_hash", String(255), nullable=False),
     Column("created", Date, nullable=False),
     Column("last_login", Date),
-)
-
-quotas = Table(
-    "quotas",
-    metadata,
-    Column("address", String(320), ForeignKey("accounts.address", ondelete="CASCADE"), primary_key=True),
-    Column("octets", BigInteger, nullable=False),
+    Column("quota", BigInteger),  # octets; NULL: as the others
 )
 
 device_tokens = Table(

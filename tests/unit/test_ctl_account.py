@@ -16,7 +16,6 @@ from chatmail_milter.mailboxes import home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
-from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.verdict import Action
 from tests.unit.ctl import rows, run
 
@@ -89,12 +88,12 @@ def test_with_an_account_go_its_mail_and_its_sessions(
     place = mail / "a.test" / "alice123"
     (place / "Maildir" / "new").mkdir(parents=True)
     (place / "Maildir" / "new" / "1.secret").write_text("secret")
-    Quotas(open_store(store)).set(ALICE, 5)
+    Accounts(open_store(store)).set_quota(ALICE, 5)
     connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "192.0.2.7"))
     result = run("account", "delete", ALICE)
     assert (result.exit_code, result.stderr) == (0, "Ended the IMAP sessions of 1 user.\n")
     assert [path for path in mail.rglob("*") if path.is_file()] == []
-    assert Quotas(open_store(store)).get(ALICE) is None
+    assert Accounts(open_store(store)).lookup(ALICE) is None
     asked = doveadm.with_suffix(".log").read_text()
     assert f"kick {BOB}" not in asked
     # Dovecot knows no such user any more.

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from chatmail_milter.ctl.main import main
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.suspensions import Suspensions
 from tests.unit.ctl import run
 
@@ -41,14 +40,12 @@ def line(number: int = 0, **changes: object) -> str:
 
 def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, tmp_path: Path) -> None:
     there = [
-        Account(f"user000{i}@a.test", HASHES[i], date(2026, 3, i + 1), date(2026, 4, 1) if i else None)
-        for i in range(4)
+        Account(f"user000{i}@a.test", HASHES[i], date(2026, 3, i + 1), date(2026, 4, 1) if i else None, quota)
+        for i, quota in enumerate((None, None, 12345678, None))
     ]
     accounts.carry_over(there)
     suspensions = Suspensions(open_store(store))
     suspensions.suspend_all({"user0001@a.test": date(2026, 5, 5)})
-    quotas = Quotas(open_store(store))
-    quotas.set("user0002@a.test", 12345678)
     exported = run("account", "export").stdout
     assert len(exported.splitlines()) == 4
     for one in there:
@@ -58,11 +55,10 @@ def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, t
         "Made 0 accounts.\n"
         "Left out 4 with the names of accounts that are gone, which --reuse-names would make.\n"
     )
-    assert (accounts.list(), suspensions.list(), quotas.list()) == ((), {}, {})
+    assert (accounts.list(), suspensions.list()) == ((), {})
     assert imported(exported, "--reuse-names").output == "Made 4 accounts.\n"
     assert accounts.list() == tuple(there)
     assert suspensions.list() == {"user0001@a.test": date(2026, 5, 5)}
-    assert quotas.list() == {"user0002@a.test": 12345678}
     assert run("account", "export").stdout == exported
 
 
@@ -74,7 +70,7 @@ def test_who_is_here_stays_as_he_is(accounts: Accounts, store: str) -> None:
     assert (result.exit_code, result.output) == (0, "Made 1 account; 2 were here before.\n")
     assert [one.password_hash for one in accounts.list()] == ["{X}mine", HASHES[0]]
     assert Suspensions(open_store(store)).list() == {}
-    assert Quotas(open_store(store)).list() == {}
+    assert [one.quota for one in accounts.list()] == [None, None]
 
 
 @pytest.mark.parametrize(

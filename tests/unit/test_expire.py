@@ -19,7 +19,6 @@ from chatmail_milter.mailboxes.home import Removal
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.quotas import Quotas
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -188,7 +187,7 @@ class TestUnused:
             place = tmp_path / "a.test" / user.partition("@")[0] / "Maildir"
             place.mkdir(parents=True)
         accounts.touch(BOB, TODAY - timedelta(days=90))
-        Quotas(engine).set(ALICE, 5)
+        accounts.set_quota(ALICE, 5)
         return accounts
 
     def run(
@@ -201,7 +200,6 @@ class TestUnused:
     def test_goes_with_all_that_is_its_own(self, accounts: Accounts, tmp_path: Path) -> None:
         assert self.run(accounts, tmp_path) == ["what=unused-accounts accounts=1"]
         assert [one.address for one in accounts.list()] == [BOB]
-        assert accounts.quota(ALICE) is None
         assert [path.name for path in (tmp_path / "a.test").iterdir()] == ["bob12345"]
         assert list((tmp_path / ".deleted").iterdir()) == []
 
@@ -238,7 +236,7 @@ class TestUnused:
         monkeypatch.setattr(Removal, "put_away", denied)
         assert self.run(accounts, tmp_path)[0] == 'what=failure error="deleting: Permission denied"'
         assert len(accounts.list()) == 2
-        assert accounts.quota(ALICE) == 5
+        assert [one.quota for one in accounts.list()] == [5, None]
 
 
 class TestProgress:

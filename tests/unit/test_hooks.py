@@ -20,7 +20,6 @@ from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.quotas import Quotas
 from chatmail_milter.store.tables import metadata
 from mxdeliv_app import hooks
 
@@ -183,7 +182,7 @@ def test_a_lookup_has_the_quota_of_the_session_that_follows(accounts: Accounts, 
     accounts.create(ALICE, "{X}")
     to = client(accounts)
     assert ask(to, "lookup", user=ALICE).json["quota"] is None
-    Quotas(open_store(f"sqlite:///{tmp_path}/store.sqlite")).set(ALICE, 10**12)
+    accounts.set_quota(ALICE, 10**12)
     assert ask(to, "lookup", user=ALICE).json["quota"] == 10**12
 
 
@@ -194,7 +193,7 @@ def test_a_mailbox_has_everybodys_quota_or_its_own_and_tells_no_hash(
     assert ask(to, "mailbox", user=ALICE).status_code == 404
     accounts.create(ALICE, "{X}")
     assert ask(to, "mailbox", user=ALICE).json == {"quota": None}
-    Quotas(open_store(f"sqlite:///{tmp_path}/store.sqlite")).set(ALICE, 10**12)
+    accounts.set_quota(ALICE, 10**12)
     assert ask(to, "mailbox", user=ALICE).json == {"quota": 10**12}
     assert ask(to, "mailbox", user=ALICE.upper()).status_code == 404
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+
+from sqlalchemy import delete
+
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tables import accounts
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +37,14 @@ def test_a_program_that_only_opens_a_new_store_makes_all_tables(tmp_path: Path) 
         [sys.executable, "-c", opening, path], capture_output=True, text=True, timeout=60, check=True
     )
     assert {"accounts", "breakers", "missing_keys", "recipient_refusals"} <= set(done.stdout.split())
+
+
+def test_what_refers_to_an_account_goes_with_it_by_whichever_connection(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path}/store")
+    Accounts(engine).create("alice123@a.test", "{X}")
+    tokens = DeviceTokens(engine, timedelta(days=9))
+    assert tokens.add("alice123@a.test", "token")
+    # One that nobody has used before: the others are taken.
+    with engine.connect(), engine.connect(), engine.begin() as third:
+        assert third.execute(delete(accounts)).rowcount == 1
+    assert tokens.of("alice123@a.test") == []

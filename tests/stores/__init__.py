@@ -1,0 +1,47 @@
+"""Stores of earlier schemas, as SQL text: each is carried through all later migrations by the tests.
+
+`schema_N.DATABASE.sql` has rows in each table, with values that differ from column to column. A file that is
+here stays.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ALICE, BOB, CAROL = "alice000@a.test", "bob00000@a.test", "carol000@a.test"
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def text(schema: int, database: str) -> str:
+    """The SQL of a store."""
+    return (HERE / f"schema_{schema}.{database}.sql").read_text("utf-8")
+
+
+def make(path: Path, schema: int = 1) -> None:
+    """Such a store in SQLite."""
+    store = sqlite3.connect(path)
+    store.executescript(text(schema, "sqlite"))
+    store.close()
+
+
+def rows(path: Path) -> Rows:
+    """All rows of a store in SQLite by table, sorted."""
+    store = sqlite3.connect(path)
+    try:
+        tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        names = [name for (name,) in tables if not name.startswith("sqlite_")]
+        return {name: sorted(store.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}  # noqa: S608
+    finally:
+        store.close()
+
+
+def carried(before: Rows) -> Rows:
+    """What the migrations make of the rows of schema 1."""
+    after = {table: list(found) for table, found in before.items()}
+    quotas: dict[str, int] = dict(after.pop("quotas"))
+    after["accounts"] = [(*row, quotas.get(row[0])) for row in after["accounts"]]
+    after["alembic_version"] = [("2",)]
+    return after

@@ -1,0 +1,149 @@
+"""A store of an earlier program becomes one of this program with all its rows, or stays as it was."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect
+
+from chatmail_milter.store import migrations, schema
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tables import metadata
+from tests import stores
+
+# Opens the store that it is given, and says whether it needed Alembic for that.
+OPEN = (
+    "import sys; from chatmail_milter.store.engine import open_store;"
+    "open_store(sys.argv[1]).dispose(); print('alembic' in sys.modules)"
+)
+# The same, killed by its last statement.
+OPEN_AND_DIE = (
+    "import os, signal, sys; from sqlalchemy import Engine, event;"
+    "from chatmail_milter.store.engine import open_store;"
+    "last = 'UPDATE alembic_version SET version_num=\\'2';"
+    "die = lambda c, cursor, said, *_: said.startswith(last) and os.kill(os.getpid(), signal.SIGKILL);"
+    "event.listen(Engine, 'after_cursor_execute', die); open_store(sys.argv[1])"
+)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "old.sqlite"
+    stores.make(path)
+    return path
+
+
+def shape(engine: Engine) -> dict[str, Any]:
+    """All of a schema that the database tells of."""
+    look = inspect(engine)
+    return {
+        table: (
+            [one | {"type": str(one["type"])} for one in look.get_columns(table)],
+            look.get_pk_constraint(table),
+            look.get_foreign_keys(table),
+            look.get_indexes(table),
+            look.get_unique_constraints(table),
+        )
+        for table in look.get_table_names()
+    }
+
+
+def run(program: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, f"sqlite:///{path}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_all_rows_of_a_store_are_carried_over(old: Path) -> None:
+    before = stores.rows(old)
+    assert all(before.values())
+    open_store(f"sqlite:///{old}").dispose()
+    after = stores.rows(old)
+    assert after == stores.carried(before)
+    assert [(row[0], row[-1]) for row in after["accounts"]] == [
+        (stores.ALICE, 2_000_000_000),
+        (stores.BOB, None),
+        (stores.CAROL, 5),
+    ]
+
+
+def test_the_store_of_a_program_that_had_fewer_tables_is_carried_over(old: Path) -> None:
+    with sqlite3.connect(old) as store:
+        store.execute("PRAGMA user_version = 0")
+        for table in ("breakers", "quotas", "policy", "suspensions"):
+            store.execute(f"DROP TABLE {table}")
+    open_store(f"sqlite:///{old}").dispose()
+    assert [row[-1] for row in stores.rows(old)["accounts"]] == [None] * 3
+    assert (stores.rows(old)["breakers"], stores.rows(old)["policy"]) == ([], [])
+
+
+def test_a_migrated_store_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    migrated = open_store(f"sqlite:///{old}")
+    new = open_store(f"sqlite:///{tmp_path}/new.sqlite")
+    assert shape(migrated) == shape(new)
+    for engine in (migrated, new):
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+            assert compare_metadata(context, metadata) == []
+
+
+def test_the_last_migration_makes_the_schema_of_the_program(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path}/store").connect() as connection:
+        scripts = ScriptDirectory.from_config(migrations.configuration(connection))
+        assert scripts.get_heads() == [str(schema.SCHEMA)]
+        assert schema.number(connection) == schema.SCHEMA
+
+
+def test_only_a_store_that_is_behind_needs_alembic(old: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.sqlite"
+    new.touch()
+    needed = [run(OPEN, path).stdout for path in (new, new, old, old)]
+    assert needed == ["False\n", "False\n", "True\n", "False\n"]
+
+
+def test_a_migration_that_is_killed_leaves_the_store_as_it_was(old: Path) -> None:
+    before = stores.rows(old)
+    killed = run(OPEN_AND_DIE, old)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert stores.rows(old) == before
+    open_store(f"sqlite:///{old}").dispose()
+    assert stores.rows(old) == stores.carried(before)
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(old: Path) -> None:
+    with sqlite3.connect(old) as store:
+        # A row of nobody, which no program of ours can have written.
+        store.execute("INSERT INTO device_tokens VALUES ('nobody00@a.test', 'd', 't', '2026-11-01')")
+    before = stores.rows(old)
+    with pytest.raises(RuntimeError, match="refer to nothing"):
+        open_store(f"sqlite:///{old}")
+    assert stores.rows(old) == before
+
+
+@pytest.mark.parametrize("schema", [0, 1])
+def test_of_several_at_once_one_makes_the_tables(schema: int, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.touch()
+    if schema:
+        stores.make(path)
+    before = stores.rows(path)
+    with ThreadPoolExecutor(8) as pool:
+        engines = list(pool.map(lambda _: open_store(f"sqlite:///{path}"), range(8)))
+    assert len(engines) == 8
+    assert stores.rows(path)["alembic_version"] == [("2",)]
+    if schema:
+        assert stores.rows(path) == stores.carried(before)
