@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,10 +37,20 @@ def example() -> None:
 @config.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check(file: Path | None) -> None:
-    """Whether FILE (default: the installed configuration) can be used. Exit 78 if not."""
+    """Whether FILE (default: the installed configuration) can be used, and the store that it names.
+
+    Changes nothing. Exit status 78 if the configuration can't be used; if the store can't, that of every
+    command then.
+    """
     try:
-        configuration.load(file)
+        loaded = configuration.load(file)
     except configuration.ConfigError as error:
         click.echo(f"fix the configuration: {error}", err=True)
         raise click.exceptions.Exit(78) from None
     click.echo("The configuration is fine.")
+    # Not above: SQLAlchemy takes longer to import than all that `config show` does.
+    from chatmail_milter.store.examine import examine
+
+    # What SQLite makes beside a store must be writable for the services, which share its directory's group.
+    os.umask(0o007)
+    click.echo(examine(loaded.store.url))

@@ -15,8 +15,8 @@ from chatmail_milter.store.words import anonymous
 
 _DATA, _NO_INPUT, _UNAVAILABLE, _SOFTWARE, _IO, _LATER, _PERMISSION, _CONFIG = 65, 66, 69, 70, 74, 75, 77, 78
 
-# What the databases' own words begin with or have in them, and what to do then. SQLite's are the texts of
-# https://www.sqlite.org/rescode.html
+# What is in the databases' own words, and what to do then; the first that fits counts. SQLite's are the texts
+# of https://www.sqlite.org/rescode.html
 _ADVICE = (
     ("is locked", _LATER, "try again, for another program is writing to the store"),
     ("unable to open database file", _PERMISSION, "run this as root, or correct store.url"),
@@ -27,6 +27,14 @@ _ADVICE = (
     ("malformed", _DATA, "restore the store from a copy, for it is corrupt"),
     ("no such", _DATA, "restore the store from a copy, or install the program that wrote it"),
     ("has no column", _DATA, "restore the store from a copy, or install the program that wrote it"),
+    # PostgreSQL's, in English: its messages are in the language of the server.
+    ("authentication failed", _PERMISSION, "correct the user or the password in store.url"),
+    ("permission denied", _PERMISSION, "let the user in store.url own the database"),
+    ('relation "', _DATA, "restore the store from a copy, or install the program that wrote it"),
+    ("does not exist", _NO_INPUT, "make the database and its user, or correct store.url"),
+    ("too many clients", _LATER, "try again, or raise the server's max_connections"),
+    ("connection slots", _LATER, "try again, or raise the server's max_connections"),
+    ("No space left on device", _IO, "make room on the disk of the store"),
 )
 
 
@@ -68,6 +76,11 @@ def newer(found: str, known: int) -> StoreError:
     return StoreError(
         _DATA, f"install the newer program again, for it made this store (schema {found}; here {known})"
     )
+
+
+def corrupt(why: str) -> StoreError:
+    """A store that a program can't have left so; `why` is a clause about it."""
+    return StoreError(_DATA, f"restore the store from a copy, for {why}")
 
 
 def missing_driver(error: ImportError) -> StoreError:

@@ -36,7 +36,7 @@ def bring_up_to_date(engine: Engine) -> None:
         found = number(connection)
         if found == SCHEMA:
             return
-        if not found and not metadata.tables.keys() & set(inspect(connection).get_table_names()):
+        if not found and not present(connection):
             _make(connection)
             return
         from chatmail_milter.store import migrations
@@ -58,6 +58,11 @@ def number(connection: Connection) -> int:
     if not text.isdecimal() or int(text) > SCHEMA:
         raise fault.newer(text, SCHEMA)
     return int(text)
+
+
+def present(connection: Connection) -> set[str]:
+    """Which of our tables a store has."""
+    return metadata.tables.keys() & set(inspect(connection).get_table_names())
 
 
 def _make(connection: Connection) -> None:

@@ -17,10 +17,11 @@ from chatmail_milter.ctl.main import main
 from chatmail_milter.mailboxes import expire
 from chatmail_milter.store import fault
 from chatmail_milter.store.engine import existing_store, open_store
+from tests import stores
 from tests.unit.ctl import run
 
 TOP = Path(__file__).resolve().parents[2]
-WITHOUT_STORE = {"dns", "config check", "config example", "config show", "gate check", "queue", "queue list"}
+WITHOUT_STORE = {"dns", "config example", "config show", "gate check", "queue", "queue list"}
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
 VALUES = {"target": "mx.b.test"}
 BESIDES = {"account password": ["--random"]}
@@ -93,6 +94,32 @@ def of_another_program(path: Path) -> None:
         store.execute("INSERT INTO alembic_version VALUES ('1975ea83b712')")
 
 
+def damaged(path: Path) -> None:
+    """A page of the table of accounts is overwritten; the file's header is not."""
+    open_store(f"sqlite:///{path}").dispose()
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA journal_mode = DELETE")
+        page, size = (
+            store.execute(f"{one}").fetchone()[0]
+            for one in ("SELECT rootpage FROM sqlite_master WHERE name = 'accounts'", "PRAGMA page_size")
+        )
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def without_a_table(path: Path) -> None:
+    open_store(f"sqlite:///{path}").dispose()
+    with sqlite3.connect(path) as store:
+        store.execute("DROP TABLE routes")
+
+
+def without_a_column(path: Path) -> None:
+    open_store(f"sqlite:///{path}").dispose()
+    with sqlite3.connect(path) as store:
+        store.execute("ALTER TABLE routes DROP COLUMN target")
+
+
 def made(directory: Path) -> list[str]:
     """All files but those that SQLite keeps beside an open store."""
     return sorted(one.name for one in directory.iterdir() if not one.name.endswith(("-wal", "-shm")))
@@ -108,7 +135,44 @@ FAULTS: list[tuple[Callable[[Path], None], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_STORE)
+@pytest.mark.parametrize(
+    ("spoil", "status", "begins"),
+    [
+        *FAULTS,
+        (damaged, 65, "restore the store from a copy, "),
+        (without_a_table, 65, "restore the store from a copy, for it has no table routes"),
+        (without_a_column, 65, "restore the store from a copy, for table routes has no column target"),
+    ],
+    ids=lambda one: getattr(one, "__name__", None),
+)
+def test_the_check_of_the_configuration_says_what_is_wrong_with_the_store(
+    spoil: Callable[[Path], None], status: int, begins: str, store: str, tmp_path: Path
+) -> None:
+    spoil(tmp_path / "store.sqlite")
+    before = made(tmp_path)
+    result = run("config", "check")
+    assert (result.exit_code, result.stdout) == (status, "The configuration is fine.\n"), result.output
+    assert result.stderr.startswith(f"Error: {begins}")
+    assert made(tmp_path) == before
+
+
+def test_the_check_of_the_configuration_changes_nothing_in_the_store(store: str, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+
+    def said() -> str:
+        before = path.read_bytes()
+        result = run("config", "check")
+        assert (result.exit_code, path.read_bytes()) == (0, before), result.output
+        return result.stdout.splitlines()[1]
+
+    assert said() == "The store is empty. The first program that opens it makes its tables."
+    stores.make(path)
+    assert said() == "The store has schema 1. The first program that opens it makes it 2."
+    open_store(store).dispose()
+    assert said() == "The store is fine, with schema 2."
+
+
+@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_STORE - {"config check"})
 def test_every_command_says_in_one_line_what_to_do(
     name: str, store: str, tmp_path: Path, postqueue: Path
 ) -> None:
