@@ -21,6 +21,7 @@ from tests.bench import (
     dead,
     gate,
     idle,
+    latency,
     milters,
     notice,
     policy,
@@ -30,6 +31,7 @@ from tests.bench import (
     sending,
     storm,
     ten_thousand,
+    throughput,
 )
 from tests.bench.table import Table
 from tests.bench.world import World
@@ -47,6 +49,8 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "notice": notice.measure,
         "idle": idle.measure,
         "storm": storm.measure,
+        "throughput": throughput.measure,
+        "latency": latency.measure,
         "ten_thousand": ten_thousand.measure,
     }
 )

@@ -29,18 +29,21 @@ class HungUpError(Exception):
 
 
 class Idler:
-    """One client in its inbox. `since`: when the server said that it idles."""
+    """One client in its inbox. `since`: when the server said that it idles; `exists`: messages known."""
 
     def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.address = address
         self.since = 0.0
+        self.exists = 0
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def connected(cls, ip: str, login: tuple[str, str], context: ssl.SSLContext) -> Self:
+    async def connected(
+        cls, ip: str, login: tuple[str, str], context: ssl.SSLContext, port: int = 993
+    ) -> Self:
         """Logged in and idle. Raises `HungUpError`, `OSError`, `TimeoutError`."""
         async with asyncio.timeout(_LATE):
-            client = cls(login[0], *await asyncio.open_connection(ip, 993, ssl=context))
+            client = cls(login[0], *await asyncio.open_connection(ip, port, ssl=context))
             try:
                 await client._until(b"* OK")
                 await client._ask(f"LOGIN {login[0]} {login[1]}")
@@ -92,6 +95,8 @@ class Idler:
         line = await self._reader.readline()
         if not line:
             raise HungUpError("the server hung up")
+        if line.endswith(b" EXISTS\r\n"):
+            self.exists = int(line.split()[1])
         return line
 
 
@@ -109,7 +114,7 @@ class Crowd:
         del self.clients[count:]
 
 
-async def gather(ip: str, logins: Sequence[tuple[str, str]]) -> Crowd:
+async def gather(ip: str, logins: Sequence[tuple[str, str]], port: int = 993) -> Crowd:
     """Connect a client for each login, in order, a few at a time."""
     context, room = any_certificate(), asyncio.Semaphore(_AT_ONCE)
     trouble: list[str] = []
@@ -118,7 +123,7 @@ async def gather(ip: str, logins: Sequence[tuple[str, str]]) -> Crowd:
         async with room:
             try:
                 if len(trouble) < _ENOUGH:
-                    return await Idler.connected(ip, login, context)
+                    return await Idler.connected(ip, login, context, port)
                 trouble.append("not tried any more")
             except (HungUpError, OSError) as error:
                 trouble.append(f"{type(error).__name__}: {error}")

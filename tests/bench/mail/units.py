@@ -16,7 +16,7 @@ from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 
 APP, RELAY, MILTER, HOOKS = "mxdeliv-app", "mxdeliv-relay", "chatmail-milter", "chatmail-hooks"
-RECIPIENTS = "chatmail-recipients"
+RECIPIENTS, PUSH, WAKE = "chatmail-recipients", "chatmail-push", "chatmail-wake"
 POSTFIX, NGINX, DOVECOT, OPENDKIM = "postfix@-", "nginx", "dovecot", "opendkim"
 JOURNAL, UNBOUND = "systemd-journald", "unbound"
 

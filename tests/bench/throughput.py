@@ -1,0 +1,122 @@
+"""A relay under many users, beside what its Postfix and Dovecot do without us, with the stages of a message.
+
+Each user logs in twice and sends ten messages each time, on port 465, to users of the same relay. Both sides
+are on one host, measured by turns. `latency` has the same stages in an idle lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from tests.bench.mail.sides import PARTS, Bench, Load, Side, bench
+from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
+from tests.bench.mail.users import NOTICE
+from tests.bench.rounds import interleaved
+from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.world import World
+
+SENDERS, SESSIONS, MESSAGES, ROUNDS = 20, 2, 10, 5
+IDLE = 2.0  # seconds that readers idle before, where they do
+
+OURS, STACK = "ours", "reference"
+OURS_IDLE, STACK_IDLE = "ours, readers idle", "reference, readers idle"
+# To which one a row is compared.
+AGAINST = {OURS: STACK, OURS_IDLE: STACK_IDLE}
+
+RATES = (
+    Column("messages/s", 1, spread=True),
+    Column("of the reference", 2, spread=True),
+    Column("by CPU", 2, spread=True),
+)
+COSTS = (
+    Column("all", 1, spread=True),
+    *(Column(part, 1) for part in PARTS),
+    Column("the rest", 1),
+    Column("clients", 1),
+)
+STAGES = (HANDSHAKE, GREETING, LOGIN, MAIL, RCPT, DATA, QUEUED, NOTICE)
+STAGE_COLUMNS = tuple(Column(stage, 1) for stage in STAGES)
+
+NOTES = f"""\
+{SENDERS} senders at once, a reader for each; each logs in {SESSIONS} times and sends {MESSAGES} messages of
+4 KB each time, one command after the other; {ROUNDS} rounds by turns, in brackets the lowest and the
+highest. Until the last 250: the message is in the queue, with fsync. Asked for: 0.7 of the reference. The
+reference is the same Postfix and Dovecot on the same host with TLS, logins and IDLE, and none of our parts.
+By CPU: all that the server spent a message."""
+COSTS_NOTE = """\
+Until the queue is empty, so delivery is in it. The rest: nginx, unbound, systemd and others. The clients run
+on the same processors."""
+STAGES_NOTE = "Medians of all rounds, under that load. The first three are once a session."
+
+
+def measure(world: World) -> Sequence[Table]:
+    with TemporaryDirectory() as directory, bench(world.lab.host("a"), Path(directory)) as both:
+        world.say(
+            f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, with and without idle readers"
+        )
+        cases = {
+            OURS: partial(loaded, both, both.ours, 0),
+            STACK: partial(loaded, both, both.stack, 0),
+            OURS_IDLE: partial(loaded, both, both.ours, IDLE),
+            STACK_IDLE: partial(loaded, both, both.stack, IDLE),
+        }
+        for case in cases.values():
+            case()
+        loads = interleaved(cases, ROUNDS)
+    return (
+        Table("Throughput", RATES, rates(loads), NOTES),
+        Table("Throughput: ms of CPU a message", COSTS, costs(loads), COSTS_NOTE),
+        Table("Throughput: ms until the answer", STAGE_COLUMNS, stages(loads), STAGES_NOTE),
+    )
+
+
+def loaded(both: Bench, side: Side, idle: float) -> Load:
+    """A round, by users who have not sent before: a user may send ten messages at once, and one a second
+    then."""
+    people = side.people(SENDERS * (SESSIONS + 1))
+    readers, writers = people[:SENDERS], people[SENDERS:]
+    sessions = [writers[at : at + SESSIONS] for at in range(0, len(writers), SESSIONS)]
+    return both.load(side, sessions, readers, MESSAGES, idle=idle)
+
+
+def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+    total = SENDERS * SESSIONS * MESSAGES
+    rate = {name: Measured.of(total / one.report.seconds for one in many) for name, many in loads.items()}
+    spent = {name: Measured.of(one.everything for one in many) for name, many in loads.items()}
+    rows = []
+    for name in loads:
+        other = AGAINST.get(name)
+        ratios = (rate[name].over(rate[other]), spent[other].over(spent[name])) if other else (None, None)
+        rows.append(Row(name, (rate[name], *ratios)))
+    return rows
+
+
+def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+    rows = []
+    for name, many in loads.items():
+        parts = [
+            Measured.of(one.parts[part] for one in many) if part in many[0].parts else None for part in PARTS
+        ]
+        rest = Measured.of(one.everything - sum(one.parts.values()) for one in many)
+        clients = Measured.of(one.clients for one in many)
+        rows.append(Row(name, (Measured.of(one.everything for one in many), *parts, rest, clients)))
+    return rows
+
+
+def stages(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+    return [
+        Row(
+            name,
+            [
+                Measured.of(median(one.report.stages[stage]) for one in many)
+                if stage in many[0].report.stages
+                else None
+                for stage in STAGES
+            ],
+        )
+        for name, many in loads.items()
+    ]
