@@ -2,7 +2,7 @@
 
 Each side is measured by its own code, with its own environment and, for benches that need the lab, its own
 deployment. A round is one run of each side; the side that begins changes from round to round, so what
-disturbs the machine disturbs both. Figures that only one side has are left out. Prints, and judges nothing.
+disturbs the machine disturbs both. What only one side has, a bench or a figure, is left out. Judges nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,15 @@ def checked_out(base: str) -> Path:
         partial.rename(directory)
     subprocess.run(["make", "-C", str(directory), "dist"], check=True, stdout=sys.stderr)
     return directory
+
+
+def in_both(benches: Sequence[str], base: Path) -> list[str]:
+    """Those of `benches` that the files of `base` have, too; says which are left out."""
+    here = [name for name in benches if (base / "tests/bench" / f"{name}.py").exists()]
+    for name in benches:
+        if name not in here:
+            print(f"== left out, for the base has no such bench: {name}", file=sys.stderr)
+    return here
 
 
 def _git(*arguments: str) -> bytes:
@@ -96,11 +105,15 @@ def main() -> int:
         parser.error("--rounds wants 1 or more")
     try:
         base = checked_out(arguments.base)
+        benches = in_both(arguments.bench, base)
+        if not benches:
+            print(f"name another base: {arguments.base} has none of these benches", file=sys.stderr)
+            return 1
         sides: dict[Path, list[dict[Key, float]]] = {HERE: [], base: []}
         for number in range(arguments.rounds):
             for tree in (HERE, base) if number % 2 == 0 else (base, HERE):
                 print(f"== round {number + 1} of {arguments.rounds}: {tree}", file=sys.stderr)
-                sides[tree].append(run(tree, arguments.bench))
+                sides[tree].append(run(tree, benches))
     except subprocess.CalledProcessError as error:
         print(f"look above: {error.cmd[0]} failed ({error.returncode})", file=sys.stderr)
         return 1

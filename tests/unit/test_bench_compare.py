@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from tests.bench.compare import compared, figures
+from tests.bench.compare import compared, figures, in_both
 from tests.bench.table import Column, Measured, Row, Table
 
 
@@ -37,3 +38,10 @@ def test_ratio_is_taken_round_by_round() -> None:
 
 def test_figure_of_one_side_alone_is_left_out() -> None:
     assert compared([dict(figures(printed(40.0)))], [dict(figures(printed(40.0, name="other")))]) == []
+
+
+def test_a_bench_that_the_base_lacks_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "tests/bench").mkdir(parents=True)
+    (tmp_path / "tests/bench/gate.py").touch()
+    assert in_both(["throughput", "gate"], tmp_path) == ["gate"]
+    assert in_both(["throughput"], tmp_path) == []
