@@ -41,7 +41,8 @@ class Group:
     def __enter__(self) -> Group:
         self.end()
         for path in self._paths:
-            path.mkdir()
+            # One hierarchy may be mounted under two names.
+            path.mkdir(exist_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
