@@ -23,9 +23,8 @@ SENDERS, SESSIONS, MESSAGES, ROUNDS = 20, 2, 10, 5
 IDLE = 2.0  # seconds that readers idle before, where they do
 
 OURS, STACK = "ours", "reference"
-OURS_IDLE, STACK_IDLE = "ours, readers idle", "reference, readers idle"
-# To which one a row is compared.
-AGAINST = {OURS: STACK, OURS_IDLE: STACK_IDLE}
+# Without chatmail-wake the reference forgets to tell of some messages in a burst.
+WATCHED = "ours, readers idle"
 
 RATES = (
     Column("messages/s", 1, spread=True),
@@ -55,14 +54,11 @@ STAGES_NOTE = "Medians of all rounds, under that load. The first three are once 
 
 def measure(world: World) -> Sequence[Table]:
     with TemporaryDirectory() as directory, bench(world.lab.host("a"), Path(directory)) as both:
-        world.say(
-            f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, with and without idle readers"
-        )
+        world.say(f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, three cases")
         cases = {
             OURS: partial(loaded, both, both.ours, 0),
             STACK: partial(loaded, both, both.stack, 0),
-            OURS_IDLE: partial(loaded, both, both.ours, IDLE),
-            STACK_IDLE: partial(loaded, both, both.stack, IDLE),
+            WATCHED: partial(loaded, both, both.ours, IDLE),
         }
         for case in cases.values():
             case()
@@ -89,8 +85,9 @@ def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
     spent = {name: Measured.of(one.everything for one in many) for name, many in loads.items()}
     rows = []
     for name in loads:
-        other = AGAINST.get(name)
-        ratios = (rate[name].over(rate[other]), spent[other].over(spent[name])) if other else (None, None)
+        ratios = (
+            (rate[name].over(rate[STACK]), spent[STACK].over(spent[name])) if name == OURS else (None, None)
+        )
         rows.append(Row(name, (rate[name], *ratios)))
     return rows
 

@@ -127,6 +127,7 @@ service imap-login {{
   service_count = 0
   process_min_avail = 2
 }}
+# Puts clients to sleep after 40 ms, as dovecot.conf explains, which tells them of most messages at once.
 imap_hibernate_timeout = 42949673s
 service imap {{
   service_count = 0
