@@ -64,6 +64,8 @@ _MASTER_CF = f"""\
   -o smtpd_tls_security_level=encrypt
   -o smtpd_tls_wrappermode=yes
   -o smtpd_tls_mandatory_protocols=>=TLSv1.3
+  -o tls_config_file=/etc/postfix/tls_465.cnf
+  -o tls_ssl_options=NO_TICKET
   -o smtpd_sasl_auth_enable=yes
 cleanup     unix  n  -  n  -     0  cleanup
 qmgr        unix  n  -  n  300   1  qmgr

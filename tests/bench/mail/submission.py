@@ -22,6 +22,8 @@ Login = tuple[str, str]
 Stages = dict[str, list[float]]
 
 _LATE = 60.0  # seconds for an answer
+# Made once, as it reads the machine's certificates.
+_TLS = any_certificate()
 
 
 class Submission:
@@ -32,7 +34,7 @@ class Submission:
         began = time.monotonic()
         plain = socket.create_connection(place, timeout=_LATE)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket: ssl.SSLSocket = any_certificate().wrap_socket(plain)
+        self._socket: ssl.SSLSocket = _TLS.wrap_socket(plain)
         self._lines = self._socket.makefile("rb")
         secured = self._note(HANDSHAKE, began)
         self._expect(b"220")
