@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,14 @@ def test_every_option_says_what_it_is(role: Path) -> None:
 def test_every_role_is_in_the_playbook() -> None:
     [play] = yaml.safe_load((ANSIBLE / "site.yml").read_text("utf-8"))
     assert sorted(play["roles"]) == [role.name for role in ROLES]
+
+
+def test_nothing_follows_an_included_template_on_its_last_line() -> None:
+    # Ansible takes the line's end off the tag, and Jinja that off the file: an empty line keeps them apart.
+    found = [
+        f"{path.relative_to(ANSIBLE)}: {line}"
+        for path in ANSIBLE.rglob("*.j2")
+        for line, after in pairwise([*path.read_text("utf-8").splitlines(), ""])
+        if line.startswith("{% include ") and after
+    ]
+    assert found == []
