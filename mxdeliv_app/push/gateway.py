@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
+from mxdeliv_app.push.session import GuardedSession
 from mxdeliv_app.relay.connection import Connection
 from mxdeliv_app.relay.tls import Tls
 from mxdeliv_app.relay.where import Target
@@ -46,13 +47,13 @@ class Gateway:
         self._user_agent = user_agent
         self._tls = tls
         self._timeout = timeout
-        self._connection: Connection | None = None
+        self._session: GuardedSession | None = None
         self._used = 0.0
 
     def tell(self, token: str) -> tuple[Outcome, str]:
         """What became of it, and the reason, a slug: `200`, `tls`, `timeout`, …"""
         deadline = time.monotonic() + self._timeout
-        kept = self._connection is not None and time.monotonic() - self._used < _KEEP_IDLE
+        kept = self._session is not None and time.monotonic() - self._used < _KEEP_IDLE
         outcome, reason, fresh = self._attempt(token, deadline, kept)
         if reason == "network" and not fresh:
             # The gateway had closed the kept connection. To be told twice does no harm.
@@ -61,29 +62,31 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connection; it is opened again when it is needed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def _attempt(self, token: str, deadline: float, kept: bool) -> tuple[Outcome, str, bool]:
         if not kept:
             self.close()
-        connection = self._connection = self._connection or Connection(self._target, self._dial, self._tls)
+        if self._session is None:
+            self._session = GuardedSession(Connection(self._target, self._dial, self._tls))
+        session, connection = self._session, self._session.guarded
         connection.begin(deadline)
         cutter = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cut)
         cutter.daemon = True
         cutter.start()
         try:
-            status = self._post(connection, token)
+            status = self._post(session, token)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            return Outcome.FAILED, connection.reason(error), connection.fresh
+            return Outcome.FAILED, session.reason(error), connection.fresh
         finally:
             cutter.cancel()
             self._used = time.monotonic()
         return _meaning(status), str(status), connection.fresh
 
-    def _post(self, connection: Connection, token: str) -> int:
+    def _post(self, session: GuardedSession, token: str) -> int:
         request = requests.Request(
             "POST",
             self._target.url,
@@ -94,14 +97,14 @@ class Gateway:
                 "User-Agent": self._user_agent,
             },
         )
-        response = connection.session.send(
+        response = session.send(
             request.prepare(),
             timeout=self._timeout,
             stream=True,
             allow_redirects=False,
             proxies={},
         )
-        connection.answered()
+        session.guarded.answered()
         # The status has said it all. What follows matters only to the next request on this connection.
         try:
             whole = len(response.raw.read(_GOOD_BODY)) < _GOOD_BODY and response.status_code >= 200

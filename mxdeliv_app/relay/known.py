@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +50,8 @@ class Known:
         self._hosts = hosts
         self._clock = clock
         self._held: dict[str, _Held] = {}
+        # Many messages to a domain find at once that what is held has run out: one of them reads for all.
+        self._reading: dict[str, Future[_Held]] = {}
         # How often this process learnt something: what was read before is not held after.
         self._learnt = 0
         self._lock = threading.Lock()
@@ -106,21 +109,42 @@ class Known:
         with self._lock:
             self._learnt += 1
             self._held.pop(domain, None)
+            self._reading.pop(domain, None)
 
     def _of(self, domain: str) -> _Held:
         now = self._clock()
         held = self._held.get(domain)
-        if held is None or now >= held.until:
-            learnt = self._learnt
-            held = _Held(
-                self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), now + LEASE
-            )
+        while held is None or now >= held.until:
             with self._lock:
-                if self._learnt == learnt:
-                    if len(self._held) >= _DOMAINS:
-                        self._held.clear()
-                    self._held[domain] = held
+                reading = self._reading.get(domain)
+                if reading is None:
+                    mine = self._reading[domain] = Future()
+            # Another's reading that began too long ago is as good as none, and is over by then.
+            held = self._read(domain, mine) if reading is None else reading.result()
         return held
+
+    def _read(self, domain: str, mine: Future[_Held]) -> _Held:
+        """Read for all who wait for `mine`."""
+        learnt, until = self._learnt, self._clock() + LEASE
+        try:
+            held = _Held(self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), until)
+        except BaseException as error:
+            self._over(domain, mine)
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            if self._learnt == learnt:
+                if len(self._held) >= _DOMAINS:
+                    self._held.clear()
+                self._held[domain] = held
+        self._over(domain, mine)
+        mine.set_result(held)
+        return held
+
+    def _over(self, domain: str, mine: Future[_Held]) -> None:
+        with self._lock:
+            if self._reading.get(domain) is mine:
+                del self._reading[domain]
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import exc
+from sqlalchemy import Engine, exc
 
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
@@ -69,7 +71,7 @@ def test_what_was_read_before_this_process_learnt_something_is_not_held(
     tables: tuple[Routes, Endpoints, EndpointHosts],
 ) -> None:
     class Slow(EndpointHosts):
-        """Reads, and the first time answers only when another thread has proved the host."""
+        """Reads, and the first time answers only when another thread has disproved the host."""
 
         asked = 0
 
@@ -77,13 +79,96 @@ def test_what_was_read_before_this_process_learnt_something_is_not_held(
             read = super().of(domain)
             self.asked += 1
             if self.asked == 1:
-                known.proved(domain, "mx.b.test", NOW)
+                known.disproved(domain, "mx.b.test", NOW)
             return read
 
     routes, endpoints, hosts = tables
     known = Known(routes, endpoints, Slow(hosts._engine), Clock())
-    assert not known.host("b.test", "mx.b.test").proven(NOW)
-    assert known.host("b.test", "mx.b.test").proven(NOW)
+    assert not known.host("b.test", "mx.b.test").disproven(NOW)
+    assert known.host("b.test", "mx.b.test").disproven(NOW)
+
+
+class Paused(Routes):
+    """The first time it reads, then waits until it may go on; it fails if there is an error to raise."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.asked = 0
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.error: exc.SQLAlchemyError | None = None
+
+    def get(self, domain: str) -> Route | None:
+        self.asked += 1
+        read = super().get(domain)
+        self.begun.set()
+        assert self.asked > 1 or self.go.wait(60)
+        if self.error is not None:
+            raise self.error
+        return read
+
+
+def ask_together(known: Known, paused: Paused, number: int) -> list[Future[Route | None]]:
+    """So many ask for the same domain while it is being read."""
+    with ThreadPoolExecutor(number) as pool:
+        asked = [pool.submit(known.route, "b.test") for _ in range(number)]
+        assert paused.begun.wait(60)
+        paused.go.set()
+    return asked
+
+
+def test_many_who_ask_at_once_cost_one_reading(tables: tuple[Routes, Endpoints, EndpointHosts]) -> None:
+    routes, endpoints, hosts = tables
+    routes.set(Route("b.test", "mx.b.test"))
+    paused = Paused(routes._engine)
+    known = Known(paused, endpoints, hosts, Clock())
+    assert {one.result() for one in ask_together(known, paused, 8)} == {Route("b.test", "mx.b.test")}
+    assert paused.asked == 1
+
+
+def test_who_asks_while_it_is_read_fails_if_that_fails(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    _, endpoints, hosts = tables
+    paused = Paused(hosts._engine)
+    paused.error = exc.OperationalError("SELECT", {}, Exception("locked"))
+    known = Known(paused, endpoints, hosts, Clock())
+    assert all(one.exception() is not None for one in ask_together(known, paused, 2))
+    paused.error = None
+    assert known.route("b.test") is None
+
+
+def test_what_began_to_be_read_too_long_ago_is_read_again(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    routes, endpoints, hosts = tables
+    clock, paused = Clock(), Paused(routes._engine)
+    known = Known(paused, endpoints, hosts, clock)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(known.route, "b.test")
+        assert paused.begun.wait(60)
+        routes.set(Route("b.test", "mx.b.test"))
+        clock.now += 0.051
+        late = pool.submit(known.route, "b.test")
+        paused.go.set()
+    assert (early.result(), late.result()) == (None, Route("b.test", "mx.b.test"))
+
+
+def test_what_is_learnt_while_it_is_read_is_known_at_once(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    routes, endpoints, hosts = tables
+    paused = Paused(routes._engine)
+    known = Known(paused, endpoints, hosts, Clock())
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(known.endpoint, "b.test")
+        assert paused.begun.wait(60)
+        known.failed("b.test", "connect", NOW, None)
+        learnt = known.endpoint("b.test")
+        paused.go.set()
+    assert reading.result() is not None, "which it read after the failure was written"
+    assert learnt is not None
+    assert learnt.failures == 1
+    assert known.endpoint("b.test") == learnt
 
 
 @pytest.mark.parametrize(
