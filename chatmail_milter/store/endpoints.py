@@ -61,13 +61,7 @@ class Endpoints:
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> bool:
         """`host` took HTTPS for `domain`; `known` is what `get` said before. True if that was written."""
-        if (
-            known is not None
-            and known.host == host
-            and not known.failures
-            and known.worked is not None
-            and now - known.worked < _REFRESH
-        ):
+        if not is_news(host, now, known):
             return False
         values = {"domain": domain, "host": host, "worked": now.timestamp(), "failures": 0}
         with self._engine.begin() as connection:
@@ -110,6 +104,17 @@ class Endpoints:
             since = max((now - FORGOTTEN_AFTER).timestamp(), beyond.scalar_one_or_none() or 0.0)
             forgotten = connection.execute(delete(endpoints).where(heard <= since)).rowcount
             return forgotten + endpoint_hosts.forget_old(connection, now, most)
+
+
+def is_news(host: str, now: datetime, known: Endpoint | None) -> bool:
+    """Whether it is worth writing that `host` took HTTPS, where `known` is what the store says."""
+    return (
+        known is None
+        or known.host != host
+        or known.failures > 0
+        or known.worked is None
+        or now - known.worked >= _REFRESH
+    )
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:

@@ -42,7 +42,8 @@ class Refusal:
 class Refusals:
     """The refusals in a store, by canonical address. All may raise `sqlalchemy.exc.SQLAlchemyError`.
 
-    Safe for threads. `key` is that of the pseudonyms, `now` POSIX time, `clock` monotonic.
+    Safe for threads. `key` is that of the pseudonyms, `now` POSIX time, `clock` monotonic; `waits` is called
+    before the store is asked, and may raise.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Refusals:
         key: bytes,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        waits: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
+        self._waits = waits
         self._key = key
         self._now = now
         self._clock = clock
@@ -96,6 +99,7 @@ class Refusals:
         who = pseudonym(self._key, address)
         if not self._may_be_there(who):
             return False
+        self._waits()
         mine = recipient_refusals.c.recipient == who
         with self._reading:
             # Before it goes from the store: should it come anew meanwhile, it is known again.
@@ -111,6 +115,7 @@ class Refusals:
     def _may_be_there(self, who: str) -> bool:
         """False where the store has nothing of this pseudonym."""
         if self._clock() >= self._read_again:
+            self._waits()
             with self._reading:
                 if self._clock() >= self._read_again:
                     self._read()

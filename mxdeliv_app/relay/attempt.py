@@ -10,7 +10,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,11 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
-from mxdeliv_app import peer_answer, wire
+from mxdeliv_app import peer_answer
 from mxdeliv_app.peer_answer import Meaning
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.breaker import Breaker
+from mxdeliv_app.relay.exchange import Answer, Exchange
 from mxdeliv_app.relay.guard import ForbiddenAddressError
-from mxdeliv_app.relay.https import Answer, Https, NoHttpsError
+from mxdeliv_app.relay.https import Https, NoHttpsError
 from mxdeliv_app.relay.known import Known, store_may_fail
 from mxdeliv_app.relay.ledger import Ledger, said_by
 from mxdeliv_app.relay.letter import Letter, Mode
@@ -77,6 +80,20 @@ class Attempt:
     known: Endpoint | None
     letter: Letter
     mode: Mode
+    begun: list[Exchange] = field(default_factory=list)  # one at most, until it is gone on with
+
+    def begin(self, recipients: Sequence[str]) -> Exchange | None:
+        """The first POST of `run`, sent at once; None where a thread is to do it all. On the event loop."""
+        unique = list(dict.fromkeys(recipients))
+        if not unique or not self.plan.targets or self.plan.one_per_recipient:
+            return None
+        target, now = self.plan.targets[0], datetime.now(UTC)
+        host = self.tools.known.host(self.domain, target.key)
+        if not host.proven(now) or self._skipped(host, now) is not None:
+            return None
+        deadline = time.monotonic() + self.tools.patience.whole(len(self.letter.content))
+        sender = self.letter.canonical_sender or ""
+        return self.tools.https.begin(target, sender, unique, self.letter.content, deadline)
 
     def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
         """Fill `answers` by canonical recipient; else the reason why some have none.
@@ -139,21 +156,23 @@ class Attempt:
 
     def _try(self, target: Target, recipients: Sequence[str], deadline: float) -> Sequence[RecipientReply]:
         """The peer's replies. Raises `_NotTakenError`."""
-        size = len(self.letter.content)
-        host = self.tools.known.host(self.domain, target.key)
-        skipped = _skipped(host, size if self._smtp_is_left else 0, datetime.now(UTC))
-        if skipped is not None:
-            raise _NotTakenError(skipped)
+        begun = self.begun.pop() if self.begun else None
+        if begun is None:
+            host = self.tools.known.host(self.domain, target.key)
+            skipped = self._skipped(host, datetime.now(UTC))
+            if skipped is not None:
+                raise _NotTakenError(skipped)
         try:
-            with self.tools.breaker.attempt(self.domain, self.tools.patience.allowance(size)):
-                self.tools.proofs.require(self.domain, target, deadline)
+            with self.under_way():
+                if begun is None:
+                    self.tools.proofs.require(self.domain, target, deadline)
                 answer = self.tools.https.post(
                     target,
                     self.letter.canonical_sender or "",
                     recipients,
                     self.letter.content,
-                    wire.ACCEPT,
                     deadline,
+                    begun,
                 )
         except ForbiddenAddressError:
             raise _NotTakenError(codes.FORBIDDEN_ADDRESS.reason) from None
@@ -164,6 +183,17 @@ class Attempt:
             self._failed(error.reason, said_by(error), recipients)
             raise _NotTakenError(error.reason, trouble=True) from None
         return self._understood(target, answer, recipients)
+
+    def under_way(self) -> AbstractContextManager[None]:
+        """Around what the peer is waited for."""
+        allowance = self.tools.patience.allowance(len(self.letter.content))
+        return self.tools.breaker.attempt(self.domain, allowance)
+
+    def _skipped(self, host: HostState, now: datetime) -> str | None:
+        """Why a host is not asked at all, or None. If nothing else is left, it is asked for any size."""
+        if host.disproven(now):
+            return "not-chatmail"
+        return "size" if self._smtp_is_left and host.limits(len(self.letter.content), now) else None
 
     def _understood(
         self, target: Target, answer: Answer, recipients: Sequence[str]
@@ -189,6 +219,7 @@ class Attempt:
             if understood.replies or understood.meaning in (Meaning.UNEXPLAINED, Meaning.OF_ONE):
                 known.worked(self.domain, target.host, now, self.known)
         if understood.meaning is Meaning.OF_ONE:
+            may_wait()
             log.info("event=one-by-one domain=%s recipients=%d", self.domain, len(recipients))
             raise _OfOneError
         if not understood.replies:
@@ -204,14 +235,8 @@ class Attempt:
         return understood.replies
 
     def _failed(self, reason: str, words: str, recipients: Sequence[str]) -> None:
+        may_wait()
         # Each target's: what is logged of the delivery is the last one's.
         log.info("event=https-failed domain=%s mode=%s reason=%s", self.domain, self.mode.value, reason)
         sender = self.letter.canonical_sender or ""
         self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])
-
-
-def _skipped(host: HostState, size: int, now: datetime) -> str | None:
-    """Why a host is not asked at all, or None. Where it is asked whatever the size, `size` is 0."""
-    if host.disproven(now):
-        return "not-chatmail"
-    return "size" if host.limits(size, now) else None

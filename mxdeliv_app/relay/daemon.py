@@ -32,6 +32,7 @@ from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.deliver import Delivery
@@ -89,7 +90,7 @@ class Relay:
         self._https = Https(dial, patience, agent)
         known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Where(names, guard, own_host, known.route)
-        refusals = RecipientRefusals(Refusals(engine, load_key()), config.listen.https_only)
+        refusals = RecipientRefusals(Refusals(engine, load_key(), waits=may_wait), config.listen.https_only)
         self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes, refusals)
         self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(

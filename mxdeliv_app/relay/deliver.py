@@ -1,4 +1,5 @@
-"""A letter's recipients of one domain: which road, and what each is answered. Runs in a worker thread.
+"""A letter's recipients of one domain: which road, and what each is answered. Runs in a worker thread, or on
+the event loop as far as it need not wait (`at_once`).
 
 HTTPS to the targets of the plan, in order; where that can't be, back to Postfix for SMTP. In HTTPS-only
 mode (Postfix comes from a failed SMTP) a message is not handed back for SMTP, or mail would go in circles;
@@ -10,19 +11,39 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
 from mxdeliv_app.relay import one_reply
+from mxdeliv_app.relay.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.attempt import Attempt, Tools
+from mxdeliv_app.relay.exchange import Exchange
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.letter import Letter, Mode, Recipient
 from mxdeliv_app.relay.where import Plan, Where
 from mxdeliv_app.wire import RecipientReply
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A delivery whose first POST was sent."""
+
+    known: Endpoint | None
+    plan: Plan
+    attempt: Attempt
+    exchange: Exchange
+    started: float
+
+    async def wait(self) -> bool:
+        """Wait for the peer; whether its answer is here."""
+        with self.attempt.under_way():
+            await self.exchange.wait()
+        return self.exchange.answer is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +55,33 @@ class Delivery:
     fallback: Fallback
     smtp_words: Callable[[str], str]  # why SMTP failed for a domain
 
-    def deliver(self, letter: Letter, recipients: Sequence[Recipient], mode: Mode) -> list[str]:
-        """Reply lines for `recipients`, all of one domain, in order."""
+    def begin(self, letter: Letter, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
+        """Send the first POST at once, if HTTPS works there; else None, and `deliver` does it all.
+
+        On the event loop. What was begun is to be waited for, then given to `deliver`.
+        """
+        domain, started = recipients[0].domain, time.monotonic()
+        if mode is not Mode.HTTPS_FIRST:
+            return None
+        with suppress(WouldWaitError), at_once():
+            known = self.tools.known.endpoint(domain)
+            if known is None or known.failures:
+                return None
+            plan = self.where.plan(domain, known)
+            if not isinstance(plan, Plan) or self._unfit(plan, known, domain, letter, mode) is not None:
+                return None
+            attempt = Attempt(self.tools, domain, plan, known, letter, mode)
+            exchange = attempt.begin(_canonical(recipients))
+            return None if exchange is None else Begun(known, plan, attempt, exchange, started)
+        return None
+
+    def deliver(
+        self, letter: Letter, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
+    ) -> list[str]:
+        """Reply lines for `recipients`, all of one domain, in order. It goes on with what was begun."""
         domain = recipients[0].domain
-        started = time.monotonic()
-        lines, road, reason = self._deliver(domain, letter, recipients, mode)
+        started = time.monotonic() if begun is None else begun.started
+        lines, road, reason = self._deliver(domain, letter, recipients, mode, begun)
         log.info(
             "event=delivery domain=%s mode=%s road=%s reason=%s accepted=%d of=%d octets=%d seconds=%.3f",
             domain,
@@ -55,17 +98,27 @@ class Delivery:
         return lines
 
     def _deliver(
-        self, domain: str, letter: Letter, recipients: Sequence[Recipient], mode: Mode
+        self,
+        domain: str,
+        letter: Letter,
+        recipients: Sequence[Recipient],
+        mode: Mode,
+        begun: Begun | None,
     ) -> tuple[list[str], str, str]:
-        known = self.tools.known.endpoint(domain)
-        plan = self.where.plan(domain, known)
-        if not isinstance(plan, Plan):
-            return [plan.reply] * len(recipients), "none", plan.reason
+        if begun is None:
+            known = self.tools.known.endpoint(domain)
+            found = self.where.plan(domain, known)
+            if not isinstance(found, Plan):
+                return [found.reply] * len(recipients), "none", found.reason
+            plan, reason = found, self._unfit(found, known, domain, letter, mode)
+        else:
+            # What the message was sent by, whatever was decided since.
+            plan, known, reason = begun.plan, begun.known, None
         answers: dict[str, RecipientReply] = {}
-        reason = self._unfit(plan, known, domain, letter, mode)
         if reason is None:
-            attempt = Attempt(self.tools, domain, plan, known, letter, mode)
-            reason = attempt.run([one.canonical for one in recipients if one.canonical is not None], answers)
+            under_way = [] if begun is None else [begun.exchange]
+            attempt = Attempt(self.tools, domain, plan, known, letter, mode, under_way)
+            reason = attempt.run(_canonical(recipients), answers)
         lines = [answers[one.canonical].line if one.canonical in answers else "" for one in recipients]
         left = [index for index, line in enumerate(lines) if not line]
         if not left:
@@ -116,3 +169,8 @@ class Delivery:
         if refusal is not None:
             return [refusal.reply] * len(recipients), "none"
         return self.fallback.hand_over(letter, recipients), "smtp"
+
+
+def _canonical(recipients: Sequence[Recipient]) -> list[str]:
+    """Those that HTTPS can name."""
+    return [one.canonical for one in recipients if one.canonical is not None]

@@ -1,4 +1,8 @@
-"""Letters to worker threads: one job per recipient domain, side by side, so that none waits for another."""
+"""Letters to their deliveries: one job per recipient domain, side by side, so that none waits for another.
+
+A small message to a peer whose connection is open goes out, and its answer is taken, on the event loop. All
+that would wait for anything else is done by worker threads.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
+from mxdeliv_app.relay.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.deliver import Delivery
 from mxdeliv_app.relay.letter import Letter, Mode, Recipient
 from mxdeliv_app.relay.places import Places
@@ -81,8 +87,13 @@ class Dispatch:
         self._jobs += 1
         self._idle.clear()
         try:
+            begun = self._delivery.begin(letter, recipients, mode)
+            if begun is not None and await begun.wait():
+                with suppress(WouldWaitError), at_once():
+                    return self._delivery.deliver(letter, recipients, mode, begun)
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._delivery.deliver, letter, recipients, mode)
+            deliver = self._delivery.deliver
+            return await loop.run_in_executor(self._pool, deliver, letter, recipients, mode, begun)
         except Exception:
             log.exception("event=our-fault domain=%s", recipients[0].domain)
             return [codes.OUR_FAULT.reply] * len(recipients)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from chatmail_milter import codes
 from chatmail_milter.values import Endpoint
 from mxdeliv_app import wire
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.letter import Letter, Recipient
 
 TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
@@ -29,6 +30,7 @@ class Fallback:
 
     def hand_over(self, letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
         """Reply lines, one for each of `recipients` (some of those of `letter`), in order."""
+        may_wait()
         try:
             host, port = self._reinject.pair
             with smtplib.SMTP(host, port, local_hostname=self._hostname, timeout=TIMEOUT) as client:

@@ -16,13 +16,14 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app import wire
-from mxdeliv_app.relay.client import Client
+from mxdeliv_app.relay.at_once import may_wait
+from mxdeliv_app.relay.client import ONE_RECORD, Client
 from mxdeliv_app.relay.connection import Connection
 from mxdeliv_app.relay.dial import Dial
+from mxdeliv_app.relay.exchange import Answer, Exchange
 from mxdeliv_app.relay.names import NameTroubleError
 from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.tls import Tls
@@ -41,20 +42,6 @@ class NoHttpsError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a peer answered; `body` is cut at `wire.MAX_ANSWER_SIZE`, `seconds` is the whole attempt.
-
-    `cut`: why not all of the body came, a slug of `NoHttpsError`, or None. What came may do.
-    """
-
-    status: int
-    content_type: str
-    body: bytes
-    seconds: float
-    cut: str | None = None
-
-
 class Https:
     """The client; safe for threads. `sweep` is to be called about twice a second.
 
@@ -70,30 +57,52 @@ class Https:
         self._idle: dict[Target, list[Client]] = {}
         self._busy: set[Client] = set()
 
+    def begin(
+        self, target: Target, sender: str, recipients: Sequence[str], message: bytes, deadline: float
+    ) -> Exchange | None:
+        """The same as `post`, but only begun: on the event loop, over a connection that is open.
+
+        None if there is none, or the message is not small. Else it is waited for, then given to `post`.
+        """
+        started = time.monotonic()
+        if len(message) > ONE_RECORD:
+            return None
+        with self._lock:
+            waiting = self._idle.get(target)
+            if not waiting:
+                return None
+            client = waiting.pop()
+            client.guarded.begin(deadline)
+            self._busy.add(client)
+        socket = client.post_now(self._fields(sender, recipients), message)
+        if socket is None:
+            self._give_back(client, False)
+            return None
+        return Exchange(client, socket, started, self._give_back)
+
     def post(
         self,
         target: Target,
         sender: str,
         recipients: Sequence[str],
         message: bytes,
-        accept: str,
         deadline: float,
+        begun: Exchange | None = None,
     ) -> Answer:
-        """POST `message` for canonical `recipients`, to be over at `deadline` (monotonic).
+        """POST `message` for canonical `recipients`, to be over at `deadline` (monotonic); or go on with it.
 
         Raises `NoHttpsError`, or `ForbiddenAddressError` where we may connect to no address of `target`.
         """
-        started = time.monotonic()
-        fields = (
-            wire.mail_from_header(sender),
-            *wire.mail_to_headers(recipients),
-            ("Accept", accept),
-            ("User-Agent", self._user_agent),
-        )
+        if begun is not None and begun.answer is not None:
+            return begun.answer
+        may_wait()
+        started = time.monotonic() if begun is None else begun.started
+        fields = self._fields(sender, recipients)
         for kept in (True, False):
-            client = self._take(target, deadline, kept)
+            going_on = begun if kept else None
+            client = self._take(target, deadline, kept) if going_on is None else going_on.client
             try:
-                return self._attempt(client, fields, message, started)
+                return self._attempt(client, fields, message, started, going_on)
             except NoHttpsError as error:
                 if error.reason != "network" or client.guarded.fresh or time.monotonic() >= deadline:
                     raise
@@ -101,15 +110,31 @@ class Https:
                 log.info("event=repeated host=%s reason=%s", target.host, error.reason)
         raise AssertionError("a connection that is not kept is a fresh one")
 
+    def _fields(self, sender: str, recipients: Sequence[str]) -> Sequence[tuple[str, str]]:
+        return (
+            wire.mail_from_header(sender),
+            *wire.mail_to_headers(recipients),
+            ("Accept", wire.ACCEPT),
+            ("User-Agent", self._user_agent),
+        )
+
     def _attempt(
-        self, client: Client, fields: Sequence[tuple[str, str]], message: bytes, started: float
+        self,
+        client: Client,
+        fields: Sequence[tuple[str, str]],
+        message: bytes,
+        started: float,
+        begun: Exchange | None,
     ) -> Answer:
         keep = False
         response: HTTPResponse | None = None
         try:
-            # The first is for each slice that is sent: connecting is `dial`'s.
-            sending, silence = self._patience.least, self._patience.silence(len(message))
-            response = client.post(fields, message, sending, silence)
+            silence = self._patience.silence(len(message))
+            if begun is None:
+                # The first is for each slice that is sent: connecting is `dial`'s.
+                response = client.post(fields, message, self._patience.least, silence)
+            else:
+                response = client.answer(silence, begun.came)
             body, cut = client.read(response)
             # After an interim answer another one may still come, to be taken for that of the next message.
             whole = cut is None and len(body) < wire.MAX_ANSWER_SIZE and response.status >= 200

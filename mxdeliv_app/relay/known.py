@@ -18,9 +18,10 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store.endpoint_hosts import PROVEN_FOR, EndpointHosts, HostState
-from chatmail_milter.store.endpoints import Endpoint, Endpoints
+from chatmail_milter.store.endpoints import Endpoint, Endpoints, is_news
 from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.routes import Route, Routes
+from mxdeliv_app.relay.at_once import may_wait
 
 _DOMAINS = 5000
 
@@ -72,36 +73,44 @@ class Known:
         """`host` is a chatmail server. Written where it is news, or half of the time of the proof is over."""
         until = self.host(domain, host).proven_until
         if until is None or until - now < PROVEN_FOR / 2:
+            may_wait()
             self._hosts.proved(domain, host, now)
             self._forget(domain)
 
     def disproved(self, domain: str, host: str, now: datetime) -> None:
         """`host` is no chatmail server."""
+        may_wait()
         self._hosts.disproved(domain, host, now)
         self._forget(domain)
 
     def doubted(self, domain: str, host: str) -> None:
         """`host` has to prove itself again."""
+        may_wait()
         self._hosts.doubted(domain, host)
         self._forget(domain)
 
     def limited(self, domain: str, host: str, size: int, now: datetime) -> None:
         """`host` refuses messages of `size` octets for their size."""
+        may_wait()
         self._hosts.limited(domain, host, size, now)
         self._forget(domain)
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> None:
         """`host` took HTTPS for `domain`."""
-        if self._endpoints.worked(domain, host, now, known):
+        if is_news(host, now, known):
+            may_wait()
+            self._endpoints.worked(domain, host, now, known)
             self._forget(domain)
 
     def failed(self, domain: str, reason: str, now: datetime, known: Endpoint | None) -> None:
         """No host of `domain` took HTTPS."""
+        may_wait()
         self._endpoints.failed(domain, reason, now, known)
         self._forget(domain)
 
     def unmark(self, domain: str) -> None:
         """Try HTTPS at `domain` again."""
+        may_wait()
         self._endpoints.unmark(domain)
         self._forget(domain)
 
@@ -115,6 +124,7 @@ class Known:
         now = self._clock()
         held = self._held.get(domain)
         while held is None or now >= held.until:
+            may_wait()
             with self._lock:
                 reading = self._reading.get(domain)
                 if reading is None:

@@ -19,6 +19,7 @@ import dns.rdatatype
 import dns.resolver
 
 from chatmail_milter.values import Nameserver
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.guard import IPAddress
 
 LIFETIME = 5.0  # seconds for one question, all servers and tries
@@ -91,6 +92,7 @@ class Names:
     def _records(self, name: str, kind: str, read: Callable[[Any], _Record]) -> tuple[_Record, ...]:
         until, records = self._held.get((name, kind), (0.0, ()))
         if time.time() >= until:
+            may_wait()
             answer = self._ask(name, kind)
             records = tuple(map(read, answer))
             if len(self._held) >= _CACHED_ANSWERS:

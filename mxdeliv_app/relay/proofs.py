@@ -15,8 +15,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mxdeliv_app import peer_answer, wire
+from mxdeliv_app import peer_answer
 from mxdeliv_app.peer_answer import Proof
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.https import Https, NoHttpsError
 from mxdeliv_app.relay.known import Known, store_may_fail
 from mxdeliv_app.relay.where import Target
@@ -56,6 +57,7 @@ class Proofs:
         key = (domain, target.key)
         if self._is_proven(key):
             return
+        may_wait()
         with self._lock:
             asked = self._asked.get(key)
             if asked is None:
@@ -82,7 +84,7 @@ class Proofs:
         return self.known.host(*key).proven(self.now())
 
     def _ask(self, domain: str, target: Target, deadline: float) -> None:
-        answer = self.https.post(target, "", (), b"", wire.ACCEPT, deadline)
+        answer = self.https.post(target, "", (), b"", deadline)
         found = peer_answer.proof(answer.status, answer.content_type, answer.body)
         log.info("event=proof domain=%s found=%s status=%d", domain, found.value, answer.status)
         if found is Proof.PROVEN:

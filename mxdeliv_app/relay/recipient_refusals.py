@@ -27,6 +27,7 @@ from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
 from chatmail_milter.store.words import anonymous
 from chatmail_milter.values import Endpoint
 from chatmail_milter.verdict import Verdict
+from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.wire import RecipientReply
 
 # RFC 3463, 3.2 and 3.3, and RFC 7505: what is true of the recipient, whichever the message. X.1.0 and X.2.0
@@ -118,6 +119,7 @@ class RecipientRefusals:
         self._tried(lambda: self.refusals.forget(recipient) or None)
 
     def _remember(self, recipient: str, code: int, status: str, text: str, at: float | None) -> None:
+        may_wait()
         refusal = Refusal(code, status, words_about(recipient, text))
         self._tried(lambda: self.refusals.remember(recipient, refusal, at))
 
