@@ -25,7 +25,6 @@ from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.stream import Stream
 from mxdeliv_app.relay.turns import Turn
 
-IDLE_TIMEOUT = 300.0  # seconds, RFC 5321, 4.5.3.2.7
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
 GREETING_NAME = "localhost"
 # Each is a worker while the message is delivered. A group on more relays than that goes in two.
@@ -92,9 +91,7 @@ class Session:
         self._stream.say(f"220 {GREETING_NAME} {'LMTP' if self._lmtp else 'ESMTP'} mxdeliv-relay")
         try:
             while self._open:
-                async with asyncio.timeout(IDLE_TIMEOUT):
-                    line = await self._stream.line()
-                await self._command(line)
+                await self._command(await self._stream.line())
             await self._stream.flush()
         except (asyncio.IncompleteReadError, ConnectionError):
             log.debug("event=client-left")
@@ -226,8 +223,7 @@ class Session:
         if not self._recipients or self._sender is None:
             return self._say(codes.BAD_SEQUENCE)
         self._stream.say("354 End data with <CR><LF>.<CR><LF>")
-        async with asyncio.timeout(IDLE_TIMEOUT):
-            content = await self._stream.message(self._limits.size)
+        content = await self._stream.message(self._limits.size)
         if content is None:
             lines = [codes.TOO_LARGE.reply] * len(self._recipients)
         else:

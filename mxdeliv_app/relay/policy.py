@@ -21,6 +21,8 @@ class PolicyInForce:
 
     async def ask(self) -> Policy:
         """Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        if not self._asked.locked() and (held := self._policies.held()) is not None:
+            return held
         async with self._asked:
             held = self._policies.held()
             return await asyncio.to_thread(self._policies.current) if held is None else held

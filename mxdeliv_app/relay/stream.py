@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 
+IDLE_TIMEOUT = 300.0  # seconds of silence, RFC 5321, 4.5.3.2.7
 MAX_LINE = 4096  # RFC 5321, 4.5.3.1.4 wants 512, and each extension adds to it
 _CHUNK = 1 << 18
 _END = b"\r\n.\r\n"
 
 
 class Stream:
-    """One connection, buffered both ways: replies to pipelined commands go out together."""
+    """One connection, buffered both ways: replies to pipelined commands go out together.
+
+    Whoever reads hears `asyncio.IncompleteReadError` when the client has gone, and `TimeoutError` when it has
+    been silent for `IDLE_TIMEOUT`.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -22,10 +27,7 @@ class Stream:
         self._replies = bytearray()
 
     async def line(self) -> bytes | None:
-        """The next command line without its end, or None if it is longer than `MAX_LINE`.
-
-        Raises `asyncio.IncompleteReadError` when the client has gone.
-        """
+        """The next command line without its end, or None if it is longer than `MAX_LINE`."""
         too_long = False
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > MAX_LINE:
@@ -59,8 +61,9 @@ class Stream:
     def say(self, *lines: str) -> None:
         """Queue reply lines. They are cut and cleaned here: texts in them come from strangers."""
         for line in lines:
-            printable = "".join(c if " " <= c <= "~" else "?" for c in line)
-            self._replies += printable[:510].encode("ascii") + b"\r\n"  # RFC 5321, 4.5.3.1.5
+            if not (line.isascii() and line.isprintable()):
+                line = "".join(c if " " <= c <= "~" else "?" for c in line)
+            self._replies += line[:510].encode("ascii") + b"\r\n"  # RFC 5321, 4.5.3.1.5
 
     async def flush(self) -> None:
         """Send what was queued."""
@@ -70,8 +73,10 @@ class Stream:
             await self._writer.drain()
 
     async def _fill(self) -> None:
-        await self.flush()
-        chunk = await self._reader.read(_CHUNK)
+        # Only where there is nothing left to go on with: a time limit costs as much as a command.
+        async with asyncio.timeout(IDLE_TIMEOUT):
+            await self.flush()
+            chunk = await self._reader.read(_CHUNK)
         if not chunk:
             raise asyncio.IncompleteReadError(b"", None)
         self._buffer += chunk
