@@ -47,9 +47,11 @@ def test_a_peer_with_a_new_certificate_is_shaken_hands_with_anew(world: World, p
 
 
 def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill: str) -> None:
+    bodies = []
+
     def serve(talk: Talk) -> None:
         while True:
-            talk.request()
+            bodies.append(talk.request())
             talk.say(OK)
 
     with raw_peer(ADDRESS, serve, tls(world.directory / "_peer.test.pem")) as one:
@@ -65,6 +67,7 @@ def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill
         for sender in senders:
             sender.join(60)
         assert world.peers_row(ill, "https", 1000)["successes"] == 1000
+        assert len(bodies) == 1000, "each was sent once"
         assert one.connections <= 8
         assert one.resumed.count(False) <= 8
 

@@ -15,6 +15,7 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
+from mxdeliv_app.relay.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.known import Known, store_may_fail
 from mxdeliv_app.relay.patience import Patience
 
@@ -86,6 +87,24 @@ def test_what_was_read_before_this_process_learnt_something_is_not_held(
     known = Known(routes, endpoints, Slow(hosts._engine), Clock())
     assert not known.host("b.test", "mx.b.test").disproven(NOW)
     assert known.host("b.test", "mx.b.test").disproven(NOW)
+
+
+def test_the_event_loop_hears_what_is_held_and_neither_reads_nor_writes(
+    tables: tuple[Routes, Endpoints, EndpointHosts],
+) -> None:
+    clock = Clock()
+    known = Known(*tables, clock)
+    with at_once():
+        with pytest.raises(WouldWaitError):
+            known.endpoint("b.test")
+        with pytest.raises(WouldWaitError):
+            known.failed("b.test", "connect", NOW, None)
+    assert known.endpoint("b.test") is None
+    with at_once():
+        assert known.endpoint("b.test") is None
+        clock.now += 0.051
+        with pytest.raises(WouldWaitError):
+            known.endpoint("b.test")
 
 
 class Paused(Routes):

@@ -16,8 +16,9 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Routes
+from mxdeliv_app.relay.exchange import Answer
 from mxdeliv_app.relay.guard import ForbiddenAddressError
-from mxdeliv_app.relay.https import Answer, Https, NoHttpsError
+from mxdeliv_app.relay.https import Https, NoHttpsError
 from mxdeliv_app.relay.known import Known
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
 from mxdeliv_app.relay.where import Target
