@@ -93,6 +93,7 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
+@pytest.mark.sqlite
 def test_programs_that_start_together_open_a_store_that_is_not_there_yet(url: str) -> None:
     subprocess.run([sys.executable, "-c", _START_TOGETHER, url], check=True, timeout=120)
     engine = open_store(url)

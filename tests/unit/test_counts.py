@@ -202,6 +202,7 @@ class TestForgetting:
         assert [domain for domain, _ in rows(engine)] == ["8.evil.test", "9.evil.test", "b.test"]
 
 
+@pytest.mark.sqlite
 def test_a_store_of_the_version_before_goes_on_counting(tmp_path: Path) -> None:
     old = sqlite3.connect(tmp_path / "store.sqlite")
     old.executescript(

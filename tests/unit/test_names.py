@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hmac
 import re
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 import chatmail_milter
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
 from chatmail_milter.store.names import NameReservedError, Names
+from chatmail_milter.store.tables import reserved_names
 from chatmail_milter.store.tokens import Tokens
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
@@ -35,8 +35,8 @@ class Store:
         self.accounts = Accounts(self.engine, today=lambda: date(2026, 3, 2), names=self.names)
 
     def rows(self) -> list[tuple[object, ...]]:
-        with sqlite3.connect(self.path) as store:
-            return store.execute("SELECT * FROM reserved_names").fetchall()
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(select(reserved_names))]
 
     def is_free(self, address: str) -> bool:
         """Whether a login could make the account. Makes it, if so."""
@@ -106,6 +106,7 @@ def test_without_a_time_it_is_reserved_for_good(kept_for: Callable[[float], Stor
     assert Names(now=lambda: store.now).release_due(store.engine) == 0
 
 
+@pytest.mark.sqlite
 def test_the_store_has_a_keyed_hash_and_a_day(kept_for: Callable[[float], Store]) -> None:
     store = kept_for(90 * DAY)
     mac = hmac.digest(b"6e" * 32, ALICE.encode(), "sha256").hex()

@@ -107,6 +107,7 @@ def test_of_whom_nothing_is_known_no_question_is_asked(engine: Engine, times: Ti
         assert refusals.of(asked[-1]) is None
 
 
+@pytest.mark.sqlite
 def test_the_store_holds_no_address_and_nothing_that_can_be_found_from_one(
     tmp_path: Path, engine: Engine, times: Times
 ) -> None:
