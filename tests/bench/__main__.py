@@ -22,6 +22,7 @@ from tests.bench import (
     gate,
     idle,
     latency,
+    memory,
     milters,
     notice,
     policy,
@@ -52,6 +53,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "throughput": throughput.measure,
         "latency": latency.measure,
         "ten_thousand": ten_thousand.measure,
+        "memory": memory.measure,
     }
 )
 
