@@ -19,6 +19,7 @@ COMMANDS = {
     "block": ("chatmail_milter.ctl.block", "Addresses, domains and networks that this relay keeps out."),
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),
     "dns": ("chatmail_milter.ctl.dns", "Which DNS records are published."),
+    "doctor": ("chatmail_milter.ctl.doctor", "What is wrong with this relay, and what mends it."),
     "endpoints": ("chatmail_milter.ctl.endpoints", "What was learnt of peers' HTTPS."),
     "federation": ("chatmail_milter.ctl.federation", "With which domains this relay exchanges mail."),
     "gate": ("chatmail_milter.ctl.gate", "Ask the PGP-only gate."),

@@ -11,6 +11,7 @@ from dns.zonefile import read_rrsets
 
 from chatmail_milter.ctl import dns
 from chatmail_milter.ctl.main import main
+from chatmail_milter.doctor import records
 
 ZONE = """\
 ; DNS records of a.example
@@ -42,7 +43,7 @@ SPF = "v=spf1 a:a.example -all"
     ],
 )
 def test_each_state(name: str, kind: str, found: set[str] | None, state: str) -> None:
-    assert dns.compare(WANTED[name, kind], lambda _: found).state == state
+    assert records.compare(WANTED[name, kind], lambda _: found).state == state
 
 
 @pytest.mark.parametrize(("found", "status"), [("right", 0), (set(), 1), (None, 3)])
@@ -51,7 +52,7 @@ def test_the_exit_status_says_whether_all_are_there(
 ) -> None:
     file = tmp_path / "records.zone"
     file.write_text(ZONE, "utf-8")
-    texts = {id(one): set(dns.compare(one, lambda _: None).wanted) for one in WANTED.values()}
+    texts = {id(one): set(records.compare(one, lambda _: None).wanted) for one in WANTED.values()}
     by_name = {one.name.to_text() + one.rdtype.name: texts[id(one)] for one in WANTED.values()}
     monkeypatch.setattr(
         dns,

@@ -21,7 +21,7 @@ from tests import stores
 from tests.unit.ctl import run
 
 TOP = Path(__file__).resolve().parents[2]
-WITHOUT_STORE = {"dns", "config example", "config show", "gate check", "queue", "queue list"}
+WITHOUT_STORE = {"dns", "doctor", "config example", "config show", "gate check", "queue", "queue list"}
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
 VALUES = {"target": "mx.b.test"}
 BESIDES = {"account password": ["--random"]}

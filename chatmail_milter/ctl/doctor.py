@@ -1,0 +1,107 @@
+"""`chatmailctl doctor`: what is wrong with this relay, why it matters, and what mends it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from dns.exception import DNSException
+from dns.rdatatype import AAAA, MX, A
+
+from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.ctl.postqueue import Postqueue
+from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets, store
+from chatmail_milter.doctor.finding import Finding, State, unknown
+
+POSTFIX = Path("/var/spool/postfix")
+_WORST_FIRST = (State.BAD, State.SOON, State.UNKNOWN, State.GOOD)
+
+
+def _queue(_config: Config) -> Iterator[Finding]:
+    postqueue = Postqueue.open()
+    try:
+        yield from queue.check(None if postqueue is None else postqueue.list())
+    except click.ClickException as error:
+        yield unknown(queue.SUBJECT, "all", error.message)
+
+
+def _certificates(config: Config) -> Iterator[Finding]:
+    names = [config.mail.domain, config.mail.host]
+    names += [str(one.exchange).rstrip(".") for one in _wanted(MX)]
+    yield from certificates.check(names)
+
+
+def _dns(config: Config) -> Iterator[Finding]:
+    yield from records.check()
+    addresses = [str(one.address) for kind in (A, AAAA) for one in _wanted(kind)]
+    yield from records.check_reverse(config.mail.host, sorted({*addresses}), records.reverse)
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    yield from machine.check_clock()
+    places = [Path("/"), POSTFIX, Path(config.store.mail)]
+    if config.store.file is not None:
+        places.append(config.store.file.parent)
+    yield from machine.check_disks(places)
+
+
+def _wanted(kind: int) -> list[Any]:
+    """The records of one type that are to be published; none where the file can't be read, as `dns` says."""
+    try:
+        return [record for one in records.read() if one.rdtype == kind for record in one]
+    except (OSError, UnicodeDecodeError, DNSException):
+        return []
+
+
+CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
+    services.SUBJECT: lambda _: services.check(),
+    store.SUBJECT: lambda config: store.check(config.store.url),
+    ports.SUBJECT: lambda _: ports.check(),
+    sockets.SUBJECT: lambda _: sockets.check(),
+    certificates.SUBJECT: _certificates,
+    records.SUBJECT: _dns,
+    machine.SUBJECT: _machine,
+    queue.SUBJECT: _queue,
+}
+
+
+@click.command()
+@click.option("--only", type=click.Choice([*CHECKS]), multiple=True, help="Look at this alone; repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Also show what is good.")
+@json_option
+def doctor(only: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """What is wrong with this relay, and what mends it.
+
+    Run it as root, on the relay. Nothing is changed. Exit status: 0 nothing needs doing, 1 something does,
+    3 something could not be looked at.
+    """
+    config = load_or_exit()
+    found = [one for name, check in CHECKS.items() if not only or name in only for one in check(config)]
+    found.sort(key=lambda one: _WORST_FIRST.index(one.state))
+    if as_json:
+        print_json([{**asdict(one), "state": one.state.value} for one in found])
+    else:
+        _print(found, everything)
+    states = {one.state for one in found}
+    sys.exit(1 if states & {State.BAD, State.SOON} else 3 if State.UNKNOWN in states else 0)
+
+
+def _print(found: list[Finding], everything: bool) -> None:
+    shown = found if everything else [one for one in found if one.state is not State.GOOD]
+    for one in shown:
+        if one.state is State.GOOD:
+            continue
+        click.echo(f"{one.state.value}: {one.subject}, {one.what}: {one.found}")
+        click.echo(f"    why:  {one.why}")
+        if one.mend:
+            click.echo(f"    mend: {one.mend}")
+    if everything:
+        rows = [(one.subject, one.what, one.found) for one in shown if one.state is State.GOOD]
+        print_table(("Good", "What", "Found"), rows, "Nothing is good.")
+    good = sum(one.state is State.GOOD for one in found)
+    click.echo(f"Good: {good} of {len(found)}." + ("" if everything else " `--all` shows them."))

@@ -1,0 +1,77 @@
+"""The certificates that clients and peers are shown, by name and port, and for how long they are valid."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from chatmail_milter.address import trusts_any_certificate
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+SUBJECT = "certificates"
+PORTS = (443, 465, 993)
+# certbot renews with 30 days left: with fewer than this it has failed for two weeks.
+SOON_DAYS = 14
+_TIMEOUT = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a port shows for a name. `error`: why a client that verifies leaves, else empty."""
+
+    until: datetime
+    error: str
+
+
+Look = Callable[[str, int], Shown]
+
+
+def look(name: str, port: int) -> Shown:
+    """Connect to this host as a client that asks for `name`. Raises `OSError`."""
+    error = ""
+    try:
+        _handshake(name, port, ssl.create_default_context())
+    except ssl.SSLCertVerificationError as failure:
+        error = failure.verify_message
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return Shown(_handshake(name, port, context), error)
+
+
+def _handshake(name: str, port: int, context: ssl.SSLContext) -> datetime:
+    with (
+        socket.create_connection(("127.0.0.1", port), _TIMEOUT) as plain,
+        context.wrap_socket(plain, server_hostname=name) as tls,
+    ):
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"").not_valid_after_utc
+
+
+def check(names: Sequence[str], now: datetime | None = None, look: Look = look) -> Iterator[Finding]:
+    """Each name at each port. Of names that nobody verifies only the days count."""
+    for name in dict.fromkeys(names):
+        for port in PORTS:
+            what = f"{name}:{port}"
+            try:
+                shown = look(name.strip("[]").removeprefix("IPv6:"), port)
+            except (OSError, ValueError) as error:
+                yield unknown(SUBJECT, what, f"no TLS: {error}")
+                continue
+            yield _of(name, what, shown, now or datetime.now(UTC))
+
+
+def _of(name: str, what: str, shown: Shown, now: datetime) -> Finding:
+    days = (shown.until - now).days
+    renew = "see `chatmail_tls_mode` of the playbook; with ACME: certbot renew"
+    if days < 0:
+        return Finding(SUBJECT, what, State.BAD, f"ended {-days} days ago", "apps and peers refuse it", renew)
+    if shown.error and not trusts_any_certificate(name):
+        return Finding(SUBJECT, what, State.BAD, shown.error, "apps and peers refuse it", renew)
+    if days < SOON_DAYS:
+        return Finding(SUBJECT, what, State.SOON, f"{days} days left", "it has not been renewed", renew)
+    return good(SUBJECT, what, f"{days} days left")

@@ -1,0 +1,64 @@
+"""What waits in Postfix's queue, and for how long. Pure: the queue is given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+SUBJECT = "queue"
+# Users have noticed by then. After two days Postfix gives up (maximal_queue_lifetime).
+SOON_AFTER, BAD_AFTER = timedelta(hours=1), timedelta(hours=24)
+HELD = "hold"
+
+
+class Waiting(Protocol):
+    """A message in the queue."""
+
+    @property
+    def queue(self) -> str: ...
+
+    @property
+    def arrived(self) -> datetime: ...
+
+    @property
+    def domains(self) -> tuple[str, ...]: ...
+
+
+def check(messages: Sequence[Waiting] | None, now: datetime | None = None) -> Iterator[Finding]:
+    """The queue, `None` where there is no Postfix."""
+    if messages is None:
+        yield unknown(SUBJECT, "all", "there is no Postfix here")
+        return
+    now = now or datetime.now(UTC)
+    held = sum(one.queue == HELD for one in messages)
+    if held:
+        yield Finding(
+            SUBJECT, "held", State.SOON, f"{held} messages are held", "they wait for you to release them",
+            "postsuper -H ALL",
+        )  # fmt: skip
+    waiting = [one for one in messages if one.queue != HELD]
+    if not waiting:
+        yield good(SUBJECT, "all", "is empty")
+        return
+    age = now - min(one.arrived for one in waiting)
+    old = [one for one in waiting if now - one.arrived >= SOON_AFTER]
+    found = f"{len(waiting)} messages, the oldest for {_hours(age)}"
+    if not old:
+        yield good(SUBJECT, "all", found)
+        return
+    domains = Counter(domain for one in old for domain in one.domains)
+    state = State.BAD if age >= BAD_AFTER else State.SOON
+    worst = ", ".join(f"{domain} ({number})" for domain, number in domains.most_common(3))
+    mend = f"chatmailctl probe {domains.most_common(1)[0][0]}" if domains else "chatmailctl queue"
+    yield Finding(
+        SUBJECT, "all", state, f"{found}; most for {worst}", "users wait, and learn it after two days", mend
+    )
+
+
+def _hours(age: timedelta) -> str:
+    minutes = int(age.total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,167 @@
+"""The relay's DNS records: which of those that are wanted are published.
+
+The records wanted are those of `/etc/chatmail/records.zone`, which the playbook writes: the same file that it
+gives the operator to publish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dns.exception import DNSException
+from dns.name import Name
+from dns.rdata import Rdata
+from dns.rdatatype import TXT
+from dns.resolver import NXDOMAIN, NoAnswer, Resolver, zone_for_name
+from dns.reversename import from_address
+from dns.rrset import RRset
+from dns.zonefile import read_rrsets
+
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+SUBJECT = "dns"
+WANTED = Path("/etc/chatmail/records.zone")
+_SECONDS = 10.0  # for one question: the resolver may have to ask its way down from the root
+
+# The texts at a name, as `_text` writes them; None where that can't be learnt.
+Lookup = Callable[[RRset], "set[str] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A name's records of one type. `state`: right, missing, different, can't say."""
+
+    state: str
+    name: str
+    type: str
+    wanted: tuple[str, ...]
+    found: tuple[str, ...]
+
+
+def read(path: Path = WANTED) -> list[RRset]:
+    """The records that are wanted. Raises `OSError`, `UnicodeDecodeError`, `DNSException`."""
+    return read_rrsets(path.read_text("utf-8"), rdclass=None)
+
+
+def compare(wanted: RRset, look: Lookup) -> Record:
+    """What of `wanted` is there. Other texts at the name of a TXT record are somebody else's and harmless."""
+    texts = {_text(record) for record in wanted}
+    found = look(wanted)
+    if found is not None and wanted.rdtype == TXT:
+        tags = {text.partition(";")[0].split()[0] for text in texts}
+        found = {text for text in found if text in texts or text.startswith(tuple(tags))}
+    state = (
+        "can't say"
+        if found is None
+        else "missing"
+        if not found
+        else "right"
+        if found == texts
+        else "different"
+    )
+    return Record(
+        state,
+        wanted.name.to_text(omit_final_dot=True),
+        wanted.rdtype.name,
+        tuple(sorted(texts)),
+        tuple(sorted(found or ())),
+    )
+
+
+def look_up(wanted: RRset, resolver: Resolver | None = None) -> set[str] | None:
+    """What `resolver` says, the host's if left out; `None` where it has no answer."""
+    try:
+        answer = (resolver or Resolver()).resolve(wanted.name, wanted.rdtype, search=False, lifetime=_SECONDS)
+    except (NXDOMAIN, NoAnswer):
+        return set()
+    except (DNSException, OSError):
+        return None
+    return {_text(record) for record in answer}
+
+
+def _text(record: Rdata) -> str:
+    """As a zone file has it; of a TXT record the strings as one, as readers take them (RFC 7208, 3.3)."""
+    if record.rdtype == TXT:
+        return b"".join(getattr(record, "strings")).decode("utf-8", "replace")  # noqa: B009  (not of every Rdata)
+    return record.to_text().lower()
+
+
+def authoritative(wanted: RRset) -> set[str] | None:
+    """What the name servers of the zone say themselves, which remember nothing old; else as `look_up`."""
+    resolver = _of_zone(wanted.name)
+    found = None if resolver is None else look_up(wanted, resolver)
+    return look_up(wanted) if found is None else found
+
+
+def _of_zone(name: Name) -> Resolver | None:
+    here = Resolver()
+    try:
+        zone = zone_for_name(name, resolver=here)
+        servers = [str(one.target) for one in here.resolve(zone, "NS", search=False)]
+        addresses = [
+            str(one.address) for server in servers[:4] for one in here.resolve(server, "A", search=False)
+        ]
+    except (DNSException, OSError):
+        return None
+    if not addresses:
+        return None
+    found = Resolver(configure=False)
+    found.nameservers = list(addresses)
+    return found
+
+
+def check(path: Path = WANTED, look: Lookup = authoritative) -> Iterator[Finding]:
+    """Each record that is wanted."""
+    try:
+        wanted = read(path)
+    except (OSError, UnicodeDecodeError, DNSException) as error:
+        yield unknown(SUBJECT, "all", f"{path} can't be read: {error}")
+        return
+    for record in (compare(one, look) for one in wanted):
+        what = f"{record.name} {record.type}"
+        if record.state == "right":
+            yield good(SUBJECT, what, "is published")
+        elif record.state == "can't say":
+            yield unknown(SUBJECT, what, "DNS does not answer")
+        else:
+            found = "is missing" if record.state == "missing" else f"is {', '.join(record.found)}"
+            publish = "; ".join(f"{record.name}. {record.type} {text}" for text in record.wanted)
+            yield Finding(SUBJECT, what, State.BAD, found, _why(record), f"publish: {publish}")
+
+
+def check_reverse(
+    hostname: str, addresses: Sequence[str], look: Callable[[str], str | None]
+) -> Iterator[Finding]:
+    """The name that each public address of this host has; `look` gives it, None if there is no answer."""
+    for address in addresses:
+        found, what = look(address), f"{address} PTR"
+        if found is None:
+            yield unknown(SUBJECT, what, "has no answer")
+        elif found.lower().rstrip(".") == hostname:
+            yield good(SUBJECT, what, f"is {hostname}")
+        else:
+            yield Finding(
+                SUBJECT, what, State.SOON, f"is {found or 'missing'}",
+                "large providers refuse mail by SMTP from a host without a name",
+                f"ask your provider for: {from_address(address)} PTR {hostname}.",
+            )  # fmt: skip
+
+
+def reverse(address: str) -> str | None:
+    """The name of an address; empty if it has none, None if DNS does not answer."""
+    try:
+        return str(Resolver().resolve(from_address(address), "PTR", search=False, lifetime=_SECONDS)[0])
+    except (NXDOMAIN, NoAnswer):
+        return ""
+    except (DNSException, OSError):
+        return None
+
+
+def _why(record: Record) -> str:
+    if record.type in ("A", "AAAA", "MX"):
+        return "mail and apps don't find this host"
+    if record.type == "TXT":
+        return "peers refuse mail that is not signed and allowed by DNS"
+    return "some clients or peers use it"

@@ -1,0 +1,84 @@
+"""Do the services run? By `systemctl show`, which answers for units that are not there as well."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+SUBJECT = "services"
+OURS = "chatmail.target"
+# Debian's, without which no mail goes anywhere.
+STOCK = {
+    "postfix@-.service": "no mail comes in or goes out",
+    "dovecot.service": "nobody can log in or read mail",
+    "nginx.service": "peers must use SMTP, and nobody gets an account",
+    "opendkim.service": "no message is accepted",
+    "unbound.service": "no peer is found, and no DKIM key",
+}
+_WHY_OURS = {
+    "chatmail-milter": "no message is accepted",
+    "chatmail-hooks": "nobody can log in, and mail waits in the queue",
+    "chatmail-push": "phones that are not connected learn nothing of new mail",
+    "chatmail-recipients": "unknown recipients are refused slowly, and without a limit",
+    "chatmail-resolver": "DKIM keys can't be looked up, and mail from peers waits",
+    "chatmail-wake": "idling apps learn of new mail late",
+    "mxdeliv-app": "peers must use SMTP, and nobody gets an account",
+    "mxdeliv-relay": "mail to other relays waits in the queue",
+}
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Wants")
+
+# What `systemctl show` says of units: one mapping of properties each, in the order of the units.
+Show = Callable[[Sequence[str]], list[Mapping[str, str]]]
+
+
+def show(units: Sequence[str]) -> list[Mapping[str, str]]:
+    """Ask systemd. Raises `OSError` or `subprocess.SubprocessError` where there is none."""
+    properties = ",".join(_PROPERTIES)
+    said = subprocess.run(  # noqa: S603  (names of units, no shell)
+        ["/usr/bin/systemctl", "show", f"--property={properties}", "--", *units],
+        capture_output=True, text=True, check=True, timeout=20,
+    ).stdout  # fmt: skip
+    return [dict(line.split("=", 1) for line in block.splitlines()) for block in said.strip().split("\n\n")]
+
+
+def check(show: Show = show) -> Iterator[Finding]:
+    """Every unit that `chatmail.target` wants, and Debian's."""
+    try:
+        (target,) = show([OURS])
+        ours = sorted(target.get("Wants", "").split())
+        units = show([*ours, *STOCK])
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        yield unknown(SUBJECT, "systemd", f"systemctl does not answer: {error}")
+        return
+    if target.get("LoadState") != "loaded" or not ours:
+        yield Finding(
+            SUBJECT,
+            OURS,
+            State.BAD,
+            "is not installed",
+            "nothing of the relay is started",
+            "run the playbook",
+        )
+    for unit in units:
+        yield _of(unit)
+
+
+def _of(unit: Mapping[str, str]) -> Finding:
+    name = unit["Id"]
+    active = unit.get("ActiveState", "")
+    if active == "active":
+        restarts = int(unit.get("NRestarts") or 0)
+        return good(SUBJECT, name, "runs" + (f", was restarted {restarts} times" if restarts else ""))
+    stem = name.rpartition(".")[0]
+    why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay is away")
+    if unit.get("LoadState") == "not-found":
+        return Finding(SUBJECT, name, State.BAD, "is not installed", why, "run the playbook")
+    # A service that its socket starts may wait for its first question.
+    if active == "inactive" and name.endswith(".service") and stem in _WHY_OURS:
+        return Finding(SUBJECT, name, State.BAD, "is stopped", why, f"systemctl start {name}")
+    found = f"is {active} ({unit.get('SubState', '')})"
+    return Finding(
+        SUBJECT, name, State.BAD, found, why, f"journalctl -u {name} -n 50, then systemctl restart {name}"
+    )

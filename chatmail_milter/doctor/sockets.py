@@ -1,0 +1,56 @@
+"""Sockets that any local user could connect to: through them mail could be injected or listed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+SUBJECT = "sockets"
+PLACES = (
+    Path("/run/chatmail"),
+    Path("/run/dovecot"),
+    Path("/run/opendkim"),
+    Path("/var/spool/postfix/private"),
+    Path("/var/spool/postfix/chatmail"),
+    Path("/var/spool/postfix/opendkim"),
+)
+
+
+def check(places: tuple[Path, ...] = PLACES) -> Iterator[Finding]:
+    """Each socket below `places` that is open to all."""
+    seen, closed = 0, 0
+    for place in places:
+        for folder, _, names in os.walk(place, onerror=lambda _error: None):
+            for name in names:
+                path = Path(folder, name)
+                try:
+                    mode = path.lstat().st_mode
+                except OSError:
+                    continue
+                if not stat.S_ISSOCK(mode):
+                    continue
+                seen += 1
+                if mode & stat.S_IWOTH and _is_reached(path):
+                    yield Finding(
+                        SUBJECT, str(path), State.BAD, "any local user can connect",
+                        "mail could be injected, or the queue be read, by any program of this host",
+                        "run the playbook",
+                    )  # fmt: skip
+                else:
+                    closed += 1
+    if not seen:
+        yield unknown(SUBJECT, "all", "there are none to be seen: run this as root, while the relay runs")
+    elif closed == seen:
+        yield good(SUBJECT, "all", f"{seen} sockets, none open to all users")
+
+
+def _is_reached(path: Path) -> bool:
+    """Whether all users may enter every directory on the way."""
+    try:
+        return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    except OSError:
+        return False

@@ -1,0 +1,23 @@
+"""Can the programs use the store? It is looked at, and neither made nor migrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.doctor.finding import Finding, State, good
+from chatmail_milter.store import fault
+from chatmail_milter.store.examine import examine
+
+SUBJECT = "store"
+
+
+def check(url: str, examine: Callable[[str], str] = examine) -> Iterator[Finding]:
+    """The store at `url`."""
+    try:
+        yield good(SUBJECT, "store", examine(url))
+    except SQLAlchemyError as error:
+        advice = fault.explained(error).advice
+        why = "nobody can log in, and no mail is accepted"
+        yield Finding(SUBJECT, "store", State.BAD, "can't be used", why, advice)

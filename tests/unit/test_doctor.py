@@ -1,0 +1,257 @@
+"""`chatmailctl doctor`: what each check says of a host that is told it, and what the command makes of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy.exc import OperationalError
+
+from chatmail_milter.ctl import doctor as command
+from chatmail_milter.ctl.main import main
+from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets
+from chatmail_milter.doctor import store as store_check
+from chatmail_milter.doctor.certificates import Shown
+from chatmail_milter.doctor.finding import Finding, State, good, unknown
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def states(findings: Iterator[Finding]) -> dict[str, State]:
+    found = list(findings)
+    # What needs doing says why and how; what doesn't says neither.
+    for one in found:
+        assert bool(one.why) == (one.state is not State.GOOD), one
+        assert bool(one.mend) == (one.state in (State.BAD, State.SOON)), one
+    return {one.what: one.state for one in found}
+
+
+def systemd(**active: str) -> services.Show:
+    def show(units: Sequence[str]) -> list[Mapping[str, str]]:
+        def of(unit: str) -> Mapping[str, str]:
+            wants = "chatmail-milter.service mxdeliv-app.socket" if unit == services.OURS else ""
+            state = active.get(unit.partition(".")[0].replace("-", "_").rstrip("@_"), "active")
+            loaded = "not-found" if state == "absent" else "loaded"
+            return {"Id": unit, "LoadState": loaded, "ActiveState": state, "NRestarts": "0", "Wants": wants}
+
+        return [of(unit) for unit in units]
+
+    return show
+
+
+def test_services_that_run_are_good() -> None:
+    found = states(services.check(systemd()))
+    assert set(found.values()) == {State.GOOD}
+    assert {"chatmail-milter.service", "mxdeliv-app.socket", *services.STOCK} == found.keys()
+
+
+@pytest.mark.parametrize("state", ["failed", "inactive", "activating", "absent"])
+def test_a_service_that_does_not_run_is_bad(state: str) -> None:
+    found = states(services.check(systemd(chatmail_milter=state, dovecot=state)))
+    assert [what for what, how in found.items() if how is State.BAD] == [
+        "chatmail-milter.service", "dovecot.service",
+    ]  # fmt: skip
+
+
+def test_a_host_without_the_relay_or_without_systemd_is_said_to_be_so() -> None:
+    assert states(services.check(systemd(chatmail="absent")))[services.OURS] is State.BAD
+
+    def away(_units: Sequence[str]) -> list[Mapping[str, str]]:
+        raise FileNotFoundError("systemctl")
+
+    assert states(services.check(away)) == {"systemd": State.UNKNOWN}
+
+
+SS = """\
+LISTEN 0 100 0.0.0.0:25 0.0.0.0:* users:(("master",pid=1,fd=1))
+LISTEN 0 100 [::]:25 [::]:* users:(("master",pid=1,fd=2))
+LISTEN 0 100 0.0.0.0:465 0.0.0.0:* users:(("exim4",pid=1,fd=1))
+LISTEN 0 100 127.0.0.1:587 0.0.0.0:* users:(("master",pid=1,fd=1))
+LISTEN 0 511 *:443 *:* users:(("nginx",pid=2,fd=1),("nginx",pid=3,fd=1))
+LISTEN 0 511 0.0.0.0:993 0.0.0.0:*
+"""
+
+
+def test_ports_are_known_by_who_listens() -> None:
+    assert ports.parse(SS) == {25: "master", 465: "exim4", 443: "nginx", 993: ""}
+    found = states(ports.check(lambda: ports.parse(SS)))
+    assert {what for what, how in found.items() if how is State.GOOD} == {"25", "443", "993"}
+    assert {what for what, how in found.items() if how is State.BAD} == {"80", "143", "465", "587"}
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o666, State.BAD), (0o660, State.GOOD)])
+def test_a_socket_is_bad_if_anybody_can_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: State
+) -> None:
+    monkeypatch.setattr(sockets, "_is_reached", lambda path: "inner" not in path.parts)
+    (tmp_path / "inner").mkdir()
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as hidden:
+        one.bind(str(tmp_path / "s"))
+        hidden.bind(str(tmp_path / "inner" / "s"))
+        (tmp_path / "s").chmod(mode)
+        (tmp_path / "inner" / "s").chmod(0o666)
+        assert set(states(sockets.check((tmp_path,))).values()) == {state}
+
+
+def test_no_socket_is_no_proof(tmp_path: Path) -> None:
+    assert states(sockets.check((tmp_path,))) == {"all": State.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "error", "state"),
+    [
+        ("a.example", 60, "", State.GOOD),
+        ("a.example", 13, "", State.SOON),
+        ("a.example", -1, "certificate has expired", State.BAD),
+        ("a.example", 60, "self-signed certificate", State.BAD),
+        # Nobody verifies these.
+        ("_a.example", 60, "self-signed certificate", State.GOOD),
+        ("[192.0.2.1]", 60, "self-signed certificate", State.GOOD),
+        ("_a.example", -1, "self-signed certificate", State.BAD),
+    ],
+)
+def test_a_certificate_is_for_the_name_and_for_a_while(
+    name: str, days: int, error: str, state: State
+) -> None:
+    found = certificates.check([name, name], NOW, lambda *_: Shown(NOW + timedelta(days, hours=1), error))
+    assert states(found) == {f"{name}:{port}": state for port in (443, 465, 993)}
+
+
+def test_a_port_without_tls_is_no_certificate() -> None:
+    def refuse(_name: str, _port: int) -> Shown:
+        raise ConnectionRefusedError("refused")
+
+    assert set(states(certificates.check(["a.example"], NOW, refuse)).values()) == {State.UNKNOWN}
+
+
+def test_the_clock_is_the_networks() -> None:
+    def away() -> bool:
+        raise subprocess.CalledProcessError(1, "timedatectl")
+
+    found = [states(machine.check_clock(clock))["clock"] for clock in (lambda: True, lambda: False, away)]
+    assert found == [State.GOOD, State.SOON, State.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "found"),
+    [
+        (50, 50, [State.GOOD, State.GOOD]),
+        (9, 50, [State.SOON, State.GOOD]),
+        (2, 50, [State.BAD, State.GOOD]),
+        (50, 2, [State.GOOD, State.BAD]),
+    ],
+)
+def test_a_disk_has_room(free: int, inodes: int, found: list[State]) -> None:
+    def stat(_place: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 100, free, free, 100, inodes, inodes, 0, 255))
+
+    # Two places of one file system are looked at once.
+    assert list(states(machine.check_disks([Path("/a"), Path("/b")], stat)).values()) == found
+
+
+@dataclass
+class Message:
+    queue: str
+    arrived: datetime
+    domains: tuple[str, ...] = ("b.example",)
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        ([], {"all": State.GOOD}),
+        (None, {"all": State.UNKNOWN}),
+        ([Message("active", NOW)], {"all": State.GOOD}),
+        ([Message("deferred", NOW - timedelta(hours=2))], {"all": State.SOON}),
+        ([Message("deferred", NOW - timedelta(hours=25))], {"all": State.BAD}),
+        ([Message("hold", NOW - timedelta(hours=25))], {"held": State.SOON, "all": State.GOOD}),
+    ],
+)
+def test_a_queue_that_moves_is_good(messages: list[Message] | None, found: dict[str, State]) -> None:
+    assert states(queue.check(messages, NOW)) == found
+
+
+def test_the_domain_that_waits_longest_is_to_be_probed() -> None:
+    waiting = [
+        Message("deferred", NOW - timedelta(hours=2), (d,)) for d in ("b.example", "c.example", "c.example")
+    ]
+    (finding,) = queue.check(waiting, NOW)
+    assert finding.mend == "chatmailctl probe c.example"
+
+
+def test_records_are_those_of_the_file(tmp_path: Path) -> None:
+    zone = tmp_path / "zone"
+    zone.write_text("a.example. 60 IN A 192.0.2.1\na.example. 60 IN MX 10 a.example.\n")
+    answers = {"A": {"192.0.2.1"}, "MX": set[str]()}
+    found = list(records.check(zone, lambda one: answers[one.rdtype.name]))
+    assert [one.state for one in found] == [State.GOOD, State.BAD]
+    assert found[1].mend == "publish: a.example. MX 10 a.example."
+    assert states(records.check(zone, lambda _: None)) == {
+        "a.example A": State.UNKNOWN, "a.example MX": State.UNKNOWN,
+    }  # fmt: skip
+    assert states(records.check(tmp_path / "none")) == {"all": State.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("mx.example.", State.GOOD), ("pool.isp.example.", State.SOON), ("", State.SOON), (None, State.UNKNOWN)],
+)
+def test_an_address_has_the_hosts_name(name: str | None, state: State) -> None:
+    found = records.check_reverse("mx.example", ["192.0.2.1"], lambda _: name)
+    assert states(found) == {"192.0.2.1 PTR": state}
+
+
+def test_a_store_that_fails_says_what_mends_it(store: str) -> None:
+    def locked(_url: str) -> str:
+        raise OperationalError("", {}, Exception("database is locked"))
+
+    (finding,) = store_check.check(store, locked)
+    assert (finding.state, finding.mend.partition(",")[0]) == (State.BAD, "try again")
+    assert states(store_check.check(store)) == {"store": State.GOOD}
+
+
+BAD = Finding("queue", "all", State.BAD, "3 messages", "users wait", "chatmailctl queue")
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ([good("a", "b", "c")], 0),
+        ([unknown("a", "b", "c"), good("a", "b", "c")], 3),
+        ([unknown("a", "b", "c"), BAD], 1),
+    ],
+)
+def test_exit_status_says_whether_anything_needs_doing(
+    found: list[Finding], status: int, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    monkeypatch.setattr(command, "CHECKS", {"queue": lambda _: iter(found)})
+    assert CliRunner().invoke(main, ["doctor"]).exit_code == status
+
+
+def test_what_is_bad_comes_first_with_why_and_how(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setattr(command, "CHECKS", {"queue": lambda _: iter([good("a", "b", "c"), BAD])})
+    said = CliRunner().invoke(main, ["doctor"]).output
+    assert said.splitlines() == [
+        "bad: queue, all: 3 messages",
+        "    why:  users wait",
+        "    mend: chatmailctl queue",
+        "Good: 1 of 2. `--all` shows them.",
+    ]
+    assert "b" in CliRunner().invoke(main, ["doctor", "--all"]).output
+
+
+def test_json_has_all_of_it(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setattr(command, "CHECKS", {"queue": lambda _: iter([BAD])})
+    (said,) = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert said == {
+        "subject": "queue", "what": "all", "state": "bad", "found": "3 messages", "why": "users wait",
+        "mend": "chatmailctl queue",
+    }  # fmt: skip
