@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from tests.bench.mail.sides import PARTS, Bench, Load, Side, bench
+from tests.bench.mail.sides import PARTS, PROGRAMS, Bench, Load, Side, bench
 from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
 from tests.bench.mail.users import NOTICE
 from tests.bench.rounds import interleaved
@@ -37,6 +37,8 @@ COSTS = (
     Column("the rest", 1),
     Column("clients", 1),
 )
+EACH = [(part, program) for part, programs in PROGRAMS.items() for program in programs]
+PROGRAM_COLUMNS = tuple(Column(f"{part[0]}: {program}", 1) for part, program in EACH)
 STAGES = (HANDSHAKE, GREETING, LOGIN, MAIL, RCPT, DATA, QUEUED, NOTICE)
 STAGE_COLUMNS = tuple(Column(stage, 1) for stage in STAGES)
 
@@ -49,6 +51,7 @@ By CPU: all that the server spent a message."""
 COSTS_NOTE = """\
 Until the queue is empty, so delivery is in it. The rest: nginx, unbound, systemd and others. The clients run
 on the same processors."""
+PROGRAMS_NOTE = "P: of Postfix, D: of Dovecot. Of processes that were there at the end; most are used again."
 STAGES_NOTE = "Medians of all rounds, under that load. The first three are once a session."
 
 
@@ -66,6 +69,7 @@ def measure(world: World) -> Sequence[Table]:
     return (
         Table("Throughput", RATES, rates(loads), NOTES),
         Table("Throughput: ms of CPU a message", COSTS, costs(loads), COSTS_NOTE),
+        Table("Throughput: ms of CPU a message, by program", PROGRAM_COLUMNS, programs(loads), PROGRAMS_NOTE),
         Table("Throughput: ms until the answer", STAGE_COLUMNS, stages(loads), STAGES_NOTE),
     )
 
@@ -102,6 +106,13 @@ def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
         clients = Measured.of(one.clients for one in many)
         rows.append(Row(name, (Measured.of(one.everything for one in many), *parts, rest, clients)))
     return rows
+
+
+def programs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+    return [
+        Row(name, [Measured.of(one.programs[each] for one in many) for each in EACH])
+        for name, many in loads.items()
+    ]
 
 
 def stages(loads: Mapping[str, Sequence[Load]]) -> list[Row]:

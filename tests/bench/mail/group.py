@@ -5,10 +5,11 @@ The groups are inside the host's, so that taking the lab down takes them too, wh
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.lab.host import LabHost
 from tests.lab.process import end
 from tests.lab.wait import until
 
+_TICKS = os.sysconf("SC_CLK_TCK")  # a second
 END_DEADLINE = 5.0  # seconds for a program to end when it is asked to
 
 
@@ -107,6 +109,21 @@ def cpu_seconds(groups: Sequence[Path]) -> float:
             if "usage_usec" in fields:
                 return int(fields["usage_usec"]) / 1e6
     raise RuntimeError(f"no control group accounts CPU time among {', '.join(map(str, groups))}")
+
+
+def by_process(pids: Iterable[int]) -> dict[int, tuple[str, float]]:
+    """The program and the CPU seconds of each process; without those that are gone."""
+    found = {}
+    for pid in pids:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # proc_pid_stat(5): the name is in brackets and may hold any character; utime and stime are 14 and 15.
+        fields = stat.rpartition(")")[2].split()
+        name = stat.partition("(")[2].rpartition(")")[0]
+        found[pid] = name, (int(fields[11]) + int(fields[12])) / _TICKS
+    return found
 
 
 def switches(pid: int) -> int:

@@ -24,7 +24,7 @@ from chatmail_milter.credentials import hash_password
 from tests import messages
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import reference, units
-from tests.bench.mail.group import Group, host_cpu
+from tests.bench.mail.group import Group, by_process, host_cpu
 from tests.bench.mail.queue import drained
 from tests.bench.mail.reference import Reference
 from tests.bench.mail.submission import Login
@@ -48,7 +48,16 @@ PARTS: Mapping[str, str] = {
     "wake": units.WAKE,
     "journal": units.JOURNAL,
 }
+# The programs that do most of it in Postfix and Dovecot, a column each; `auth` is the workers, too.
+PROGRAMS = {
+    "Postfix": ("smtpd", "cleanup", "qmgr", "lmtp"),
+    "Dovecot": ("lmtp", "auth", "quota-status", "stats", "config", "imap"),
+}
 _PATIENCE = 600.0  # seconds for a load
+
+
+# By process id: the program and its CPU seconds.
+Processes = Mapping[int, tuple[str, float]]
 
 
 class Side(Protocol):
@@ -62,6 +71,9 @@ class Side(Protocol):
 
     def cpu(self) -> Mapping[str, float]:
         """CPU seconds so far by names of `PARTS`."""
+
+    def programs(self) -> Mapping[str, Processes]:
+        """The processes of Postfix and of Dovecot."""
 
     def drain(self) -> None:
         """Wait until the queue is empty."""
@@ -87,6 +99,9 @@ class Ours:
         seconds = self._units.cpu()
         return {part: seconds[unit] for part, unit in PARTS.items()}
 
+    def programs(self) -> Mapping[str, Processes]:
+        return {part: self._units.programs(PARTS[part]) for part in PROGRAMS}
+
     def drain(self) -> None:
         drained(self._host)
 
@@ -110,6 +125,10 @@ class Stack:
             "journal": self._journal.cpu()[units.JOURNAL],
         }
 
+    def programs(self) -> Mapping[str, Processes]:
+        groups = {"Postfix": self._running.postfix, "Dovecot": self._running.dovecot}
+        return {part: by_process(group.pids()) for part, group in groups.items()}
+
     def drain(self) -> None:
         self._running.drain()
 
@@ -121,6 +140,7 @@ class Load:
 
     report: Report
     parts: Mapping[str, float]
+    programs: Mapping[tuple[str, str], float]  # by part and program, of processes that live on
     everything: float
     clients: float
 
@@ -158,6 +178,7 @@ class Bench:
             apart,
         )
         side.drain()
+        processes = side.programs()
         before, all_before = side.cpu(), host_cpu(self._host) - self._clients.cost().cpu
         report = self._run(order)
         side.drain()
@@ -165,6 +186,11 @@ class Bench:
         return Load(
             report,
             {part: (seconds - before[part]) * each for part, seconds in side.cpu().items()},
+            {
+                (part, program): spent(program, processes[part], now) * each
+                for part, now in side.programs().items()
+                for program in PROGRAMS[part]
+            },
             (host_cpu(self._host) - self._clients.cost().cpu - all_before) * each,
             report.cpu * each,
         )
@@ -185,6 +211,12 @@ class Bench:
         if report.trouble:
             raise LabError(f"read the journal of {self._host.name}: a user met {report.trouble[0]}")
         return report
+
+
+def spent(program: str, before: Processes, now: Processes) -> float:
+    """CPU seconds of a program's processes since `before`."""
+    unknown = (program, 0.0)
+    return sum(cpu - before.get(pid, unknown)[1] for pid, (name, cpu) in now.items() if name == program)
 
 
 @contextmanager

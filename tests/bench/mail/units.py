@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.mail.group import cpu_seconds
+from tests.bench.mail.group import by_process, cpu_seconds
 from tests.lab import cgroup
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
@@ -61,6 +61,10 @@ class Units:
             rollup = (process / "smaps_rollup").read_text(encoding="ascii")
             taken[program] = taken.get(program, 0.0) + _sum([rollup], "Pss:")
         return taken
+
+    def programs(self, name: str) -> dict[int, tuple[str, float]]:
+        """The program and the CPU seconds of each process that a unit has now."""
+        return by_process(int(one.name) for one in self._processes(name))
 
     def processes(self, name: str) -> int:
         """How many a unit has."""
