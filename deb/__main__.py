@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from deb import package, units
 ROOT = Path(__file__).resolve().parents[1]
 # Without a repository, as in `build_wheelhouse.py`: the zip format begins there.
 FIRST_DAY_OF_ZIP = 315532800
+# The wheelhouse is for what it was made on.
+BUILT_ON = "Python 3.11, x86_64"
 SOURCES = ("deb", "ansible/roles/chatmail", "CHANGELOG.md")
 
 
@@ -26,6 +29,9 @@ SOURCES = ("deb", "ansible/roles/chatmail", "CHANGELOG.md")
 @click.option("--directory", type=click.Path(path_type=Path), default=ROOT / "dist", help="Where it is put.")
 def main(version: str | None, directory: Path) -> None:
     """Build the Debian package."""
+    here = f"Python {sys.version_info.major}.{sys.version_info.minor}, {platform.machine()}"
+    if here != BUILT_ON:
+        sys.exit(f"can't build: the package is for Debian 12 on amd64 ({BUILT_ON}); this is {here}")
     ours = distribution(package.NAME)
     wheelhouse = ROOT / "dist/wheelhouse"
     check = [sys.executable, str(ROOT / "ansible/build_wheelhouse.py"), "--check"]

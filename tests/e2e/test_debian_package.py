@@ -1,0 +1,200 @@
+"""The Debian package on a plain Debian 12 host of its own: installed, upgraded while it is used, purged."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, base, container, network
+from tests.lab.host import LabHost
+from tests.lab.plan import REPOSITORY, Host
+from tests.lab.wait import until
+
+HOST = Host("deb", "deb.lab", "10.77.0.41", boots=True, greets=(22,))
+VERSION = version("chatmail-milter")
+PACKAGE = REPOSITORY / f"dist/chatmail-milter_{VERSION}_amd64.deb"
+INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends"
+OURS = "'chatmail*' 'mxdeliv*'"
+SECONDS = 60.0
+
+# What is on the host: kind, mode, owner, target of each file, and what is in those of /etc. Without what
+# changes by itself, what apt and dpkg note, and the copies of its files that user management keeps.
+SNAPSHOT = r"""
+cd /
+find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./tmp -o -path ./run -o -path ./root \
+    -o -path ./var/log -o -path ./var/tmp -o -path ./var/cache -o -path ./var/lib/apt \
+    -o -path ./var/lib/dpkg -o -path ./var/lib/systemd -o -path ./var/backups -o -name __pycache__ \
+    -o -path './etc/*-' -o -path ./etc/.pwd.lock \) -prune -o -printf '%p %y %m %u:%g %l\n'
+find ./etc -xdev -type f ! -path './etc/*-' -exec sha256sum {} +
+find ./run -name '*chatmail*' -o -name '*mxdeliv*'
+"""
+
+# Asks the hooks on their port, and opens the milter's socket, again and again; prints what was not answered.
+VISITOR = r"""
+import os, socket, sys, time
+asked, unanswered = 0, []
+while not os.path.exists("/run/stop-visitor"):
+    for where in (("127.0.0.1", 10028), "/var/spool/postfix/chatmail/milter.sock"):
+        family = socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX
+        try:
+            with socket.socket(family) as one:
+                one.settimeout(60)
+                one.connect(where)
+                if family == socket.AF_INET:
+                    one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    said = one.recv(9)
+                else:
+                    # SMFIC_OPTNEG of Postfix 3.7: version 6, all actions, all that may be left out.
+                    one.sendall(b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff")
+                    said = one.recv(5)
+                asked += 1
+                if not said:
+                    unanswered.append(f"{where}: closed")
+        except OSError as error:
+            unanswered.append(f"{where}: {error}")
+    open("/run/visitor", "w").write(str(asked))
+print(asked, *unanswered, sep="\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> Iterator[LabHost]:
+    paths = lab.paths
+    network.plug(HOST)
+    try:
+        container.mount(HOST, paths, base.path(paths))
+        container.furnish(HOST, paths)
+        container.boot(HOST, paths)
+        container.await_ready(HOST, paths)
+        yield LabHost(HOST, paths)
+    finally:
+        container.shut(HOST, paths)
+        container.unmount(HOST, paths)
+        network.unplug(HOST)
+
+
+@pytest.fixture
+def clean(host: LabHost) -> Iterator[list[str]]:
+    """What was on the host before."""
+    before = snapshot(host)
+    yield before
+    host.run("dpkg --purge chatmail-milter; rm -rf /var/vmail /var/lib/chatmail /etc/chatmail", check=False)
+
+
+def snapshot(host: LabHost) -> list[str]:
+    return sorted(host.run(SNAPSHOT).stdout.splitlines())
+
+
+def difference(before: list[str], after: list[str]) -> list[str]:
+    return sorted(set(before) ^ set(after))
+
+
+def bring(host: LabHost, package: Path) -> str:
+    place = f"/root/{package.name}"
+    shutil.copyfile(package, host.paths.root(HOST) / place.lstrip("/"))
+    return place
+
+
+def newer(directory: Path) -> Path:
+    """The same package as the next version."""
+    tree, package = directory / "tree", directory / f"chatmail-milter_{VERSION}+next_amd64.deb"
+    subprocess.run(["dpkg-deb", "--raw-extract", PACKAGE, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text("utf-8")), "utf-8")
+    words = ["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1"]
+    subprocess.run([*words, tree, package], check=True, stdout=subprocess.DEVNULL)
+    return package
+
+
+def active(host: LabHost, kind: str) -> list[str]:
+    said = host.run(
+        f"systemctl list-units --plain --no-legend --state=active,activating,failed {OURS}"
+    ).stdout
+    return sorted(name for line in said.splitlines() if (name := line.split()[0]).endswith(kind))
+
+
+def main_pids(host: LabHost) -> dict[str, str]:
+    names = active(host, ".service")
+    said = host.run(["systemctl", "show", "--property=MainPID", "--value", *names]).stdout.split()
+    return dict(zip(names, said, strict=True))
+
+
+def test_nothing_is_started_before_it_is_configured_and_a_purge_leaves_nothing(
+    host: LabHost, clean: list[str]
+) -> None:
+    host.run(f"{INSTALL} {bring(host, PACKAGE)}")
+    assert active(host, "") == []
+    assert "enabled" not in host.run("systemctl is-enabled chatmail.target", check=False).stdout.split()
+    assert host.run("chatmailctl --version").stdout.strip().endswith(VERSION)
+    said = host.run("chatmailctl config check", check=False)
+    assert (said.returncode, "/etc/chatmail/chatmail.toml: can't be read" in said.stderr) == (78, True)
+    # The manual finds what was generated.
+    assert "Look at and steer" in host.run("zcat /usr/share/man/man8/chatmailctl.8.gz").stdout
+    said = host.run("dpkg --purge chatmail-milter")
+    assert "kept" not in said.stdout + said.stderr
+    assert difference(clean, snapshot(host)) == []
+
+
+def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
+    host: LabHost, clean: list[str], tmp_path: Path
+) -> None:
+    host.run(f"{INSTALL} {bring(host, PACKAGE)}")
+    host.run("printf '[mail]\ndomain = \"deb.lab\"\n' >/etc/chatmail/chatmail.toml")
+    host.run("systemctl enable --now chatmail.target")
+    until(lambda: len(active(host, ".service")) == 8 or None, SECONDS, "eight services are to be active")
+    settings = (
+        "cd /etc/chatmail && sha256sum chatmail.toml hooks.secret names.key push.url store.key wake.url"
+    )
+    configured, old = host.run(settings).stdout, main_pids(host)
+
+    visitor = subprocess.Popen(host.words(["python3", "-c", VISITOR]), stdout=subprocess.PIPE, text=True)
+    until(
+        lambda: host.run("cat /run/visitor", check=False).stdout or None,
+        SECONDS,
+        "the visitor is to be answered",
+    )
+    host.run(f"{INSTALL} {bring(host, newer(tmp_path))}")
+    seen = int(host.run("cat /run/visitor").stdout)
+    until(
+        lambda: int(host.run("cat /run/visitor").stdout or 0) > seen + 2 or None, SECONDS, "answers after it"
+    )
+    host.run("touch /run/stop-visitor")
+    said, _ = visitor.communicate(timeout=SECONDS)
+    host.run("rm /run/stop-visitor /run/visitor")
+
+    asked, *unanswered = said.splitlines()
+    assert unanswered == []
+    assert int(asked) > 4
+    new = main_pids(host)
+    assert old.keys() == new.keys()
+    assert not old.items() & new.items()
+    assert host.run(settings).stdout == configured
+    assert host.run("dpkg-query -W -f '${Version}' chatmail-milter").stdout == f"{VERSION}+next"
+
+    # Mail and accounts stay, and it says so, with the command that removes them.
+    host.run("install -d -o vmail -g vmail /var/vmail/deb.lab && touch /var/vmail/deb.lab/mail")
+    purged = host.run("dpkg --purge chatmail-milter").stdout
+    assert "mail and accounts are kept: /var/vmail (mail)" in purged
+    assert active(host, "") == []
+    assert host.run("ls /var/vmail/deb.lab /var/lib/chatmail").returncode == 0
+    assert host.run("stat -c %U /var/vmail/deb.lab").stdout == "vmail\n"
+    command = purged.partition("to remove them: ")[2].strip()
+    assert command.startswith("rm -r ")
+    host.run(command)
+    assert difference(clean, snapshot(host)) == []
+
+
+def test_a_host_of_the_playbook_is_left_alone(lab: Lab) -> None:
+    relay = lab.host("a")
+    shutil.copyfile(PACKAGE, lab.paths.root(relay.host) / "root/package.deb")
+    done = relay.run("dpkg --install /root/package.deb", check=False)
+    relay.run("rm /root/package.deb")
+    assert done.returncode == 1
+    assert "this host was deployed by the playbook" in done.stderr
+    assert relay.run("systemctl is-active chatmail-milter.service").stdout == "active\n"
