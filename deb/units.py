@@ -32,26 +32,29 @@ def names() -> list[str]:
     return [unit for kind in KINDS for unit in known[f"chatmail_{kind}"]] + ["chatmail.target"]
 
 
+def templates() -> dict[str, str]:
+    """Template of the role to path in the package."""
+    described = {
+        "sysusers.conf.j2": "usr/lib/sysusers.d/chatmail-milter.conf",
+        "directories.j2": "usr/lib/tmpfiles.d/chatmail-milter.conf",
+    }
+    return described | {f"units/{unit}.j2": f"lib/systemd/system/{unit}" for unit in names()}
+
+
 def files() -> dict[str, str]:
     """Path in the package to text."""
-    described = {
-        "usr/lib/sysusers.d/chatmail-milter.conf": "sysusers.conf.j2",
-        "usr/lib/tmpfiles.d/chatmail-milter.conf": "directories.j2",
-    }
-    units = {f"lib/systemd/system/{unit}": f"units/{unit}.j2" for unit in names()}
-    return {path: render(template) for path, template in (described | units).items()}
+    return {path: render(template) for template, path in templates().items()}
 
 
 def render(template: str) -> str:
     """The text that Ansible makes of a template. Raises `jinja2.UndefinedError`."""
-    # As Ansible's template module sets them.
+    # As Ansible does it: the last line of an included file ends where the file does.
     environment = jinja2.Environment(  # noqa: S701  (no HTML)
         loader=jinja2.FileSystemLoader(ROLE / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        keep_trailing_newline=True,
     )
-    text = environment.get_template(template).render(variables())
+    text = environment.get_template(template).render(variables()) + "\n"
     if wrong := [word for word in ("{{", "/opt/chatmail") if word in text]:
         raise ValueError(f"{template}: {wrong[0]} is left in it")
     return text

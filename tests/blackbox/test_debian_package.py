@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from deb import units
 from tests.lab.plan import REPOSITORY
 
 HOME = "usr/lib/chatmail-milter"
@@ -84,6 +86,24 @@ def test_nothing_of_the_build_is_in_it(unpacked: Path) -> None:
     assert not [path for path in texts if str(REPOSITORY).encode() in path.read_bytes()]
     names = {path.name for path in unpacked.rglob("*")}
     assert not names & {"__pycache__", "RECORD", "INSTALLER", "direct_url.json", "activate"}
+
+
+def test_units_are_what_ansible_makes_of_the_same_templates(tmp_path: Path) -> None:
+    """With the package's variables: Ansible's Jinja treats the ends of lines in its own way."""
+    variables, out = tmp_path / "variables.json", tmp_path / "out.json"
+    variables.write_text(json.dumps({**units.variables(), "templates": list(units.templates())}), "utf-8")
+    expression = (
+        "{{ dict(templates | zip(query('ansible.builtin.template', *templates,"
+        " template_vars={'ansible_managed': ansible_managed}))) | to_json }}"
+    )
+    copied = json.dumps({"dest": str(out), "content": expression})
+    run(
+        Path(sys.executable).with_name("ansible"), "localhost", "--playbook-dir", units.ROLE,
+        "--module-name", "ansible.builtin.copy", "--args", copied, "--extra-vars", f"@{variables}",
+    )  # fmt: skip
+    rendered = json.loads(out.read_text("utf-8"))
+    assert len(rendered) > 25
+    assert rendered == {name: units.render(name) for name in rendered}
 
 
 def test_names_of_commands_are_links_that_lead_there(unpacked: Path) -> None:

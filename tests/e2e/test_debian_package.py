@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, base, container, network
+from tests.lab import Lab, base, container, keys, network
 from tests.lab.host import LabHost
 from tests.lab.plan import REPOSITORY, Host
 from tests.lab.wait import until
@@ -21,7 +21,7 @@ VERSION = version("chatmail-milter")
 PACKAGE = REPOSITORY / f"dist/chatmail-milter_{VERSION}_amd64.deb"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends"
 OURS = "'chatmail*' 'mxdeliv*'"
-SECONDS = 60.0
+SECONDS = 120.0
 
 # What is on the host: kind, mode, owner, target of each file, and what is in those of /etc. Without what
 # changes by itself, what apt and dpkg note, and the copies of its files that user management keeps.
@@ -69,6 +69,7 @@ def host(lab: Lab) -> Iterator[LabHost]:
     network.plug(HOST)
     try:
         container.mount(HOST, paths, base.path(paths))
+        keys.generate(keys.host_key(paths, HOST))
         container.furnish(HOST, paths)
         container.boot(HOST, paths)
         container.await_ready(HOST, paths)
