@@ -90,7 +90,7 @@ class Injector:
                     conversation.quit()
                 return replies
             conversation.quit()
-        if not envelope.sender or any(_kept_secret(reply) for reply in answers.values()):
+        if not envelope.sender or any(kept_secret(reply) for reply in answers.values()):
             raise UnreportableError
         return self._inject_for_bounces(envelope, data, client_left)
 
@@ -121,7 +121,7 @@ class Injector:
         if kept is not None:
             try:
                 answers = _give_envelope(kept, envelope, client_left)
-                if not any(reply.temporary and not _kept_secret(reply) for reply in answers.values()):
+                if not any(reply.temporary and not kept_secret(reply) for reply in answers.values()):
                     return kept, answers
             except QueueAwayError:
                 pass
@@ -144,7 +144,7 @@ def _give_envelope(
         if client_left():
             raise ClientLeftError
         # Of the others it would not be told either, at the same cost.
-        return all(_kept_secret(reply) for reply in batch)
+        return all(kept_secret(reply) for reply in batch)
 
     reply = conversation.open(envelope.peer)
     replies: list[Reply] = []
@@ -177,7 +177,7 @@ def _mixed(answers: dict[str, Reply]) -> bool:
     return len({reply.positive for reply in answers.values()}) > 1
 
 
-def _kept_secret(reply: Reply) -> bool:
+def kept_secret(reply: Reply | RecipientReply) -> bool:
     """Whether Postfix did not say if there is such a recipient, to a peer that tried too many."""
     return (reply.code, reply.status) == (_SECRET.code, _SECRET.status)
 

@@ -28,6 +28,10 @@ from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedReque
 # nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
 PEER_ADDRESS = "X-Real-IP"
 _PIECE = 1 << 16
+# Who has more than its share, or tries names, waits so many seconds for the answer, in nginx, where it costs
+# nothing. Refused at once, it would ask again at once. nginx limits the octets of an answer in each second.
+# https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_ignore_headers
+_SLOW_SECONDS, _HEADER = 3, 300
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ class Receive:
             with self._admission.admitted(first_logins.network(envelope.peer), len(envelope.recipients)):
                 replies = self._inject(request, envelope, told)
         except admission.BusyError:
-            return self._failed(envelope, 503, codes.TOO_MANY_MESSAGES)
+            return _slowly(self._failed(envelope, 503, codes.TOO_MANY_MESSAGES))
         except TooLargeError:
             return self._failed(envelope, 413, codes.TOO_LARGE)
         except TooManyRecipientsError:
@@ -109,7 +113,7 @@ class Receive:
             return self._failed(envelope, 503, codes.QUEUE_AWAY)
         answer = wire.http_answer(replies, told)
         self._note(envelope, replies, answer, self._clock() - started)
-        return answer
+        return _slowly(answer) if all(map(inject.kept_secret, replies)) else answer
 
     def _inject(
         self, request: falcon.Request, envelope: inject.Envelope, told: bool
@@ -225,6 +229,11 @@ def _peer(text: str | None) -> IPAddress:
 def _verdict(status: int, verdict: Verdict, detail: str = "") -> HttpAnswer:
     reply = RecipientReply("", verdict.code, verdict.enhanced, verdict.text + detail)
     return wire.plain(status, reply)
+
+
+def _slowly(answer: HttpAnswer) -> HttpAnswer:
+    rate = (_HEADER + len(answer.body)) // _SLOW_SECONDS
+    return replace(answer, headers=(*answer.headers, ("X-Accel-Limit-Rate", str(rate))))
 
 
 def _not_allowed() -> HttpAnswer:

@@ -88,7 +88,8 @@ def recipients(
                 with contextlib.suppress(http.client.HTTPException):
                     session.getresponse()
 
-        with strangers.flooding(post, sources * each, most=5000) as tally:
+        # Who is refused at once asks again at once.
+        with strangers.flooding(post, sources * each, most=50_000) as tally:
             until("all are under way", lambda: tally.tried >= sources * each, 30)
             yield f"{sources * each} at once"
 
