@@ -16,7 +16,7 @@ from mxdeliv_app import admission, first_logins
 
 # A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
 # a second core, and serves while the first is being replaced.
-worker_class = "gthread"
+worker_class = "mxdeliv_app.worker.Worker"
 workers = 2
 threads = 32
 # Requests wait in the socket's queue when all threads are busy, not in a worker that took too many.

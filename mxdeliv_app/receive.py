@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import select
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +20,7 @@ import falcon
 from chatmail_milter import address, codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app import admission, first_logins, inject, lines, wire
+from mxdeliv_app.hangup import client_left
 from mxdeliv_app.smtp import ClientLeftError, IPAddress, QueueAwayError
 from mxdeliv_app.wire import HttpAnswer, MalformedRecipientError, MalformedRequestError, RecipientReply
 
@@ -157,19 +156,6 @@ class Receive:
         # The relay counts by this line, and what Postfix and the milter said by theirs (relay/inboundlog.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
         return _verdict(status, verdict)
-
-
-def client_left(connection: socket.socket | None) -> Callable[[], bool]:
-    """Whether the client has closed this connection, as nginx does once its own client has left.
-
-    POLLHUP: a client that only sends no more (POLLRDHUP) still waits for the answer. Only a Unix socket tells
-    the one from the other. Never true where there is no connection.
-    """
-    if connection is None:
-        return lambda: False
-    poll = select.poll()
-    poll.register(connection, 0)
-    return lambda: bool(poll.poll(0))
 
 
 def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:
