@@ -19,13 +19,15 @@ WANTED = {
     587: ("master", "apps can't send by STARTTLS"),
     993: ("dovecot", "apps can't read mail"),
 }
-_LISTENER = re.compile(r":(?P<port>\d+)\s+\S+\s*(?:users:\(\(\"(?P<program>[^\"]+)\")?")
+_PORT = re.compile(r":(\d+)\Z")
+_PROGRAM = re.compile(r"\(\"([^\"]+)\",pid=")
 
-Listeners = Callable[[], dict[int, str]]
+# The programs on each port: a server's processes share its socket.
+Listeners = Callable[[], dict[int, set[str]]]
 
 
-def listeners() -> dict[int, str]:
-    """The program on each TCP port that is listened on; empty where ss doesn't tell."""
+def listeners() -> dict[int, set[str]]:
+    """The programs on each TCP port that is listened on; empty where ss doesn't tell."""
     said = subprocess.run(
         ["/usr/bin/ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"],
         capture_output=True, text=True, check=True, timeout=20,
@@ -33,16 +35,14 @@ def listeners() -> dict[int, str]:
     return parse(said)
 
 
-def parse(said: str) -> dict[int, str]:
+def parse(said: str) -> dict[int, set[str]]:
     """What `ss -Hltnp` says, loopback left out."""
-    found: dict[int, str] = {}
+    found: dict[int, set[str]] = {}
     for line in said.splitlines():
         local = line.split()[3]
-        if local.startswith(("127.", "[::1]")):
-            continue
-        match = _LISTENER.search(line[line.index(local) :])
-        if match:
-            found.setdefault(int(match["port"]), match["program"] or "")
+        port = _PORT.search(local)
+        if port and not local.startswith(("127.", "[::1]")):
+            found.setdefault(int(port[1]), set()).update(_PROGRAM.findall(line))
     return found
 
 
@@ -54,18 +54,16 @@ def check(listeners: Listeners = listeners) -> Iterator[Finding]:
         yield unknown(SUBJECT, "listeners", f"ss does not answer: {error}")
         return
     for port, (program, why) in WANTED.items():
-        holder = there.get(port)
-        if holder is None:
+        holders, restart = there.get(port), f"systemctl restart {_UNITS[program]}"
+        if holders is None:
+            yield Finding(SUBJECT, str(port), State.BAD, "nobody listens", why, restart)
+        elif holders and program not in holders:
+            names = ", ".join(sorted(holders))
             yield Finding(
-                SUBJECT, str(port), State.BAD, "nobody listens", why, f"systemctl restart {_UNITS[program]}"
+                SUBJECT, str(port), State.BAD, f"{names} has it", why, f"stop {names}, then {restart}"
             )
-        elif holder and holder != program:
-            yield Finding(
-                SUBJECT, str(port), State.BAD, f"{holder} has it", why,
-                f"stop {holder}, then systemctl restart {_UNITS[program]}",
-            )  # fmt: skip
         else:
-            yield good(SUBJECT, str(port), holder or "somebody listens; only root sees who")
+            yield good(SUBJECT, str(port), program if holders else "somebody listens; only root sees who")
 
 
 _UNITS = {"master": "postfix@-", "nginx": "nginx", "dovecot": "dovecot"}

@@ -71,7 +71,7 @@ def test_a_host_without_the_relay_or_without_systemd_is_said_to_be_so() -> None:
 
 
 SS = """\
-LISTEN 0 100 0.0.0.0:25 0.0.0.0:* users:(("master",pid=1,fd=1))
+LISTEN 0 100 0.0.0.0:25 0.0.0.0:* users:(("smtpd",pid=7,fd=6),("master",pid=1,fd=1))
 LISTEN 0 100 [::]:25 [::]:* users:(("master",pid=1,fd=2))
 LISTEN 0 100 0.0.0.0:465 0.0.0.0:* users:(("exim4",pid=1,fd=1))
 LISTEN 0 100 127.0.0.1:587 0.0.0.0:* users:(("master",pid=1,fd=1))
@@ -81,7 +81,7 @@ LISTEN 0 511 0.0.0.0:993 0.0.0.0:*
 
 
 def test_ports_are_known_by_who_listens() -> None:
-    assert ports.parse(SS) == {25: "master", 465: "exim4", 443: "nginx", 993: ""}
+    assert ports.parse(SS) == {25: {"smtpd", "master"}, 465: {"exim4"}, 443: {"nginx"}, 993: set()}
     found = states(ports.check(lambda: ports.parse(SS)))
     assert {what for what, how in found.items() if how is State.GOOD} == {"25", "443", "993"}
     assert {what for what, how in found.items() if how is State.BAD} == {"80", "143", "465", "587"}
