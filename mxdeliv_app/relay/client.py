@@ -165,7 +165,6 @@ def _head(target: Target, fields: Fields, size: int) -> bytes:
     lines = [
         f"POST {target.path} HTTP/1.1",
         f"Host: {target.authority}",
-        "Accept-Encoding: identity",
         *(f"{name}: {value}" for name, value in fields),
         f"Content-Length: {size}",
     ]

@@ -115,6 +115,7 @@ class Https:
             wire.mail_from_header(sender),
             *wire.mail_to_headers(recipients),
             ("Accept", wire.ACCEPT),
+            ("Accept-Encoding", "identity"),
             ("User-Agent", self._user_agent),
         )
 
