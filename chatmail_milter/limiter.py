@@ -14,6 +14,7 @@ import multiprocessing
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from chatmail_milter.rules.rate import Rate
 
@@ -21,6 +22,14 @@ _WAYS = 8
 _SET = struct.Struct(f"={2 * _WAYS}q")
 _SLOT = struct.Struct("=2q")
 _SLOTS = 1 << 18
+
+
+class Table(Protocol):
+    """Octets of fixed size, as `mmap.mmap` has them."""
+
+    def __getitem__(self, octets: slice, /) -> bytes: ...
+
+    def __setitem__(self, octets: slice, value: bytes, /) -> None: ...
 
 
 class Limiter:
@@ -31,12 +40,12 @@ class Limiter:
         rate: Rate,
         slots: int = _SLOTS,
         lock: AbstractContextManager[object] | None = None,
-        table: mmap.mmap | None = None,
+        table: Table | None = None,
         mark: Callable[[str], int] = hash,
     ) -> None:
         self._rate = rate
         self._sets = slots // _WAYS
-        self._table = table or mmap.mmap(-1, self._sets * _SET.size)
+        self._table: Table = table or mmap.mmap(-1, self._sets * _SET.size)
         # Programs that were not forked from one another give the memory that they share, and the same hash.
         self._mark = mark
         # Its owner can't be killed alone: where one process of the milter ends, all do.
@@ -53,7 +62,7 @@ class Limiter:
             after = self._rate.taken(worn_off, time)
             if after is None:
                 return False
-            _SLOT.pack_into(self._table, slot, mark, after)
+            self._write(slot, mark, after)
             return True
 
     def may(self, key: str, now: float) -> bool:
@@ -71,17 +80,21 @@ class Limiter:
         time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
             slot, worn_off = self._found(mark)
-            _SLOT.pack_into(self._table, slot, mark, self._rate.charged(worn_off, time))
+            self._write(slot, mark, self._rate.charged(worn_off, time))
 
     def _found(self, mark: int) -> tuple[int, int]:
         """Offset of the slot of `mark`, or of the one to give to it, and its time (0 where it had none)."""
         begin = mark % self._sets * _SET.size
-        slots = _SET.unpack_from(self._table, begin)
+        slots = _SET.unpack(self._table[begin : begin + _SET.size])
         marks, times = slots[::2], slots[1::2]
         found = marks.index(mark) if mark in marks else times.index(min(times))
         return begin + found * _SLOT.size, times[found] if marks[found] == mark else 0
 
+    def _write(self, slot: int, mark: int, worn_off: int) -> None:
+        self._table[slot : slot + _SLOT.size] = _SLOT.pack(mark, worn_off)
+
     def remembered(self, now: float) -> int:
         """Of how many keys something is known that still counts at `now`."""
         time = self._rate.time(now)
-        return sum(worn_off > time for _, worn_off in _SLOT.iter_unpack(self._table))
+        slots = _SLOT.iter_unpack(self._table[0 : self._sets * _SET.size])
+        return sum(worn_off > time for _, worn_off in slots)

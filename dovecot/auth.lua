@@ -3,22 +3,26 @@
 -- how its password is hashed and what is remembered is decided there, in Python. A password is sent there only
 -- to make an account; that of an existing one is compared here, by Dovecot's own code.
 -- An answer that is not understood is a temporary failure: nobody is let in or turned away by it. A question that the
--- hooks refuse to read (400, 413: a password that is not UTF-8, or too long) is answered at once: nobody has such a password.
+-- hooks refuse to read (400, 413: a name or password that is not UTF-8, or too long) is answered at once: nobody has it.
 -- https://doc.dovecot.org/2.3/configuration_manual/authentication/lua_based_authentication/
 
 local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
 local SECRET_FILE = "/etc/chatmail/hooks.secret"
 
--- A login waits for hooks that are away, in seconds: they may just be restarted. Of SMTP much longer. Postfix 3.7
--- takes Dovecot's "temporary failure" for a wrong password (535, and an app asks its user for another), but says
--- 454 where it hears nothing for 10 s.
-local PATIENCE, SMTP_PATIENCE = 3, 12
 -- How long each question may take, in seconds, for hooks that hang; Dovecot's own limit is a minute. New accounts
 -- wait for each other's hashes, in a storm of them for a while.
 local ANSWER_WITHIN = { lookup = 8, mailbox = 8, login = 8, create = 30 }
 
+-- Without an answer Dovecot makes up a status above 9000. After these two the question may be asked again at once: the
+-- hooks did not accept the connection, or ended it while they were restarted (HTTP_CLIENT_REQUEST_ERROR_* of 2.3).
+local NOT_ASKED = { [9003] = true, [9005] = true }
+
 local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [400] = true, [403] = true, [404] = true, [409] = true,
   [413] = true, [423] = true, [429] = true, [507] = true }
+
+-- What nobody gets in with: it can't be read, may not become an account, or is blocked or suspended. (429 and 507, too
+-- many guesses or no room for a new account, are for now.)
+local REFUSED = { [400] = true, [403] = true, [413] = true, [423] = true }
 
 local clients, secret = {}, nil
 
@@ -32,7 +36,11 @@ function script_init()
   file:close()
   -- In the words of 2.3. A version that has others refuses them, and does with its defaults.
   for question, seconds in pairs(ANSWER_WITHIN) do
-    local known, made = pcall(dovecot.http.client, { request_absolute_timeout_msecs = seconds * 1000 })
+    local known, made = pcall(dovecot.http.client, {
+      request_absolute_timeout_msecs = seconds * 1000,
+      -- By default a client that was refused waits before its next try, with its worker, and up to a minute.
+      connect_backoff_max_time_msecs = 1,
+    })
     clients[question] = known and made or dovecot.http.client({})
   end
   return 0
@@ -43,7 +51,7 @@ local function quoted(text)
   return '"' .. text:gsub('[%c"\\]', function(c) return string.format("\\u%04x", c:byte()) end) .. '"'
 end
 
--- Status and body of the hooks' answer. Where there was none, Dovecot makes up a status above 9000.
+-- Status and body of the hooks' answer.
 local function ask_once(question, body)
   local request = clients[question]:request({ url = HOOKS .. question, method = "POST" })
   request:add_header("Content-Type", "application/json")
@@ -53,14 +61,16 @@ local function ask_once(question, body)
   return response:status(), response:payload() or ""
 end
 
--- The same, again each second until `patience` seconds are over. (Lua itself can't sleep; the worker that runs
--- this does nothing else meanwhile. So only hooks that are away or fail are asked again: then nobody can log in, and
--- no client can bring it about. What the hooks do answer is final, whatever a client sent.)
-local function ask(question, body, patience)
-  local give_up = os.time() + patience
+-- The same, and a log entry if it can't be used. There is no pause before the second try: all logins share the workers
+-- that run this. Hooks that are restarted keep their socket, so a question waits there for them.
+local function ask(question, fields)
+  local body = {}
+  for name, value in pairs(fields) do
+    table.insert(body, quoted(name) .. ": " .. quoted(value))
+  end
+  body = "{" .. table.concat(body, ", ") .. "}"
   local status, answer = ask_once(question, body)
-  while not UNDERSTOOD[status] and os.time() < give_up do
-    os.execute("sleep 1")
+  if NOT_ASKED[status] then
     status, answer = ask_once(question, body)
   end
   if not UNDERSTOOD[status] then
@@ -69,20 +79,10 @@ local function ask(question, body, patience)
   return status, answer
 end
 
--- Whether there is `user`, and may log in from `ip`.
-local function lookup(user, ip, patience)
-  return ask("lookup", '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. "}", patience)
-end
-
-local function create(user, ip, password, patience)
-  local what = '{"user": ' .. quoted(user) .. ', "ip": ' .. quoted(ip) .. ', "password": ' .. quoted(password)
-  return ask("create", what .. "}", patience)
-end
-
--- Only the day of the last login is kept, and only the day's first is told. No login fails for it; `ask` has
--- logged why.
-local function remember_login(user)
-  ask("login", '{"user": ' .. quoted(user) .. "}", 0)
+-- 12 bits of a keyed hash of the password, by which the hooks know the owner's while others guess. Nil where Dovecot
+-- has no such hash: then no guess is counted.
+local function fingerprint_of(request)
+  return request:var_expand("%{sha256;truncate=12,salt=" .. secret .. ":password}"):match("^%x+$")
 end
 
 -- The hash in an answer. Hashes hold nothing that JSON escapes but, in some encoders, the slash.
@@ -105,57 +105,60 @@ local function mailbox(user, body, prefix)
     [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
 end
 
+-- Both ways to fail let Dovecot go on to its last passdb, which knows nobody. (A Lua passdb can set fields of a failed
+-- login in no other way, and a result of INTERNAL_FAILURE is logged with the client's address.)
+-- At once: nobody gets in with this name and password.
+local function refuse()
+  return dovecot.auth.PASSDB_RESULT_NEXT, "nodelay=y"
+end
+
+-- After auth_failure_delay, in which no worker waits.
+local function put_off()
+  return dovecot.auth.PASSDB_RESULT_NEXT, "code=temp_fail"
+end
+
 function auth_password_verify(request, password)
-  local user = canonical(request.user)
+  local who = { user = canonical(request.user), fingerprint = fingerprint_of(request) }
   -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
-  local ip = request.rip or request.remote_ip or ""
-  -- 2.3 has the one name, 2.4 the other, here too.
-  local patience = (request.service or request.protocol) == "smtp" and SMTP_PATIENCE or PATIENCE
-  local status, body = lookup(user, ip, patience)
+  local login = { user = who.user, fingerprint = who.fingerprint, ip = request.rip or request.remote_ip or "" }
+  local status, body = ask("lookup", login)
   if status == 404 then
-    status, body = create(user, ip, password, patience)
-    if status == 400 or status == 403 or status == 413 then
-      return dovecot.auth.PASSDB_RESULT_USER_UNKNOWN, ""
-    elseif status == 409 then
+    login.password = password
+    status, body = ask("create", login)
+    if status == 409 then
       -- Another first login came between; its password counts.
-      status, body = lookup(user, ip, patience)
+      login.password = nil
+      status, body = ask("lookup", login)
     end
-  end
-  if status == 507 then
-    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "no room for new accounts"
-  end
-  if status == 429 then
-    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "too many new accounts from this address"
-  end
-  if status == 423 then
-    -- Blocked or suspended, whatever the password.
-    return dovecot.auth.PASSDB_RESULT_USER_DISABLED, ""
   end
   if status == 201 then
     -- Made with this password, a moment ago: it need not be hashed once more, and it has its day of login.
-    return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
+    return dovecot.auth.PASSDB_RESULT_OK, mailbox(who.user, body, "userdb_")
+  end
+  if REFUSED[status] then
+    return refuse()
   end
   local hash = status == 200 and hash_in(body)
   local matches = hash and request:password_verify(hash, password)
   if matches == 0 then
-    return dovecot.auth.PASSDB_RESULT_PASSWORD_MISMATCH, ""
+    return refuse()
   elseif matches ~= 1 then
-    return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "hooks away, or hash not understood"
+    return put_off()
   end
   if not body:match('"seen"%s*:%s*true') then
-    remember_login(user)
+    -- No login fails for it; `ask` has logged why.
+    ask("login", who)
   end
-  return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
+  return dovecot.auth.PASSDB_RESULT_OK, mailbox(who.user, body, "userdb_")
 end
 
--- For whoever has not logged in: LMTP, quota-status, doveadm. Not patient, for they tell Postfix "later" rightly. A
--- suspended account gets its mail all the same.
+-- For whoever has not logged in: LMTP, quota-status, doveadm. A suspended account gets its mail all the same.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
-  local status, body = ask("mailbox", '{"user": ' .. quoted(user) .. "}", 0)
+  local status, body = ask("mailbox", { user = user })
   if status == 200 then
     return dovecot.auth.USERDB_RESULT_OK, mailbox(user, body, "")
-  elseif status == 404 then
+  elseif status == 404 or REFUSED[status] then
     return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
   end
   return dovecot.auth.USERDB_RESULT_INTERNAL_FAILURE, "hooks away"

@@ -1,17 +1,14 @@
 """Limit of accounts that one address may make in a minute, by first logins and at `/new`.
 
-GCRA (`rules.rate`) over a table of fixed size (`limiter.py`) in a file in memory (tmpfs), which the workers
-of the hooks and of the web app share. No address is stored, only its hash under a key that is made with the
-table. Existing accounts' logins are not counted.
+GCRA (`rules.rate`) over a table of fixed size (`limiter.py`), which the workers of the hooks and of the web
+app share (`shared_table.py`). No address is stored, only its hash under a key that is made with the table.
+Existing accounts' logins are not counted.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import logging
-import mmap
-import os
-from hashlib import blake2b
 from pathlib import Path
 
 from chatmail_milter import config
@@ -19,6 +16,7 @@ from chatmail_milter.address import Peer
 from chatmail_milter.limiter import Limiter
 from chatmail_milter.process_lock import ProcessLock
 from chatmail_milter.rules.rate import Rate
+from mxdeliv_app.shared_table import SharedTable
 
 # The playbook makes it, empty, for the group of our programs.
 PATH = Path("/run/chatmail/new-accounts")
@@ -26,8 +24,6 @@ PATH = Path("/run/chatmail/new-accounts")
 # 16 octets each. Of more networks than this at once, those with least to wait for are forgotten.
 _SLOTS = 1 << 16
 _SLOT_SIZE = 16
-# After the slots.
-_KEY_SIZE = 32
 
 _log = logging.getLogger(__name__)
 
@@ -39,19 +35,8 @@ def limiter(rules: config.Accounts, path: Path | None = None) -> Limiter:
     rate = Rate(rules.new_per_minute, max(1, rules.new_per_minute))
     if path is None:
         return Limiter(rate, _SLOTS, ProcessLock())
-    file = os.open(path, os.O_RDWR)
-    size = _SLOTS * _SLOT_SIZE
-    lock = ProcessLock(file)
-    with lock:
-        if os.fstat(file).st_size == 0:
-            os.ftruncate(file, size + _KEY_SIZE)
-            os.pwrite(file, os.urandom(_KEY_SIZE), size)
-        key = os.pread(file, _KEY_SIZE, size)
-
-    def mark(network: str) -> int:
-        return int.from_bytes(blake2b(network.encode(), key=key, digest_size=8).digest(), "big", signed=True)
-
-    return Limiter(rate, _SLOTS, lock, mmap.mmap(file, size), mark)
+    table = SharedTable(path, f"gcra {_SLOTS}", _SLOTS * _SLOT_SIZE)
+    return Limiter(rate, _SLOTS, table.lock, table, table.mark)
 
 
 def share(rules: config.Accounts, path: Path = PATH) -> None:

@@ -51,6 +51,7 @@ def on_starting(server: Any) -> None:
     application = import_module(server.app.app_uri.partition(":")[0])
     if application.__name__ == "mxdeliv_app.hooks":
         application.read_secret(application.secret_path())
+        application.guesses.share()
     else:
         admission.announce(server.cfg.threads)
     if application.__name__ == "mxdeliv_app.hooks" or settings.accounts.registration == "token":

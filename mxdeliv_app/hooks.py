@@ -4,18 +4,22 @@ The caller shows a secret (`X-Chatmail-Secret`): a local user that can connect l
 comes here only for an account that does not exist yet; the passwords of those that do stay in Dovecot, which
 verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
 
-    POST /dovecot/lookup {"user","ip"?}            200 {"exists": true, "password", "quota", "seen"},
-                                                   404 {"exists": false}
-    POST /dovecot/create {"user","password","ip"?} 201 {"password": hash}, 403, 409, 429 or 507 {"reason"}
-    POST /dovecot/mailbox {"user"}                 200 {"quota": octets or null}, 404 {"exists": false}
-    POST /dovecot/login  {"user"}                   204, 404 {"exists": false}
+    POST /dovecot/lookup {"user","ip"?,"fingerprint"?}
+        200 {"exists": true, "password", "quota", "seen"}, 404 {"exists": false}, 423 or 429 {"reason"}
+    POST /dovecot/create {"user","password","ip"?,"fingerprint"?}
+        201 {"password": hash}, 403, 409, 423, 429 or 507 {"reason"}
+    POST /dovecot/mailbox {"user"}
+        200 {"quota": octets or null}, 404 {"exists": false}
+    POST /dovecot/login {"user","fingerprint"?}
+        204, 404 {"exists": false}
 
 `ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
 answered 423 {"reason"}; a first one for which the machine has no room now, 507; one of too many from its
-address or IPv6 /64 (`first_logins.py`), 429. The IP address is looked at
-and forgotten; of the login itself the day is kept, and where `seen` says that today's is, no `login` is
-told. A `mailbox` is asked about for deliveries, which no policy forbids. A quota is null if it is
-everybody's.
+address or IPv6 /64 (`first_logins.py`), 429. The IP address is looked at and forgotten.
+`fingerprint` is that of the password, in hexadecimal: a `lookup` for a login with it counts as a guess
+(`guesses.py`), and is answered 429 after too many. Whoever got in is told by `login`, unless `seen` says that
+nothing would be new: today's login and the fingerprint are kept. A `mailbox` is asked about for deliveries,
+which no policy forbids. A quota is null if it is everybody's.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import falcon
 import msgspec
@@ -48,7 +52,8 @@ from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
-from mxdeliv_app import faults, first_logins
+from mxdeliv_app import faults, first_logins, guesses
+from mxdeliv_app.guesses import FINGERPRINT_BITS, Guesses
 from mxdeliv_app.later import once
 
 SECRET_HEADER = "X-Chatmail-Secret"  # noqa: S105  (the name of a header)
@@ -67,6 +72,9 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
+# Whole octets, as Dovecot writes it.
+_Fingerprint = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{4}\Z")]
+
 
 class _User(msgspec.Struct, frozen=True):
     user: str
@@ -75,12 +83,19 @@ class _User(msgspec.Struct, frozen=True):
 class _Lookup(msgspec.Struct, frozen=True):
     user: str
     ip: str | None = None
+    fingerprint: _Fingerprint | None = None
 
 
 class _Create(msgspec.Struct, frozen=True):
     user: str
     password: str
     ip: str = ""
+    fingerprint: _Fingerprint | None = None
+
+
+class _Login(msgspec.Struct, frozen=True):
+    user: str
+    fingerprint: _Fingerprint | None = None
 
 
 class OnlyDovecot:
@@ -100,22 +115,33 @@ class Lookup:
     """Whether there is an account, and all that its login takes: each question costs more than its answer."""
 
     def __init__(
-        self, accounts: Callable[[], Accounts], policy: Callable[[], Policy], today: Callable[[], date]
+        self,
+        accounts: Callable[[], Accounts],
+        policy: Callable[[], Policy],
+        today: Callable[[], date],
+        guessed: Guesses,
     ) -> None:
         self._accounts = accounts
         self._policy = policy
         self._today = today
+        self._guessed = guessed
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Any spelling but the canonical one is nobody's; Dovecot has it lower-cased before it asks."""
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
+        fingerprint = _bits(asked.fingerprint)
+        # Names without an account are counted alike: else the answer would tell who has one.
+        if fingerprint is not None and not self._guessed.may_check(asked.user, fingerprint, time.monotonic()):
+            response.status, response.media = 429, {"reason": "guesses"}
+            return
         account = find(self._accounts(), asked.user)
         if account is None:
             _unknown(response)
             return
         seen = account.last_login is not None and account.last_login >= self._today()
+        seen = seen and (fingerprint is None or self._guessed.knows(asked.user, fingerprint))
         response.media = {
             "exists": True,
             "password": account.password_hash,
@@ -154,8 +180,10 @@ class Create:
         shortage: Callable[[], Shortage | None],
         today: Callable[[], date],
         limiter: Limiter,
+        guessed: Guesses,
     ) -> None:
         self._limiter = limiter
+        self._guessed = guessed
         self._accounts = accounts
         self._settings = settings
         self._policy = policy
@@ -193,6 +221,7 @@ class Create:
             return
         if made:
             _log.info("event=account-created")
+            _remember(self._guessed, asked)
             response.status, response.media = 201, {"password": password_hash}
         else:
             response.status, response.media = 409, {"reason": "exists"}
@@ -207,13 +236,16 @@ class Create:
 class Login:
     """Somebody logged in, today."""
 
-    def __init__(self, accounts: Callable[[], Accounts], today: Callable[[], date]) -> None:
+    def __init__(self, accounts: Callable[[], Accounts], today: Callable[[], date], guessed: Guesses) -> None:
         self._accounts = accounts
         self._today = today
+        self._guessed = guessed
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The day is all that is kept."""
-        if self._accounts().touch(_asked(request, _User).user, self._today()):
+        """The store keeps the day, and no more."""
+        asked = _asked(request, _Login)
+        if self._accounts().touch(asked.user, self._today()):
+            _remember(self._guessed, asked)
             response.status = 204
         else:
             _unknown(response)
@@ -227,16 +259,19 @@ def create_app(
     secret: str,
     today: Callable[[], date],
     limiter: Limiter | None = None,
+    guessed: Guesses | None = None,
 ) -> falcon.App[Any, Any]:
     """The application; `policy` gives the one in force, `shortage` what the machine is short of."""
     limiter = limiter or first_logins.limiter(settings.accounts)
+    guessed = guessed or Guesses()
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, _our_fault)
     app.add_error_handler(SQLAlchemyError, _store_away)
-    app.add_route("/dovecot/lookup", Lookup(accounts, policy, today))
+    app.add_route("/dovecot/lookup", Lookup(accounts, policy, today, guessed))
     app.add_route("/dovecot/mailbox", Mailbox(accounts))
-    app.add_route("/dovecot/create", Create(accounts, settings, policy, shortage, today, limiter))
-    app.add_route("/dovecot/login", Login(accounts, today))
+    create = Create(accounts, settings, policy, shortage, today, limiter, guessed)
+    app.add_route("/dovecot/create", create)
+    app.add_route("/dovecot/login", Login(accounts, today, guessed))
     return app
 
 
@@ -252,7 +287,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     policies = once(lambda: Policies(engine()))
     room = machine.room(settings)
     limiter = first_logins.shared(settings.accounts)
-    return create_app(settings, accounts, lambda: policies().current(), room, secret, _today, limiter)
+    in_force = lambda: policies().current()  # noqa: E731
+    return create_app(settings, accounts, in_force, room, secret, _today, limiter, guesses.shared())
 
 
 def secret_path() -> Path:
@@ -308,6 +344,16 @@ def _asked(request: falcon.Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HTTPBadRequest(title="Not the JSON that is expected here") from None
+
+
+def _bits(fingerprint: str | None) -> int | None:
+    return None if fingerprint is None else int(fingerprint, 16) % (1 << FINGERPRINT_BITS)
+
+
+def _remember(guessed: Guesses, asked: _Create | _Login) -> None:
+    fingerprint = _bits(asked.fingerprint)
+    if fingerprint is not None:
+        guessed.right(asked.user, fingerprint)
 
 
 def _refuse(response: falcon.Response, status: int, reason: str) -> None:

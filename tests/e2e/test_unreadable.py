@@ -23,6 +23,7 @@ PATHS = {
     "/etc/chatmail/store.key": set(),
     "/etc/chatmail/names.key": set(),
     "/etc/chatmail/wake.url": {"vmail"},
+    "/run/chatmail/guesses": {"chatmail-hooks"},
     "/var/vmail": {"vmail"},
     "/var/vmail/{domain}/{name}/Maildir": {"vmail"},
 }
