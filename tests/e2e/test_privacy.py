@@ -177,8 +177,8 @@ def test_no_address_of_a_client_is_on_the_disk(b: LabHost, visit: Visit) -> None
 def test_of_a_login_the_day_is_kept(b: LabHost, visit: Visit) -> None:
     dumped = json.loads(b.run([PYTHON, "-c", DUMP, visit.login[0]]).stdout)
     today = datetime.now(UTC).date().isoformat()
-    [(address, _, *days)] = dumped.pop("accounts")
-    assert (address, days) == (visit.login[0], [today, today])
+    [(address, _, created, last_login, quota)] = dumped.pop("accounts")
+    assert (address, created, last_login, quota) == (visit.login[0], today, today, None)
     [(_, _, token, given)] = dumped.pop("device_tokens")
     assert (token, given) == ("token-visitor", today)
     # What is still to be told to a phone, while it is.
