@@ -19,10 +19,11 @@ KINDS = ("services", "sockets", "timers", "timed_services")
 
 
 def variables() -> dict[str, Any]:
-    """The role's variables. What Ansible would compute of them is as it is spelt; units use none of it."""
+    """The role's variables, without those that Ansible would compute: in a unit they are errors."""
     found: dict[str, Any] = {}
     for name in ("defaults/main.yml", "vars/main.yml"):
         found |= yaml.safe_load((ROLE / name).read_text("utf-8"))
+    found = {name: value for name, value in found.items() if "{{" not in str(value)}
     return found | {"chatmail_programs": f"{HOME}/bin", "ansible_managed": MANAGED}
 
 
@@ -54,7 +55,15 @@ def render(template: str) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    text = environment.get_template(template).render(variables()) + "\n"
-    if wrong := [word for word in ("{{", "/opt/chatmail") if word in text]:
-        raise ValueError(f"{template}: {wrong[0]} is left in it")
+    text = environment.get_template(template).render(variables())
+    # And a text ends in no fewer empty lines than its template.
+    source = (ROLE / "templates" / template).read_text("utf-8")
+    text += "\n" * max(0, ends(source) - ends(text))
+    if "/opt/chatmail" in text:
+        raise ValueError(f"{template}: /opt/chatmail is left in it")
     return text
+
+
+def ends(text: str) -> int:
+    """The number of newlines at the end."""
+    return len(text) - len(text.rstrip("\n"))

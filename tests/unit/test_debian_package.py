@@ -63,12 +63,12 @@ class TestUnits:
         (tmp_path / "defaults").mkdir()
         (tmp_path / "vars").mkdir()
         (tmp_path / "templates").mkdir()
-        (tmp_path / "defaults/main.yml").write_text('{known: "{{ computed }}"}')
+        (tmp_path / "defaults/main.yml").write_text('{computed_one: "{{ unknown }}"}')
         (tmp_path / "vars/main.yml").write_text("{}")
         monkeypatch.setattr(units, "ROLE", tmp_path)
         for text, error in (
             ("{{ unknown }}", "unknown"),
-            ("{{ known }}", "is left"),
+            ("{{ computed_one }}", "computed_one"),
             ("/opt/chatmail", "left"),
         ):
             (tmp_path / "templates/one.j2").write_text(text)
