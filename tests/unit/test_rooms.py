@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,13 @@ def files(room: str) -> list[Path]:
     return [TOP / room] if room.endswith(".py") else sorted((TOP / room).glob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """The modules that a module imports, by full name; of a package the names taken from it."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for one in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(one, ast.Import):
             yield from (alias.name for alias in one.names)
