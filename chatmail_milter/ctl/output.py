@@ -30,15 +30,20 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=_plain))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table, or `empty` where there are no rows.
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str, *, whole: Sequence[str] = ()
+) -> None:
+    """A table, or `empty` where there are no rows. Columns in `whole` are copied by people: one line each.
 
-    Cells are text without markup, and nothing in them controls a terminal: some of it strangers wrote.
+    No cell is cut off, long ones go on in the next line. Cells are text without markup, and nothing in them
+    controls a terminal: some of it strangers wrote.
     """
     if not rows:
         click.echo(empty)
         return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

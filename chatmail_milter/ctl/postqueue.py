@@ -1,13 +1,14 @@
-"""Postfix's queue by postqueue(1): what waits, and hurrying it."""
+"""Postfix's queue by postqueue(1) and postsuper(1): what waits; hurrying, holding, releasing, deleting it."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -15,7 +16,9 @@ import click
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 
-_WHERE_DEBIAN_KEEPS_IT = "/usr/sbin/postqueue"  # not in every user's PATH
+_WHERE_DEBIAN_KEEPS_THEM = "/usr/sbin"  # not in every user's PATH
+# What postsuper(1) is told by. It takes queue IDs from standard input for `-`.
+_ORDERS: Mapping[str, str] = MappingProxyType({"hold": "-h", "release": "-H", "delete": "-d"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Postqueue:
     @classmethod
     def open(cls) -> Postqueue | None:
         """The one of this host."""
-        program = shutil.which("postqueue") or shutil.which(_WHERE_DEBIAN_KEEPS_IT)
+        program = _program("postqueue")
         return None if program is None else cls(program)
 
     @classmethod
@@ -60,13 +63,29 @@ class Postqueue:
         """Let Postfix try a deferred message now, whatever it thinks of its destination."""
         self._run("-i", queue_id)
 
+    def order(self, what: str, queue_ids: Sequence[str]) -> None:
+        """`hold`, `release` or `delete` messages. Only root may."""
+        program = _program("postsuper")
+        if program is None:
+            raise click.ClickException("run this on the relay itself: there is no postsuper here")
+        _done([program, _ORDERS[what], "-"], "run this as root", "".join(f"{one}\n" for one in queue_ids))
+
     def _run(self, *arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
-            [self._program, *arguments], capture_output=True, text=True, errors="replace", check=False
-        )
-        if done.returncode:
-            raise click.ClickException(f"see whether Postfix runs: postqueue says: {done.stderr.strip()}")
-        return done.stdout
+        return _done([self._program, *arguments], "see whether Postfix runs")
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(f"{_WHERE_DEBIAN_KEEPS_THEM}/{name}")
+
+
+def _done(words: list[str], advice: str, given: str = "") -> str:
+    done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
+        words, input=given, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        name = words[0].rpartition("/")[2]
+        raise click.ClickException(f"{advice}: {name} says: {done.stderr.strip()}")
+    return done.stdout
 
 
 def parse(text: str) -> Iterator[Queued]:

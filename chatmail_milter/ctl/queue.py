@@ -1,18 +1,24 @@
-"""`chatmailctl queue`: what waits in Postfix's queue, and why; and having it tried now."""
+"""`chatmailctl queue`: what waits in Postfix's queue, and why; trying, holding, releasing and deleting it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
 from chatmail_milter.ctl.opened import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
-from chatmail_milter.ctl.postqueue import Postqueue
+from chatmail_milter.ctl.postqueue import Postqueue, Queued
 from chatmail_milter.store import lease
 from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.words import printable
 
 _SHOWN_REASONS = 2
+# Postfix's short and long queue IDs (postconf(5), enable_long_queue_ids).
+_QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,30}")
 
 
 @click.group(invoke_without_command=True)
@@ -51,13 +57,102 @@ def flush(domain: str | None) -> None:
     # One by one: `postqueue -s` knows only the domains of fast_flush_domains, which ours are not.
     for one in waiting:
         postqueue.hurry(one.queue_id)
-    number = len(waiting)
     where = "" if domain is None else f" for {domain}"
-    click.echo(
-        f"Hurried {number} message{'' if number == 1 else 's'}{where}."
-        if number
-        else f"Nothing is deferred{where}."
+    click.echo(f"Hurried {_number(waiting)}{where}." if waiting else f"Nothing is deferred{where}.")
+
+
+def _ids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _QUEUE_ID.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is no queue ID: see `chatmailctl queue`")
+    return values
+
+
+def _which(function: Callable[..., None]) -> Callable[..., None]:
+    """The messages of an order: by queue ID, or all for a domain."""
+    ids = click.argument("ids", metavar="[ID]...", nargs=-1, callback=_ids)
+    return ids(
+        click.option("--domain", callback=canonical_domain, help="All messages for this domain.")(function)
     )
+
+
+@queue.command()
+@click.argument("queue_id", metavar="ID", callback=lambda c, p, value: _ids(c, p, (value,))[0])
+@json_option
+def show(queue_id: str, as_json: bool) -> None:
+    """All of one message: its envelope, and why each recipient waits. Nothing of what it says."""
+    (message,) = _chosen(Postqueue.here(), (queue_id,), None)
+    if as_json:
+        print_json(asdict(message))
+        return
+    age = ago(message.arrived, datetime.now(UTC))
+    for name, text in (
+        ("Queue", message.queue),
+        ("Arrived", f"{message.arrived:%Y-%m-%d %H:%M:%S} UTC ({age})"),
+        ("Size", f"{message.size} B"),
+        ("Sender", message.sender or "<> (a bounce)"),
+    ):
+        click.echo(f"{name:9}{printable(text)}")
+    print_table(("Recipient",), [(one,) for one in message.recipients], "It has no recipients.")
+    for reason in message.reasons:
+        click.echo(f"Waits because: {printable(reason)}")
+
+
+@queue.command()
+@_which
+def hold(ids: Sequence[str], domain: str | None) -> None:
+    """Keep messages in the queue until they are released; their time goes on."""
+    _order("hold", "Held", ids, domain, lambda one: one.queue != "hold")
+
+
+@queue.command()
+@_which
+def release(ids: Sequence[str], domain: str | None) -> None:
+    """Let messages go on that are held."""
+    _order("release", "Released", ids, domain, lambda one: one.queue == "hold")
+
+
+@queue.command()
+@_which
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(ids: Sequence[str], domain: str | None, yes: bool) -> None:
+    """Delete messages for good. Neither their senders nor their recipients are told."""
+    _order("delete", "Deleted", ids, domain, lambda _: True, ask=not yes)
+
+
+def _order(
+    what: str,
+    done: str,
+    ids: Sequence[str],
+    domain: str | None,
+    applies: Callable[[Queued], bool],
+    *,
+    ask: bool = False,
+) -> None:
+    if bool(ids) == bool(domain):
+        raise click.UsageError("name messages by their IDs, or all of a domain by --domain")
+    postqueue = Postqueue.here()
+    chosen = [one for one in _chosen(postqueue, ids, domain) if applies(one)]
+    if chosen and ask:
+        click.confirm(f"Delete {_number(chosen)}, for good", abort=True)
+    if chosen:
+        postqueue.order(what, [one.queue_id for one in chosen])
+    click.echo(f"{done} {_number(chosen)}." if chosen else f"There is nothing to {what}.")
+
+
+def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> list[Queued]:
+    """The messages that are meant. An ID that is not there is an error before anything is done."""
+    there = {one.queue_id: one for one in postqueue.list()}
+    if domain is not None:
+        return [one for one in there.values() if domain in one.domains]
+    for one in ids:
+        if one not in there:
+            raise click.ClickException(f"see `chatmailctl queue`: no message {one} is in the queue")
+    return [there[one] for one in dict.fromkeys(ids)]
+
+
+def _number(messages: Sequence[Queued]) -> str:
+    return f"{len(messages)} message{'' if len(messages) == 1 else 's'}"
 
 
 def _print(as_json: bool) -> None:
@@ -81,7 +176,10 @@ def _print(as_json: bool) -> None:
             for message in messages
         ],
         "The queue is empty.",
+        whole=("Id",),
     )
+    if messages:
+        click.echo(f"In all: {_number(messages)}, {sum(one.size for one in messages)} B.")
 
 
 def _some(values: tuple[str, ...], number: int) -> str:

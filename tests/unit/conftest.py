@@ -35,10 +35,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `postqueue -j` prints; beside it, `.hurried` gets the ID of each `postqueue -i`."""
+    """What `postqueue -j` prints; beside it, `.hurried` gets the ID of each `postqueue -i`.
+
+    `.ordered` gets what `postsuper` is told: its option, and what it reads.
+    """
     program = tmp_path / "postqueue"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     program.write_text('#!/bin/sh\ncase $1 in -j) cat "$0.json";; -i) echo "$2" >> "$0.hurried";; esac\n')
     program.chmod(0o755)
     (tmp_path / "postqueue.json").write_text("")
+    super_ = tmp_path / "postsuper"
+    super_.write_text(f'#!/bin/sh\necho "$1" $(cat) >> {tmp_path}/postqueue.ordered\n')
+    super_.chmod(0o755)
     return tmp_path / "postqueue.json"

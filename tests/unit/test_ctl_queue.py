@@ -126,3 +126,83 @@ class TestFlush:
 
     def test_json_belongs_to_the_list(self, postqueue: Path) -> None:
         assert run("queue", "--json", "flush").exit_code == 2
+
+
+def ordered(postqueue: Path) -> list[str]:
+    file = postqueue.with_suffix(".ordered")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+class TestOrders:
+    @pytest.fixture(autouse=True)
+    def waiting(self, postqueue: Path) -> None:
+        write(
+            postqueue,
+            message("AAAA1", "x@b.test", age=3),
+            message("BBBB2", "y@b.test", "z@c.test", age=2),
+            message("CCCC3", "y@c.test", queue="hold", age=1),
+        )
+
+    @pytest.mark.parametrize(
+        ("words", "told", "said"),
+        [
+            (["hold", "AAAA1"], "-h AAAA1", "Held 1 message."),
+            (["hold", "--domain", "c.test"], "-h BBBB2", "Held 1 message."),
+            (["release", "CCCC3"], "-H CCCC3", "Released 1 message."),
+            (["release", "--domain", "c.test"], "-H CCCC3", "Released 1 message."),
+            (["delete", "AAAA1", "CCCC3", "AAAA1", "--yes"], "-d AAAA1 CCCC3", "Deleted 2 messages."),
+            (["delete", "--domain", "B.test", "--yes"], "-d AAAA1 BBBB2", "Deleted 2 messages."),
+        ],
+    )
+    def test_messages_by_id_or_by_domain(
+        self, postqueue: Path, words: list[str], told: str, said: str
+    ) -> None:
+        result = run("queue", *words)
+        assert (result.exit_code, result.output) == (0, f"{said}\n")
+        assert ordered(postqueue) == [told]
+
+    @pytest.mark.parametrize(
+        "words", [["hold", "CCCC3"], ["release", "AAAA1"], ["delete", "--domain", "d.test"]]
+    )
+    def test_what_is_so_already_is_no_error(self, postqueue: Path, words: list[str]) -> None:
+        result = run("queue", *words)
+        assert (result.exit_code, result.output) == (0, f"There is nothing to {words[0]}.\n")
+        assert ordered(postqueue) == []
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            (["hold"], 2, "name messages by their IDs, or all of a domain by --domain"),
+            (["delete", "AAAA1", "--domain", "b.test"], 2, "name messages by their IDs"),
+            (["hold", "AAAA1", "-x"], 2, "No such option"),
+            (["delete", "ALL", "--yes"], 2, "is no queue ID"),
+            (["hold", "A;rm -r"], 2, "is no queue ID"),
+            (["delete", "AAAA1", "DDDD4", "--yes"], 1, "no message DDDD4 is in the queue"),
+            (["show", "DDDD4"], 1, "no message DDDD4 is in the queue"),
+        ],
+    )
+    def test_a_mistake_does_nothing(self, postqueue: Path, words: list[str], status: int, said: str) -> None:
+        result = run("queue", *words)
+        assert result.exit_code == status
+        assert said in result.output
+        assert ordered(postqueue) == []
+
+    def test_nothing_is_deleted_without_a_yes(self, postqueue: Path) -> None:
+        assert run("queue", "delete", "AAAA1").exit_code == 1
+        assert ordered(postqueue) == []
+
+    def test_one_message_is_shown_whole(self) -> None:
+        shown = run("queue", "show", "BBBB2").output
+        assert all(words in shown for words in ("u@a.test", "y@b.test", "z@c.test", "1234 B", REFUSED))
+        assert rows("queue", "show", "BBBB2")["recipients"] == ["y@b.test", "z@c.test"]
+
+    def test_the_list_ends_with_a_total_and_cuts_no_id(
+        self, postqueue: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(postqueue, message("4jcnQD5NFyz15JNb", "somebody-with-a-long-name@a-long-domain.example"))
+        monkeypatch.setenv("COLUMNS", "60")
+        monkeypatch.setattr("chatmail_milter.ctl.output._WIDE", 60)
+        said = run("queue").output
+        assert "4jcnQD5NFyz15JNb" in said
+        assert "…" not in said
+        assert said.endswith("In all: 1 message, 1234 B.\n")
