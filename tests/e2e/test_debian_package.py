@@ -58,7 +58,10 @@ while not os.path.exists("/run/stop-visitor"):
                     unanswered.append(f"{where}: closed")
         except OSError as error:
             unanswered.append(f"{where}: {error}")
-    open("/run/visitor", "w").write(str(asked))
+    # Whole or not at all: the test reads it meanwhile.
+    with open("/run/visitor.new", "w") as file:
+        file.write(str(asked))
+    os.replace("/run/visitor.new", "/run/visitor")
 print(asked, *unanswered, sep="\n")
 """
 
