@@ -124,6 +124,24 @@ class TestQueue:
         until("nothing waits", lambda: not deferred(a, "mta.lab"), 10)
         assert self.flush(a, "mta.lab") == "Nothing is deferred for mta.lab.\n"
 
+    def test_a_message_is_held_released_and_deleted(self, a: LabHost, mta: LabHost, writer: Login) -> None:
+        def waits_in() -> dict[str, str]:
+            rows = relay.ctl(a, "queue")
+            return {row["queue_id"]: row["queue"] for row in rows if "mta.lab" in row["domains"]}
+
+        with firewall.closed(mta, 25, "refuse"):
+            before = waits_in()
+            mid = submit(a, writer, CAROL)
+            message = until("it is deferred", lambda: {*deferred(a, "mta.lab")} - before.keys(), 20).pop()
+            assert relay.ctl(a, "queue", "show", message)["recipients"] == [CAROL]
+            assert relay.operate(a, "queue", "hold", message) == "Held 1 message.\n"
+            assert waits_in()[message] == "hold"
+            assert relay.operate(a, "queue", "release", "--domain", "mta.lab") == "Released 1 message.\n"
+            until("it waits as before", lambda: waits_in().get(message) == "deferred", 20)
+            assert relay.operate(a, "queue", "delete", "--yes", message) == "Deleted 1 message.\n"
+            assert message not in waits_in()
+        assert not arrived(mta, mid)
+
     @pytest.mark.parametrize("https", ["prefer", "only"])
     def test_a_peer_that_was_off(
         self, a: LabHost, b: LabHost, writer: Login, reader: Login, https: str
