@@ -52,6 +52,7 @@ class Peer:
         self._server.socket.close()
         self._server.socket = context.wrap_socket(listening, server_side=True) if context else listening
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._others: list[Captured] = []  # came, and nobody has asked for them yet
 
     def __enter__(self) -> Peer:
         self._thread.start()
@@ -66,21 +67,26 @@ class Peer:
     def next(self, seconds: float, about: str) -> Captured:
         """The next message that comes and has `about` in it. Raises `queue.Empty` when it is late.
 
-        Others are passed over: whoever has mail waiting for this address brings it as soon as it listens.
+        Others are kept for who asks for them: messages come in any order, and whoever has mail waiting for
+        this address brings it as soon as it listens.
         """
         end = time.monotonic() + seconds * PATIENCE
-        while True:
-            one = self._server.captured.get(timeout=max(0.0, end - time.monotonic()))
-            if one.has(about):
-                return one
+        while (found := self._taken(about)) is None:
+            self._others.append(self._server.captured.get(timeout=max(0.0, end - time.monotonic())))
+        return found
 
     def nothing(self, about: str) -> bool:
         """Whether no message has come that has `about` in it and nobody asked for."""
         with contextlib.suppress(queue.Empty):
-            while not self._server.captured.get_nowait().has(about):
-                pass
-            return False
-        return True
+            while True:
+                self._others.append(self._server.captured.get_nowait())
+        return self._taken(about) is None
+
+    def _taken(self, about: str) -> Captured | None:
+        found = next((one for one in self._others if one.has(about)), None)
+        if found is not None:
+            self._others.remove(found)
+        return found
 
 
 def https_peer(
