@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
-from mxdeliv_app import policy_service
+from mxdeliv_app import policy_service, stopping
 from mxdeliv_app.enumeration import EnumerationLimit
 from mxdeliv_app.later import once
 from mxdeliv_app.policy_service import NOTHING_TO_SAY
@@ -81,9 +80,7 @@ class UnknownRecipients:
 
 async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
     """Answer Postfix on a listening socket until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stopping.requested()
     await asyncio.start_unix_server(partial(policy_service.serve, unknown.action), sock=listening)
     log.info("event=ready")
     await stop.wait()

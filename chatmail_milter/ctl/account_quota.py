@@ -37,8 +37,10 @@ def _octets(size: str) -> int:
         octets = values.size(size)
     except ValueError as error:
         raise click.BadParameter(f"{error}, or `{_DEFAULT}`", param_hint="SIZE") from None
-    if octets < 1:
-        raise click.BadParameter(f"wants more than nothing, or `{_DEFAULT}`", param_hint="SIZE")
+    if not 1 <= octets < 1 << 63:
+        raise click.BadParameter(
+            f"wants more than nothing and less than 2^63, or `{_DEFAULT}`", param_hint="SIZE"
+        )
     return octets
 
 

@@ -17,6 +17,7 @@ from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets, store
 from chatmail_milter.doctor.finding import Finding, State, unknown
+from chatmail_milter.store.words import printable
 
 POSTFIX = Path("/var/spool/postfix")
 _WORST_FIRST = (State.BAD, State.SOON, State.UNKNOWN, State.GOOD)
@@ -96,10 +97,11 @@ def _print(found: list[Finding], everything: bool) -> None:
     for one in shown:
         if one.state is State.GOOD:
             continue
-        click.echo(f"{one.state.value}: {one.subject}, {one.what}: {one.found}")
+        # DNS and the queue have strangers' words.
+        click.echo(printable(f"{one.state.value}: {one.subject}, {one.what}: {one.found}"))
         click.echo(f"    why:  {one.why}")
         if one.mend:
-            click.echo(f"    mend: {one.mend}")
+            click.echo(f"    mend: {printable(one.mend)}")
     if everything:
         rows = [(one.subject, one.what, one.found) for one in shown if one.state is State.GOOD]
         print_table(("Good", "What", "Found"), rows, "Nothing is good.")

@@ -17,6 +17,7 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 
 _WHERE_DEBIAN_KEEPS_THEM = "/usr/sbin"  # not in every user's PATH
+_SECONDS = 120
 # What postsuper(1) is told by. It takes queue IDs from standard input for `-`.
 _ORDERS: Mapping[str, str] = MappingProxyType({"hold": "-h", "release": "-H", "delete": "-d"})
 
@@ -79,11 +80,20 @@ def _program(name: str) -> str | None:
 
 
 def _done(words: list[str], advice: str, given: str = "") -> str:
-    done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
-        words, input=given, capture_output=True, text=True, errors="replace", check=False
-    )
+    name = words[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
+            words,
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise click.ClickException(f"{advice}: {name} has not answered for {_SECONDS} s") from None
     if done.returncode:
-        name = words[0].rpartition("/")[2]
         raise click.ClickException(f"{advice}: {name} says: {done.stderr.strip()}")
     return done.stdout
 

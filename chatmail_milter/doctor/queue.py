@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.doctor.finding import Finding, State, good, unknown
 
 SUBJECT = "queue"
@@ -53,10 +55,18 @@ def check(messages: Sequence[Waiting] | None, now: datetime | None = None) -> It
     domains = Counter(domain for one in old for domain in one.domains)
     state = State.BAD if age >= BAD_AFTER else State.SOON
     worst = ", ".join(f"{domain} ({number})" for domain, number in domains.most_common(3))
-    mend = f"chatmailctl probe {domains.most_common(1)[0][0]}" if domains else "chatmailctl queue"
+    mend = _advice(domains.most_common(1)[0][0] if domains else "")
     yield Finding(
         SUBJECT, "all", state, f"{found}; most for {worst}", "users wait, and learn it after two days", mend
     )
+
+
+def _advice(domain: str) -> str:
+    # Postfix keeps recipients as their senders wrote them: not all of it is a word for a shell.
+    try:
+        return f"chatmailctl probe '{address.domain(domain)}'"
+    except MalformedAddressError:
+        return "chatmailctl queue"
 
 
 def _hours(age: timedelta) -> str:

@@ -41,9 +41,12 @@ def facts(connection: ssl.SSLSocket) -> str:
     """Protocol version, cipher and certificate, in one line."""
     cipher = connection.cipher()
     parts = [str(connection.version()), cipher[0] if cipher else "no cipher"]
-    certificate = _certificate(connection)
-    if certificate is not None:
-        parts.append(certificate.line(datetime.now(UTC)))
+    try:
+        certificate = _certificate(connection)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        parts.append(f"certificate that can't be read: {type(error).__name__}")
+    else:
+        parts += [certificate.line(datetime.now(UTC))] if certificate is not None else []
     return ", ".join(parts)
 
 

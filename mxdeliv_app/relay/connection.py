@@ -10,7 +10,7 @@ import contextlib
 import select
 import socket
 import ssl
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.relay.dial import Dial
 from mxdeliv_app.relay.tls import Tls
@@ -82,8 +82,21 @@ class Connection:
         return "network" if isinstance(error, OSError) else "protocol"
 
 
+# Interim answers before the final one. A few are usual (100, 103); a flood keeps a thread busy for nothing.
+MOST_INTERIM = 10
+
+
 class FinalResponse(HTTPResponse):
     """The final answer. http.client reads over a 100 alone, and takes a 102 or 103 for the last word."""
+
+    _heads = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # Each head begins here, those that http.client reads over, too.
+        self._heads += 1
+        if self._heads > MOST_INTERIM + 1:
+            raise HTTPException("too many interim answers")
+        return super()._read_status()  # type: ignore[misc,no-any-return]
 
     def begin(self) -> None:
         super().begin()
@@ -95,6 +108,9 @@ class FinalResponse(HTTPResponse):
 
 def must_be_replaced(kept: socket.socket) -> bool:
     """Whether a kept connection can't serve another request: closed, or with octets that nobody asked for."""
+    # OpenSSL may hold the rest of a record, of which the descriptor says nothing.
+    if isinstance(kept, ssl.SSLSocket) and kept.pending():
+        return True
     poll = select.poll()
     poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))

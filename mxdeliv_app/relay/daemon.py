@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -31,6 +30,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
+from mxdeliv_app import stopping
 from mxdeliv_app.relay.activation import NotActivatedError, sockets
 from mxdeliv_app.relay.at_once import may_wait
 from mxdeliv_app.relay.attempt import Tools
@@ -115,10 +115,7 @@ class Relay:
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:
         """Serve the sockets (by name) until SIGTERM or SIGINT."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop = stopping.requested()
         self._journal.start()
         ticking = asyncio.create_task(self._tick())
         servers = []

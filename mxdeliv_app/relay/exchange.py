@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 from mxdeliv_app.relay.client import READ, Client, Octets, response_from
+from mxdeliv_app.relay.stall import StallGuard
 
 # A peer that dribbles must not keep the event loop busy.
 MOST_PIECES = 8
+
+_stalls = StallGuard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,13 @@ class Exchange:
 
     def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            # OpenSSL may hold more than it gives at once, of which the socket says nothing.
-            while chunk := self._socket.recv(READ):
-                self.came += chunk
-                self._pieces += 1
-                if self._is_settled() or self._pieces == MOST_PIECES:
-                    break
+            with _stalls.reading(self.client.guarded):
+                # OpenSSL may hold more than it gives at once, of which the socket says nothing.
+                while chunk := self._socket.recv(READ):
+                    self.came += chunk
+                    self._pieces += 1
+                    if self._is_settled() or self._pieces == MOST_PIECES:
+                        break
         except ssl.SSLWantReadError:
             return
         except OSError:

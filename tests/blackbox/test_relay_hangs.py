@@ -48,8 +48,8 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
         True,
         "timeout",
     ),
-    "endless 100s": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), True, "timeout"),
-    "endless 103s": (endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), True, "timeout"),
+    "endless 100s": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), True, "protocol"),
+    "endless 103s": (endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), True, "protocol"),
 }
 
 

@@ -184,7 +184,15 @@ def test_the_domain_that_waits_longest_is_to_be_probed() -> None:
         Message("deferred", NOW - timedelta(hours=2), (d,)) for d in ("b.example", "c.example", "c.example")
     ]
     (finding,) = queue.check(waiting, NOW)
-    assert finding.mend == "chatmailctl probe c.example"
+    assert finding.mend == "chatmailctl probe 'c.example'"
+
+
+def test_what_is_no_domain_is_no_part_of_a_command(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    waiting = [Message("deferred", NOW - timedelta(hours=2), ("x\x1b]2;y\x07$(id)",))]
+    (finding,) = queue.check(waiting, NOW)
+    assert finding.mend == "chatmailctl queue"
+    monkeypatch.setattr(command, "CHECKS", {"queue": lambda _: iter([finding])})
+    assert "\x1b" not in CliRunner().invoke(main, ["doctor"]).output
 
 
 def test_records_are_those_of_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Ends a read that keeps the event loop: OpenSSL goes on reading while a peer sends records without data.
+
+TLS 1.3 bounds neither the number of KeyUpdates (RFC 8446, 4.6.3) nor their padding. A thread looks ten times
+a second, and cuts a connection whose one read takes longer than `LONGEST`; OpenSSL lets other threads run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+LONGEST = 0.2  # seconds; a read of all that a socket holds takes a millisecond
+_PAUSE = 0.1  # seconds
+
+
+class Cut(Protocol):
+    """A connection that can be ended from any thread."""
+
+    def cut(self) -> None: ...
+
+
+class StallGuard:
+    """Watches the reads of one event loop, one at a time. The thread begins with the first."""
+
+    def __init__(self) -> None:
+        self._reading: tuple[Cut, float] | None = None
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def reading(self, connection: Cut) -> Iterator[None]:
+        """Around a read; it ends early where it takes too long."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="stall-guard", daemon=True)
+            self._thread.start()
+        self._reading = (connection, time.monotonic())
+        try:
+            yield
+        finally:
+            self._reading = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_PAUSE)
+            reading = self._reading
+            if reading is not None and time.monotonic() - reading[1] > LONGEST:
+                reading[0].cut()
