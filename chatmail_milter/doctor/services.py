@@ -75,8 +75,8 @@ def _of(unit: Mapping[str, str]) -> Finding:
     why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay is away")
     if unit.get("LoadState") == "not-found":
         return Finding(SUBJECT, name, State.BAD, "is not installed", why, "run the playbook")
-    # A service that its socket starts may wait for its first question.
-    if active == "inactive" and name.endswith(".service") and stem in _WHY_OURS:
+    # Ours are all started with the target: somebody stopped it.
+    if active == "inactive" and name not in STOCK:
         return Finding(SUBJECT, name, State.BAD, "is stopped", why, f"systemctl start {name}")
     found = f"is {active} ({unit.get('SubState', '')})"
     return Finding(

@@ -35,9 +35,9 @@ find ./etc -xdev -type f ! -path './etc/*-' -exec sha256sum {} +
 find ./run -name '*chatmail*' -o -name '*mxdeliv*'
 """
 
-# Asks the hooks on their port, and opens the milter's socket, again and again. Prints how often it was answered,
-# how often the milter cut a connection (Postfix then says 451, and the sender tries again), and what else went
-# wrong.
+# Asks the hooks on their port, and opens the milter's socket, again and again. Prints how often it was
+# answered, how often the milter cut a connection (Postfix then says 451, and the sender tries again), and
+# what else went wrong.
 VISITOR = r"""
 import os, socket, sys, time
 asked, cut, unanswered = 0, 0, []

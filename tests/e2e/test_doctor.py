@@ -25,12 +25,13 @@ def test_its_records_are_published(a: LabHost) -> None:
     assert all(what.endswith(" PTR") for what in wrong), wrong
 
 
-def test_its_advice_starts_a_service_that_was_stopped(a: LabHost) -> None:
-    a.run("systemctl stop chatmail-wake.service")
+def test_its_advice_starts_what_was_stopped(a: LabHost) -> None:
+    # A timer: nobody's question starts it meanwhile.
+    a.run("systemctl stop chatmail-expire.timer")
     status, wrong = found(a, "services")
     assert status == 1
-    assert [*wrong] == ["chatmail-wake.service"]
-    a.run(wrong["chatmail-wake.service"]["mend"])
+    assert [*wrong] == ["chatmail-expire.timer"]
+    a.run(wrong["chatmail-expire.timer"]["mend"])
     assert found(a, "services") == (0, {})
 
 
