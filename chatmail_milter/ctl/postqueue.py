@@ -18,7 +18,7 @@ from chatmail_milter.address import MalformedAddressError
 
 _WHERE_DEBIAN_KEEPS_THEM = "/usr/sbin"  # not in every user's PATH
 _SECONDS = 120
-# What postsuper(1) is told by. It takes queue IDs from standard input for `-`.
+# Options of postsuper(1), which reads queue IDs from standard input for `-`.
 _ORDERS: Mapping[str, str] = MappingProxyType({"hold": "-h", "release": "-H", "delete": "-d"})
 
 

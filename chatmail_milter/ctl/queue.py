@@ -116,7 +116,7 @@ def release(ids: Sequence[str], domain: str | None) -> None:
 @_which
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(ids: Sequence[str], domain: str | None, yes: bool) -> None:
-    """Delete messages for good. Neither their senders nor their recipients are told."""
+    """Delete messages for good. Postfix sends no bounce."""
     _order("delete", "Deleted", ids, domain, lambda _: True, ask=not yes)
 
 

@@ -53,7 +53,7 @@ def _handshake(name: str, port: int, context: ssl.SSLContext) -> datetime:
 
 
 def check(names: Sequence[str], now: datetime | None = None, look: Look = look) -> Iterator[Finding]:
-    """Each name at each port. Of names that nobody verifies only the days count."""
+    """Each name at each port. IP literals and names that begin with `_` only need days left."""
     for name in dict.fromkeys(names):
         for port in PORTS:
             what = f"{name}:{port}"

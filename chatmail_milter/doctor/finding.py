@@ -37,4 +37,4 @@ def good(subject: str, what: str, found: str) -> Finding:
 
 def unknown(subject: str, what: str, found: str) -> Finding:
     """It could not be looked at, as `found` says."""
-    return Finding(subject, what, State.UNKNOWN, found, "it may be wrong, and nobody would know")
+    return Finding(subject, what, State.UNKNOWN, found, "a fault here would go unnoticed")

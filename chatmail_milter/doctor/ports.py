@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from chatmail_milter.doctor.finding import Finding, State, good, unknown
 
 SUBJECT = "ports"
-# Port: the program whose it is, as the kernel names it, and what does not work without it.
+# Port: the program that listens on it, as the kernel names that, and what fails without it.
 WANTED = {
     25: ("master", "peers can't deliver by SMTP"),
     80: ("nginx", "the certificate can't be renewed"),
     143: ("dovecot", "old apps can't read mail"),
-    443: ("nginx", "peers can't deliver by HTTPS, and nobody gets an account"),
+    443: ("nginx", "peers can't deliver by HTTPS, and apps can't make accounts"),
     465: ("master", "apps can't send"),
     587: ("master", "apps can't send by STARTTLS"),
     993: ("dovecot", "apps can't read mail"),
@@ -56,7 +56,7 @@ def check(listeners: Listeners = listeners) -> Iterator[Finding]:
     for port, (program, why) in WANTED.items():
         holders, restart = there.get(port), f"systemctl restart {_UNITS[program]}"
         if holders is None:
-            yield Finding(SUBJECT, str(port), State.BAD, "nobody listens", why, restart)
+            yield Finding(SUBJECT, str(port), State.BAD, "has no listener", why, restart)
         elif holders and program not in holders:
             names = ", ".join(sorted(holders))
             yield Finding(

@@ -13,7 +13,7 @@ OURS = "chatmail.target"
 STOCK = {
     "postfix@-.service": "no mail comes in or goes out",
     "dovecot.service": "nobody can log in or read mail",
-    "nginx.service": "peers must use SMTP, and nobody gets an account",
+    "nginx.service": "peers must use SMTP, and apps can't make accounts",
     "opendkim.service": "no message is accepted",
     "unbound.service": "no peer is found, and no DKIM key",
 }
@@ -24,7 +24,7 @@ _WHY_OURS = {
     "chatmail-recipients": "unknown recipients are refused slowly, and without a limit",
     "chatmail-resolver": "DKIM keys can't be looked up, and mail from peers waits",
     "chatmail-wake": "idling apps learn of new mail late",
-    "mxdeliv-app": "peers must use SMTP, and nobody gets an account",
+    "mxdeliv-app": "peers must use SMTP, and apps can't make accounts",
     "mxdeliv-relay": "mail to other relays waits in the queue",
 }
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Wants")
