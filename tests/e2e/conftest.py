@@ -108,13 +108,14 @@ def bob(stage: Stage, alice: Person, b: LabHost) -> Person:
     return bob
 
 
-@pytest.fixture(scope="session")
+# Each module has its own: what an account sends in a minute is limited, and a fast machine runs modules in less.
+@pytest.fixture(scope="module")
 def writer(a: LabHost) -> Login:
     """An account on _a.lab that no core uses: for raw submissions."""
     return _logged_in(a)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reader(b: LabHost) -> Login:
     """An account on _b.lab that no core uses: its mail stays as it was delivered."""
     return _logged_in(b)
