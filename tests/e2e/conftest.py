@@ -108,7 +108,7 @@ def bob(stage: Stage, alice: Person, b: LabHost) -> Person:
     return bob
 
 
-# Each module has its own: what an account sends in a minute is limited, and a fast machine runs modules in less.
+# Each module has its own: what an account sends in a minute is limited, and a fast machine is quick.
 @pytest.fixture(scope="module")
 def writer(a: LabHost) -> Login:
     """An account on _a.lab that no core uses: for raw submissions."""

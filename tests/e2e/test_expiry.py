@@ -198,7 +198,7 @@ class TestDeleted:
             told = set().union(*(one.result() for one in writers))
         assert told <= {250, 550}
         assert not is_there(b, home(b, login[0]))
-        until("nothing waits for it", lambda: not relay.queued(b, login[0]), 20)
+        until("nothing waits for it", lambda: relay.is_done_with(b, login[0]), 20, every=1)
 
     def test_what_was_cut_off_is_done_by_the_next_pass(self, b: LabHost) -> None:
         as_vmail = "setpriv --reuid=vmail --regid=vmail --clear-groups"

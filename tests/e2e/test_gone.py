@@ -101,7 +101,7 @@ def test_who_writes_to_it_alone_is_refused(group: Group, gone: Person, number: i
 @pytest.mark.usefixtures("written")
 def test_nothing_waits_for_it_and_nothing_of_it_lies_there(a: LabHost, b: LabHost, gone: Person) -> None:
     for host in (a, b):
-        until("nothing waits for it", lambda host=host: not relay.queued(host, gone.address), SECONDS)  # type: ignore[misc]
+        until("nothing waits for it", partial(relay.is_done_with, host, gone.address), SECONDS, every=1)
     name = gone.address.partition("@")[0]
     assert b.run(["find", "/var/vmail", "-name", name]).stdout == ""
     assert b.run("ls -A /var/vmail/.deleted").stdout == ""
