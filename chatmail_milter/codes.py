@@ -32,8 +32,8 @@ DKIM_DNS = _tempfail(451, "4.7.5", "DKIM key lookup failed, try again later", "d
 KEY_AWAITED = _tempfail(451, "4.7.5", "DKIM key not found, try again later", "dkim-key-awaited")
 ORIGIN_DNS = _tempfail(451, "4.7.5", "Sender's domain lookup failed, try again later", "origin-dns")
 # By HTTPS some recipients were refused, and no bounce that says which can reach the author
-# (mxdeliv_app/inject.py). RFC 3463: X.5.3 "should normally result in the segmentation of the message into
-# two".
+# (mxdeliv_app/mxdeliv/inject.py). RFC 3463: X.5.3 "should normally result in the segmentation of the message
+# into two".
 UNREPORTABLE_REFUSAL = _tempfail(
     452, "4.5.3", "Some recipients are refused, and no bounce could tell", "unreportable"
 )

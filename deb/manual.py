@@ -11,8 +11,7 @@ from importlib.metadata import EntryPoint
 
 import click
 
-from chatmail_milter.config import DEFAULT_PATH
-from chatmail_milter.ctl import example
+from chatmail_milter.config import DEFAULT_PATH, example
 from deb import troff
 from deb.units import names
 

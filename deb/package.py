@@ -14,7 +14,7 @@ from pathlib import Path
 
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
-from chatmail_milter.ctl import example
+from chatmail_milter.config import example
 from chatmail_milter.ctl.main import main as chatmailctl
 from deb import manual, programs, units
 

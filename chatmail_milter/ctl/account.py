@@ -6,11 +6,11 @@ from datetime import date
 
 import click
 
-from chatmail_milter.ctl.account_carried import export, import_
-from chatmail_milter.ctl.account_made import create, password
+from chatmail_milter.ctl.account_credentials import create, password
 from chatmail_milter.ctl.account_quota import quota
+from chatmail_milter.ctl.account_transfer import export, import_
+from chatmail_milter.ctl.context import accounts, canonical_address, mail_directory, store
 from chatmail_milter.ctl.deletion import delete_account
-from chatmail_milter.ctl.opened import accounts, canonical_address, mail_directory, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.store.policies import Policies

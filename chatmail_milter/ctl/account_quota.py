@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from chatmail_milter import config, values
-from chatmail_milter.ctl.opened import accounts, canonical_address
+from chatmail_milter import config
+from chatmail_milter.config import values
+from chatmail_milter.ctl.context import accounts, canonical_address
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
 

@@ -11,7 +11,7 @@ import click
 from sqlalchemy import Engine
 
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.rules.blocklist import Blocklist, MalformedEntryError, entry, is_network

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from chatmail_milter import config as configuration
-from chatmail_milter.ctl import example as example_file
+from chatmail_milter.config import example as example_file
 from chatmail_milter.ctl.output import json_option, print_json
 
 

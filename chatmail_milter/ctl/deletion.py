@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from sqlalchemy import Engine
 
-from chatmail_milter.ctl.opened import accounts
+from chatmail_milter.ctl.context import accounts
 from chatmail_milter.ctl.sessions import end_deleted
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store import lease

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_domain, store
+from chatmail_milter.ctl.context import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints

@@ -9,14 +9,14 @@ import click
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.ctl.gate_seen import Seen
+from chatmail_milter.ctl.gate_trace import Seen
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.ctl.received import Received, receive
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.gate.reasons import rule
+from chatmail_milter.milter.transaction import Settings, Transaction
 from chatmail_milter.rules import inbound
 from chatmail_milter.rules.policy import OPEN
-from chatmail_milter.transaction import Settings, Transaction
 from chatmail_milter.verdict import Action, Verdict
 
 # gate check has no peer and no DKIM result: no Authentication-Results field is trusted.

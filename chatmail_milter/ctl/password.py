@@ -9,7 +9,7 @@ import sys
 import click
 
 from chatmail_milter import config
-from chatmail_milter.rules import registration
+from chatmail_milter.accounts import registration
 
 # More than any password may have; a line is read to its end, whatever it is.
 _LONGEST_LINE = 1 << 16

@@ -10,8 +10,8 @@ import click
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.endpoints import in_words
-from chatmail_milter.ctl.opened import store
 from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.store.breakers import Breakers

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.peer import COLUMNS, cells, show
 from chatmail_milter.store.peers import PeerRow, Peers

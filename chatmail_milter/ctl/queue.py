@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_domain, store
+from chatmail_milter.ctl.context import canonical_domain, store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, Queued
 from chatmail_milter.store import lease

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_address, store
+from chatmail_milter.ctl.context import canonical_address, store
 from chatmail_milter.store import refusals as stored
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from chatmail_milter.ctl.opened import canonical_domain, store
+from chatmail_milter.ctl.context import canonical_domain, store
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.routes import Https, Route, RouteError, Routes

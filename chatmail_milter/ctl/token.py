@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
-from chatmail_milter import config, links, values
-from chatmail_milter.ctl.opened import store
+from chatmail_milter import config
+from chatmail_milter.accounts import links
+from chatmail_milter.config import values
+from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
 from chatmail_milter.ctl.qr import print_qr, qr_option
 from chatmail_milter.store.tokens import Token, Tokens

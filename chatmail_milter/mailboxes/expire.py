@@ -21,6 +21,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
+from chatmail_milter.config.values import Duration
 from chatmail_milter.mailboxes import witness
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message
 from chatmail_milter.mailboxes.home import Removal, home
@@ -31,7 +32,6 @@ from chatmail_milter.store import ended_logins, fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
 from chatmail_milter.store.names import Names, key_file
-from chatmail_milter.values import Duration
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
 _BATCH = 200

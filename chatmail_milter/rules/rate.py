@@ -2,7 +2,7 @@
 
 A user has a time by which all that was taken is worn off, one interval for each taking. They may take while
 that time is less than `burst` intervals ahead: `burst` at once, then one each interval. The times are kept by
-`limiter.py`; one that has passed says no more than none.
+`ratelimit.py`; one that has passed says no more than none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What single hosts of a domain have shown over HTTPS: to be chatmail servers or not, and a size limit.
 
 Shared by all relay processes. Each fact runs out by itself: software and limits change. A host is named by
-the target's key (`mxdeliv_app.relay.where.Target.key`): another port, path or pinned address is another host.
+the target's key (`mxdeliv_app.relay.routing.Target.key`): another port, path or pinned address is
+another host.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import click
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.ctl.opened import store
+from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import json_option, milliseconds, print_json, print_table
 from chatmail_milter.store.routes import Routes
 

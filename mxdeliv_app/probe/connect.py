@@ -1,7 +1,7 @@
 """From a host's name to a connected socket, each stage a step of its own: DNS, then TCP.
 
-Only to addresses that the relay itself may connect to (`relay.guard`), and never to this host: what that
-answers is nobody else's answer.
+Only to addresses that the relay itself may connect to (`https.allowed_addresses`), and never to this
+host: what that answers is nobody else's answer.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatmail_milter.address import ip_literal
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.resolver import Names, NameTroubleError
 from mxdeliv_app.probe.steps import Attempt, FailedError
-from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
-from mxdeliv_app.relay.names import Names, NameTroubleError
-from mxdeliv_app.relay.own_host import OwnHost
 
 
 @dataclass(frozen=True, slots=True)

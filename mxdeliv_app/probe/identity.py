@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from chatmail_milter import codes
-from mxdeliv_app import peer_answer
-from mxdeliv_app.peer_answer import Proof
+from mxdeliv_app.mxdeliv import peer_answer
+from mxdeliv_app.mxdeliv.peer_answer import Proof
 
 OURS = "this relay software"
 MADMAIL = "madmail"

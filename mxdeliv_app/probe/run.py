@@ -8,13 +8,13 @@ from chatmail_milter import address
 from chatmail_milter.config import Config
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
+from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.resolver import Names, NameTroubleError, NoSuchDomainError, NullMxError
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import Attempt
-from mxdeliv_app.relay.guard import Guard
-from mxdeliv_app.relay.names import Names, NameTroubleError, NoSuchDomainError, NullMxError
-from mxdeliv_app.relay.own_host import OwnHost
-from mxdeliv_app.relay.where import Where
+from mxdeliv_app.relay.routing import Where
 
 # RFC 3463: no such mailbox, which is the right answer for a name that nobody has.
 _UNKNOWN = " 5.1."

@@ -6,7 +6,7 @@ import smtplib
 import socket
 import ssl
 
-from mxdeliv_app import wire
+from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import Attempt, FailedError

@@ -26,14 +26,14 @@ from chatmail_milter.store import fault
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.notices import Notices
+from chatmail_milter.systemd import NotActivatedError, sockets
+from mxdeliv_app.dovecot.secret_url import secret_path
+from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.push.connections import PATIENCE, Connections
 from mxdeliv_app.push.gateway import Gateway
 from mxdeliv_app.push.listeners import Delivery, delivery_listener, metadata_listener
 from mxdeliv_app.push.metadata import Metadata
 from mxdeliv_app.push.sender import Sender
-from mxdeliv_app.relay.activation import NotActivatedError, sockets
-from mxdeliv_app.relay.tls import Tls
-from mxdeliv_app.secret_url import secret_path
 
 # Where Dovecot posts deliveries. The path is a secret between the two: no local user can make phones ring.
 URL_FILE = Path("/etc/chatmail/push.url")

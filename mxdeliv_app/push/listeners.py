@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from mxdeliv_app.push.dialogue import Dialogue, DialogueError, Entries
-from mxdeliv_app.secret_url import is_told
+from mxdeliv_app.dovecot.secret_url import is_told
+from mxdeliv_app.push.dict_protocol import Dialogue, DialogueError, Entries
 
 AT_ONCE = 32  # connections, on each socket
 # Dovecot says at once what it has to say. Any local user can connect to one of the sockets and say nothing.

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import address
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
-from mxdeliv_app.push.dialogue import Change, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, RefusedError
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")

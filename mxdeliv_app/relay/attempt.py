@@ -19,21 +19,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
-from mxdeliv_app import peer_answer
-from mxdeliv_app.peer_answer import Meaning
-from mxdeliv_app.relay.at_once import may_wait
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.exchange import Answer, Exchange
+from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.mxdeliv import peer_answer
+from mxdeliv_app.mxdeliv.peer_answer import Meaning
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.breaker import Breaker
-from mxdeliv_app.relay.exchange import Answer, Exchange
-from mxdeliv_app.relay.guard import ForbiddenAddressError
-from mxdeliv_app.relay.https import Https, NoHttpsError
-from mxdeliv_app.relay.known import Known, store_may_fail
-from mxdeliv_app.relay.ledger import Ledger, said_by
-from mxdeliv_app.relay.letter import Letter, Mode
-from mxdeliv_app.relay.patience import Patience
+from mxdeliv_app.relay.domain_cache import Known, store_may_fail
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
+from mxdeliv_app.relay.queued_message import Letter, Mode
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.where import Plan, Target
-from mxdeliv_app.wire import RecipientReply
+from mxdeliv_app.relay.routing import Plan, Target
+from mxdeliv_app.stats.recorder import Ledger, said_by
 
 _TOO_LARGE = 413  # RFC 9110, 15.5.14
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.processes import stopping
 from chatmail_milter.store import checkpoint, fault
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
@@ -30,33 +31,32 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
-from mxdeliv_app import stopping
-from mxdeliv_app.relay.activation import NotActivatedError, sockets
-from mxdeliv_app.relay.at_once import may_wait
+from chatmail_milter.systemd import NotActivatedError, sockets
+from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.dial import dialer
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.post import Https
+from mxdeliv_app.https.resolver import Names, NameTroubleError
+from mxdeliv_app.https.timeouts import Patience
 from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.deliver import Delivery
-from mxdeliv_app.relay.dial import dialer
 from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
+from mxdeliv_app.relay.domain_cache import Known
 from mxdeliv_app.relay.fallback import Fallback
-from mxdeliv_app.relay.guard import Guard
-from mxdeliv_app.relay.https import Https
-from mxdeliv_app.relay.journal import Follower
-from mxdeliv_app.relay.known import Known
-from mxdeliv_app.relay.ledger import Ledger
-from mxdeliv_app.relay.letter import Mode
 from mxdeliv_app.relay.lmtp import Limits, Session
-from mxdeliv_app.relay.names import Names, NameTroubleError
-from mxdeliv_app.relay.own_host import OwnHost
-from mxdeliv_app.relay.patience import Patience
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
-from mxdeliv_app.relay.prospect import Prospect
+from mxdeliv_app.relay.queued_message import Mode
+from mxdeliv_app.relay.recipient_policy import Prospect
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.smtpwords import SmtpWords
+from mxdeliv_app.relay.routing import Where
 from mxdeliv_app.relay.stream import Stream
-from mxdeliv_app.relay.where import Where
+from mxdeliv_app.stats.journal import Follower
+from mxdeliv_app.stats.recorder import Ledger
+from mxdeliv_app.stats.smtp_words import SmtpWords
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
 _PROSPECT = "prospect"

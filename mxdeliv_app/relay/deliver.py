@@ -17,14 +17,14 @@ from datetime import UTC, datetime
 
 from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
+from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.exchange import Exchange
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay import one_reply
-from mxdeliv_app.relay.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.attempt import Attempt, Tools
-from mxdeliv_app.relay.exchange import Exchange
 from mxdeliv_app.relay.fallback import Fallback
-from mxdeliv_app.relay.letter import Letter, Mode, Recipient
-from mxdeliv_app.relay.where import Plan, Where
-from mxdeliv_app.wire import RecipientReply
+from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient
+from mxdeliv_app.relay.routing import Plan, Where
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from contextlib import suppress
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.relay.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.deliver import Delivery
-from mxdeliv_app.relay.letter import Letter, Mode, Recipient
-from mxdeliv_app.relay.places import Places
-from mxdeliv_app.relay.turns import Turn, Turns
+from mxdeliv_app.relay.destination_concurrency import Places
+from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient
+from mxdeliv_app.relay.sender_ordering import Turn, Turns
 
 log = logging.getLogger(__name__)
 

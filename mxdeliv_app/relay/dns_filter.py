@@ -13,7 +13,7 @@ import logging
 import re
 from ipaddress import ip_address
 
-from mxdeliv_app.relay.guard import Guard
+from mxdeliv_app.https.allowed_addresses import Guard
 
 IDLE_TIMEOUT = 600.0  # seconds; smtp(8) ends long before (max_idle)
 _LONGEST = 10_000  # octets of a request

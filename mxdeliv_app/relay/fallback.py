@@ -11,10 +11,10 @@ import smtplib
 from collections.abc import Sequence
 
 from chatmail_milter import codes
-from chatmail_milter.values import Endpoint
-from mxdeliv_app import wire
-from mxdeliv_app.relay.at_once import may_wait
-from mxdeliv_app.relay.letter import Letter, Recipient
+from chatmail_milter.config.values import Endpoint
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.relay.queued_message import Letter, Recipient
 
 TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
 

@@ -20,10 +20,10 @@ from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
-from mxdeliv_app.relay.letter import Letter, Mode, Recipient, recipient
 from mxdeliv_app.relay.policy import PolicyInForce
+from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient, recipient
+from mxdeliv_app.relay.sender_ordering import Turn
 from mxdeliv_app.relay.stream import Stream
-from mxdeliv_app.relay.turns import Turn
 
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
 GREETING_NAME = "localhost"

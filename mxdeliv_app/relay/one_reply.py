@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
-from mxdeliv_app.relay.letter import Letter, Recipient
+from mxdeliv_app.relay.queued_message import Letter, Recipient
 
 HandOver = Callable[[Letter, Sequence[Recipient]], list[str]]
 

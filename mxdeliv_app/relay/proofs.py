@@ -15,12 +15,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mxdeliv_app import peer_answer
-from mxdeliv_app.peer_answer import Proof
-from mxdeliv_app.relay.at_once import may_wait
-from mxdeliv_app.relay.https import Https, NoHttpsError
-from mxdeliv_app.relay.known import Known, store_may_fail
-from mxdeliv_app.relay.where import Target
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.mxdeliv import peer_answer
+from mxdeliv_app.mxdeliv.peer_answer import Proof
+from mxdeliv_app.relay.domain_cache import Known, store_may_fail
+from mxdeliv_app.relay.routing import Target
 
 log = logging.getLogger(__name__)
 

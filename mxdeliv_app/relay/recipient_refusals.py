@@ -23,12 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.config.values import Endpoint
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
 from chatmail_milter.store.words import anonymous
-from chatmail_milter.values import Endpoint
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.relay.at_once import may_wait
-from mxdeliv_app.wire import RecipientReply
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 # RFC 3463, 3.2 and 3.3, and RFC 7505: what is true of the recipient, whichever the message. X.1.0 and X.2.0
 # say too little; X.1.7 and X.1.8 are about the sender, X.2.3, X.3.Z, X.6.Z and X.7.Z about a message.

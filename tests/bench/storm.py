@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from chatmail_milter.credentials import hash_password
+from chatmail_milter.accounts.credentials import hash_password
 from tests.bench.mail import units
 from tests.bench.mail.units import Units
 from tests.bench.rounds import interleaved
@@ -198,7 +198,7 @@ PYTHON = "/opt/chatmail/venv/bin/python3"
 ASK = """
 import http.client, json, select, sys, time
 from chatmail_milter import config
-from mxdeliv_app.hooks import SECRET_HEADER, SECRET_PATH, read_secret
+from mxdeliv_app.dovecot.hooks.app import SECRET_HEADER, SECRET_PATH, read_secret
 
 host, port = config.load().listen.hooks.pair
 connection = http.client.HTTPConnection(host, port)

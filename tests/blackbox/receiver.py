@@ -71,5 +71,5 @@ def receiving(
         limits = ["[limits]", "load = 0", "memory = '0B'", "disk = '0B'"]
         config.write_text("\n".join([*mail, *limits, "[listen]", *ports, ""]))
         environment = {"CHATMAIL_CONFIG": str(config)}
-        with served("mxdeliv_app.web:app_from_environment()", directory, environment, arguments) as app:
+        with served("mxdeliv_app.web.app:app_from_environment()", directory, environment, arguments) as app:
             yield Receiver(app, inject, mixed)

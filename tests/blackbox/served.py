@@ -114,7 +114,7 @@ def served(
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(128)
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.gunicorn_conf"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.serving.gunicorn_conf"]
     command += [*arguments, application]
     with log.open("wb") as stderr:
         process = subprocess.Popen(

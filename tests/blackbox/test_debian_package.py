@@ -70,7 +70,8 @@ def test_its_own_python_runs_its_own_libraries(unpacked: Path) -> None:
     python.symlink_to("/usr/bin/python3")
     code = (
         "import sys, milter, nacl.bindings, argon2.low_level, sqlalchemy, msgspec, gunicorn.app.wsgiapp;"
-        "import chatmail_milter.ctl.main, mxdeliv_app.web, mxdeliv_app.relay.daemon, mxdeliv_app.push.daemon;"
+        "import chatmail_milter.ctl.main, mxdeliv_app.web.app;"
+        "import mxdeliv_app.relay.daemon, mxdeliv_app.push.daemon;"
         "files = {getattr(module, '__file__', None) or '' for module in sys.modules.values()};"
         "print(*(file for file in files if '-packages' in file))"
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mxdeliv_app.relay import inboundlog
+from mxdeliv_app.stats import inbound_log
 from tests.blackbox.milter_world import CLEAR, CLEARTEXT, GOOD, Milter, running, signed, told
 from tests.messages import ALICE, BOB
 from tests.milter_client import Answer, MilterClient, fields
@@ -143,6 +143,6 @@ class TestMixed:
     def test_the_relay_counts_it(self, milter: Milter) -> None:
         self.take(milter, "")
         line = milter.log.splitlines()[-1]
-        counted = inboundlog.contact("chatmail-milter", line, datetime.now(UTC))
+        counted = inbound_log.contact("chatmail-milter", line, datetime.now(UTC))
         assert counted is not None
         assert (counted.domain, counted.ok, counted.reason) == ("a.example", False, "unreportable")

@@ -187,8 +187,8 @@ LARGE = b"X-Field: x\r\n" * 100 + messages.sealed(packets.seipd(size=200_000))
 @pytest.mark.parametrize(
     "broken",
     [
-        "chatmail_milter.transaction:Transaction.fields",
-        "chatmail_milter.transaction:Transaction.end_of_header",
+        "chatmail_milter.milter.transaction:Transaction.fields",
+        "chatmail_milter.milter.transaction:Transaction.end_of_header",
         "chatmail_milter.gate.gate:Gate.feed",
     ],
 )
@@ -203,14 +203,14 @@ def test_a_bug_of_ours_is_seen_at_the_end_where_all_was_held_until_then(broken: 
 @pytest.mark.parametrize(
     ("broken", "stage", "at"),
     [
-        ("chatmail_milter.session:canonical", "envfrom", "recipient"),
-        ("chatmail_milter.admission:Door.admit", "envrcpt", "recipient"),
-        ("chatmail_milter.transaction:Transaction.recipient", "envrcpt", "recipient"),
-        ("chatmail_milter.transaction:Transaction.fields", "header", "end"),
-        ("chatmail_milter.transaction:Transaction.end_of_header", "body", "end"),
+        ("chatmail_milter.milter.session:canonical", "envfrom", "recipient"),
+        ("chatmail_milter.milter.admission:Door.admit", "envrcpt", "recipient"),
+        ("chatmail_milter.milter.transaction:Transaction.recipient", "envrcpt", "recipient"),
+        ("chatmail_milter.milter.transaction:Transaction.fields", "header", "end"),
+        ("chatmail_milter.milter.transaction:Transaction.end_of_header", "body", "end"),
         ("chatmail_milter.gate.gate:Gate.feed", "body", "end"),
         ("chatmail_milter.gate.gate:Gate.finish", "eom", "end"),
-        ("chatmail_milter.session:peer_address", "connect", "recipient"),
+        ("chatmail_milter.milter.session:peer_address", "connect", "recipient"),
     ],
 )
 def test_a_bug_of_ours_is_a_451_and_a_traceback_without_content(broken: str, stage: str, at: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mxdeliv_app.inject import Envelope, Injector, Ports
-from mxdeliv_app.smtp import ClientLeftError
+from mxdeliv_app.mxdeliv.inject import Envelope, Injector, Ports
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError
 from tests.blackbox.queue_port import QueuePort
 
 PEER = ipaddress.ip_address("192.0.2.7")

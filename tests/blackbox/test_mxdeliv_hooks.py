@@ -37,7 +37,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("served")
-    with served("mxdeliv_app.hooks:app_from_environment()", directory, environment) as app:
+    with served("mxdeliv_app.dovecot.hooks.app:app_from_environment()", directory, environment) as app:
         yield app
 
 
@@ -100,7 +100,7 @@ def test_without_a_store_there_is_an_answer_and_with_it_the_right_one(
         "[limits]\nload = 0\nmemory = '0B'\ndisk = '0B'\n"
     )
     changed = environment | {"CHATMAIL_CONFIG": str(settings)}
-    with served("mxdeliv_app.hooks:app_from_environment()", tmp_path, changed) as app:
+    with served("mxdeliv_app.dovecot.hooks.app:app_from_environment()", tmp_path, changed) as app:
         for question in ("lookup", "create", "login"):
             answer = ask(app, question, user=ALICE, password="correct horse")
             assert (answer.status, answer.headers.get("retry-after")) == (503, None)
@@ -160,7 +160,7 @@ def test_a_bad_environment_is_one_line_and_no_start(
         (tmp_path / "chatmail.toml").write_text(text)
     (tmp_path / "secret").write_text(secret)
     ran = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.gunicorn_conf",
+        [sys.executable, "-m", "gunicorn", "-c", "python:mxdeliv_app.serving.gunicorn_conf",
          "--bind", f"unix:{tmp_path}/app.sock", f"mxdeliv_app.{module}:app_from_environment()"],
         env={
             **os.environ,

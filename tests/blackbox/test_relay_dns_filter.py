@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from mxdeliv_app.https.allowed_addresses import Guard
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
-from mxdeliv_app.relay.guard import Guard
 from tests.blackbox.relay_world import Peer, World
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from mxdeliv_app.relay.at_once import WouldWaitError, at_once
-from mxdeliv_app.relay.exchange import Answer, Exchange
-from mxdeliv_app.relay.https import Https, NoHttpsError
-from mxdeliv_app.relay.patience import Patience
-from mxdeliv_app.relay.where import Target
+from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.exchange import Answer, Exchange
+from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.relay.routing import Target
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, CLOSING, HEAD, OK, Behaviour, RawPeer, Talk, hang, raw_peer, tls
 

@@ -158,7 +158,7 @@ def _is_sending(a: LabHost, b: LabHost) -> bool:
     return any(state == "SYN-SENT" or int(unsent) for state, _, unsent, *_ in map(str.split, rows))
 
 
-GUNICORN = "gunicorn --config python:mxdeliv_app.gunicorn_conf --bind 127.0.0.1:0"
+GUNICORN = "gunicorn --config python:mxdeliv_app.serving.gunicorn_conf --bind 127.0.0.1:0"
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ GUNICORN = "gunicorn --config python:mxdeliv_app.gunicorn_conf --bind 127.0.0.1:
         "chatmail-milter",
         "mxdeliv-relay",
         "chatmailctl config show",
-        f"{GUNICORN} 'mxdeliv_app.web:app_from_environment()'",
-        f"{GUNICORN} 'mxdeliv_app.hooks:app_from_environment()'",
+        f"{GUNICORN} 'mxdeliv_app.web.app:app_from_environment()'",
+        f"{GUNICORN} 'mxdeliv_app.dovecot.hooks.app:app_from_environment()'",
     ],
 )
 def test_unknown_key_in_the_config_stops_every_program(a: LabHost, program: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import inspect
 
-from chatmail_milter import config, credentials
-from chatmail_milter.rules import registration
+from chatmail_milter import config
+from chatmail_milter.accounts import credentials, registration
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 

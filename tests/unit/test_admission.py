@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from mxdeliv_app.admission import AdmissionControl, BusyError, Shared
+from mxdeliv_app.mxdeliv.admission import AdmissionControl, BusyError, Shared
 
 
 def taken(room: Shared, network: str, amount: int, most: int = 1000) -> tuple[int, ExitStack]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter import config
-from chatmail_milter.config import ConfigError
-from chatmail_milter.ctl import example
+from chatmail_milter.config import ConfigError, example
 
 MINIMAL = '[mail]\ndomain = "_a.lab"\n'
 

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import codes
-from chatmail_milter.admission import Door
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.limiter import Limiter
+from chatmail_milter.milter.admission import Door
+from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Blocks

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from chatmail_milter import config, values
+from chatmail_milter import config
+from chatmail_milter.config import values
 from chatmail_milter.mailboxes import expire
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message, Usage
 from chatmail_milter.mailboxes.expire import Pass, expired, is_left_over

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, all rows, and multicast.
 IPV4 = [

@@ -14,8 +14,8 @@ from chatmail_milter import config
 from chatmail_milter.rules.policy import OPEN
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from mxdeliv_app import hooks
-from mxdeliv_app.guesses import Guesses
+from mxdeliv_app.dovecot.guesses import Guesses
+from mxdeliv_app.dovecot.hooks import app
 
 SECRET = "5ec2e7" * 8
 ALICE, BOB, NOBODY = "alice123@a.example", "bob12345@a.example", "nobody12@a.example"
@@ -91,7 +91,7 @@ class TestHooks:
         settings = config.parse('[mail]\ndomain = "a.example"')
         today = lambda: date(2026, 3, 2)  # noqa: E731
         return testing.TestClient(
-            hooks.create_app(settings, lambda: accounts, lambda: OPEN, lambda: None, SECRET, today)
+            app.create_app(settings, lambda: accounts, lambda: OPEN, lambda: None, SECRET, today)
         )
 
     def ask(self, to: testing.TestClient, question: str, fingerprint: Any = "0123", **what: Any) -> Any:

@@ -14,14 +14,14 @@ from falcon import testing
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
+from chatmail_milter.accounts.capacity import Shortage
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.federation import Federation
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.rules.room import Shortage
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tables import metadata
-from mxdeliv_app import hooks
+from mxdeliv_app.dovecot.hooks import app
 
 SECRET = "5ec2e7" * 8
 ALICE = "alice123@a.example"
@@ -45,9 +45,7 @@ def client(
     settings = config.parse(f'[mail]\ndomain = "a.example"\n{text}')
     store = accounts if callable(accounts) else lambda: accounts
     in_force = policy if callable(policy) else lambda: policy
-    return testing.TestClient(
-        hooks.create_app(settings, store, in_force, lambda: short, SECRET, lambda: TODAY)
-    )
+    return testing.TestClient(app.create_app(settings, store, in_force, lambda: short, SECRET, lambda: TODAY))
 
 
 def ask(to: testing.TestClient, question: str, **what: Any) -> Any:
@@ -351,7 +349,7 @@ class TestSecret:
     def test_is_the_line_in_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / "secret"
         path.write_text(f"{SECRET}\n")
-        assert hooks.read_secret(path) == SECRET
+        assert app.read_secret(path) == SECRET
 
     @pytest.mark.parametrize("content", [None, b"", b"\n", b"short\n", b"\xff" * 64])
     def test_missing_or_weak_stops_the_program(
@@ -361,6 +359,6 @@ class TestSecret:
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SystemExit) as stopped:
-            hooks.read_secret(path)
+            app.read_secret(path)
         assert stopped.value.code == 78
         assert str(path) in capsys.readouterr().err

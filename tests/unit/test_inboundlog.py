@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chatmail_milter.store.contacts import Contact
-from mxdeliv_app.relay.inboundlog import contact
+from mxdeliv_app.stats.inbound_log import contact
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 VERDICT = "road={} verdict={} reason={} queue=4jXjz71Ts6z7LNm size=961 domain={} seconds=0.0123"

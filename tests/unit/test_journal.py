@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from chatmail_milter.config.values import Endpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.refusals import Refusals
-from chatmail_milter.values import Endpoint
-from mxdeliv_app.relay.journal import USERS as USERS_OF_A_RELAY
-from mxdeliv_app.relay.journal import Follower, _uids
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
+from mxdeliv_app.stats.journal import USERS as USERS_OF_A_RELAY
+from mxdeliv_app.stats.journal import Follower, _uids
 from tests.chat.deadline import until
 
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")

@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import cast
 
-from mxdeliv_app.kept import Kept
-from mxdeliv_app.smtp import Conversation, IPAddress
+from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
+from mxdeliv_app.mxdeliv.smtp_pool import Kept
 
 ANNA, BERT, CARL = (ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
 OLD = 61.0  # seconds; a minute is the most

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chatmail_milter import config, links
+from chatmail_milter import config
+from chatmail_milter.accounts import links
 
 
 def settings(domain: str, hostname: str = "") -> config.Config:

@@ -6,12 +6,13 @@ import gc
 import subprocess
 import sys
 
-from chatmail_milter.processes import share_memory
+from chatmail_milter.processes.prefork import share_memory
 
 
 def test_the_app_behind_nginx_does_without_the_store_s_library() -> None:
     # Half of its memory; only registration by token needs it.
-    program = "import mxdeliv_app.gunicorn_conf, mxdeliv_app.web, sys; print('sqlalchemy' in sys.modules)"
+    imports = "import mxdeliv_app.serving.gunicorn_conf, mxdeliv_app.web.app, sys"
+    program = f"{imports}; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

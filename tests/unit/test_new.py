@@ -14,16 +14,16 @@ from falcon import testing
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
-from chatmail_milter.rules.room import Shortage
+from chatmail_milter.accounts import creation_limit
+from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.lazy import once
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app import first_logins
-from mxdeliv_app.inject import Injector, Ports
-from mxdeliv_app.later import once
-from mxdeliv_app.new import New
-from mxdeliv_app.receive import Receive
-from mxdeliv_app.web import create_app
+from mxdeliv_app.mxdeliv.inject import Injector, Ports
+from mxdeliv_app.mxdeliv.receive import Receive
+from mxdeliv_app.web.app import create_app
+from mxdeliv_app.web.new import New
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_pa
     )
     (tmp_path / "table").touch()
     # As two programs that were not forked from one another have it.
-    ours, theirs = (first_logins.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
+    ours, theirs = (creation_limit.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
     assert theirs.take("2001:db8::", time.monotonic())
     tokens = Tokens(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
     link, _ = tokens.create(9, None)

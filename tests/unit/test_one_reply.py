@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxdeliv_app.relay import one_reply
-from mxdeliv_app.relay.letter import Letter, Recipient
+from mxdeliv_app.relay.queued_message import Letter, Recipient
 
 OK, GONE, FULL, LATER, OTHER = (
     "250 2.0.0 OK",

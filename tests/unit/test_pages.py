@@ -15,12 +15,12 @@ from falcon import testing
 from chatmail_milter import config
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app.inject import Injector, Ports
-from mxdeliv_app.lifetimes import duration, size
-from mxdeliv_app.new import New
-from mxdeliv_app.pages import contact_link
-from mxdeliv_app.receive import Receive
-from mxdeliv_app.web import create_app
+from mxdeliv_app.mxdeliv.inject import Injector, Ports
+from mxdeliv_app.mxdeliv.receive import Receive
+from mxdeliv_app.web.app import create_app
+from mxdeliv_app.web.lifetimes import duration, size
+from mxdeliv_app.web.new import New
+from mxdeliv_app.web.pages import contact_link
 
 # What Firefox and Chromium send for a page (https://developer.mozilla.org/docs/Web/HTTP/Content_negotiation).
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}

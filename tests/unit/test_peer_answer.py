@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app import peer_answer, wire
-from mxdeliv_app.peer_answer import Meaning, Proof, Understood
-from mxdeliv_app.wire import RecipientReply
+from mxdeliv_app.mxdeliv import peer_answer, wire
+from mxdeliv_app.mxdeliv.peer_answer import Meaning, Proof, Understood
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 ALICE, BOB = "alice@a.example", "bob@a.example"
 

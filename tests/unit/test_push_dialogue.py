@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxdeliv_app.push.dialogue import Change, Dialogue, DialogueError, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, RefusedError
 
 ALICE = "alice123@a.example"
 TOKEN = "priv/07d222018497036b2400000083ecc375/devicetoken"

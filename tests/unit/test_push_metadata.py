@@ -11,7 +11,7 @@ from sqlalchemy import text
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import open_store
-from mxdeliv_app.push.dialogue import Change, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, RefusedError
 from mxdeliv_app.push.metadata import Metadata
 
 ALICE = "alice123@a.example"

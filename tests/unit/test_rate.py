@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.limiter import Limiter
+from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.rate import Rate
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"

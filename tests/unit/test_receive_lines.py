@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mxdeliv_app import lines
+from mxdeliv_app.mxdeliv import dot_stuffing
 
 # Octets that matter, and one that doesn't.
 PIECES = [b"\r", b"\n", b"\r\n", b".", b"..", b"a", b"\0"]
@@ -19,7 +19,7 @@ BODIES = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
 def encode(body: bytes, cuts: list[int] | None = None) -> bytes:
     """What goes to Postfix for a body that arrives cut at these places."""
     places = [0, *sorted({min(cut, len(body)) for cut in cuts or []}), len(body)]
-    with lines.DataEncoder() as encoder:
+    with dot_stuffing.DataEncoder() as encoder:
         out = [piece for a, b in itertools.pairwise(places) for piece in encoder.feed(body[a:b])]
         out += encoder.finish()
     return b"".join([*out, b".\r\n"])  # the final dot is the conversation's
@@ -93,7 +93,7 @@ def test_a_single_dot_after_megabytes_of_double_dots_makes_the_body_raw() -> Non
 
 
 def test_nothing_is_held_without_a_line_that_begins_with_two_dots() -> None:
-    with lines.DataEncoder() as encoder:
+    with dot_stuffing.DataEncoder() as encoder:
         sent = sum(len(piece) for _ in range(64) for piece in encoder.feed(b"x" * 78 + b"\r\n"))
         assert sent == 64 * 80
         list(encoder.feed(b"."))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from chatmail_milter.config.values import Endpoint
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.refusals import RECIPIENT, Refusals
-from chatmail_milter.values import Endpoint
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals, words_about
-from mxdeliv_app.wire import RecipientReply
 
 CAROL = "carol123@b.test"
 NOW = datetime.now(UTC)

@@ -13,8 +13,8 @@ from typing import cast
 
 import pytest
 
-from mxdeliv_app.relay.connection import MOST_INTERIM, FinalResponse, must_be_replaced
-from mxdeliv_app.relay.stall import StallGuard
+from mxdeliv_app.https.connection import MOST_INTERIM, FinalResponse, must_be_replaced
+from mxdeliv_app.https.stall import StallGuard
 from tests.lab import ca
 
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"

@@ -9,11 +9,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from mxdeliv_app.relay.dial import dialer
-from mxdeliv_app.relay.guard import ForbiddenAddressError, Guard, IPAddress
-from mxdeliv_app.relay.names import NameTroubleError
-from mxdeliv_app.relay.own_host import OwnHost
-from mxdeliv_app.relay.where import Target
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.dial import dialer
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.resolver import NameTroubleError
+from mxdeliv_app.relay.routing import Target
 from tests.chat.deadline import deadline
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])

@@ -15,9 +15,9 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
-from mxdeliv_app.relay.at_once import WouldWaitError, at_once
-from mxdeliv_app.relay.known import Known, store_may_fail
-from mxdeliv_app.relay.patience import Patience
+from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.relay.domain_cache import Known, store_may_fail
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import dns.resolver
 import pytest
 
-from chatmail_milter.values import Nameserver
-from mxdeliv_app.relay.at_once import WouldWaitError, at_once
-from mxdeliv_app.relay.names import Names, NoSuchDomainError
+from chatmail_milter.config.values import Nameserver
+from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.resolver import Names, NoSuchDomainError
 
 
 class Records(list[Any]):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.places import Places
+from mxdeliv_app.relay.destination_concurrency import Places
 from tests.unit.loop import Clock, run
 
 

@@ -16,12 +16,12 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Routes
-from mxdeliv_app.relay.exchange import Answer
-from mxdeliv_app.relay.guard import ForbiddenAddressError
-from mxdeliv_app.relay.https import Https, NoHttpsError
-from mxdeliv_app.relay.known import Known
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
+from mxdeliv_app.https.exchange import Answer
+from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.relay.domain_cache import Known
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
-from mxdeliv_app.relay.where import Target
+from mxdeliv_app.relay.routing import Target
 
 THREADS = 8
 TARGET = Target("mx.b.test")

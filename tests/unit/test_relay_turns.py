@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.turns import Turn, Turns
+from mxdeliv_app.relay.sender_ordering import Turn, Turns
 from tests.unit.loop import Clock, run
 
 ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter import config, machine
+from chatmail_milter import config
+from chatmail_milter.accounts import machine
+from chatmail_milter.accounts.capacity import Machine, shortage
 from chatmail_milter.config import Limits
-from chatmail_milter.rules.room import Machine, shortage
-from chatmail_milter.values import Size
+from chatmail_milter.config.values import Size
 
 LIMITS = Limits(load=4.0, memory=Size(1000), disk=Size(5000))
 ROOMY = Machine(load=0.5, memory=10_000, disk=50_000)

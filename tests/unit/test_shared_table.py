@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.limiter import Limiter
+from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.shared_table import SharedTable
 from chatmail_milter.rules.rate import Rate
-from mxdeliv_app.shared_table import SharedTable
 
 
 @pytest.fixture

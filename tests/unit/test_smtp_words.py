@@ -12,7 +12,7 @@ from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.tables import metadata
-from mxdeliv_app.relay.smtpwords import SmtpWords
+from mxdeliv_app.stats.smtp_words import SmtpWords
 
 NO_TLS = "TLS is required, but was not offered by host mail.b.test[192.0.2.1]"
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from chatmail_milter.config.values import Endpoint
 from chatmail_milter.store.contacts import Contact
-from chatmail_milter.values import Endpoint
-from mxdeliv_app.relay.smtplog import SmtpLog
+from mxdeliv_app.stats.smtp_log import SmtpLog
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HTTPS_ONLY = Endpoint("127.0.0.1:10027")

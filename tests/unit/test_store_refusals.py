@@ -13,7 +13,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
 from mxdeliv_app.relay.breaker import Breaker
-from mxdeliv_app.relay.ledger import Ledger
+from mxdeliv_app.stats.recorder import Ledger
 from tests.unit.loop import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from chatmail_milter.gate.gate import Direction
+from chatmail_milter.milter.transaction import Settings, Transaction
 from chatmail_milter.rules.policy import OPEN
-from chatmail_milter.transaction import Settings, Transaction
 from tests.messages import ALICE
 from tests.work import peak
 

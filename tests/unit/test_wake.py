@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from mxdeliv_app import wake
-from mxdeliv_app.secret_url import secret_path
-from mxdeliv_app.wake import Waker, inbox, server
+from mxdeliv_app.dovecot import wake
+from mxdeliv_app.dovecot.secret_url import secret_path
+from mxdeliv_app.dovecot.wake import Waker, inbox, server
 
 PATH = "/" + "5ec2e7" * 8
 EVENT = {"event": "mail_delivery_finished", "fields": {"user": "u12345678@_a.lab", "message_size": 746}}

@@ -58,7 +58,7 @@ def test_other_build_tools_than_the_listed_ones_build_nothing(
 
 def test_the_sources_are_the_packages_and_what_describes_them(builder: ModuleType) -> None:
     names = {str(path) for path in builder.source_files()}
-    assert {"setup.cfg", "chatmail_milter/config.py", "mxdeliv_app/wire.py"} <= names
+    assert {"setup.cfg", "chatmail_milter/config/schema.py", "mxdeliv_app/mxdeliv/wire.py"} <= names
     assert not any("__pycache__" in name or name.startswith("tests/") for name in names)
 
 

@@ -12,10 +12,10 @@ from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.relay.guard import Guard, IPAddress
-from mxdeliv_app.relay.names import NameTroubleError, NoSuchDomainError, NullMxError
-from mxdeliv_app.relay.own_host import OwnHost
-from mxdeliv_app.relay.where import MAX_TARGETS, Plan, Target, Where
+from mxdeliv_app.https.allowed_addresses import Guard, IPAddress
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.relay.routing import MAX_TARGETS, Plan, Target, Where
 
 
 class Zone:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mxdeliv_app import wire
-from mxdeliv_app.wire import RecipientReply
+from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 ALICE, BOB = "alice@a.example", "bob@a.example"
 

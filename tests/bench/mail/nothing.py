@@ -15,7 +15,7 @@ from typing import Any
 
 import milter
 
-from chatmail_milter import listen
+from chatmail_milter.milter import listen
 
 NO_REPLY = {
     "connect": milter.P_NR_CONN,

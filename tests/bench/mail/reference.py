@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from chatmail_milter.credentials import hash_password
+from chatmail_milter.accounts.credentials import hash_password
 from tests.bench.mail.group import Group
 from tests.lab.host import LabHost
 from tests.lab.wait import until

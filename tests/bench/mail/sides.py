@@ -20,7 +20,7 @@ from typing import Protocol
 
 import msgspec
 
-from chatmail_milter.credentials import hash_password
+from chatmail_milter.accounts.credentials import hash_password
 from tests import messages
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import reference, units

@@ -1,0 +1,87 @@
+"""`chatmailctl account create` and `password`: what the operator does for somebody."""
+
+from __future__ import annotations
+
+import click
+
+from chatmail_milter import config
+from chatmail_milter.accounts import credentials, links, registration
+from chatmail_milter.ctl import password as asked
+from chatmail_milter.ctl.context import accounts, canonical_address
+from chatmail_milter.ctl.output import json_option, print_json
+from chatmail_milter.ctl.qr import print_qr, qr_option
+from chatmail_milter.ctl.sessions import end_refused
+from chatmail_milter.rules.blocklist import Blocklist
+from chatmail_milter.rules.federation import Federation
+from chatmail_milter.rules.policy import Policy
+from chatmail_milter.store.names import NameReservedError
+
+_ask_option = click.option(
+    "--ask", is_flag=True, help="Ask for the password: a prompt, or the first line of stdin."
+)
+
+
+@click.command()
+@click.argument("address", required=False, callback=canonical_address)
+@_ask_option
+@click.option(
+    "--reuse-name", is_flag=True, help="Also with a reserved name: that of an account that is gone."
+)
+@qr_option
+@json_option
+def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: bool) -> None:
+    """Make the account ADDRESS, or one with a random address.
+
+    Its password is random, and printed with a login link; or with --ask it is asked for, and not shown.
+    """
+    settings = config.load_or_exit()
+    fresh = credentials.fresh(settings.accounts, settings.mail.domain)
+    address = address or fresh.address
+    reason = registration.refuse_name(settings.mail.domain, address)
+    if reason:
+        raise click.ClickException(f"choose another address: {reason}")
+    password = asked.ask(settings.accounts) if ask else fresh.password
+    try:
+        made = accounts().create(address, credentials.hash_password(password), reuse=reuse_name)
+    except NameReservedError:
+        raise click.ClickException(
+            f"choose another address: people may still write to whoever had {address} before; "
+            "or say --reuse-name"
+        ) from None
+    if not made:
+        raise click.ClickException(f"choose another address: there is an account {address}")
+    _tell(settings, address, None if ask else password, qr=qr, as_json=as_json)
+
+
+@click.command()
+@click.argument("address", callback=canonical_address)
+@click.option("--random", is_flag=True, help="Make a random one, and print it with the login link.")
+@qr_option
+@json_option
+def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
+    """Give ADDRESS another password, and end its sessions.
+
+    Asked for at a prompt, or the first line of stdin where that is no terminal.
+    """
+    settings = config.load_or_exit()
+    fresh = credentials.fresh(settings.accounts, settings.mail.domain)
+    password = fresh.password if random else asked.ask(settings.accounts)
+    if not accounts().set_password(address, credentials.hash_password(password)):
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    # Whoever knew the old one may be in.
+    end_refused(Policy(Blocklist(), Federation(), frozenset({address})))
+    if random:
+        _tell(settings, address, password, qr=qr, as_json=as_json)
+
+
+def _tell(settings: config.Config, address: str, password: str | None, *, qr: bool, as_json: bool) -> None:
+    """What the operator doesn't know: nothing of a password that was typed."""
+    row = {"address": address}
+    if password is not None:
+        row |= {"password": password, "link": links.dclogin(settings, address, password)}
+    if as_json:
+        print_json(row)
+    else:
+        click.echo("\n".join(row.values()))
+    if qr and "link" in row:
+        print_qr(row["link"])

@@ -1,0 +1,164 @@
+"""`chatmailctl account export` and `import`: accounts from one relay to another, a JSON object a line.
+
+    {"address": …, "password_hash": "{SCHEME}…", "created": "2026-03-02", "last_login": …, "suspended": …,
+     "quota": …}
+
+A line at a time, so it takes no more memory for a million; https://jsonlines.org. Hashes are as Dovecot has
+them: https://doc.dovecot.org/2.3/configuration_manual/authentication/password_schemes/
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import count
+from typing import Annotated, BinaryIO
+
+import click
+import msgspec
+from sqlalchemy import Engine
+
+from chatmail_milter.accounts import registration
+from chatmail_milter.config import load_or_exit
+from chatmail_milter.ctl.context import accounts, store
+from chatmail_milter.store.accounts import Account
+from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.words import printable
+
+# What Dovecot verifies, without PLAIN, MD5 and the like: whoever reads the store would have the passwords.
+SCHEMES = frozenset(
+    {
+        "ARGON2ID",
+        "ARGON2I",
+        "BLF-CRYPT",
+        "SHA512-CRYPT",
+        "SHA256-CRYPT",
+        "SSHA512",
+        "SSHA256",
+        "PBKDF2",
+        "CRYPT",
+    }
+)
+_HASH = re.compile(r"\{([A-Z0-9-]+)(?:\.[A-Z0-9]+)?\}([!-~]+)\Z", re.IGNORECASE)
+_LONGEST_HASH = 255
+_LONGEST_LINE = 4096
+_AT_ONCE = 500
+_SHOWN = 200  # characters of what is wrong
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One account."""
+
+    address: str
+    password_hash: str
+    created: date
+    last_login: date | None = None
+    suspended: date | None = None
+    quota: Annotated[int, msgspec.Meta(ge=1, le=1 << 60)] | None = None  # octets; None: as the others'
+
+
+@click.command("export")
+def export() -> None:
+    """Print all accounts as JSON lines, with their password hashes: keep it as you keep the store."""
+    engine = store()
+    suspended = Suspensions(engine).list()
+    encoder = msgspec.json.Encoder()
+    out = sys.stdout.buffer
+    try:
+        for one in accounts(engine).each():
+            since = suspended.get(one.address)
+            line = Line(one.address, one.password_hash, one.created, one.last_login, since, one.quota)
+            out.write(encoder.encode(line) + b"\n")
+        out.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--reuse-names", is_flag=True, help="Also with reserved names: those of accounts that are gone."
+)
+def import_(file: BinaryIO, reuse_names: bool) -> None:
+    """Make the accounts that FILE lists (- for standard input), as `account export` prints them.
+
+    Accounts that are here already stay as they are. A line that can't be used ends it; those before it are
+    in, and once it is corrected, FILE can be imported again.
+    """
+    engine = store()
+    domain = load_or_exit().mail.domain
+    batch: list[Line] = []
+    new = reserved = total = 0
+
+    def take() -> None:
+        nonlocal new, reserved, batch
+        made, refused = _take(engine, batch, reuse=reuse_names)
+        new, reserved, batch = new + made, reserved + refused, []
+
+    wrong: _BadLineError | None = None
+    try:
+        for line in _lines(file, domain):
+            batch.append(line)
+            total += 1
+            if len(batch) == _AT_ONCE:
+                take()
+    except _BadLineError as error:
+        wrong = error
+    take()
+    here = total - new - reserved
+    before = f"; {here} {'was' if here == 1 else 'were'} here before" if here else ""
+    click.echo(f"Made {new} account{'' if new == 1 else 's'}{before}.")
+    if reserved:
+        click.echo(
+            f"Left out {reserved} with the names of accounts that are gone, which --reuse-names would make."
+        )
+    if wrong is not None:
+        raise click.ClickException(f"correct {wrong}")
+
+
+class _BadLineError(Exception):
+    """Names the line, and says what is wrong with it."""
+
+
+def _lines(file: BinaryIO, domain: str) -> Iterator[Line]:
+    decoder = msgspec.json.Decoder(Line)
+    for number in count(1):
+        # Not `for raw in file`: a line may be a gigabyte.
+        raw = file.readline(_LONGEST_LINE + 1)
+        if not raw:
+            return
+        if not raw.strip():
+            continue
+        try:
+            if len(raw) > _LONGEST_LINE:
+                raise ValueError("is too long")
+            line = decoder.decode(raw)
+            _check(line, domain)
+        except (ValueError, UnicodeDecodeError, RecursionError) as error:
+            raise _BadLineError(f"line {number}: {printable(str(error))[:_SHOWN]}") from None
+        yield line
+
+
+def _check(line: Line, domain: str) -> None:
+    reason = registration.refuse_name(domain, line.address)
+    if reason:
+        raise ValueError(f"address: {reason}")
+    found = _HASH.fullmatch(line.password_hash)
+    if found is None or len(line.password_hash) > _LONGEST_HASH:
+        raise ValueError("password_hash: wants {SCHEME} and a hash, as doveadm pw prints it")
+    if found[1].upper() not in SCHEMES:
+        raise ValueError(f"password_hash: this scheme is not taken, but {', '.join(sorted(SCHEMES))}")
+
+
+def _take(engine: Engine, lines: Sequence[Line], *, reuse: bool) -> tuple[int, int]:
+    """Make those accounts that are not here; how many, and how many names are not given out yet."""
+    rows = [Account(one.address, one.password_hash, one.created, one.last_login, one.quota) for one in lines]
+    new, reserved = accounts(engine).carry_over(rows, reuse=reuse)
+    suspended = {one.address: one.suspended for one in lines if one.suspended and one.address in new}
+    if suspended:
+        Suspensions(engine).suspend_all(suspended)
+    return len(new), len(reserved)

@@ -1,0 +1,1 @@
+"""`chatmail-milter`: Postfix asks it about every message."""

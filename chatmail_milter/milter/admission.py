@@ -1,0 +1,167 @@
+"""Whether a transaction may begin: what the operator decided, then how often the sender sends.
+
+Asked once a transaction, at its first recipient, for all of them. While the store can't be read nobody knows
+who is blocked, so nothing is let in (451); that is logged when it begins and when it ends, not per message.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import codes
+from chatmail_milter.address import Peer
+from chatmail_milter.gate.gate import Direction
+from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.store import ended_logins
+from chatmail_milter.store.names import Names
+from chatmail_milter.store.policies import Policies, State
+from chatmail_milter.store.refusals import Refusals
+from chatmail_milter.verdict import Action, Verdict
+
+log = logging.getLogger("chatmail-milter")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer to all recipients of a transaction, and the policy that its message is judged by."""
+
+    verdict: Verdict
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a session began: by the policy's revision, -1 if that could not be read, and by monotonic time."""
+
+    revision: int
+    time: float
+
+
+class Door:
+    """Lets transactions in. One object serves all threads.
+
+    `limiter` limits a user's messages, `recipients` their recipients. `open_policies` is called at the first
+    transaction, and again at each as long as it raises `SQLAlchemyError`: the program may be there before its
+    store is. `open_refusals` is called so at the first message that a peer brings. `names` has the key of the
+    pseudonyms of accounts.
+    """
+
+    def __init__(
+        self,
+        open_policies: Callable[[], Policies],
+        limiter: Limiter,
+        clock: Callable[[], float] = time.monotonic,
+        open_refusals: Callable[[], Refusals] | None = None,
+        recipients: Limiter | None = None,
+        names: Names | None = None,
+    ) -> None:
+        self._open_policies = open_policies
+        self._open_refusals = open_refusals
+        self._refusals: Refusals | None = None
+        self._limiter = limiter
+        self._recipients = recipients
+        self._clock = clock
+        self._names = names or Names()
+        self._policies: Policies | None = None
+        self._opening = threading.Lock()
+        self._counting = threading.Lock()
+        self._put_off = 0
+
+    def begin(self) -> Beginning:
+        """Note when a session begins, before its user logs in."""
+        now = self._clock()
+        try:
+            return Beginning(self._opened().state().revision, now)
+        except SQLAlchemyError:
+            # `admit` logs the fault. A user with an entry in `ended_logins` has to log in once more.
+            return Beginning(-1, now)
+
+    def admit(self, direction: Direction, sender: str, peer: Peer, beginning: Beginning) -> Admission:
+        """May mail of `sender` (canonical, empty for the null sender) come in from `peer`?"""
+        try:
+            state = self._opened().state()
+            policy = state.policy
+            if direction is Direction.OUT:
+                verdict = self._user(state, sender, peer, beginning)
+        except SQLAlchemyError as fault:
+            self._away(fault)
+            return Admission(codes.STORE_AWAY, OPEN)
+        if self._put_off:
+            self._back()
+        if direction is Direction.IN:
+            return Admission(policy.incoming(sender, peer), policy)
+        # Whoever is refused for another reason takes no token.
+        if verdict.action is Action.PASS and not self._sends(sender):
+            verdict = codes.too_much_mail(sender)
+        return Admission(verdict, policy)
+
+    def _sends(self, sender: str) -> bool:
+        """Whether a user may send one more message, of which the first recipient is named."""
+        now = self._clock()
+        if self._recipients is not None and not self._recipients.may(sender, now):
+            return False
+        return self._limiter.take(sender, now)
+
+    def addressed(self, sender: str) -> None:
+        """A user who was let in named a recipient. It counts and is never refused: a group gets it whole."""
+        if self._recipients is not None:
+            self._recipients.charge(sender, self._clock())
+
+    def readmit(self, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+        """May `sender`, a user who was admitted, still send, now that the message is here?"""
+        try:
+            return self._user(self._opened().state(), sender, peer, beginning)
+        except SQLAlchemyError as fault:
+            self._away(fault)
+            return codes.STORE_AWAY
+
+    def _user(self, state: State, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+        """May a user of ours send? Postfix has seen to it that `sender` is who logged in."""
+        verdict = state.policy.submission(sender, peer)
+        if verdict.action is not Action.PASS:
+            return verdict
+        if self._clock() - beginning.time > ended_logins.LONGEST:
+            return codes.LOGIN_OLD
+        if state.ended and state.ended.get(self._names.pseudonym(sender), -1) > beginning.revision:
+            return codes.LOGIN_OVER
+        return verdict
+
+    def wrote(self, author: str) -> None:
+        """A peer's mail of `author` (canonical) was accepted: forget what was refused to that address."""
+        try:
+            if self._refusals is None and self._open_refusals is not None:
+                self._refusals = self._open_refusals()
+            if self._refusals is not None:
+                self._refusals.forget(author)
+        except SQLAlchemyError as fault:
+            # The refusal ends by itself within the day. Not str(fault): it has the statement's parameters.
+            log.error("refusals=away fault=%s", type(fault).__name__)
+
+    def _opened(self) -> Policies:
+        if self._policies is None:
+            with self._opening:
+                if self._policies is None:
+                    self._policies = self._open_policies()
+        return self._policies
+
+    def _away(self, fault: SQLAlchemyError) -> None:
+        with self._counting:
+            self._put_off += 1
+            begins = self._put_off == 1
+        if begins:
+            # Not str(fault), which has the statement's parameters.
+            cause = getattr(fault, "orig", None) or fault
+            log.error("store=away fault=%s cause=%s", type(fault).__name__, type(cause).__name__)
+
+    def _back(self) -> None:
+        with self._counting:
+            put_off, self._put_off = self._put_off, 0
+        if put_off:
+            log.info("store=back transactions-put-off=%d", put_off)

@@ -1,0 +1,170 @@
+"""The milter: Postfix asks it about every message. Here is the program around `session.py`.
+
+libmilter runs the connections on its threads, and tells nobody what a callback raised: here every fault of
+ours becomes a line in the log with a traceback and without content, and a 451.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import cache
+from os import EX_OSERR, EX_SOFTWARE, _exit
+from types import TracebackType
+from typing import Any, NoReturn
+
+import click
+import milter
+from sqlalchemy import Engine
+
+from chatmail_milter import codes
+from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.milter import listen
+from chatmail_milter.milter.admission import Door
+from chatmail_milter.milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
+from chatmail_milter.milter.transaction import Settings
+from chatmail_milter.origin.checks import OriginChecks
+from chatmail_milter.origin.resolver import Resolver
+from chatmail_milter.processes.prefork import several, wanted
+from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.rules.rate import Rate
+from chatmail_milter.store import checkpoint
+from chatmail_milter.store.engine import existing_store, load
+from chatmail_milter.store.missing_keys import MissingKeys
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.pseudonyms import load_key
+from chatmail_milter.store.refusals import Refusals
+
+log = logging.getLogger("chatmail-milter")
+
+# The session whose callback runs in this thread. libmilter moves sessions between threads, but pymilter gives
+# each a thread state of its own, and that is what thread-local data hangs on.
+_here = threading.local()
+
+
+def _callback(stage: str, settings: Settings, door: Door) -> Callable[..., int]:
+    """The session's method for `stage` as libmilter calls it. Nothing that it raises gets out."""
+    method: Callable[..., int] = getattr(Session, stage)
+
+    def call(ctx: Any, *args: Any) -> int:
+        session = ctx.getpriv()
+        if session is None:
+            session = _here.session = Session(settings, door)
+            ctx.setpriv(session)
+        try:
+            return method(session, ctx, *args)
+        except Exception as fault:
+            _log_fault(stage, type(fault), fault.__traceback__)
+        session.spoil()
+        return answer(ctx, codes.OUR_FAULT) if stage in ANSWERED else NO_REPLY
+
+    return call
+
+
+def _close(ctx: Any) -> int:
+    ctx.setpriv(None)
+    return CONTINUE
+
+
+def _log_fault(stage: str, kind: type[BaseException], trace: TracebackType | None) -> None:
+    # Where, but not str(fault): that may hold what the message said.
+    frames = "".join(traceback.format_tb(trace))
+    log.error("stage=%s fault=%s\n%s", stage, kind.__name__, frames.rstrip())
+
+
+def _uncallable(kind: type[BaseException], _fault: BaseException, trace: TracebackType | None) -> None:
+    """pymilter could not even call us, and goes on as if we had said CONTINUE.
+
+    What a stranger can bring about is a header name that isn't UTF-8 (never by way of Postfix, for whom such
+    a line is no header). After anything else we know too little to go on: Postfix meets a closed connection,
+    tempfails, and systemd starts us again.
+    """
+    session = getattr(_here, "session", None)
+    _log_fault("call", kind, trace)
+    if kind is not UnicodeDecodeError or session is None:
+        _exit(EX_SOFTWARE)
+    session.spoil()
+
+
+def _serve(settings: Settings, door: Door, open_socket: Callable[[], None]) -> None:
+    """Registers with libmilter, opens the socket, and runs for ever.
+
+    libmilter would end it at a signal, up to five seconds later: see `processes`.
+    """
+    for stage in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
+        getattr(milter, f"set_{stage}_callback")(_callback(stage, settings, door))
+    milter.set_close_callback(_close)
+    milter.set_flags(ACTIONS)
+    # An error reply where Postfix was told not to wait for one would leave both waiting: see `_uncallable`.
+    milter.set_exception_policy(milter.CONTINUE)
+    milter.register("chatmail-milter", negotiate=_callback("negotiate", settings, door))
+    open_socket()
+    sys.excepthook = _uncallable
+    milter.main()
+
+
+def _open(path: str) -> None:
+    milter.setconn(f"unix:{path}")
+    milter.opensocket(False)
+
+
+@click.command()
+@click.option("--socket", "where", metavar="unix:PATH", help="Listen here, where systemd gives no socket.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=wanted,
+    show_default="one for two processors, 4 at most",
+    help="How many share the work.",
+)
+def main(where: str | None, processes: int) -> None:
+    """Answer Postfix about every message, on the socket that systemd opened."""
+    config = load_or_exit()
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    # In each process its own, when first asked for: the program may be there before its store is.
+    engine = cache(lambda: existing_store(config.store.url))
+    settings = Settings.of(config, _checks(config, engine))
+    key = load_key()
+    door = Door(
+        lambda: Policies(engine()),
+        Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
+        open_refusals=lambda: Refusals(engine(), key),
+        recipients=Limiter(Rate(config.submission.recipients_per_minute, config.submission.recipients_burst)),
+    )
+    try:
+        listening = _listening(where)
+    except listen.ListenError as error:
+        _can_t_listen(error)
+
+    def serve() -> None:
+        try:
+            _serve(settings, door, lambda: listen.substitute(listening, _open))
+        except (listen.ListenError, milter.error) as error:
+            _can_t_listen(error)
+
+    load(config.store.url)
+    sys.exit(several(processes, serve, checkpoint.finish))
+
+
+def _checks(config: Config, engine: Callable[[], Engine]) -> OriginChecks:
+    resolver = Resolver(config.listen.resolver)
+    return OriginChecks(resolver, lambda: MissingKeys(engine()), config.inbound.missing_key)
+
+
+def _listening(where: str | None) -> int:
+    """The socket's descriptor: systemd's, else one at `where`. Raises `ListenError`."""
+    inherited = listen.inherited()
+    if inherited is not None:
+        return inherited
+    kind, _, path = (where or "").partition(":")
+    if kind != "unix" or not path:
+        raise click.UsageError("no socket: start it by its systemd socket unit, or give --socket unix:PATH")
+    return listen.at(path)
+
+
+def _can_t_listen(error: Exception) -> NoReturn:
+    log.error("can't listen: %s", error)
+    sys.exit(EX_OSERR)

@@ -1,0 +1,1 @@
+"""One program in several processes: the fork, its end, and what the processes share."""

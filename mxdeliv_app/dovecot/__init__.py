@@ -1,0 +1,1 @@
+"""What Dovecot asks and tells."""

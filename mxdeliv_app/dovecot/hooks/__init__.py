@@ -1,0 +1,1 @@
+"""`chatmail-hooks`: the questions of Dovecot's Lua."""

@@ -1,0 +1,153 @@
+"""`chatmail-wake`: makes sure that an idling client is told of every message.
+
+Dovecot tells an idling client 500 ms after its mailbox changed, or at once where it has put the client to
+sleep; but a change that comes less than 500 ms before it puts the client to sleep is told to nobody
+(mailbox-watch.c in 2.3 and 2.4: sleep drops the timer, and the sleeper's watch begins afterwards). So Dovecot
+posts each delivery here (an event_exporter, at a URL that nobody else knows), and twice after it something
+happens in that mailbox that a sleeping client is woken by. Runs as the mailboxes' user; started by its
+systemd socket with their directory. docs/idle.md has what comes of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chatmail_milter.mailboxes.home import home
+from chatmail_milter.systemd import NotActivatedError, sockets
+from mxdeliv_app.dovecot.secret_url import is_told, secret_path
+
+URL_FILE = Path("/etc/chatmail/wake.url")
+# A client is awake for 40 ms (imap_hibernate_timeout) after it began to idle or was told of something; that
+# is when all but the first message of a burst come. After the first delay it sleeps, 20 ms being for going
+# there. On a host too busy for that it does after the second, longer than the timer that may have been lost.
+DELAYS = (0.06, 0.6)  # seconds
+_MAX_BODY = 64 << 10
+_IDLE_CONNECTION = 60.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class _Fields(msgspec.Struct, frozen=True):
+    user: str
+
+
+class _Delivery(msgspec.Struct, frozen=True):
+    fields: _Fields
+
+
+_Queue = queue.SimpleQueue[tuple[float, Path]]
+
+
+class Waker:
+    """Wakes the clients of a mailbox, as many times as there are `delays`: seconds after it is asked to."""
+
+    def __init__(self, mailboxes: Path, delays: Sequence[float] = DELAYS) -> None:
+        self._mailboxes = mailboxes
+        # What comes first is due first, for each delay by itself.
+        self._due = {delay: _Queue() for delay in delays}
+        for due in self._due.values():
+            threading.Thread(target=_run, args=(due,), name="waker", daemon=True).start()
+
+    def delivered(self, user: str) -> None:
+        """A message was delivered to `user`, as Dovecot writes it: the canonical address."""
+        directory = inbox(self._mailboxes, user)
+        if directory is not None:
+            for delay, due in self._due.items():
+                due.put((time.monotonic() + delay, directory))
+
+
+def _run(queued: _Queue) -> None:
+    while True:
+        due, directory = queued.get()
+        time.sleep(max(0.0, due - time.monotonic()))
+        try:
+            stir(directory)
+        except OSError as error:
+            # The account may be gone by now; Dovecot goes on without us in any case.
+            log.warning("event=not-woken error=%s", type(error).__name__)
+
+
+def inbox(mailboxes: Path, user: str) -> Path | None:
+    """Where new mail of `user` comes in, or None if that is nobody's name."""
+    found = home(mailboxes, user)
+    return None if found is None else found / "Maildir" / "new"
+
+
+def stir(directory: Path) -> None:
+    """Let something happen in a Maildir's `new` that inotify tells of; nobody reads names with a dot."""
+    file = directory / ".wake"
+    file.touch(mode=0o600)
+    file.unlink(missing_ok=True)
+
+
+def server(listening: socket.socket, path: str, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
+    """An HTTP server on a listening socket that hands on the user of each delivery posted to `path`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = _IDLE_CONNECTION
+
+        # The name is http.server's.
+        def do_POST(self) -> None:
+            if not is_told(self.path, path):
+                self.close_connection = True
+                self._answer(404)
+                return
+            length = self.headers.get("Content-Length", "")
+            if not length.isdecimal() or int(length) > _MAX_BODY:
+                self.close_connection = True
+                self._answer(413)
+                return
+            try:
+                event = msgspec.json.decode(self.rfile.read(int(length)), type=_Delivery)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._answer(400)
+                return
+            delivered(event.fields.user)
+            self._answer(204)
+
+        def _answer(self, status: int) -> None:
+            self.send_response_only(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing about who got mail."""
+
+    found = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+    found.socket.close()
+    found.socket = listening
+    return found
+
+
+def main() -> None:
+    """The console script; its argument is the directory of all mailboxes.
+
+    The URL that Dovecot posts to is in `$CHATMAIL_WAKE_URL`, a file; else in `URL_FILE`.
+    """
+    if len(sys.argv) != 2:
+        sys.exit(_usage("wants one argument, the directory of the mailboxes"))
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))
+    try:
+        (listening,) = sockets().values()
+    except (NotActivatedError, ValueError) as error:
+        sys.exit(_usage(str(error)))
+    server(listening, path, Waker(Path(sys.argv[1])).delivered).serve_forever()
+
+
+def _usage(text: str) -> int:
+    print(f"chatmail-wake: {text}", file=sys.stderr)
+    return 78

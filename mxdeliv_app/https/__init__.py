@@ -1,0 +1,1 @@
+"""HTTPS to hosts that strangers name: resolved once, judged, verified, kept open."""

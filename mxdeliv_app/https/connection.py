@@ -1,0 +1,116 @@
+"""A guarded, kept connection to one target: dialled, and in TLS already; HTTP is spoken by whoever has it.
+
+That way each address was judged, sessions are resumed, and no HTTP library has a say in who is verified. An
+attempt can be cut from another thread at any point: no library has a limit for a whole attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+from http.client import HTTPException, HTTPResponse
+
+from mxdeliv_app.https.dial import Dial
+from mxdeliv_app.https.tls import Tls
+from mxdeliv_app.relay.routing import Target
+
+
+class Connection:
+    """One connection, opened when first needed and again when the peer has closed it."""
+
+    def __init__(self, target: Target, dial: Dial, tls: Tls) -> None:
+        self.target = target
+        self.deadline = 0.0
+        self.fresh = True  # opened for this very attempt
+        self._dial = dial
+        self._tls = tls
+        self._stage = "connect"
+        self._cut = False
+        self._opened: ssl.SSLSocket | None = None  # not remembered yet
+        self._handle: socket.socket | None = None
+
+    def begin(self, deadline: float) -> None:
+        """An attempt begins, to be over at `deadline` (monotonic)."""
+        self.deadline = deadline
+        self.fresh = False
+        self._cut = False
+
+    def open(self) -> ssl.SSLSocket:
+        """Connect, TLS and all; the socket is the caller's to close."""
+        self.drop()
+        self.fresh = True
+        self._stage = "connect"
+        plain = self._dial(self.target)
+        # TLS takes the socket over; a second descriptor of it still cuts it, whoever holds the first.
+        self._handle = plain.dup()
+        self._stage = "tls"
+        if self._cut:
+            self.cut()
+        self._opened = tls = self._tls.wrap(plain, self.target)
+        self._stage = "exchange"
+        return tls
+
+    def answered(self) -> None:
+        """The head of an answer has come."""
+        if self._opened is not None:
+            self._tls.remember(self.target, self._opened)
+            self._opened = None
+
+    def cut(self) -> None:
+        """End the attempt under way, from any thread."""
+        self._cut = True
+        handle = self._handle
+        if handle is not None:
+            with contextlib.suppress(OSError):  # closed by its peer or its own thread meanwhile
+                handle.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        """Close the second descriptor. The owner of the first closes that when it has read the answer."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+    def reason(self, error: BaseException) -> str:
+        """The slug for an attempt that ended with `error`, as socket, TLS or HTTP raised it."""
+        timed_out = self._cut or isinstance(error, TimeoutError)
+        if self._stage != "exchange":
+            return f"{self._stage}-timeout" if timed_out else self._stage
+        if timed_out:
+            return "timeout"
+        return "network" if isinstance(error, OSError) else "protocol"
+
+
+# Interim answers before the final one. A few are usual (100, 103); a flood keeps a thread busy for nothing.
+MOST_INTERIM = 10
+
+
+class FinalResponse(HTTPResponse):
+    """The final answer. http.client reads over a 100 alone, and takes a 102 or 103 for the last word."""
+
+    _heads = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # Each head begins here, those that http.client reads over, too.
+        self._heads += 1
+        if self._heads > MOST_INTERIM + 1:
+            raise HTTPException("too many interim answers")
+        return super()._read_status()  # type: ignore[misc,no-any-return]
+
+    def begin(self) -> None:
+        super().begin()
+        # RFC 9110, 15.2. A 101 is final: no other protocol was asked for, so what follows is not HTTP.
+        while self.status // 100 == 1 and self.status != 101:
+            self.headers = self.msg = None  # type: ignore[assignment]  # so that the next head is read
+            super().begin()
+
+
+def must_be_replaced(kept: socket.socket) -> bool:
+    """Whether a kept connection can't serve another request: closed, or with octets that nobody asked for."""
+    # OpenSSL may hold the rest of a record, of which the descriptor says nothing.
+    if isinstance(kept, ssl.SSLSocket) and kept.pending():
+        return True
+    poll = select.poll()
+    poll.register(kept, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,96 @@
+"""From a target to a connected socket: resolve once, let the guard judge, connect to what was judged.
+
+The addresses that are left are raced (RFC 8305, in short): the next one is tried as soon as the last has
+failed or has been silent for a moment, so that a dead IPv6 address doesn't cost a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from typing import cast
+
+from chatmail_milter.address import ip_literal
+from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.resolver import NameTroubleError
+from mxdeliv_app.relay.routing import Lookup, Target
+
+Dial = Callable[[Target], socket.socket]
+
+# A stranger may list hundreds.
+MAX_ADDRESSES = 6
+HEAD_START = 0.25  # seconds, RFC 8305, 5: "Connection Attempt Delay"
+
+
+def dialer(names: Lookup, guard: Guard, own_host: OwnHost, connect_timeout: float) -> Dial:
+    """What connects to a target: its pinned address, else those that its host has, if the guard permits.
+
+    The function raises `ForbiddenAddressError` (also for this host itself), `NameTroubleError`, `OSError`.
+    """
+
+    def dial(target: Target) -> socket.socket:
+        literal = target.pinned or ip_literal(target.host)
+        addresses = names.addresses(target.host) if literal is None else [literal]
+        permitted = guard.permitted(addresses)
+        if not permitted:
+            raise NameTroubleError("no address")
+        # This host would refuse mail for another domain, and that would be taken for the peer's own refusal.
+        if any(map(own_host.has, permitted)):
+            raise ForbiddenAddressError
+        found = _first(_by_turns(permitted)[:MAX_ADDRESSES], target.port, connect_timeout)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        found.settimeout(connect_timeout)
+        return found
+
+    return dial
+
+
+def _by_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """IPv6 and IPv4 in turns, IPv6 first, else in the order of DNS (RFC 8305, 4)."""
+    kinds = ([one for one in addresses if one.version == version] for version in (6, 4))
+    return [one for one in chain.from_iterable(zip_longest(*kinds)) if one is not None]
+
+
+def _first(addresses: Sequence[IPAddress], port: int, timeout: float) -> socket.socket:
+    """The first of `addresses` that takes a connection within `timeout` seconds. Raises `OSError`."""
+    deadline = time.monotonic() + timeout
+    waiting = list(addresses)
+    failure: OSError = TimeoutError("timed out")
+    with selectors.DefaultSelector() as trying, contextlib.ExitStack() as losers:
+        while waiting or trying.get_map():
+            if waiting:
+                try:
+                    one = _begin(waiting.pop(0), port)
+                except OSError as error:  # no such road from here: no IPv6, say
+                    failure = error
+                    continue
+                losers.callback(one.close)
+                trying.register(one, selectors.EVENT_WRITE)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            for key, _ in trying.select(min(HEAD_START, left) if waiting else left):
+                tried = cast(socket.socket, key.fileobj)
+                number = tried.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                trying.unregister(tried)
+                if number == 0:
+                    return socket.socket(fileno=os.dup(tried.fileno()))
+                failure = OSError(number, os.strerror(number))
+    raise failure
+
+
+def _begin(address: IPAddress, port: int) -> socket.socket:
+    one = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    one.setblocking(False)
+    number = one.connect_ex((str(address), port))
+    if number not in (0, errno.EINPROGRESS):
+        one.close()
+        raise OSError(number, os.strerror(number))
+    return one

@@ -1,0 +1,116 @@
+"""A small POST on a kept connection, watched by the event loop: most mail needs no thread of its own.
+
+Here an answer is taken that comes whole and says how long it is. With any other, and where the connection
+ends, a thread goes on from what has come (`Client.answer`). How long it may take is `Https.sweep`'s to see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+
+from mxdeliv_app.https.client import READ, Client, Octets, response_from
+from mxdeliv_app.https.stall import StallGuard
+
+# A peer that dribbles must not keep the event loop busy.
+MOST_PIECES = 8
+
+_stalls = StallGuard()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a peer answered; `body` is cut at `wire.MAX_ANSWER_SIZE`, `seconds` is the whole attempt.
+
+    `cut`: why not all of the body came, a slug of `NoHttpsError`, or None. What came may do.
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+    seconds: float
+    cut: str | None = None
+
+
+class Exchange:
+    """A POST that was sent over `socket`, `client`'s. With its `answer`, `over` gets the client back.
+
+    `over` is told, too, whether the client can be kept.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        socket: ssl.SSLSocket,
+        started: float,
+        over: Callable[[Client, bool], None],
+    ) -> None:
+        self.client = client
+        self._socket = socket
+        self.answer: Answer | None = None
+        self.came = b""
+        self.started = started
+        self._over = over
+        self._keep = False
+        self._pieces = 0
+        self._done: asyncio.Future[None]
+
+    async def wait(self) -> None:
+        """Until there is an `answer`, or a thread has to go on."""
+        loop = asyncio.get_running_loop()
+        self._done = loop.create_future()
+        loop.add_reader(self._socket.fileno(), self._readable, loop)
+        try:
+            await self._done
+        except BaseException:
+            if self.answer is None:
+                loop.remove_reader(self._socket.fileno())
+                self._over(self.client, False)
+            raise
+
+    def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with _stalls.reading(self.client.guarded):
+                # OpenSSL may hold more than it gives at once, of which the socket says nothing.
+                while chunk := self._socket.recv(READ):
+                    self.came += chunk
+                    self._pieces += 1
+                    if self._is_settled() or self._pieces == MOST_PIECES:
+                        break
+        except ssl.SSLWantReadError:
+            return
+        except OSError:
+            pass  # the thread will meet it again
+        # Before the connection is another's, who will wait for the same socket.
+        loop.remove_reader(self._socket.fileno())
+        if self.answer is not None:
+            self.client.guarded.answered()
+            self._over(self.client, self._keep)
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _is_settled(self) -> bool:
+        """Whether no more is to be waited for here."""
+        if b"\r\n\r\n" not in self.came:
+            return False
+        octets = Octets(self.came)
+        response = response_from(octets)
+        try:
+            response.begin()
+        except (HTTPException, OSError, ValueError):
+            return True
+        announced, body = response.length, octets.file.read()
+        if announced is None or response.chunked:
+            return True
+        if len(body) < announced:
+            return False
+        # What nobody asked for must not be taken for the next answer.
+        self._keep = len(body) == announced and response.status >= 200 and not response.will_close
+        content_type = response.headers.get("Content-Type", "")
+        seconds = time.monotonic() - self.started
+        self.answer = Answer(response.status, content_type, body[:announced], seconds)
+        return True

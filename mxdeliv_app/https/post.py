@@ -1,0 +1,201 @@
+"""One POST to one peer, over connections that are kept open and guarded.
+
+The address connected to is the one that the guard has judged: names are resolved once, in `dial`, and no
+redirect is followed. A connection belongs to one target and one thread at a time. Says what a peer
+answered; what that means is `peer_answer`'s.
+
+What is sent twice: a POST on a kept connection that the peer closed before a word of its answer came. Nearly
+always it had closed before it saw the POST (RFC 9112, 9.3.1). It is sent once more, over a new connection,
+and only once: a peer that dies of a message must not get it as often as there are connections. All else that
+was cut is left to the other road, and Postfix.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from http.client import HTTPException, HTTPResponse
+
+from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.client import ONE_RECORD, Client
+from mxdeliv_app.https.connection import Connection
+from mxdeliv_app.https.dial import Dial
+from mxdeliv_app.https.exchange import Answer, Exchange
+from mxdeliv_app.https.resolver import NameTroubleError
+from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.https.tls import Tls
+from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.relay.routing import Target
+
+KEEP_IDLE = 30.0  # seconds; under the 65 to 75 that web servers keep a connection, so that we close first
+
+log = logging.getLogger(__name__)
+
+
+class NoHttpsError(Exception):
+    """The attempt failed before an answer was read; `reason` is a short slug from a closed list."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Https:
+    """The client; safe for threads. `sweep` is to be called about twice a second.
+
+    A peer that takes nothing, or says nothing, for longer than `patience` has, is left.
+    """
+
+    def __init__(self, dial: Dial, patience: Patience, user_agent: str) -> None:
+        self._dial = dial
+        self._patience = patience
+        self._user_agent = user_agent
+        self._tls = Tls()
+        self._lock = threading.Lock()
+        self._idle: dict[Target, list[Client]] = {}
+        self._busy: set[Client] = set()
+
+    def begin(
+        self, target: Target, sender: str, recipients: Sequence[str], message: bytes, deadline: float
+    ) -> Exchange | None:
+        """The same as `post`, but only begun: on the event loop, over a connection that is open.
+
+        None if there is none, or the message is not small. Else it is waited for, then given to `post`.
+        """
+        started = time.monotonic()
+        if len(message) > ONE_RECORD:
+            return None
+        with self._lock:
+            waiting = self._idle.get(target)
+            if not waiting:
+                return None
+            client = waiting.pop()
+            client.guarded.begin(deadline)
+            self._busy.add(client)
+        socket = client.post_now(self._fields(sender, recipients), message)
+        if socket is None:
+            self._give_back(client, False)
+            return None
+        return Exchange(client, socket, started, self._give_back)
+
+    def post(
+        self,
+        target: Target,
+        sender: str,
+        recipients: Sequence[str],
+        message: bytes,
+        deadline: float,
+        begun: Exchange | None = None,
+    ) -> Answer:
+        """POST `message` for canonical `recipients`, to be over at `deadline` (monotonic); or go on with it.
+
+        Raises `NoHttpsError`, or `ForbiddenAddressError` where we may connect to no address of `target`.
+        """
+        if begun is not None and begun.answer is not None:
+            return begun.answer
+        may_wait()
+        started = time.monotonic() if begun is None else begun.started
+        fields = self._fields(sender, recipients)
+        for kept in (True, False):
+            going_on = begun if kept else None
+            client = self._take(target, deadline, kept) if going_on is None else going_on.client
+            try:
+                return self._attempt(client, fields, message, started, going_on)
+            except NoHttpsError as error:
+                if error.reason != "network" or client.guarded.fresh or time.monotonic() >= deadline:
+                    raise
+                # If the peer had all of the message by then, it gets it twice, as SMTP would have it.
+                log.info("event=repeated host=%s reason=%s", target.host, error.reason)
+        raise AssertionError("a connection that is not kept is a fresh one")
+
+    def _fields(self, sender: str, recipients: Sequence[str]) -> Sequence[tuple[str, str]]:
+        return (
+            wire.mail_from_header(sender),
+            *wire.mail_to_headers(recipients),
+            ("Accept", wire.ACCEPT),
+            ("Accept-Encoding", "identity"),
+            ("User-Agent", self._user_agent),
+        )
+
+    def _attempt(
+        self,
+        client: Client,
+        fields: Sequence[tuple[str, str]],
+        message: bytes,
+        started: float,
+        begun: Exchange | None,
+    ) -> Answer:
+        keep = False
+        response: HTTPResponse | None = None
+        try:
+            silence = self._patience.silence(len(message))
+            if begun is None:
+                # The first is for each slice that is sent: connecting is `dial`'s.
+                response = client.post(fields, message, self._patience.least, silence)
+            else:
+                response = client.answer(silence, begun.came)
+            body, cut = client.read(response)
+            # After an interim answer another one may still come, to be taken for that of the next message.
+            whole = cut is None and len(body) < wire.MAX_ANSWER_SIZE and response.status >= 200
+            keep = whole and not response.will_close
+            return Answer(
+                response.status,
+                response.headers.get("Content-Type", ""),
+                body[: wire.MAX_ANSWER_SIZE],
+                time.monotonic() - started,
+                cut,
+            )
+        except NameTroubleError:
+            raise NoHttpsError("dns") from None
+        except (HTTPException, OSError, ValueError) as error:
+            raise NoHttpsError(client.guarded.reason(error)) from error
+        finally:
+            if response is not None:
+                response.close()
+            self._give_back(client, keep)
+
+    def _take(self, target: Target, deadline: float, kept: bool) -> Client:
+        with self._lock:
+            waiting = self._idle.get(target)
+            # The last one used: the others get old and are closed.
+            client = waiting.pop() if waiting and kept else Client(Connection(target, self._dial, self._tls))
+            client.guarded.begin(deadline)
+            self._busy.add(client)
+            return client
+
+    def _give_back(self, client: Client, keep: bool) -> None:
+        with self._lock:
+            self._busy.discard(client)
+            if keep:
+                client.idle_since = time.monotonic()
+                self._idle.setdefault(client.guarded.target, []).append(client)
+        if not keep:
+            client.close()
+
+    def sweep(self) -> None:
+        """Cut attempts that are over their time, and close connections that nobody used for long."""
+        now = time.monotonic()
+        old: list[Client] = []
+        with self._lock:
+            for client in self._busy:
+                if now > client.guarded.deadline:
+                    client.guarded.cut()
+            for target, waiting in list(self._idle.items()):
+                old += [one for one in waiting if now - one.idle_since > KEEP_IDLE]
+                waiting[:] = [one for one in waiting if now - one.idle_since <= KEEP_IDLE]
+                if not waiting:
+                    del self._idle[target]
+        for client in old:
+            client.close()
+
+    def close(self) -> None:
+        """Cut whatever is under way, and close all."""
+        with self._lock:
+            for client in self._busy:
+                client.guarded.cut()
+            idle = [one for waiting in self._idle.values() for one in waiting]
+            self._idle.clear()
+        for client in idle:
+            client.close()

@@ -1,0 +1,104 @@
+"""requests over a guarded connection (`https.connection`): what the gateway is told by.
+
+requests and urllib3 speak HTTP over a socket that is made elsewhere, so neither has a say in who is verified,
+and an attempt can be cut from another thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+
+from mxdeliv_app.https.connection import Connection, FinalResponse
+
+
+class GuardedSession(requests.Session):
+    """A session with one connection, to the target of `guarded`."""
+
+    def __init__(self, guarded: Connection) -> None:
+        super().__init__()
+        self.guarded = guarded
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        pool = HTTPConnectionPool(guarded.target.host, guarded.target.port, maxsize=1)
+        pool.ConnectionCls = partial(_Https, guarded)  # type: ignore[assignment]
+        self.mount("https://", _Adapter(pool))
+
+    def close(self) -> None:
+        """Close it, and the connection."""
+        super().close()
+        self.guarded.drop()
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """No redirect is one; requests would read the whole body of each, and a POST would become a GET."""
+        return None
+
+    def reason(self, error: Exception) -> str:
+        """The slug for an attempt that ended with `error`."""
+        causes = [one for one in _causes(error) if not isinstance(one, requests.RequestException)]
+        lost = (one for kind in (TimeoutError, OSError) for one in causes if isinstance(one, kind))
+        return self.guarded.reason(next(lost, Exception()))
+
+
+class _Https(HTTPConnection):
+    """HTTP of urllib3 over what `guarded` opens: to urllib3 it looks like plain HTTP."""
+
+    default_port = 443  # type: ignore[misc]
+    response_class = FinalResponse
+
+    def __init__(self, guarded: Connection, **settings: Any) -> None:
+        self._guarded = guarded
+        super().__init__(**settings)
+
+    def _new_conn(self) -> socket.socket:
+        return self._guarded.open()
+
+    def request(  # type: ignore[override]  # urllib3 has more parameters than http.client
+        self, method: str, url: str, body: Any = None, **settings: Any
+    ) -> None:
+        if self.sock is None:
+            self.connect()
+        try:
+            super().request(method, url, body, **settings)
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            # The peer stopped reading: it may have said why. urllib3 then reads that.
+            raise BrokenPipeError from error
+
+
+class _Adapter(HTTPAdapter):
+    """One pool of one connection, whose TLS is ours."""
+
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    def get_connection_with_tls_context(self, *_args: Any, **_settings: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *_args: Any, **_settings: Any) -> None:
+        """requests would load certifi's list here; `tls` has the system's."""
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all that it was made from: urllib3 and requests wrap in turn, each in its own way."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        cause = waiting.pop()
+        if id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            inner = (cause.__cause__, cause.__context__, *cause.args)
+            waiting += [one for one in inner if isinstance(one, BaseException)]

@@ -1,0 +1,1 @@
+"""`POST /mxdeliv`: the format, what is received, and its way into Postfix."""

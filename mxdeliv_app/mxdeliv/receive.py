@@ -1,0 +1,233 @@
+"""`POST /mxdeliv`: a message from a peer, streamed into Postfix, and Postfix's answer as HTTP.
+
+Nothing is kept, and nothing is judged but the form of the request. 200 is said after Postfix's 250, or not
+at all: a body that is cut off or too large hangs up on Postfix before the end of the data.
+A request holds a thread from its first octet to its last: how slow a peer may be is for nginx to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+import falcon
+
+from chatmail_milter import address, codes
+from chatmail_milter.accounts import creation_limit
+from chatmail_milter.verdict import Verdict
+from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, QueueAwayError
+from mxdeliv_app.mxdeliv.wire import (
+    HttpAnswer,
+    MalformedRecipientError,
+    MalformedRequestError,
+    RecipientReply,
+)
+from mxdeliv_app.serving.hangup import client_left
+
+# nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
+PEER_ADDRESS = "X-Real-IP"
+_PIECE = 1 << 16
+# Who has more than its share, or tries names, waits so many seconds for the answer, in nginx, where it costs
+# nothing. Refused at once, it would ask again at once. nginx limits the octets of an answer in each second.
+# https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_ignore_headers
+_SLOW_SECONDS, _HEADER = 3, 300
+
+_log = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """What `wsgi.input` can do."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` octets, none at the end."""
+
+
+class BodyCutError(Exception):
+    """The body ended before its end."""
+
+
+class TooLargeError(Exception):
+    """The body is larger than a message may be."""
+
+
+class TooManyRecipientsError(Exception):
+    """The message is for more recipients than one may have, and its peer can't be told of each."""
+
+
+class Receive:
+    """Falcon sink for `/mxdeliv` and `/mxdeliv/`, any method."""
+
+    def __init__(
+        self,
+        injector: inject.Injector,
+        max_message_size: int,
+        max_recipients: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._injector = injector
+        self._max_message_size = max_message_size
+        self._max_recipients = max_recipients
+        self._admission = admission.of_this_process()
+        self._clock = clock
+
+    def __call__(self, req: falcon.Request, resp: falcon.Response, **_groups: Any) -> None:
+        """Answer one request. The parameters' names are Falcon's."""
+        try:
+            answer = self._post(req) if req.method == "POST" else _not_allowed()
+        finally:
+            drain(req.stream, 2 * self._max_message_size)
+        resp.status = answer.status
+        for name, value in answer.headers:
+            resp.set_header(name, value)
+        resp.content_type = answer.content_type
+        resp.data = answer.body
+
+    def _post(self, request: falcon.Request) -> HttpAnswer:
+        try:
+            envelope = _envelope(request)
+        except MalformedRequestError as error:
+            _log.info('event=refused status=400 reason="%s"', error)
+            bad_address = isinstance(error, MalformedRecipientError)
+            return _verdict(400, codes.BAD_ADDRESS if bad_address else codes.BAD_SYNTAX, f": {error}")
+        told = wire.wants_json(request.get_header("Accept"))
+        started = self._clock()
+        try:
+            with self._admission.admitted(creation_limit.network(envelope.peer), len(envelope.recipients)):
+                replies = self._inject(request, envelope, told)
+        except admission.BusyError:
+            return _slowly(self._failed(envelope, 503, codes.TOO_MANY_MESSAGES))
+        except TooLargeError:
+            return self._failed(envelope, 413, codes.TOO_LARGE)
+        except TooManyRecipientsError:
+            return self._failed(envelope, 503, codes.TOO_MANY_RECIPIENTS)
+        except (BodyCutError, ClientLeftError):
+            return self._failed(envelope, 503, codes.BODY_CUT)
+        except inject.UnreportableError:
+            # Not `event=failed`, by which the relay counts: Postfix and the milter have logged the refusals.
+            domain = address.domain_of(envelope.sender)
+            _log.info("event=unreportable domain=%s recipients=%d", domain or "<>", len(envelope.recipients))
+            return wire.UNREPORTABLE
+        except QueueAwayError as error:
+            _log.warning('event=queue-away error="%s"', error)
+            return self._failed(envelope, 503, codes.QUEUE_AWAY)
+        answer = wire.http_answer(replies, told)
+        self._note(envelope, replies, answer, self._clock() - started)
+        return _slowly(answer) if all(map(inject.kept_secret, replies)) else answer
+
+    def _inject(
+        self, request: falcon.Request, envelope: inject.Envelope, told: bool
+    ) -> tuple[RecipientReply, ...]:
+        if envelope.size is not None and envelope.size > self._max_message_size:
+            raise TooLargeError
+        # Postfix would say so of each, but slower with every error, and hang up in the end.
+        asked = replace(envelope, recipients=envelope.recipients[: self._max_recipients])
+        surplus = envelope.recipients[self._max_recipients :]
+        if surplus and not told:
+            raise TooManyRecipientsError
+        left = client_left(request.env.get("gunicorn.socket"))
+        if left():
+            raise ClientLeftError
+        # Not `bounded_stream`, empty for chunked uploads: gunicorn ends `stream` where the body ends.
+        body = pieces(request.stream, envelope.size, self._max_message_size)
+        with dot_stuffing.DataEncoder() as encoder:
+            replies = self._injector.inject(
+                asked, _encoded(encoder, body), each_is_told=told, client_left=left
+            )
+        many = codes.TOO_MANY_RECIPIENTS
+        return replies + tuple(RecipientReply(one, many.code, many.enhanced, many.text) for one in surplus)
+
+    def _note(
+        self,
+        envelope: inject.Envelope,
+        replies: tuple[RecipientReply, ...],
+        answer: HttpAnswer,
+        seconds: float,
+    ) -> None:
+        domain = address.domain_of(envelope.sender)
+        accepted = sum(reply.accepted for reply in replies)
+        first = next((reply for reply in replies if not reply.accepted), replies[0])
+        _log.info(
+            'event=received domain=%s recipients=%d accepted=%d status=%d reply="%d %s" seconds=%.3f',
+            domain or "<>", len(replies), accepted, answer.status, first.code, first.status, seconds,
+        )  # fmt: skip
+
+    def _failed(self, envelope: inject.Envelope, status: int, verdict: Verdict) -> HttpAnswer:
+        domain = address.domain_of(envelope.sender)
+        # The relay counts by this line, and by those of Postfix and the milter (stats/inbound_log.py).
+        _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
+        return _verdict(status, verdict)
+
+
+def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:
+    """The body in pieces: `length` octets if that was announced, `limit` at most.
+
+    Raises `TooLargeError`, and `BodyCutError` if it ends early.
+    """
+    seen = 0
+    while True:
+        try:
+            piece = stream.read(min(_PIECE, limit + 1 - seen))
+        except OSError as error:
+            # A chunk that never came, or was malformed: gunicorn's errors for these are OSErrors.
+            raise BodyCutError from error
+        if not piece:
+            break
+        seen += len(piece)
+        if seen > limit:
+            raise TooLargeError
+        yield piece
+    if length is not None and seen != length:
+        raise BodyCutError
+
+
+def drain(stream: Stream, limit: int) -> None:
+    """Read what nobody wanted. nginx sends a request whole; were we to answer and close, it would say 502."""
+    with contextlib.suppress(OSError):  # Then there is no more of it.
+        while limit > 0 and (piece := stream.read(_PIECE)):
+            limit -= len(piece)
+
+
+def _encoded(encoder: dot_stuffing.DataEncoder, body: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in body:
+        yield from encoder.feed(piece)
+    yield from encoder.finish()
+
+
+def _envelope(request: falcon.Request) -> inject.Envelope:
+    """What the header fields say. Raises `MalformedRequestError`."""
+    return inject.Envelope(
+        peer=_peer(request.get_header(PEER_ADDRESS)),
+        sender=wire.parse_sender(request.get_header(wire.MAIL_FROM)),
+        recipients=wire.parse_recipients(request.get_header(wire.MAIL_TO)),
+        size=request.content_length,
+    )
+
+
+def _peer(text: str | None) -> IPAddress:
+    """The peer's address. A ValueError is a fault of our own set-up: nginx must say it."""
+    if text is None:
+        raise ValueError(f"{PEER_ADDRESS} is missing")
+    found = ipaddress.ip_address(text)
+    # An IPv6 socket that also takes IPv4 shows it mapped (RFC 4291, 2.5.5.2); Postfix wants the thing itself.
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _verdict(status: int, verdict: Verdict, detail: str = "") -> HttpAnswer:
+    reply = RecipientReply("", verdict.code, verdict.enhanced, verdict.text + detail)
+    return wire.plain(status, reply)
+
+
+def _slowly(answer: HttpAnswer) -> HttpAnswer:
+    rate = (_HEADER + len(answer.body)) // _SLOW_SECONDS
+    return replace(answer, headers=(*answer.headers, ("X-Accel-Limit-Rate", str(rate))))
+
+
+def _not_allowed() -> HttpAnswer:
+    """RFC 9110, 15.5.6."""
+    return HttpAnswer(405, (("Allow", "POST"),), b"Only POST is understood here\r\n")

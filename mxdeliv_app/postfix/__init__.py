@@ -1,0 +1,1 @@
+"""What Postfix asks by its policy delegation protocol."""

@@ -1,0 +1,105 @@
+"""`chatmail-recipients`: tells Postfix at RCPT that a recipient has no account here.
+
+Started by its systemd socket. A policy service on the ports for peers: one look-up in the store takes less
+than a millisecond. Dovecot's quota-status, which would say the same, needs eight, so that a message with a
+thousand unknown recipients kept a process of Postfix busy for 8 s. Known recipients go on to quota-status. So
+does every recipient while the store or this service is away: nothing is refused by mistake. A peer that tries
+many names is told `450` of the next, known or not (`enumeration`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import address, codes
+from chatmail_milter.config import load_or_exit
+from chatmail_milter.lazy import once
+from chatmail_milter.processes import stopping
+from chatmail_milter.rules.rate import Rate
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import existing_store
+from chatmail_milter.systemd import NotActivatedError, sockets
+from mxdeliv_app.postfix import policy_service
+from mxdeliv_app.postfix.enumeration import EnumerationLimit
+from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
+
+log = logging.getLogger(__name__)
+
+
+class UnknownRecipients:
+    """The decision for one canonical domain; one object serves all connections.
+
+    `is_account` is true of canonical addresses only.
+    """
+
+    def __init__(self, domain: str, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
+        self._domain = domain
+        self._is_account = is_account
+        self._limit = limit
+        self._away = False
+
+    async def action(self, attributes: Mapping[str, str]) -> str:
+        """What Postfix is to do with the recipient that a request is about."""
+        # At VRFY too Postfix asks, and answers 252 for any address: nobody is to learn more by it.
+        if attributes.get("protocol_state") != "RCPT":
+            return NOTHING_TO_SAY
+        peer, named = attributes.get("client_address", ""), attributes.get("recipient", "")
+        try:
+            recipient = address.parse(named)
+        except address.MalformedAddressError:
+            recipient = named  # No account: their names are canonical.
+        else:
+            # Postfix may have mailboxes for other domains, of which the store knows nothing.
+            if address.domain_of(recipient) != self._domain:
+                return NOTHING_TO_SAY
+        if not self._limit.allows(peer, recipient):
+            return codes.TOO_MANY_UNKNOWN.reply
+        try:
+            # In this thread: there is nothing else to do meanwhile, and handing it over would take longer.
+            known = self._is_account(recipient)
+        except SQLAlchemyError as error:
+            self._note(away=True, cause=type(error).__name__)
+            return NOTHING_TO_SAY
+        self._note(away=False)
+        self._limit.told(peer, recipient, known=known)
+        return NOTHING_TO_SAY if known else codes.USER_UNKNOWN.reply
+
+    def _note(self, *, away: bool, cause: str = "") -> None:
+        """Log when the store goes and when it is back, not for each recipient."""
+        if away != self._away:
+            self._away = away
+            log.warning("event=store-%s cause=%s", "away" if away else "back", cause or "-")
+
+
+async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
+    """Answer Postfix on a listening socket until SIGTERM or SIGINT."""
+    stop = stopping.requested()
+    await asyncio.start_unix_server(partial(policy_service.serve, unknown.action), sock=listening)
+    log.info("event=ready")
+    await stop.wait()
+
+
+def main() -> None:
+    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or a missing socket."""
+    config = load_or_exit()
+    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        (listening,) = sockets().values()
+    except (NotActivatedError, ValueError) as error:
+        print(f"chatmail-recipients: {error}", file=sys.stderr)
+        sys.exit(78)
+    accounts = once(lambda: Accounts(existing_store(config.store.url)))
+    limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
+    unknown = UnknownRecipients(config.mail.domain, lambda one: accounts().lookup(one) is not None, limit)
+    asyncio.run(serve(listening, unknown))
+    logging.shutdown()
+    # Postfix's connections are open; it asks again on new ones.
+    os._exit(0)

@@ -1,0 +1,116 @@
+"""Has a user's message to one recipient any prospect? Asked by Postfix at DATA, before the message is sent.
+
+Postfix's policy delegation protocol (SMTPD_POLICY_README). What can never be delivered is better refused to
+the app than returned: an app that takes nothing unencrypted never shows a bounce. Only what is final, and
+known without asking the peer: Dovecot's word on a mailbox of ours, the operator's policy, a domain that isn't
+there, a null MX, what the peer said of this recipient within the last day. Postfix names the recipient only
+where it is the only one; a 5xx for one of several would fail the message for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter import codes
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.verdict import Action, Verdict
+from mxdeliv_app.postfix import policy_service
+from mxdeliv_app.postfix.policy_service import END, NOTHING_TO_SAY
+from mxdeliv_app.relay.queued_message import recipient
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
+from mxdeliv_app.relay.routing import Where
+
+# Seconds. Postfix waits ten for an answer.
+MAILBOX_TIMEOUT = 5.0
+LOOKUP_TIMEOUT = 6.0  # longer than `names.LIFETIME`, unless there are too many
+
+# At once; in threads of their own, as the loop's few are needed for what must not wait for a silent DNS.
+_LOOKUPS = 32
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """The collaborators; one object serves all connections.
+
+    `domain` is ours, of whose mailboxes Dovecot's quota-status is asked, at the socket `mailboxes`.
+    """
+
+    domain: str
+    where: Where
+    policies: Policies
+    mailboxes: str
+    refusals: RecipientRefusals | None = None
+    _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "prospect"))
+    _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of Postfix's, until it hangs up."""
+        await policy_service.serve(self._action, reader, writer)
+
+    async def _action(self, attributes: Mapping[str, str]) -> str:
+        named = attributes.get("recipient", "")
+        if not named:  # one of several
+            return NOTHING_TO_SAY
+        try:
+            address = recipient(named)
+        except MalformedAddressError:
+            return codes.BAD_ADDRESS.reply  # as the relay would say of it
+        if address.domain == self.domain:
+            return await self._mailbox(address.raw, attributes.get("size", "0"))
+        verdict = await self._verdict(address.domain)
+        if verdict is None and self.refusals is not None and address.canonical is not None:
+            verdict = await asyncio.to_thread(self.refusals.verdict, address.canonical)
+        return NOTHING_TO_SAY if verdict is None else verdict.reply
+
+    async def _verdict(self, domain: str) -> Verdict | None:
+        """As `_elsewhere`, which runs once for all who ask about a domain at a time: its DNS may be mute."""
+        asked = self._asked.get(domain)
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(self._pool, self._elsewhere, domain)
+            self._asked[domain] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(domain))
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            log.warning("event=prospect-unknown domain=%s error=TimeoutError", domain)
+            return None
+
+    async def _mailbox(self, address: str, size: str) -> str:
+        """Dovecot's own answer for a mailbox of ours."""
+        # At any other state it says nothing.
+        question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={address}\nsize={size}\n\n"
+        try:
+            async with asyncio.timeout(MAILBOX_TIMEOUT):
+                reader, writer = await asyncio.open_unix_connection(self.mailboxes)
+                try:
+                    writer.write(question.encode())
+                    answer = await reader.readuntil(END)
+                finally:
+                    writer.close()
+        except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
+            # It is asked again at the delivery, which can wait.
+            log.error("event=mailbox-unknown error=%s", type(error).__name__)
+            return NOTHING_TO_SAY
+        action = answer.decode(errors="replace").strip().removeprefix("action=")
+        return action if action.startswith("5") else NOTHING_TO_SAY
+
+    def _elsewhere(self, domain: str) -> Verdict | None:
+        """Why mail for `domain` is refused for good; None where it may be tried."""
+        try:
+            verdict = self.policies.current().outgoing(domain)
+            plan = self.where.plan(domain, None) if verdict.action is Action.PASS else verdict
+        except SQLAlchemyError as error:
+            log.error("event=prospect-unknown error=%s", type(error).__name__)
+            return None
+        return plan if isinstance(plan, Verdict) and plan.action is Action.REJECT else None

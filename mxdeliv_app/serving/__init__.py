@@ -1,0 +1,1 @@
+"""What our two applications under gunicorn share."""

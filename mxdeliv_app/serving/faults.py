@@ -1,0 +1,31 @@
+"""What an exception becomes: for our own bugs a 503 that reads as a 451, and a traceback without content."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import falcon
+
+from chatmail_milter import codes
+from mxdeliv_app.mxdeliv import wire
+
+_log = logging.getLogger(__name__)
+
+
+def log_to_stderr() -> None:
+    """Our lines go to stderr; systemd adds the time."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s %(message)s")
+
+
+def our_fault(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
+    """Falcon's handler for every exception that nobody expected: never an accept, never a final refusal."""
+    # Its message may hold a piece of mail, or a parameter of an SQL statement: only where it came from.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("event=bug path=%s error=%s\n%s", request.path, type(error).__name__, where)
+    response.status = 503
+    response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
+    response.content_type = "text/plain; charset=us-ascii"
+    response.data = codes.OUR_FAULT.reply.encode("ascii") + b"\r\n"

@@ -1,0 +1,195 @@
+"""Reads in the journal, as it grows, what others did, and counts it: smtp(8), and who lets mail in.
+
+What smtp(8) was told about single recipients is noted besides (`recipient_refusals`).
+
+How far it has read is stored in one transaction with the counts: what was logged is counted, however this
+process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
+have come together are counted together.
+
+Any local user can log under any name. But journald notes the user who logged, whom the kernel names (`_UID`,
+systemd.journal-fields(7)): a line counts only if it is of the user that its program runs as. (Its unit won't
+do: journald does not find that of a process which has ended by then.)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.config.values import Endpoint
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.peers import Peers
+from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
+from mxdeliv_app.stats import inbound_log, smtp_log
+
+# The user of each program whose lines are counted, by the name that it logs under.
+USERS: Mapping[str, str] = MappingProxyType(
+    {
+        smtp_log.IDENTIFIER: "postfix",
+        inbound_log.MILTER: "chatmail-milter",
+        inbound_log.APP: "chatmail-web",
+        **dict.fromkeys(inbound_log.SMTPD, "postfix"),
+    }
+)
+_AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
+_MOST = 1 << 18  # octets that are counted together: about 500 lines
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal; `cursor` is journalctl's name for its place."""
+
+    identifier: str
+    pid: int
+    message: str
+    at: datetime
+    cursor: str
+
+
+class Follower(threading.Thread):
+    """Counts from now on until `stop`; `journalctl` is its child."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        https_only: Endpoint,
+        refusals: RecipientRefusals | None = None,
+        users: Mapping[str, str] = USERS,
+    ) -> None:
+        super().__init__(name="journal", daemon=True)
+        self._users = users
+        self._peers = peers
+        self._refusals = refusals
+        self._https_only = https_only
+        self._reader = f"smtplog@{socket.gethostname()}"
+        self._stopped = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Follow the journal, beginning again where it was left whenever something goes wrong."""
+        journalctl = shutil.which("journalctl")
+        if journalctl is None:
+            log.warning("event=no-journalctl consequence=smtp-and-inbound-are-not-counted")
+            return
+        while not self._stopped.is_set():
+            try:
+                self._follow(journalctl)
+                if not self._stopped.is_set():
+                    log.warning("event=journalctl-ended again_after=%.0fs", _AGAIN_AFTER)
+            except SQLAlchemyError as error:
+                log.error("event=journal-not-counted error=%s", type(error).__name__)
+            except Exception:
+                log.exception("event=journal-not-counted")
+            self._stopped.wait(_AGAIN_AFTER)
+
+    def stop(self) -> None:
+        """End the thread and its child."""
+        self._stopped.set()
+        if self._child is not None:
+            self._child.terminate()
+
+    def _follow(self, journalctl: str) -> None:
+        mark = self._peers.mark(self._reader)
+        # Anew each time: a package that is installed later brings its user.
+        uids = _uids(self._users)
+        command = [
+            journalctl,
+            "--follow",
+            "--no-tail",
+            # Else only entries of this boot, by an ID that a sandboxed service in a container sees wrong.
+            "--merge",
+            "--quiet",
+            "--output=json",
+            "--output-fields=MESSAGE,SYSLOG_IDENTIFIER,_PID,_UID",
+            *(f"SYSLOG_IDENTIFIER={name}" for name in self._users),
+            # Of each pair too, below: this spares us others' lines.
+            *sorted({f"_UID={uid}" for uid in uids.values()}),
+        ]
+        if mark is not None:
+            command.append(f"--after-cursor={mark}")
+        # Anew each time: what an earlier one knew of may never have been stored.
+        smtp = smtp_log.SmtpLog(self._https_only)
+        # No user's words are in the command: the cursor is journalctl's own.
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:  # noqa: S603
+            self._child = child
+            try:
+                for entries in _together(child, uids):
+                    found = [one for entry in entries if (one := _contact(entry, smtp)) is not None]
+                    if self._recipients(entries) or found:
+                        self._peers.add(found, reader=self._reader, mark=entries[-1].cursor)
+            finally:
+                child.terminate()
+
+    def _recipients(self, entries: Iterable[Entry]) -> int:
+        """Note what became of recipients; how many lines told of one."""
+        if self._refusals is None:
+            return 0
+        number = 0
+        for one in entries:
+            if one.identifier == smtp_log.IDENTIFIER:
+                try:
+                    number += self._refusals.logged(one.message, one.at)
+                except Exception:
+                    log.exception("event=line-not-noted")  # as in `_contact`
+        return number
+
+
+def _contact(entry: Entry, smtp: smtp_log.SmtpLog) -> Contact | None:
+    try:
+        if entry.identifier == smtp_log.IDENTIFIER:
+            return smtp.contact(entry.pid, entry.message, entry.at)
+        return inbound_log.contact(entry.identifier, entry.message, entry.at)
+    except Exception:
+        # One line that we can't read must not keep us from those that follow.
+        log.exception("event=line-not-counted")
+        return None
+
+
+def _uids(users: Mapping[str, str]) -> dict[str, int]:
+    """The ID of each user that there is."""
+    known = {}
+    for identifier, name in users.items():
+        try:
+            known[identifier] = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            log.warning("event=no-user name=%s consequence=lines-are-not-counted", name)
+    return known
+
+
+def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterator[list[Entry]]:
+    """What journalctl has written since it was asked last, at least a line."""
+    if child.stdout is None:
+        raise RuntimeError("journalctl has no standard output")
+    rest = b""
+    while octets := os.read(child.stdout.fileno(), _MOST):
+        *lines, rest = (rest + octets).split(b"\n")
+        entries = [entry for line in lines if (entry := _entry(line, uids)) is not None]
+        if entries:
+            yield entries
+
+
+def _entry(line: bytes, uids: Mapping[str, int]) -> Entry | None:
+    """The line, if it is text and of the user that this program runs as."""
+    fields = json.loads(line)
+    message = fields.get("MESSAGE")
+    if not isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers
+        return None
+    at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
+    identifier, pid = fields.get("SYSLOG_IDENTIFIER", ""), int(fields.get("_PID", "0"))
+    if fields.get("_UID") != str(uids.get(identifier)):
+        return None
+    return Entry(identifier, pid, message, at, fields["__CURSOR"])

@@ -1,0 +1,122 @@
+"""What Postfix's smtp(8) did with the mail that went back to it, counted from its own log lines.
+
+smtp(8) is given a message and its recipients of one domain; that is one attempt. It tells of it in a line for
+each recipient, and before, as it happens, in lines of what went wrong with a host: of mail that it then took
+to its fallback relay, to us, these are all that says why. Knows no journal: a log line to an attempt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from datetime import datetime
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.config.values import Endpoint
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.words import anonymous
+
+IDENTIFIER = "postfix/smtp-mx/smtp"  # syslog_name of the transport, and smtp(8)'s own
+
+# delays=a/b/c/d: before the queue manager, in it, connecting, transmission. All recipients of a delivery have
+# the same a and b, and the next delivery has another a; d differs, where some were refused.
+_LINE = re.compile(
+    r"(?P<queue_id>[0-9A-Za-z]+): to=<(?P<recipient>[^>]*@(?P<domain>[^>@]*))>,(?: orig_to=<[^>]*>,)?"
+    r" relay=(?P<relay>\S+),(?: conn_use=\d+,)? delay=[^,/]+,"
+    r" delays=(?P<waited>[^,/]+/[^,/]+)/(?P<connect>[\d.e+-]+)/(?P<send>[\d.e+-]+),"
+    r" dsn=(?P<dsn>\d)\.\d+\.\d+, status=(?P<status>sent|deferred|bounced) (?P<text>.*)"
+)
+# Of a host, not of a recipient; warnings are about ourselves, and what header checks write is the message's.
+_TROUBLE = re.compile(
+    r"(?!warning: )(?:[0-9A-Za-z]+: )?(?P<text>connect to |host \S+ (?:said|refused)|lost connection with "
+    r"|conversation with |(?:[Ss]erver )?certificate |Cannot start TLS|TLS is required|SSL_connect error "
+    r"|Host or domain name not found)"
+)
+# The first that fits the text of a failure names it.
+_REASONS = (
+    ("tls", re.compile(r"TLS|certificate|SSL_connect", re.IGNORECASE)),
+    ("timeout", re.compile(r"timed out")),
+    ("dns", re.compile(r"Host or domain name not found|Name service error|no A or AAAA")),
+    ("connect", re.compile(r"refused(?:\)|$)|unreachable|No route to host|\(?connect to ")),
+    ("network", re.compile(r"lost connection")),
+)
+_SAID = re.compile(r" (?:said|refused to talk to me): (?P<class>[45])\d\d[ -]")
+_REMEMBERED = 1000  # deliveries, and processes; the oldest are forgotten
+_LINES_KEPT = 3
+
+
+class SmtpLog:
+    """Reads the lines in order; what belongs together is in lines of one process."""
+
+    def __init__(self, https_only: Endpoint) -> None:
+        self._https_only = https_only.pair
+        # By queue ID: the delivery that is counted, and as what: the reason of a failure, None a success.
+        self._counted: OrderedDict[str, tuple[tuple[str, str], str | None]] = OrderedDict()
+        self._trouble: OrderedDict[int, list[str]] = OrderedDict()
+
+    def contact(self, pid: int, message: str, at: datetime) -> Contact | None:
+        """The attempt that a line of process `pid` tells of; None for other lines, and if it is counted."""
+        found = _LINE.match(message)
+        if found is None:
+            self._note(pid, message)
+            return None
+        trouble = self._trouble.pop(pid, [])
+        try:
+            domain = address.domain(found["domain"])
+        except MalformedAddressError:
+            return None
+        if self._is_ours(found["relay"]):
+            # smtp(8) only comes to us when SMTP by MX has failed.
+            reason = next(filter(None, map(_reason, reversed(trouble))), "handed-back")
+            words = "; ".join(trouble)
+        elif found["status"] == "sent":
+            reason, words = "", ""
+        else:
+            reason = _reason(found["text"]) or f"smtp-{found['dsn']}yz"
+            words = found["text"].removeprefix("(").removesuffix(")")
+        delivery = (domain, found["waited"])
+        new, before = self._remember(found["queue_id"], delivery, reason or None)
+        if not reason:
+            # Where one recipient was refused and another accepted, the attempt was no failure.
+            if new or before is not None:
+                seconds = float(found["connect"]) + float(found["send"])
+                return Contact(domain, "smtp", True, seconds, None, at, instead_of=before)
+            return None
+        if not new:
+            return None
+        words = anonymous(words, [found["recipient"]])
+        return Contact(domain, "smtp", False, None, reason, at, words=words)
+
+    def _remember(
+        self, queue_id: str, delivery: tuple[str, str], reason: str | None
+    ) -> tuple[bool, str | None]:
+        """Whether the delivery is new, and if not, the reason that it was counted as a failure for."""
+        known = self._counted.pop(queue_id, None)
+        new = known is None or known[0] != delivery
+        before = None if known is None or new else known[1]
+        self._counted[queue_id] = (delivery, reason if new or reason is None else before)
+        if len(self._counted) > _REMEMBERED:
+            self._counted.popitem(last=False)
+        return new, before
+
+    def _note(self, pid: int, message: str) -> None:
+        found = _TROUBLE.match(message)
+        if found is None:
+            return
+        lines = self._trouble.setdefault(pid, [])
+        lines.append(message[found.start("text") :])
+        del lines[:-_LINES_KEPT]
+        if len(self._trouble) > _REMEMBERED:
+            self._trouble.popitem(last=False)
+
+    def _is_ours(self, relay: str) -> bool:
+        host, port = self._https_only
+        return relay.startswith(host) and relay.endswith(f":{port}")
+
+
+def _reason(text: str) -> str:
+    said = _SAID.search(text)
+    if said is not None:
+        return f"smtp-{said['class']}yz"
+    return next((name for name, pattern in _REASONS if pattern.search(text)), "")

@@ -1,0 +1,1 @@
+"""`mxdeliv-app`: all that nginx passes on: `/mxdeliv`, `/new`, autoconfig and pages."""

@@ -1,0 +1,146 @@
+"""`/new`: fresh credentials, in the JSON that chatmail apps read (POST), and a page for browsers (GET, POST).
+
+Where registration is open nothing is remembered, and their first login makes the account. Where it is by
+token (`/new?token=…`) the account is made here, with a use of the token. How many accounts one network may
+make is counted in one table for both (`creation_limit.py`); how often it may ask, nginx says. A GET makes no
+account: browsers load pages in advance.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import falcon
+
+from chatmail_milter import config
+from chatmail_milter.accounts import creation_limit, credentials
+from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.processes.ratelimit import Limiter
+from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.web.pages import HTML, Pages, send, wants_html
+
+if TYPE_CHECKING:
+    from chatmail_milter.store.tokens import Tokens
+
+_log = logging.getLogger(__name__)
+
+CLOSED = "New accounts are made by the operator only"
+NO_TOKEN = "New accounts take an invitation link of the operator"  # noqa: S105  (words)
+SPENT = "This invitation was used up, has expired, or never was one"
+NO_ROOM = "This server takes no new accounts for the moment, try again later"
+TOO_MANY = "Too many new accounts from this address, try again in a minute"
+AWAY = "This server can't make accounts for the moment, try again later"
+
+# Where a random address exists already, which is not to be expected once.
+_ATTEMPTS = 3
+
+
+class New:
+    """The resource. `tokens` is asked for only where registration is by token."""
+
+    def __init__(
+        self,
+        settings: config.Config,
+        shortage: Callable[[], Shortage | None],
+        tokens: Callable[[], Tokens],
+        limiter: Limiter | None = None,
+    ) -> None:
+        self._limiter = limiter or creation_limit.limiter(settings.accounts)
+        self._settings = settings
+        self._pages = Pages(settings)
+        self._shortage = shortage
+        self._tokens = tokens
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """How to get an account: a page. Of an invitation it says so if it can't be used."""
+        response.set_header("Cache-Control", "no-store")
+        token = request.get_param("token") if self._settings.accounts.registration == "token" else None
+        try:
+            good = token is not None and self._tokens().usable(token)
+        except _store_faults():
+            response.status = 503
+            send(response, HTML, self._pages.new(None, AWAY))
+            return
+        page = self._pages.new(token if good else None, SPENT if token is not None and not good else None)
+        send(response, HTML, page)
+
+    on_head = on_get
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """`email` and `password` are what clients read, or `reason` where the status is not 2xx."""
+        response.set_header("Cache-Control", "no-store")
+        response.append_header("Vary", "Accept")
+        registration = self._settings.accounts.registration
+        if registration == "closed":
+            self._refuse(request, response, 403, "closed", CLOSED)
+            return
+        short = self._shortage()
+        if short is not None:
+            self._refuse(request, response, 503, short, NO_ROOM)
+            return
+        network = creation_limit.network_named(request.get_header("X-Real-IP") or "")
+        # Where registration is open, the first login makes the account, and is counted then.
+        if (
+            registration == "open"
+            and network is not None
+            and not self._limiter.may(network, time.monotonic())
+        ):
+            self._refuse(request, response, 429, "rate", TOO_MANY)
+            return
+        try:
+            made = self._redeem(request, response, network) if registration == "token" else self._fresh()
+        except _store_faults() as fault:
+            self._refuse(request, response, 503, type(fault).__name__, AWAY)
+            return
+        if made is not None and wants_html(request):
+            send(response, HTML, self._pages.made(made))
+        elif made is not None:
+            response.media = {"email": made.address, "password": made.password}
+
+    def _fresh(self) -> credentials.Credentials:
+        return credentials.fresh(self._settings.accounts, self._settings.mail.domain)
+
+    def _redeem(
+        self, request: falcon.Request, response: falcon.Response, network: str | None
+    ) -> credentials.Credentials | None:
+        token = request.get_param("token")
+        if not token:
+            self._refuse(request, response, 403, "no-token", NO_TOKEN)
+            return None
+        tokens = self._tokens()
+        for attempt in range(_ATTEMPTS):
+            # Looked at first: hashing for whoever guesses would cost more than the guess.
+            if not tokens.usable(token):
+                break
+            if attempt == 0 and network is not None and not self._limiter.take(network, time.monotonic()):
+                self._refuse(request, response, 429, "rate", TOO_MANY)
+                return None
+            fresh = self._fresh()
+            outcome = tokens.redeem(token, fresh.address, credentials.hash_password(fresh.password))
+            if outcome == "made":
+                _log.info("event=account-created by=token")
+                return fresh
+        self._refuse(request, response, 403, "token-spent", SPENT)
+        return None
+
+    def _refuse(
+        self, request: falcon.Request, response: falcon.Response, status: int, why: str, reason: str
+    ) -> None:
+        _log.info("event=new-refused reason=%s", why)
+        if status in (429, 503):
+            response.set_header("Retry-After", str(wire.RETRY_AFTER_SECONDS))
+        response.status = status
+        if wants_html(request):
+            send(response, HTML, self._pages.new(None, reason))
+        else:
+            response.media = {"reason": reason}
+
+
+def _store_faults() -> type[Exception]:
+    # Called only when something was raised: where registration is open, the app does without SQLAlchemy.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError

@@ -1,0 +1,194 @@
+"""The pages for people: what the server is, how to get an account, privacy and contact.
+
+Each page stands alone: no script, nothing from another host, one style sheet inside that the
+Content-Security-Policy (https://www.w3.org/TR/CSP3/) names by its hash. Templates escape all values. Apps see
+none of this: `wants_html` tells a browser from them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import falcon
+import segno
+from falcon import mediatypes
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from chatmail_milter import config
+from chatmail_milter.accounts import links
+from chatmail_milter.accounts.credentials import Credentials
+from mxdeliv_app.web.lifetimes import duration, lifetimes, size
+
+HTML = "text/html; charset=utf-8"
+
+_templates = Environment(
+    loader=PackageLoader("mxdeliv_app.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(duration=duration, size=size)
+
+_style = (resources.files("mxdeliv_app.web") / "templates" / "style.css").read_text("utf-8")
+_style_hash = base64.b64encode(hashlib.sha256(_style.encode("utf-8")).digest()).decode("ascii")
+
+# The icon and the form of `/new` are the only things that a page asks for, both of this host.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src 'sha256-{_style_hash}'",
+        "img-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A document that is the same for everybody, rendered once."""
+
+    content_type: str
+    body: bytes
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """The document."""
+        send(response, self.content_type, self.body)
+
+    # Falcon answers HEAD only where a resource does, and leaves out the body then (RFC 9110, 9.3.2).
+    on_head = on_get
+
+
+def send(response: falcon.Response, content_type: str, body: bytes) -> None:
+    """Answer with a document, and with the fields that keep it to itself."""
+    response.content_type = content_type
+    response.set_header("Content-Security-Policy", POLICY)
+    response.set_header("X-Content-Type-Options", "nosniff")
+    # An invitation is in the URL of its page.
+    response.set_header("Referrer-Policy", "no-referrer")
+    response.data = body
+
+
+def wants_html(request: falcon.Request) -> bool:
+    """Whether a browser asks for a page. Apps name no type, `*/*` or JSON (RFC 9110, 12.5.1)."""
+    try:
+        return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
+    except falcon.errors.InvalidMediaRange:
+        return False
+
+
+class Pages:
+    """The pages of one relay."""
+
+    def __init__(self, settings: config.Config) -> None:
+        self._settings = settings
+        self._common = {
+            "domain": settings.mail.domain,
+            "registration": settings.accounts.registration,
+            "contact": settings.pages.contact,
+            "contact_link": contact_link(settings.pages.contact),
+            "style": Markup(_style),  # noqa: S704  (a file of ours, the same for all)
+        }
+
+    def landing(self) -> Page:
+        """What this is, and a code to scan."""
+        return self._page("landing.html", **self._invite(None))
+
+    def privacy(self) -> Page:
+        """What is kept for how long by the settings in force, and who answers for it."""
+        settings = self._settings
+        return self._page(
+            "privacy.html",
+            pages=settings.pages,
+            rows=lifetimes(settings),
+            gateway=urlsplit(settings.push.gateway).hostname,
+            unused=settings.expiry.accounts,
+        )
+
+    def new(self, token: str | None, problem: str | None = None) -> bytes:
+        """How to get an account. `token`: a good invitation; `problem`: why there is no account this time."""
+        able = problem is None and self._settings.accounts.registration != "closed"
+        if self._settings.accounts.registration == "token":
+            able = able and token is not None
+        invite = self._invite(token) if able else {}
+        # A path alone: the host's name in a browser's address bar may be another of ours.
+        action = "/new" + (f"?{urlencode({'token': token})}" if token else "")
+        return self._render("new.html", able=able, action=action, problem=problem, **invite)
+
+    def made(self, account: Credentials) -> bytes:
+        """Fresh credentials, and a link that logs an app in with them."""
+        link = links.dclogin(self._settings, account.address, account.password)
+        return self._render("made.html", account=account, link=link, code=_draw(link))
+
+    def error(self, error: falcon.HTTPError) -> bytes:
+        """An error of HTTP, such as a page that is not there."""
+        return self._render("error.html", title=error.title or error.status)
+
+    def serialize_error(
+        self, request: falcon.Request, response: falcon.Response, error: falcon.HTTPError
+    ) -> None:
+        """Falcon's serializer: a page for browsers, JSON for all others."""
+        response.append_header("Vary", "Accept")
+        if wants_html(request):
+            send(response, HTML, self.error(error))
+        else:
+            response.content_type, response.data = falcon.MEDIA_JSON, error.to_json()
+
+    def _invite(self, token: str | None) -> dict[str, Any]:
+        link = links.dcaccount(self._settings, token)
+        return {"link": link, "code": code(link)}
+
+    def _page(self, template: str, **values: Any) -> Page:
+        return Page(HTML, self._render(template, **values))
+
+    def _render(self, template: str, **values: Any) -> bytes:
+        return _templates.get_template(template).render(self._common | values).encode("utf-8")
+
+
+def icon() -> Page:
+    """The icon."""
+    return Page("image/svg+xml", (resources.files("mxdeliv_app.web") / "templates" / "icon.svg").read_bytes())
+
+
+def autoconfig(settings: config.Config) -> Page:
+    """The document that mail clients ask for: where IMAP and submission are.
+
+    https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/config-file-format.html
+    """
+    page = _templates.get_template("autoconfig.xml").render(
+        domain=links.bare(settings.mail.domain), host=links.bare(settings.mail.host)
+    )
+    return Page("text/xml; charset=utf-8", page.encode("utf-8"))
+
+
+def contact_link(contact: str) -> str | None:
+    """Where a click on `contact` leads: `mailto:` an e-mail address, an `https:` URL; None for other text."""
+    if urlsplit(contact).scheme == "https" and contact.isprintable() and " " not in contact:
+        return contact
+    local_part, at, domain = contact.rpartition("@")
+    if at and local_part and domain and contact.isascii() and not set(contact) & set(' ,;:?&%<>"\n'):
+        return f"mailto:{contact}"
+    return None
+
+
+# Drawing takes 5 ms of a processor, and an invitation is looked at many times.
+@lru_cache(maxsize=64)
+def code(link: str) -> Markup:
+    """A link as a QR code, SVG to be put into a page."""
+    return _draw(link)
+
+
+def _draw(link: str) -> Markup:
+    # White below the code in dark mode as well, with the quiet zone: scanners want dark on light.
+    # segno makes numbers and fixed words only: nothing in it needs escaping, and tags must not be.
+    svg = segno.make_qr(link).svg_inline(omitsize=True, light="#fff", title="QR code")
+    return Markup(svg)  # noqa: S704
