@@ -28,6 +28,16 @@ class Breakers:
             connection.execute(delete(breakers).where(breakers.c.host == host))
             insert_new(connection, breakers, rows)
 
+    def open(self, now: datetime) -> dict[str, datetime]:
+        """The domains whose breakers are open on some host, each with until when at the latest."""
+        latest = select(breakers.c.domain, func.max(breakers.c.until)).group_by(breakers.c.domain)
+        with self._engine.connect() as connection:
+            return {
+                domain: datetime.fromtimestamp(until, UTC)
+                for domain, until in connection.execute(latest)
+                if until > now.timestamp()
+            }
+
     def open_until(self, domain: str, now: datetime) -> datetime | None:
         """Until when the breaker of `domain` is open on some host, at the latest; None if on none."""
         with self._engine.connect() as connection:

@@ -10,7 +10,8 @@ from typing import Literal
 
 from chatmail_milter.store.latency import bucket
 
-Road = Literal["https", "smtp", "inbound"]
+Road = Literal["https", "smtp", "inbound", "submission"]
+Door = Literal["smtp", "mxdeliv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Contact:
     `instead_of`: the attempt was counted as a failure for that reason, and was none after all.
     `claimed`: `domain` is unproven, so it is counted under that name only if the store knows it already, or
     if `named`: the operator must see which domains are refused because they are unproven.
+    `door`: by which it came, of what is inbound. A submission has no domain: it is of no peer.
     """
 
     domain: str
@@ -33,6 +35,7 @@ class Contact:
     instead_of: str | None = None
     claimed: bool = False
     named: bool = False
+    door: Door = "smtp"
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Sum:
             self.buckets[bucket(contact.latency)] += 1
         if not contact.ok:
             self.reasons[contact.reason or "unknown"] += 1
-            if contact.road != "inbound":
+            if contact.road in ("https", "smtp"):
                 self.errors.append(contact)
 
 

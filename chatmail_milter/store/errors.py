@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.tables import peer_errors
@@ -61,6 +61,19 @@ def last_errors(engine: Engine, domain: str, now: datetime) -> list[PeerError]:
             PeerError(row.road, datetime.fromtimestamp(row.at, UTC), row.reason, row.words)
             for row in connection.execute(latest)
         ]
+
+
+def last_of_all(engine: Engine, now: datetime) -> dict[tuple[str, str], PeerError]:
+    """The last failure of each domain by each road."""
+    last = select(func.max(peer_errors.c.number)).group_by(peer_errors.c.domain, peer_errors.c.road)
+    recent = peer_errors.c.at >= (now - KEPT_FOR).timestamp()
+    with engine.connect() as connection:
+        return {
+            (row.domain, row.road): PeerError(
+                row.road, datetime.fromtimestamp(row.at, UTC), row.reason, row.words
+            )
+            for row in connection.execute(select(peer_errors).where(recent, peer_errors.c.number.in_(last)))
+        }
 
 
 def forget_old(connection: Connection, now: datetime) -> None:

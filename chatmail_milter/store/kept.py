@@ -5,3 +5,4 @@ from __future__ import annotations
 from datetime import timedelta
 
 REFUSALS_KEPT = timedelta(days=1)
+TRAFFIC_KEPT = timedelta(days=90)

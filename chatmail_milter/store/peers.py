@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from chatmail_milter.store import errors
+from chatmail_milter.store import errors, traffic
 from chatmail_milter.store.contacts import Contact, Sum, sums
 from chatmail_milter.store.latency import quantile
 from chatmail_milter.store.tables import peer_failures, peer_latencies, peer_log_marks, peers
@@ -70,9 +70,11 @@ class Peers:
         self._engine = engine
 
     def add(self, contacts: Iterable[Contact], *, reader: str | None = None, mark: str = "") -> None:
-        """Count attempts; with `reader`, remember in that transaction how far its log is read."""
+        """Count attempts, by peer and by hour; with `reader`, remember with them how far its log is read."""
         with self._engine.begin() as connection:
-            _write(connection, sums(_vouched(connection, list(contacts))))
+            vouched = _vouched(connection, list(contacts))
+            _write(connection, sums(one for one in vouched if one.road != "submission"))
+            traffic.write(connection, vouched, UNPROVEN)
             if reader is not None:
                 upsert(connection, peer_log_marks, {"reader": reader, "mark": mark})
 

@@ -1,8 +1,8 @@
 """All tables of the store, so that no table can be missing because a module was not imported.
 
 The module that reads and writes a table says what it is for. A column of type Float is a POSIX time, but for
-`peers.seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE). A change of a
-table comes with a migration (`migrations/`), and raises `schema.SCHEMA`; a test compares what both make.
+sums called `seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE). A change
+of a table comes with a migration (`migrations/`), and raises `schema.SCHEMA`; a test compares what both make.
 """
 
 from __future__ import annotations
@@ -250,4 +250,39 @@ missing_keys = Table(
     Column("name_hash", LargeBinary(16), primary_key=True),
     Column("since", Float, nullable=False),
     Column("last", Float, nullable=False),
+)
+
+# Traffic by the hour. `hour` is the POSIX time of its beginning, divided by 3600.
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("way", String(16), primary_key=True),
+    Column("reason", String(64), primary_key=True),  # of a failure; empty for successes
+    Column("messages", Integer, nullable=False),
+    Column("timed", Integer, nullable=False),  # those whose latency is known
+    Column("seconds", Float, nullable=False),  # their sum
+)
+
+traffic_latencies = Table(
+    "traffic_latencies",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("way", String(16), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("successes", Integer, nullable=False),
+)
+
+traffic_peers = Table(
+    "traffic_peers",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("domain", String(255), primary_key=True),
+    Column("road", String(16), primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("successes", Integer, nullable=False),
+    Column("timed", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Index("traffic_peers_domain", "domain", "hour"),
 )

@@ -1,4 +1,6 @@
-"""What peers brought, counted from the log lines of those who decided, by port 25 and by `/mxdeliv` alike.
+"""What came in: submitted by our users, which is counted and no more, and by peers.
+
+What peers brought is counted from the log lines of those who decided, by port 25 and by `/mxdeliv` alike.
 
 - The milter's verdict on each message. Of one that passed, the author's domain has been proven (DKIM), and
   `seconds` is from MAIL to the verdict: the time that the message took to come in.
@@ -21,16 +23,18 @@ from types import MappingProxyType
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.contacts import Contact, Door
 
 MILTER = "chatmail-milter"
 APP = "gunicorn"
-SMTPD = ("postfix/smtpd", "postfix/mxdeliv/smtpd")
+MXDELIV_SMTPD = "postfix/mxdeliv/smtpd"
+SMTPD = ("postfix/smtpd", MXDELIV_SMTPD)
 
 _VERDICT = re.compile(
-    r"road=(?:smtp|mxdeliv|mixed) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) .*"
+    r"road=(?P<door>smtp|mxdeliv|mixed) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) .*"
     r" domain=(?P<domain>\S+) seconds=(?P<seconds>[\d.]+)\Z"
 )
+_SUBMITTED = re.compile(r"road=submission verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) ")
 # `milter-reject:` is the milter's verdict once more. The sender is a stranger's text: the last one counts.
 _REJECT = re.compile(
     r"\w+: reject: (?:MAIL|RCPT|DATA|END-OF-MESSAGE) from \S+: (?P<code>[45]\d\d) (?P<status>[\d.]+) .*"
@@ -55,25 +59,36 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 def contact(identifier: str, message: str, at: datetime) -> Contact | None:
     """The attempt that a log line of one of the programs above tells of; None for other lines."""
     if identifier == MILTER:
-        found = _VERDICT.match(message)
-        if found is None:
-            return None
-        if found["verdict"] == "pass":
-            return Contact(found["domain"], "inbound", True, float(found["seconds"]), None, at)
-        named = found["reason"].startswith(_WITHOUT_PROOF)
-        return _refusal(found["domain"], found["reason"], at, named=named)
+        return _judged(message, at)
     if identifier == APP:
         found = _FAILED.match(message)
-        return None if found is None else _refusal(found["domain"], found["reason"], at)
+        return None if found is None else _refusal(found["domain"], found["reason"], at, "mxdeliv")
     found = _REJECT.match(message)
     if found is None:
         return None
-    return _refusal(found["domain"], _REASONS.get(found["status"], f"refused-{found['code']}"), at)
+    reason = _REASONS.get(found["status"], f"refused-{found['code']}")
+    return _refusal(found["domain"], reason, at, "mxdeliv" if identifier == MXDELIV_SMTPD else "smtp")
 
 
-def _refusal(claim: str, reason: str, at: datetime, *, named: bool = False) -> Contact:
+def _judged(message: str, at: datetime) -> Contact | None:
+    """What the milter said of a message."""
+    found = _VERDICT.match(message)
+    if found is None:
+        found = _SUBMITTED.match(message)
+        if found is None:
+            return None
+        passed = found["verdict"] == "pass"
+        return Contact("", "submission", passed, None, None if passed else found["reason"], at)
+    door: Door = "smtp" if found["door"] == "smtp" else "mxdeliv"
+    if found["verdict"] == "pass":
+        return Contact(found["domain"], "inbound", True, float(found["seconds"]), None, at, door=door)
+    named = found["reason"].startswith(_WITHOUT_PROOF)
+    return _refusal(found["domain"], found["reason"], at, door, named=named)
+
+
+def _refusal(claim: str, reason: str, at: datetime, door: Door, *, named: bool = False) -> Contact:
     try:
         domain = address.domain(claim)
     except MalformedAddressError:
         domain = ""  # the null sender's, or none
-    return Contact(domain, "inbound", False, None, reason, at, claimed=True, named=named)
+    return Contact(domain, "inbound", False, None, reason, at, claimed=True, named=named, door=door)

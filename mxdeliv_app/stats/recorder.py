@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.store import refusals
+from chatmail_milter.store import refusals, traffic
 from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
@@ -103,6 +103,7 @@ class Ledger:
         forgotten = self._peers.forget_old(now)
         forgotten += self._endpoints.forget_old(now)
         forgotten += refusals.forget_old(self._engine, now.timestamp())
+        forgotten += traffic.forget_old(self._engine, now)
         if forgotten:
             log.info("event=forgotten rows=%d", forgotten)
         self._forgot = time.monotonic()

@@ -6,7 +6,7 @@ docs/keeping.md has the same for operators, with the mechanisms.
 from __future__ import annotations
 
 from chatmail_milter.config import Config
-from chatmail_milter.store.kept import REFUSALS_KEPT
+from chatmail_milter.store.kept import REFUSALS_KEPT, TRAFFIC_KEPT
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -42,6 +42,10 @@ def lifetimes(settings: Config) -> tuple[tuple[str, str], ...]:
         (
             "That another server refused a recipient: a pseudonym of the address, and the reply",
             duration(REFUSALS_KEPT.total_seconds()),
+        ),
+        (
+            "How many messages went to each other server and came from it in an hour, with no address",
+            duration(TRAFFIC_KEPT.total_seconds()),
         ),
         (
             "The log, in memory only: addresses of senders and recipients, and the IP address that sends; "

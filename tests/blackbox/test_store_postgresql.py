@@ -39,6 +39,7 @@ UNIT = (
     "quotas",
     "store_refusals",
     "tokens",
+    "traffic",
 )
 # Begins when it is told to, so that all of them begin together.
 OPEN = (
@@ -216,12 +217,12 @@ class TestFaults:
 
     def test_of_a_newer_program(self, url: str, tmp_path: Path) -> None:
         with open_store(url).begin() as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '3'")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '4'")
         for words in (("account", "list"), ("config", "check")):
             said = chatmailctl(tmp_path, url, *words)
             assert said.returncode == 65
             assert said.stderr == (
-                "Error: install the newer program again, for it made this store (schema 3; here 2)\n"
+                "Error: install the newer program again, for it made this store (schema 4; here 3)\n"
             )
 
     def test_the_check_of_the_configuration_changes_nothing(self, url: str, tmp_path: Path) -> None:
@@ -231,4 +232,4 @@ class TestFaults:
             assert (said.returncode, said.stdout) == (0, "The configuration is fine.\n" + empty)
         open_store(url).dispose()
         said = chatmailctl(tmp_path, url, "config", "check")
-        assert said.stdout.endswith("The store is fine, with schema 2.\n")
+        assert said.stdout.endswith("The store is fine, with schema 3.\n")

@@ -43,5 +43,6 @@ def carried(before: Rows) -> Rows:
     after = {table: list(found) for table, found in before.items()}
     quotas: dict[str, int] = dict(after.pop("quotas"))
     after["accounts"] = [(*row, quotas.get(row[0])) for row in after["accounts"]]
-    after["alembic_version"] = [("2",)]
+    after |= {"traffic": [], "traffic_latencies": [], "traffic_peers": []}
+    after["alembic_version"] = [("3",)]
     return after

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.contacts import Contact, Door
 from mxdeliv_app.stats.inbound_log import contact
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -21,7 +21,7 @@ def read(identifier: str, message: str) -> Contact | None:
 @pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
 def test_what_passed_is_a_success_of_the_author_by_either_road(road: str) -> None:
     found = read("chatmail-milter", VERDICT.format(road, "pass", "encrypted", "b.test"))
-    assert found == Contact("b.test", "inbound", True, 0.0123, None, NOON)
+    assert found == Contact("b.test", "inbound", True, 0.0123, None, NOON, door=road)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("verdict", ["reject", "tempfail"])
@@ -36,7 +36,20 @@ def test_nobody_is_claimed() -> None:
     assert (found.domain, found.claimed) == ("", True)
 
 
-@pytest.mark.parametrize("identifier", ["postfix/smtpd", "postfix/mxdeliv/smtpd"])
+def test_a_message_of_which_one_recipient_was_refused_came_by_https_too() -> None:
+    found = read("chatmail-milter", VERDICT.format("mixed", "pass", "encrypted", "b.test"))
+    assert found == Contact("b.test", "inbound", True, 0.0123, None, NOON, door="mxdeliv")
+
+
+@pytest.mark.parametrize(("verdict", "reason"), [("pass", None), ("reject", "rate"), ("tempfail", "rate")])
+def test_what_users_submit_is_of_no_peer(verdict: str, reason: str | None) -> None:
+    found = read("chatmail-milter", f"road=submission verdict={verdict} reason=rate queue=4Xb2 size=961")
+    assert found == Contact("", "submission", reason is None, None, reason, NOON)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "door"), [("postfix/smtpd", "smtp"), ("postfix/mxdeliv/smtpd", "mxdeliv")]
+)
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
@@ -48,9 +61,9 @@ def test_nobody_is_claimed() -> None:
         ("554 5.7.1 <bob@c.test>: Relay access denied", "refused-554"),
     ],
 )
-def test_what_postfix_refuses(identifier: str, reply: str, reason: str) -> None:
+def test_what_postfix_refuses(identifier: str, door: Door, reply: str, reason: str) -> None:
     found = read(identifier, REJECT.format(reply, "x@B.test"))
-    assert found == Contact("b.test", "inbound", False, None, reason, NOON, claimed=True)
+    assert found == Contact("b.test", "inbound", False, None, reason, NOON, claimed=True, door=door)
 
 
 @pytest.mark.parametrize("sender", ["", "x y", "x@b..test", "x@[1.2", "x@\u202e.test"])
@@ -62,7 +75,8 @@ def test_senders_that_name_no_domain(sender: str) -> None:
 
 def test_what_the_app_could_not_hand_over() -> None:
     line = "level=INFO event=failed domain=b.test status=503 reason=body-cut"
-    assert read("gunicorn", line) == Contact("b.test", "inbound", False, None, "body-cut", NOON, claimed=True)
+    wanted = Contact("b.test", "inbound", False, None, "body-cut", NOON, claimed=True, door="mxdeliv")
+    assert read("gunicorn", line) == wanted
     null = read("gunicorn", "level=INFO event=failed domain=<> status=413 reason=too-large")
     assert null is not None
     assert (null.domain, null.reason) == ("", "too-large")
@@ -71,7 +85,6 @@ def test_what_the_app_could_not_hand_over() -> None:
 @pytest.mark.parametrize(
     ("identifier", "message"),
     [
-        ("chatmail-milter", "road=submission verdict=pass reason=encrypted queue=4Xb2 size=961"),
         ("chatmail-milter", "store=away fault=OperationalError cause=OperationalError"),
         # The milter's verdict, which has a line of its own.
         (

@@ -1,0 +1,63 @@
+"""The state of the relay at a glance. What can't be looked at is None, and `missing` says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.config import Config
+from chatmail_milter.figures import accounts, traffic, waiting
+from chatmail_milter.figures.disks import QUEUE, Disk, disks
+from chatmail_milter.store import fault
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All of it. `missing`: the name of a field that is None, and what to do about it."""
+
+    domain: str
+    at: datetime
+    traffic: traffic.Traffic | None
+    accounts: accounts.Accounts | None
+    queue: waiting.Queue | None
+    disks: list[Disk]
+    missing: dict[str, str]
+
+
+def overview(
+    config: Config,
+    store: Callable[[], Engine],
+    queue: Callable[[], Sequence[waiting.Queued]],
+    span: traffic.Span,
+    now: datetime,
+) -> Overview:
+    """The relay `now`, its traffic over `span`.
+
+    `store` may raise `SQLAlchemyError`, `queue` may raise `waiting.QueueAwayError`.
+    """
+    missing: dict[str, str] = {}
+    of_traffic = of_accounts = of_queue = None
+    try:
+        engine = store()
+        of_traffic = traffic.relay(engine, span, now)
+        of_accounts = accounts.count(engine, now.date())
+    except SQLAlchemyError as error:
+        missing |= dict.fromkeys(("traffic", "accounts"), fault.explained(error).advice)
+    try:
+        of_queue = waiting.queue(queue())
+    except waiting.QueueAwayError as error:
+        missing["queue"] = str(error)
+    return Overview(
+        str(config.mail.domain), now, of_traffic, of_accounts, of_queue, disks(places(config)), missing
+    )
+
+
+def places(config: Config) -> list[Path]:
+    """What must have room: mailboxes, store, queue, and the system."""
+    store = config.store.file
+    return [Path(config.store.mail), *([store.parent] if store else []), QUEUE, Path("/")]

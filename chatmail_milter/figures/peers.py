@@ -1,0 +1,117 @@
+"""Each peer by each road: how it was reached, what waits for it, and what restricts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from chatmail_milter.store import traffic
+from chatmail_milter.store.breakers import Breakers
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.errors import PeerError, last_of_all
+from chatmail_milter.store.peers import UNPROVEN, PeerRow, Peers
+from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.routes import Routes
+from chatmail_milter.verdict import Action
+
+RECENT = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFigures:
+    """A peer by one road. `recent_*` are of the last day, all else since the peer is known (90 days at most).
+
+    `queued`: messages that wait for it, None where there is no queue to look at. `restrictions`: slugs of
+    `restrictions`. `last_failure`, of ours to it, is in its own words.
+    """
+
+    domain: str
+    road: str
+    last_contact: datetime
+    attempts: int
+    successes: int
+    failures: int
+    share: float | None
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    reasons: Mapping[str, int]
+    recent_attempts: int
+    recent_successes: int
+    queued: int | None
+    restrictions: tuple[str, ...]
+    last_failure: PeerError | None
+
+    @property
+    def failing(self) -> bool:
+        """Whether more failed than went well in the last day."""
+        return self.recent_attempts > 2 * self.recent_successes
+
+
+def peers(engine: Engine, queued: Mapping[str, int] | None, now: datetime) -> list[PeerFigures]:
+    """All peers by domain and road. `queued`: messages that wait by domain."""
+    rows = Peers(engine).list()
+    recent = traffic.by_peer(engine, now - RECENT)
+    failures = last_of_all(engine, now)
+    held = restrictions(engine, {row.domain for row in rows}, now)
+    return [
+        _figures(
+            row,
+            recent.get((row.domain, row.road), (0, 0)),
+            None if queued is None else queued.get(row.domain, 0),
+            held.get(row.domain, ()),
+            failures.get((row.domain, row.road)),
+        )
+        for row in rows
+    ]
+
+
+def restrictions(engine: Engine, domains: set[str], now: datetime) -> dict[str, tuple[str, ...]]:
+    """What keeps mail for each of `domains` back, or from HTTPS; those that nothing restricts are left out.
+
+    `blocked` (blocklist), `federation` (the rule in force), `breaker` (it kept us waiting too often),
+    `no-https` (it failed, SMTP until it is tried again), `route` (the operator's).
+    """
+    policy = Policies(engine).current()
+    found: dict[str, list[str]] = {}
+    for domain in domains - {UNPROVEN}:
+        verdict = policy.outgoing(domain)
+        if verdict.action is not Action.PASS:
+            blocked = policy.blocklist.has_domain(domain)
+            found.setdefault(domain, []).append("blocked" if blocked else "federation")
+    marked = [one.domain for one in Endpoints(engine).list() if one.marked(now)]
+    routed = [one.domain for one in Routes(engine).list()]
+    for slug, those in (("breaker", Breakers(engine).open(now)), ("no-https", marked), ("route", routed)):
+        for domain in domains.intersection(those):
+            found.setdefault(domain, []).append(slug)
+    return {domain: tuple(slugs) for domain, slugs in found.items()}
+
+
+def _figures(
+    row: PeerRow,
+    recent: Sequence[int],
+    queued: int | None,
+    held: tuple[str, ...],
+    failure: PeerError | None,
+) -> PeerFigures:
+    return PeerFigures(
+        domain=row.domain,
+        road=row.road,
+        last_contact=row.last_contact,
+        attempts=row.attempts,
+        successes=row.successes,
+        failures=row.failures,
+        share=row.successes / row.attempts if row.attempts else None,
+        mean=row.mean_latency,
+        p50=row.p50_latency,
+        p95=row.p95_latency,
+        reasons=row.reasons,
+        recent_attempts=recent[0],
+        recent_successes=recent[1],
+        queued=queued,
+        restrictions=held,
+        last_failure=failure,
+    )
