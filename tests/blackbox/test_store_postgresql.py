@@ -50,7 +50,7 @@ OPEN = (
 OPEN_AND_DIE = (
     "import os, signal, sys; from sqlalchemy import Engine, event;"
     "from chatmail_milter.store.engine import open_store;"
-    "last = 'UPDATE alembic_version SET version_num=\\'2';"
+    "last = 'UPDATE alembic_version SET version_num=\\'3';"
     "die = lambda c, cursor, said, *_: said.startswith(last) and os.kill(os.getpid(), signal.SIGKILL);"
     "event.listen(Engine, 'after_cursor_execute', die); open_store(sys.argv[1])"
 )

@@ -89,7 +89,7 @@ def missing(path: Path) -> None:
 def newer(path: Path) -> None:
     open_store(f"sqlite:///{path}").dispose()
     with sqlite3.connect(path) as store:
-        store.execute("UPDATE alembic_version SET version_num = '3'")
+        store.execute("UPDATE alembic_version SET version_num = '4'")
 
 
 def of_another_program(path: Path) -> None:
@@ -134,7 +134,7 @@ FAULTS: list[tuple[Callable[[Path], None], int, str]] = [
     (corrupt, 65, "correct store.url, or restore the store from a copy: file is not a database"),
     (directory, 78, "correct store.url, which names a directory: "),
     (missing, 66, "correct store.url, or run the playbook, which makes a store: there is no "),
-    (newer, 65, "install the newer program again, for it made this store (schema 3; here 2)"),
+    (newer, 65, "install the newer program again, for it made this store (schema 4; here 3)"),
     (of_another_program, 65, "install the newer program again, "),
 ]
 
@@ -171,9 +171,9 @@ def test_the_check_of_the_configuration_changes_nothing_in_the_store(store: str,
 
     assert said() == "The store is empty. The first program that opens it makes its tables."
     stores.make(path)
-    assert said() == "The store has schema 1. The first program that opens it makes it 2."
+    assert said() == "The store has schema 1. The first program that opens it makes it 3."
     open_store(store).dispose()
-    assert said() == "The store is fine, with schema 2."
+    assert said() == "The store is fine, with schema 3."
 
 
 @pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_STORE - {"config check"})
