@@ -48,6 +48,18 @@ def invalid_from(header_from: str, mail_from: str) -> Verdict:
     return _reject(500, "5.7.1", f"Invalid FROM <{header_from}> for <{mail_from}>", "from-mismatch")
 
 
+# Postfix says the first two as well, where it compares sender and login (reject_sender_login_mismatch), and
+# knows its own senders (postfix/our_senders). The third is for a peer's message to two kinds of domains: its
+# queue sends the rest in another transaction (RFC 5321, 4.5.3.1.10).
+NOT_OWNED = _reject(553, "5.7.1", "Sender address rejected: not owned by user", "sender-login")
+OWN_SENDER = _reject(553, "5.7.1", "Senders of this domain log in and submit", "own-sender")
+OTHER_TRANSACTION = _tempfail(
+    452, "4.5.3", "Recipients of this domain take a transaction of their own", "mixed-domains"
+)
+# Mail that concerns no chat domain (`rules.domains`).
+OTHER_DOMAIN = PASS.because("other-domain")
+
+
 # What the operator decided (`rules.policy`): to peers, to our users, and to both.
 BLOCKED_SENDER = _reject(554, "5.7.1", "Sender or network is blocked here", "blocked")
 BLOCKED_USER = _reject(550, "5.7.1", "Your address or network is blocked, ask the operator", "blocked")

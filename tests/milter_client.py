@@ -112,15 +112,21 @@ class MilterClient:
         family = b"6" if ":" in peer else b"4"
         return self.say(b"C", b"client.example\0" + family + struct.pack(">H", 4711) + peer.encode() + b"\0")
 
-    def envelope(self, sender: str, recipients: Iterable[str]) -> list[str]:
-        """The answers to the recipients."""
+    def envelope(
+        self, sender: str, recipients: Iterable[str], login: str = "", resolved: str | None = None
+    ) -> list[str]:
+        """The answers to the recipients. The login, and what Postfix made of the sender, if asked for."""
+        told = {"auth_authen": login, "mail_addr": sender if resolved is None else resolved}
+        wanted = self.macros_wanted.get(2, "")
+        self.macros(b"M", **{name: text for name, text in told.items() if text and name in wanted})
         assert self.say(b"M", f"<{sender}>\0".encode()) == "continue"
         return [self.recipient(one) for one in recipients]
 
-    def recipient(self, recipient: str) -> str:
-        """The answer to a recipient that Postfix takes."""
+    def recipient(self, recipient: str, resolved: str | None = None) -> str:
+        """The answer to a recipient that Postfix takes, and makes `resolved` of."""
         if self.agreed_steps & RCPT_REJ:
-            self.macros(b"R", rcpt_mailer="virtual", rcpt_host="b.example", rcpt_addr=recipient)
+            address = recipient if resolved is None else resolved
+            self.macros(b"R", rcpt_mailer="virtual", rcpt_host="b.example", rcpt_addr=address)
         return self.say(b"R", f"<{recipient}>\0".encode())
 
     def refused(self, recipient: str, status: str, text: str) -> None:
@@ -170,11 +176,16 @@ class MilterClient:
         return value[1:]
 
     def message(
-        self, sender: str, recipients: Iterable[str], message: bytes, chunk: int = BODY_CHUNK
+        self,
+        sender: str,
+        recipients: Iterable[str],
+        message: bytes,
+        chunk: int = BODY_CHUNK,
+        login: str = "",
     ) -> Answer:
         """A whole transaction; one whose recipients are all refused ends there, as Postfix ends it."""
         header, _, body = message.partition(b"\r\n\r\n")
-        answers = self.envelope(sender, recipients)
+        answers = self.envelope(sender, recipients, login)
         if "continue" not in answers:
             self.send(b"A")
             return Answer(answers[0], at="recipient")

@@ -51,10 +51,21 @@ class Mail(Section, frozen=True):
     hostname: Annotated[MailDomain | None, _doc("This host's name, its MX. The mail domain if left out.")] = (
         None
     )
+    chat_domains: Annotated[
+        tuple[MailDomain, ...],
+        _doc(
+            "Where Postfix serves other domains too: the domains whose mail is judged, `domain` among them. "
+            "Mail of no other passes as it is. All mail is judged if empty."
+        ),
+    ] = ()
     max_message_size: Annotated[Size, _doc("Largest message, on every road; 30 MiB is what peers take.")] = (
         Size(31457280)
     )
     max_recipients: Annotated[int, _doc("Recipients of one message.")] = 1000
+
+    def __post_init__(self) -> None:
+        if self.chat_domains and self.domain not in self.chat_domains:
+            raise ValueError("chat_domains: wants `domain` among them")
 
     @property
     def host(self) -> str:

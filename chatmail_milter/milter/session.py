@@ -24,14 +24,17 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.milter.admission import Beginning, Door
 from chatmail_milter.milter.transaction import (
     BOUNCES,
+    FROM_PEERS,
     LET_BY,
     ROADS,
+    SUBMITTED,
     Decision,
     Settings,
     Transaction,
     canonical,
     peer_address,
 )
+from chatmail_milter.rules.domains import AUTHORS_KEPT, Concern, Sorter, forged_author
 from chatmail_milter.verdict import Action, Verdict
 
 log = logging.getLogger("chatmail-milter")
@@ -45,6 +48,9 @@ _NOT_ANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR | milter.P
 # Postfix also passes recipients that it refused; the first of these macros marks them (see `_repeated`).
 _REFUSED = milter.P_RCPT_REJ
 _MAILER, _STATUS, _TEXT = "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}"
+# To one that it takes, the last is what it made of the address; this one, of the sender's.
+_RESOLVED_SENDER = "{mail_addr}"
+_LOGIN = "{auth_authen}"
 # The stages that are answered. The others only collect.
 ANSWERED = ("envrcpt", "eom")
 # Postfix sends macros with every stage and every header field, also of stages that it isn't to tell us. Where
@@ -52,7 +58,7 @@ ANSWERED = ("envrcpt", "eom")
 _MACROS = {
     milter.M_CONNECT: "{daemon_name}",
     milter.M_HELO: "{none}",
-    milter.M_ENVFROM: "{none}",
+    milter.M_ENVFROM: _LOGIN,
     milter.M_ENVRCPT: f"{_MAILER} {_STATUS} {_TEXT}",
     milter.M_DATA: "{none}",
     milter.M_EOM: "i",
@@ -74,7 +80,9 @@ _ANSWERS = {Action.PASS: milter.CONTINUE, Action.REJECT: milter.REJECT, Action.T
 class Session:
     """One connection of Postfix's to us, and the message that is under way on it.
 
-    `_verdict` is what the recipients of the transaction were told, None before the first. `_refused` is what
+    `_verdict` is what the recipients that concern us were told, None before the first. `_sorter` is there
+    from MAIL on, on roads that are judged; `_authors` are the From fields of a user's message of another
+    domain. `_refused` is what
     Postfix told the first recipient that it refused. `_fields` and `_chunks` are what the transaction has not
     been given yet. `_beginning` is when Postfix connected: of a user's session, before the login.
     """
@@ -83,12 +91,15 @@ class Session:
         self._settings = settings
         self._door = door
         self._beginning = Beginning(-1, float("-inf"))
-        self._road = ""
+        self._named = self._road = ""
         # What stands between the colon and the value of a field: in values, if Postfix can do that.
         self._lead = ""
         self._peer: Peer = None
         self._sender = ""
         self._began = 0.0
+        self._login = ""
+        self._sorter: Sorter | None = None
+        self._authors: list[bytes] = []
         self._verdict: Verdict | None = None
         self._refused: Verdict | None = None
         self._transaction: Transaction | None = None
@@ -106,40 +117,67 @@ class Session:
         self._beginning = self._door.begin()
         if offer[0] & milter.SETSYMLIST:
             for stage, names in _MACROS.items():
-                ctx.setsymlist(stage, names)
+                # For a sender's Postfix asks another process.
+                resolved = stage == milter.M_ENVFROM and not self._settings.domains.are_all
+                ctx.setsymlist(stage, f"{names} {_RESOLVED_SENDER}" if resolved else names)
         return CONTINUE
 
     def connect(self, ctx: Any, _name: str, _family: int, peer: object) -> int:
         self._peer = peer_address(peer[0]) if isinstance(peer, tuple) else None
         # Last: without a road nothing gets in, whatever failed before.
-        self._road = ctx.getsymval("{daemon_name}") or ""
+        self._named = self._road = ctx.getsymval("{daemon_name}") or ""
         return NO_REPLY
 
-    def envfrom(self, _ctx: Any, mail_from: bytes, *_parameters: bytes) -> int:
+    def envfrom(self, ctx: Any, mail_from: bytes, *_parameters: bytes) -> int:
         self._begin()
         self._began = time.monotonic()
-        self._sender = canonical(mail_from.decode(errors="replace"))
+        given = mail_from.decode(errors="replace")
+        self._sender = canonical(given)
+        # Only where Postfix named a service: libmilter reads beyond a list of macros that lacks a value.
+        if self._named and self._named not in LET_BY:
+            self._login = canonical(ctx.getsymval(_LOGIN) or "")
+            if self._named not in ROADS:
+                self._road = SUBMITTED if self._login else FROM_PEERS
+            domains, spellings = self._settings.domains, [given]
+            if not domains.are_all:
+                spellings.append(ctx.getsymval(_RESOLVED_SENDER) or "")
+            self._sorter = Sorter(domains, ROADS[self._road], self._sender, spellings, self._login)
         return NO_REPLY
 
     def envrcpt(self, ctx: Any, recipient: bytes, *_parameters: bytes) -> int:
         if self._road in LET_BY:
             return int(milter.ACCEPT)
-        # Only where a road is known: libmilter reads beyond a list of macros that lacks a value.
-        if self._road in ROADS and _is_refused(ctx):
+        if self._sorter is None:
+            log.error("road=unknown verdict=tempfail reason=daemon-name")
+            return answer(ctx, codes.OUR_FAULT.because("daemon-name"))
+        if _is_refused(ctx):
             # Postfix has answered it already, and ignores our answer.
             if self._refused is None:
                 self._refused = _refusal(ctx, recipient)
             return CONTINUE
+        text = recipient.decode(errors="replace")
+        concern = Concern.JUDGED
+        if not self._settings.domains.are_all:
+            concern = self._sorter.sort((text, ctx.getsymval(_TEXT) or ""))
+        if self._spoiled:
+            return answer(ctx, codes.OUR_FAULT)
+        if concern is Concern.OTHERS:
+            return CONTINUE
+        if concern is Concern.SPLIT:
+            self._log(codes.OTHER_TRANSACTION, "-", 0, _domain(self._sender))
+            return answer(ctx, codes.OTHER_TRANSACTION)
         if self._verdict is None:
-            self._verdict = self._admit()
+            self._verdict = self._admit(self._sorter)
         if self._transaction is not None:
-            self._transaction.recipient(recipient.decode(errors="replace"))
-            if ROADS[self._road] is Direction.OUT:
+            self._transaction.recipient(text)
+            if self._sorter.direction is Direction.OUT:
                 self._door.addressed(self._sender)
         return answer(ctx, self._verdict)
 
     def header(self, _ctx: Any, name: str, value: bytes) -> int:
         self._fields.append((name, value if self._lead else b" " + value))
+        if self._sorter is not None and self._sorter.watches_author and name.strip().lower() == "from":
+            self._authors = [*self._authors, value][:AUTHORS_KEPT]
         if len(self._fields) > _FIELDS_HELD:
             self._look()
         return NO_REPLY
@@ -189,8 +227,9 @@ class Session:
         return NO_REPLY
 
     def _begin(self) -> None:
-        self._sender = ""
-        self._verdict = self._refused = self._transaction = None
+        self._sender = self._login = ""
+        self._verdict = self._refused = self._transaction = self._sorter = None
+        self._authors = []
         self._fields, self._chunks = [], []
         self._header_ends = self._spoiled = False
 
@@ -207,33 +246,40 @@ class Session:
         for chunk in chunks:
             self._transaction.body(chunk)
 
-    def _admit(self) -> Verdict:
-        if self._spoiled:
-            return codes.OUR_FAULT
-        if self._road not in ROADS:
-            log.error("road=unknown verdict=tempfail reason=daemon-name")
-            return codes.OUR_FAULT.because("daemon-name")
-        direction = ROADS[self._road]
-        admission = self._door.admit(direction, self._sender, self._peer, self._beginning)
-        if admission.verdict.action is Action.PASS:
+    def _admit(self, sorter: Sorter) -> Verdict:
+        verdict, direction = sorter.refused_sender(), sorter.direction
+        if verdict is None:
+            admission = self._door.admit(direction, self._sender, self._peer, self._beginning)
+            verdict = admission.verdict
+        if verdict.action is Action.PASS:
+            # Of our own user Postfix, or the line above, has compared login and sender.
+            login = self._login if sorter.watches_author else ""
             self._transaction = Transaction(
-                self._settings, direction, self._peer, self._sender, admission.policy
+                self._settings, direction, self._peer, self._sender, admission.policy, login=login
             )
-        elif admission.verdict is not codes.STORE_AWAY:
-            self._log(admission.verdict, "-", 0, _domain(self._sender))
-        return admission.verdict
+        elif verdict is not codes.STORE_AWAY:
+            self._log(verdict, "-", 0, _domain(self._sender))
+        return verdict
 
     def _decide(self) -> Decision:
-        if self._verdict is None:
-            raise RuntimeError("a message without recipients")
+        if self._sorter is None:
+            raise RuntimeError("a message without an envelope")
         if self._spoiled:
             return Decision(codes.OUR_FAULT)
-        # Postfix ends no message whose recipients were all refused.
+        if self._sorter.watches_author:
+            forged = forged_author(self._settings.domains, self._authors, self._sender)
+            if forged is not None:
+                return Decision(forged)
         if self._transaction is None:
+            if self._sorter.lets_by:
+                return Decision(codes.OTHER_DOMAIN)
+            if self._verdict is None:
+                raise RuntimeError("a message without recipients")
+            # Postfix ends no message whose recipients were all refused.
             return Decision(self._verdict)
         decision = self._transaction.decide()
         passes = decision.verdict.action is Action.PASS
-        if passes and ROADS[self._road] is Direction.OUT:
+        if passes and self._sorter.direction is Direction.OUT:
             # The message may have taken long to come.
             verdict = self._door.readmit(self._sender, self._peer, self._beginning)
             return decision if verdict.action is Action.PASS else Decision(verdict)
@@ -255,7 +301,7 @@ class Session:
     def _log(self, verdict: Verdict, queue_id: str, size: int, domain: str) -> None:
         line = f"road={self._road} verdict={verdict.action.value} reason={verdict.reason}"
         line += f" queue={queue_id} size={size}"
-        if ROADS.get(self._road) is Direction.IN:
+        if ROADS.get(self._road) is Direction.IN and verdict is not codes.OTHER_DOMAIN:
             # The relay counts by these what peers bring (mxdeliv_app/stats/inbound_log.py).
             line += f" domain={domain or '-'} seconds={time.monotonic() - self._began:.4f}"
         # Not by `logging`: it costs more than all of the policy's rules, and writes with a lock held that the

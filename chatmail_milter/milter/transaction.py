@@ -1,7 +1,8 @@
 """One message as the milter meets it: envelope, header, body, verdict. Knows no protocol and no library.
 
 Which rules apply is decided by the road, and the road by the name that Postfix gives the service it came
-in by (`milter_macro_daemon_name`), never by an address. Of the message only what the rules need is kept.
+in by (`milter_macro_daemon_name`), or by a login, never by an address. Of the message only what the rules
+need is kept.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.origin.body_hash import BodyHash
 from chatmail_milter.origin.checks import OriginChecks
-from chatmail_milter.rules import dkim, inbound, submission
+from chatmail_milter.rules import dkim, domains, inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts
+from chatmail_milter.rules.domains import ChatDomains
 from chatmail_milter.rules.inbound import Evidence
 from chatmail_milter.rules.outgoing import HeaderChange, OutgoingHeader
 from chatmail_milter.rules.policy import Policy
@@ -34,6 +36,9 @@ ROADS: Mapping[str, Direction] = MappingProxyType(
 )
 # On this one, recipients that Dovecot will refuse are taken, so a bounce must be able to reach the sender.
 BOUNCES = "mixed"
+
+# The road of a service whose name is none of these: by whether the client has logged in.
+SUBMITTED, FROM_PEERS = "submission", "smtp"
 
 # Mail that Postfix made itself (bounces), and mail on its way out again that was judged when it came in.
 LET_BY = frozenset(("internal", "reinject"))
@@ -49,6 +54,7 @@ class Settings:
     authserv_id: str
     any_ip_literal: bool
     own_domain: str = ""
+    domains: ChatDomains = domains.ALL
     unsigned_by_origin: bool = False
     checks: OriginChecks | None = None
 
@@ -58,6 +64,7 @@ class Settings:
             config.mail.host,
             config.inbound.ip_literals == "open",
             config.mail.domain,
+            ChatDomains(frozenset(config.mail.chat_domains)),
             config.inbound.unsigned == "origin",
             checks,
         )
@@ -96,7 +103,10 @@ class Transaction:
         mail_from: str,
         policy: Policy,
         observer: Observer = NOBODY,
+        login: str = "",
     ) -> None:
+        """`login` is the canonical login of another domain's user, whose message is judged as it comes in."""
+        self._login = login
         self._settings = settings
         self._direction = direction
         self._peer = peer
@@ -210,6 +220,8 @@ class Transaction:
 
     def _evidence(self, domain: str) -> Evidence:
         """What is known of the message's origin, DNS asked where it matters: dear, so last of all."""
+        if self._login and self._login == self._author:
+            return Evidence(self._peer, self._signatures, logged_in=True)
         checks = self._settings.checks
         if checks is None or not domain or address.ip_literal(domain) is not None:
             return self._no_evidence()
@@ -218,7 +230,7 @@ class Transaction:
             outcomes = checks.verify(self._undecided, self._fields, digests)
             return Evidence(self._peer, self._signatures, outcomes)
         # Mail of our own users doesn't come in unsigned. (This host has the domain's address, too.)
-        ours = domain == self._settings.own_domain
+        ours = domain == self._settings.own_domain or domain in self._settings.domains.names
         if self._signatures.signed or ours or not self._settings.unsigned_by_origin:
             return self._no_evidence()
         return Evidence(self._peer, self._signatures, origin=checks.origin(domain, self._peer))

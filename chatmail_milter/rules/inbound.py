@@ -32,13 +32,15 @@ class Evidence:
     """What is known of where a message is from.
 
     `outcomes`: of the signatures that `dkim.undecided` names. `origin`: of a message without a signature;
-    UNPROVEN if DNS was not asked.
+    UNPROVEN if DNS was not asked. `logged_in`: the author is a user of another domain of this host, who
+    submitted it.
     """
 
     peer: Peer
     signatures: DkimFacts
     outcomes: Mapping[Signature, Outcome] = field(default_factory=lambda: MappingProxyType({}))
     origin: Origin = Origin.UNPROVEN
+    logged_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ def judge(
         return Judgement(by_content)
     domain = address.domain_of(author)
     literal = address.ip_literal(domain)
-    if literal is not None:
+    if evidence.logged_in:
+        # Signed, if at all, by a milter after this one.
+        origin = codes.PASS
+    elif literal is not None:
         # No DNS, so no DKIM: the connection itself must vouch for the address.
         origin = codes.PASS if any_ip_literal or _same(evidence.peer, literal) else codes.IP_LITERAL_MISMATCH
     elif evidence.signatures.signed:

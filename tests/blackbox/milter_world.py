@@ -26,10 +26,12 @@ CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
 OUR_FAULT = "451 4.3.0 Internal error, try again later"
 
 
-def config(store: Path, per_minute: int = 0, burst: int = 10, inbound: str = "", submission: str = "") -> str:
+def config(
+    store: Path, per_minute: int = 0, burst: int = 10, inbound: str = "", submission: str = "", mail: str = ""
+) -> str:
     """A configuration, without a limit if not told otherwise. DNS is asked at `dns` beside the store."""
     return (
-        f"{MINIMAL}[submission]\nrate_per_minute = {per_minute}\nrate_burst = {burst}\n{submission}\n"
+        f"{MINIMAL}{mail}\n[submission]\nrate_per_minute = {per_minute}\nrate_burst = {burst}\n{submission}\n"
         f'[store]\nurl = "sqlite:///{store}"\n'
         f'[listen]\nresolver = "{store.parent}/dns"\n[inbound]\n{inbound}'
     )
@@ -47,6 +49,7 @@ class Milter:
         processes: int = 2,
         inbound: str = "",
         submission: str = "",
+        mail: str = "",
         **environment: str,
     ) -> None:
         self.path = str(directory / "s")
@@ -54,7 +57,9 @@ class Milter:
         self._log = directory / "log"
         if self.store.parent.is_dir():
             self.store.touch()
-        (directory / "chatmail.toml").write_text(config(self.store, per_minute, burst, inbound, submission))
+        (directory / "chatmail.toml").write_text(
+            config(self.store, per_minute, burst, inbound, submission, mail)
+        )
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(self.path)
         listening.listen(100)
@@ -125,16 +130,17 @@ def running(
     processes: int = 2,
     inbound: str = "",
     submission: str = "",
+    mail: str = "",
     **environment: str,
 ) -> Iterator[Milter]:
     """A milter that must still be there at the end; `store` is where in its directory.
 
-    `inbound` and `submission` are more of the configuration's sections of these names.
+    `inbound`, `submission` and `mail` are more of the configuration's sections of these names.
     """
     # Not tmp_path: a socket's path has at most 107 octets.
     with tempfile.TemporaryDirectory() as directory:
         milter = Milter(
-            Path(directory), per_minute, burst, store, processes, inbound, submission, **environment
+            Path(directory), per_minute, burst, store, processes, inbound, submission, mail, **environment
         )
         try:
             wait_for(milter.path)

@@ -26,12 +26,28 @@ class TestRoads:
             for _ in range(2):
                 assert client.envelope(ALICE, [BOB]) == ["accept"]
 
-    @pytest.mark.parametrize("road", ["", "smtpd", "mx.a.example"])
-    def test_that_nobody_told_us_about(self, milter: Milter, road: str) -> None:
+    def test_that_has_no_name(self, milter: Milter) -> None:
         with MilterClient(milter.path) as client:
-            client.connect(road)
+            client.connect("")
             assert client.message(ALICE, [BOB], GOOD) == Answer(OUR_FAULT, at="recipient")
         assert "reason=daemon-name" in milter.log
+
+    @pytest.mark.parametrize("road", ["smtpd", "mx.a.example"])
+    def test_of_a_name_that_nobody_told_us_about_are_known_by_the_login(
+        self, milter: Milter, road: str
+    ) -> None:
+        with MilterClient(milter.path) as client:
+            client.connect(road)
+            # On one connection, before a login and after it.
+            assert client.message(ALICE, [BOB], GOOD).reply == "554 5.7.1 No DKIM signature found"
+            assert client.message(ALICE, [BOB], GOOD, login=ALICE).reply == "continue"
+            assert client.message(ALICE, [BOB], CLEAR, login=ALICE).reply == CLEARTEXT
+
+    def test_a_login_sends_as_nobody_else(self, milter: Milter) -> None:
+        with MilterClient(milter.path) as client:
+            client.connect("submission")
+            refusal = "553 5.7.1 Sender address rejected: not owned by user"
+            assert client.message(ALICE, [BOB], GOOD, login=BOB) == Answer(refusal, at="recipient")
 
     def test_only_what_is_needed_is_asked_and_waited_for(self, milter: Milter) -> None:
         with MilterClient(milter.path) as client:
@@ -41,9 +57,10 @@ class TestRoads:
             assert client.agreed_steps == 0x2 | 0x100 | 0x200 | unanswered | 0x800 | 0x100000
             # SMFIF_: add and change headers, change sender, name macros.
             assert client.agreed_actions == 0x1 | 0x10 | 0x40 | 0x100
-            nothing = dict.fromkeys((1, 2, 4, 6), "{none}")
+            nothing = dict.fromkeys((1, 4, 6), "{none}")
             recipient = "{rcpt_mailer} {rcpt_host} {rcpt_addr}"
-            assert client.macros_wanted == {0: "{daemon_name}", 3: recipient, 5: "i", **nothing}
+            named = {0: "{daemon_name}", 2: "{auth_authen}", 3: recipient, 5: "i"}
+            assert client.macros_wanted == named | nothing
 
     @pytest.mark.parametrize("steps", [0, 0x7F, ALL_STEPS])
     def test_a_client_that_offers_less_gets_the_same_answers(self, milter: Milter, steps: int) -> None:

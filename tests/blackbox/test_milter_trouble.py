@@ -152,7 +152,7 @@ class TestHostile:
         self, milter: Milter
     ) -> None:
         with MilterClient(milter.path) as client:
-            client.connect("nowhere")
+            client.connect("")
             assert client.envelope(ALICE, [BOB]) == [OUR_FAULT]
             client.header([(b"From", ALICE.encode())])
             client.body(b"Hello")

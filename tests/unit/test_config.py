@@ -39,6 +39,8 @@ def test_sizes_durations_and_networks_are_read_with_their_units() -> None:
         (MINIMAL + 'max_message_size = "5 parsecs"', "mail.max_message_size: wants a number with a unit"),
         (MINIMAL + 'max_recipients = "many"', "mail.max_recipients: Expected `int`, got `str`"),
         ('[mail]\ndomain = "no spaces"', "mail.domain: the domain is malformed"),
+        (MINIMAL + 'chat_domains = ["b.lab"]', "mail: chat_domains: wants `domain` among them"),
+        (MINIMAL + 'chat_domains = ["_a.lab", "no spaces"]', "mail.chat_domains[1]: the domain is malformed"),
         ('[mail]\ndomain = ""', "mail.domain: the domain is malformed"),
         (MINIMAL + "[submission]\nrate_per_minute = -1", "submission.rate_per_minute: Expected `int` >= 0"),
         (MINIMAL + "[submission]\nrate_burst = 0", "submission.rate_burst: Expected `int` >= 1"),
