@@ -1,8 +1,8 @@
 """Limit of accounts that one address may make in a minute, by first logins and at `/new`.
 
-GCRA (`rules.rate`) over a table of fixed size (`ratelimit.py`), which the workers of the hooks and of the web
-app share (`shared_table.py`). No address is stored, only its hash under a key that is made with the table.
-Existing accounts' logins are not counted.
+GCRA (`processes.rate`) over a table of fixed size (`ratelimit.py`), which the workers of the hooks and of
+the web app share (`shared_table.py`). No address is stored, only its hash under a key that is made with
+the table. Existing accounts' logins are not counted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from chatmail_milter import config
 from chatmail_milter.address import Peer
 from chatmail_milter.processes.lock import ProcessLock
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.processes.shared_table import SharedTable
-from chatmail_milter.rules.rate import Rate
 
 # The playbook makes it, empty, for the group of our programs.
 PATH = Path("/run/chatmail/new-accounts")

@@ -29,8 +29,8 @@ from chatmail_milter.milter.transaction import Settings
 from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.origin.resolver import Resolver
 from chatmail_milter.processes.prefork import several, wanted
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
-from chatmail_milter.rules.rate import Rate
 from chatmail_milter.store import checkpoint
 from chatmail_milter.store.engine import existing_store, load
 from chatmail_milter.store.missing_keys import MissingKeys

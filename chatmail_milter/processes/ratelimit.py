@@ -1,4 +1,4 @@
-"""Rates of all users (`rules.rate`), in memory that the processes of the milter share.
+"""Rates of all users (`processes.rate`), in memory that the processes of the milter share.
 
 A table of fixed size: a user's place is a set of eight slots, by hash. A slot holds the hash and the time by
 which all is worn off; when that has passed, it says no more than an empty one, and whoever needs a slot of
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from chatmail_milter.rules.rate import Rate
+from chatmail_milter.processes.rate import Rate
 
 _WAYS = 8
 _SET = struct.Struct(f"={2 * _WAYS}q")

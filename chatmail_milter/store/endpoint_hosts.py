@@ -1,7 +1,7 @@
 """What single hosts of a domain have shown over HTTPS: to be chatmail servers or not, and a size limit.
 
 Shared by all relay processes. Each fact runs out by itself: software and limits change. A host is named by
-the target's key (`mxdeliv_app.relay.routing.Target.key`): another port, path or pinned address is
+the target's key (`mxdeliv_app.https.target.Target.key`): another port, path or pinned address is
 another host.
 """
 

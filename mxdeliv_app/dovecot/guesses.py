@@ -1,6 +1,6 @@
 """Limits guessing of an account's password, from however many addresses.
 
-Before a password is checked, the account's GCRA time (`rules.rate`) advances. When too many were checked,
+Before a password is checked, the account's GCRA time (`processes.rate`) advances. When too many were checked,
 further ones are put off without a check, right or wrong. The owner is not kept out: a password with the
 fingerprint of the account's last right one is always checked and counts as no guess.
 
@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatmail_milter.processes.lock import ProcessLock
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter, Table
 from chatmail_milter.processes.shared_table import SharedTable
-from chatmail_milter.rules.rate import Rate
 
 # The playbook makes it, empty, for the hooks alone. It outlives a restart of the hooks.
 PATH = Path("/run/chatmail/guesses")

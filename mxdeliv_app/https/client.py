@@ -13,8 +13,8 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, cast
 
 from mxdeliv_app.https.connection import Connection, FinalResponse, must_be_replaced
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
-from mxdeliv_app.relay.routing import Target
 
 READ = 1 << 16
 # Each slice of a body has the time of an answer to go out: a peer that stops reading is found out long before

@@ -13,8 +13,8 @@ import ssl
 from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.https.dial import Dial
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
-from mxdeliv_app.relay.routing import Target
 
 
 class Connection:

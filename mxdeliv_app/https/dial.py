@@ -19,8 +19,8 @@ from typing import cast
 from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.relay.routing import Lookup, Target
+from mxdeliv_app.https.resolver import Lookup, NameTroubleError
+from mxdeliv_app.https.target import Target
 
 Dial = Callable[[Target], socket.socket]
 

@@ -24,10 +24,10 @@ from mxdeliv_app.https.connection import Connection
 from mxdeliv_app.https.dial import Dial
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.timeouts import Patience
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.mxdeliv import wire
-from mxdeliv_app.relay.routing import Target
 
 KEEP_IDLE = 30.0  # seconds; under the 65 to 75 that web servers keep a connection, so that we close first
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from secrets import randbelow
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import dns.exception
 import dns.flags
@@ -40,6 +40,14 @@ class NullMxError(Exception):
 
 class NameTroubleError(Exception):
     """No answer that could be used; asking later may help."""
+
+
+class Lookup(Protocol):
+    """What is asked of DNS; `Names` in the daemon."""
+
+    def mail_hosts(self, domain: str) -> tuple[str, ...]: ...
+
+    def addresses(self, host: str) -> list[IPAddress]: ...
 
 
 class Names:

@@ -21,6 +21,7 @@ from chatmail_milter import address, codes
 from chatmail_milter.accounts import creation_limit
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
+from mxdeliv_app.mxdeliv.hangup import client_left
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, QueueAwayError
 from mxdeliv_app.mxdeliv.wire import (
     HttpAnswer,
@@ -28,7 +29,6 @@ from mxdeliv_app.mxdeliv.wire import (
     MalformedRequestError,
     RecipientReply,
 )
-from mxdeliv_app.serving.hangup import client_left
 
 # nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
 PEER_ADDRESS = "X-Real-IP"

@@ -1,6 +1,6 @@
 """Limit of recipients without an account that one peer may be told of: who tries names learns few of them.
 
-GCRA (`rules.rate`) for each IPv4 address and IPv6 /64. Only the first answer about an unknown recipient
+GCRA (`processes.rate`) for each IPv4 address and IPv6 /64. Only the first answer about an unknown recipient
 counts. Beyond the limit a peer hears no more of recipients that it was not told of before, be they known or
 not; mail to those that it was told of goes on. Memory is of fixed size, and holds hashes of addresses under a
 key of this run of the program.
@@ -13,8 +13,8 @@ from array import array
 from collections.abc import Callable
 
 from chatmail_milter.accounts.creation_limit import network_named
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
-from chatmail_milter.rules.rate import Rate
 
 # Of more peers than this at once, those that were told least are forgotten. 16 octets each.
 _PEERS = 1 << 16

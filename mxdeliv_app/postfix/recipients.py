@@ -23,7 +23,7 @@ from chatmail_milter import address, codes
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.lazy import once
 from chatmail_milter.processes import stopping
-from chatmail_milter.rules.rate import Rate
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.systemd import NotActivatedError, sockets

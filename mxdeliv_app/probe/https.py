@@ -15,11 +15,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer, wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import Attempt, FailedError, Step
-from mxdeliv_app.relay.routing import Target
 
 _FAILURES = (OSError, requests.RequestException, ValueError)
 

@@ -22,8 +22,8 @@ import urllib3.exceptions
 
 from mxdeliv_app.https.connection import Connection
 from mxdeliv_app.https.session import GuardedSession
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
-from mxdeliv_app.relay.routing import Target
 
 _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
 _GOOD_BODY = 1 << 12  # octets; a connection with more to read is not kept

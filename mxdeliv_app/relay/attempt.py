@@ -23,6 +23,7 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.timeouts import Patience
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Meaning
@@ -32,7 +33,7 @@ from mxdeliv_app.relay.domain_cache import Known, store_may_fail
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
 from mxdeliv_app.relay.queued_message import Letter, Mode
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.routing import Plan, Target
+from mxdeliv_app.relay.routing import Plan
 from mxdeliv_app.stats.recorder import Ledger, said_by
 
 _TOO_LARGE = 413  # RFC 9110, 15.5.14

@@ -79,7 +79,7 @@ class Relay:
         relay = config.relay
         engine = existing_store(config.store.url)
         breaker = Breaker()
-        self._ledger = Ledger(engine, breaker, relay.attempt_timeout)
+        self._ledger = Ledger(engine, breaker.open_domains, relay.attempt_timeout)
         policies = Policies(engine)
         self._in_force = PolicyInForce(policies)
         names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
@@ -110,7 +110,7 @@ class Relay:
         self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
         self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
-        self._journal = Follower(Peers(engine), config.listen.https_only, refusals)
+        self._journal = Follower(Peers(engine), config.listen.https_only, refusals.logged)
         self._sessions: dict[asyncio.Task[None], tuple[Session, asyncio.StreamWriter]] = {}
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from itertools import takewhile
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from chatmail_milter import codes
@@ -19,50 +18,15 @@ from chatmail_milter.address import domain as canonical_domain
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Https, Route
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.https.allowed_addresses import Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import Guard
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.https.resolver import Lookup, NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
 
 # A stranger's domain may list a hundred hosts; each costs us up to a connect timeout.
 MAX_TARGETS = 4
 LOOPBACK = IPv4Address("127.0.0.1")
-
-
-class Lookup(Protocol):
-    """What is asked of DNS; `names.Names` in the daemon."""
-
-    def mail_hosts(self, domain: str) -> tuple[str, ...]: ...
-
-    def addresses(self, host: str) -> list[IPAddress]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One place to POST to. `host` is what URL, SNI and certificate say; `pinned` is connected to instead."""
-
-    host: str
-    port: int = 443
-    path: str = wire.PATH
-    pinned: IPAddress | None = None
-    verify: bool = True
-
-    @property
-    def authority(self) -> str:
-        """`host` or `host:port`, as the Host field has it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 443 else f"{host}:{self.port}"
-
-    @property
-    def key(self) -> str:
-        """The name under which the store knows it: `host`, and what differs from the usual."""
-        path = "" if self.path == wire.PATH else self.path
-        return f"{self.authority}{path}" + (f"@{self.pinned}" if self.pinned is not None else "")
-
-    @property
-    def url(self) -> str:
-        """The URL."""
-        return f"https://{self.authority}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)

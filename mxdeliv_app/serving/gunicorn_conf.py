@@ -9,12 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from chatmail_milter.accounts import creation_limit
-
 # By their own names: gunicorn takes what is called like a setting, `config` for one, as that setting.
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.processes.prefork import share_memory
-from mxdeliv_app.mxdeliv import admission
 
 # A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
 # a second core, and serves while the first is being replaced.
@@ -51,15 +48,7 @@ def on_starting(server: Any) -> None:
     settings = load_or_exit()
     # Here, so that the workers share it. Each makes its own application (no `preload_app`): that has locks.
     application = import_module(server.app.app_uri.partition(":")[0])
-    if application.__name__ == "mxdeliv_app.dovecot.hooks.app":
-        application.read_secret(application.secret_path())
-        application.guesses.share()
-    else:
-        admission.announce(server.cfg.threads)
-    if application.__name__ == "mxdeliv_app.dovecot.hooks.app" or settings.accounts.registration == "token":
-        import_module("chatmail_milter.store.engine").load(settings.store.url)
-    # Both applications make accounts.
-    creation_limit.share(settings.accounts)
+    application.before_workers(settings, server.cfg.threads)
 
 
 def when_ready(_server: Any) -> None:

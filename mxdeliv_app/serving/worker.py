@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from mxdeliv_app.serving.hangup import client_left
+from mxdeliv_app.mxdeliv.hangup import client_left
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types

@@ -1,6 +1,6 @@
 """Reads in the journal, as it grows, what others did, and counts it: smtp(8), and who lets mail in.
 
-What smtp(8) was told about single recipients is noted besides (`recipient_refusals`).
+What smtp(8) was told about single recipients is noted besides (`relay.recipient_refusals`).
 
 How far it has read is stored in one transaction with the counts: what was logged is counted, however this
 process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
@@ -21,7 +21,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -31,7 +31,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter.config.values import Endpoint
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.peers import Peers
-from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.stats import inbound_log, smtp_log
 
 # The user of each program whose lines are counted, by the name that it logs under.
@@ -61,19 +60,23 @@ class Entry:
 
 
 class Follower(threading.Thread):
-    """Counts from now on until `stop`; `journalctl` is its child."""
+    """Counts from now on until `stop`; `journalctl` is its child.
+
+    `about_recipient` gets each line of smtp(8) and its time, and is true of one that tells what became of a
+    recipient.
+    """
 
     def __init__(
         self,
         peers: Peers,
         https_only: Endpoint,
-        refusals: RecipientRefusals | None = None,
+        about_recipient: Callable[[str, datetime], bool] | None = None,
         users: Mapping[str, str] = USERS,
     ) -> None:
         super().__init__(name="journal", daemon=True)
         self._users = users
         self._peers = peers
-        self._refusals = refusals
+        self._about_recipient = about_recipient
         self._https_only = https_only
         self._reader = f"smtplog@{socket.gethostname()}"
         self._stopped = threading.Event()
@@ -136,13 +139,13 @@ class Follower(threading.Thread):
 
     def _recipients(self, entries: Iterable[Entry]) -> int:
         """Note what became of recipients; how many lines told of one."""
-        if self._refusals is None:
+        if self._about_recipient is None:
             return 0
         number = 0
         for one in entries:
             if one.identifier == smtp_log.IDENTIFIER:
                 try:
-                    number += self._refusals.logged(one.message, one.at)
+                    number += self._about_recipient(one.message, one.at)
                 except Exception:
                     log.exception("event=line-not-noted")  # as in `_contact`
         return number

@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
@@ -23,7 +23,6 @@ from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.words import anonymous
-from mxdeliv_app.relay.breaker import Breaker
 
 # While the store is away, the newest are kept; an hour of a busy relay fits.
 _KEPT = 100_000
@@ -36,15 +35,16 @@ log = logging.getLogger(__name__)
 class Ledger:
     """Attempts over HTTPS, counted; safe for threads. `flush` is to be called about twice a second.
 
-    `patience`: seconds, after which any attempt is over.
+    `hanging` gives each domain whose attempts hang (`relay.breaker`), with the seconds that the one has hung
+    which must end before the next is made. `patience`: seconds, after which any attempt is over.
     """
 
-    def __init__(self, engine: Engine, breaker: Breaker, patience: float) -> None:
+    def __init__(self, engine: Engine, hanging: Callable[[], Mapping[str, float]], patience: float) -> None:
         self._engine = engine
         self._peers = Peers(engine)
         self._endpoints = Endpoints(engine)
         self._breakers = Breakers(engine)
-        self._breaker = breaker
+        self._hanging = hanging
         self._patience = timedelta(seconds=patience)
         self._lock = threading.Lock()
         self._contacts: list[Contact] = []
@@ -88,7 +88,7 @@ class Ledger:
             log.error("event=not-written error=%s", type(error).__name__)
 
     def _report(self) -> None:
-        waited_for = self._breaker.open_domains()
+        waited_for = self._hanging()
         if waited_for.keys() == self._reported:
             return
         now = datetime.now(UTC)

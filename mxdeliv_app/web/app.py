@@ -12,7 +12,7 @@ import falcon
 from chatmail_milter import config
 from chatmail_milter.accounts import creation_limit, machine
 from chatmail_milter.lazy import once
-from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.mxdeliv import admission, wire
 from mxdeliv_app.mxdeliv.inject import Injector, Ports
 from mxdeliv_app.mxdeliv.receive import Receive
 from mxdeliv_app.serving import faults
@@ -58,6 +58,17 @@ def app_from_environment() -> falcon.App[Any, Any]:
         receive,
         New(settings, machine.room(settings), tokens, creation_limit.shared(settings.accounts)),
     )
+
+
+def before_workers(settings: config.Config, threads: int) -> None:
+    """Before gunicorn forks workers of so many threads: what they are to share."""
+    admission.announce(threads)
+    if settings.accounts.registration == "token":
+        # Imported here, as in `_tokens`.
+        from chatmail_milter.store.engine import load
+
+        load(settings.store.url)
+    creation_limit.share(settings.accounts)
 
 
 def _tokens(settings: config.Config) -> Tokens:

@@ -15,8 +15,8 @@ import pytest
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.timeouts import Patience
-from mxdeliv_app.relay.routing import Target
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, CLOSING, HEAD, OK, Behaviour, RawPeer, Talk, hang, raw_peer, tls
 

@@ -58,7 +58,7 @@ class Journal:
 
     def count(self, attempts: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Attempts and successes, when a follower that begins now has come to so many attempts."""
-        follower = Follower(self.peers, HTTPS_ONLY, self.refusals, USERS)
+        follower = Follower(self.peers, HTTPS_ONLY, self.refusals.logged, USERS)
         follower.start()
 
         def counted() -> bool:

@@ -13,7 +13,7 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IP
 from mxdeliv_app.https.dial import dialer
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.relay.routing import Target
+from mxdeliv_app.https.target import Target
 from tests.chat.deadline import deadline
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])

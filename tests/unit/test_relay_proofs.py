@@ -19,9 +19,9 @@ from chatmail_milter.store.routes import Routes
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.exchange import Answer
 from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.relay.domain_cache import Known
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
-from mxdeliv_app.relay.routing import Target
 
 THREADS = 8
 TARGET = Target("mx.b.test")

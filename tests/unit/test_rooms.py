@@ -1,23 +1,29 @@
-"""CONTRIBUTING's table of rooms is what the code imports."""
+"""The code imports what `rooms.py` says, and nothing in a circle; CONTRIBUTING's table says the same."""
 
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.unit.rooms import ROOMS, Room, rows
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGES = ("chatmail_milter", "mxdeliv_app")
 # What reaches outside of a process: pure rooms are given octets and times.
 IMPURE = {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
 PURE = (
-    "chatmail_milter/gate/",
-    "chatmail_milter/rules/",
+    "chatmail_milter/address.py",
+    "chatmail_milter/codes.py",
+    "chatmail_milter/verdict.py",
+    "chatmail_milter/gate",
+    "chatmail_milter/rules",
+    "chatmail_milter/processes/rate.py",
     "chatmail_milter/accounts/capacity.py",
     "chatmail_milter/accounts/registration.py",
     "mxdeliv_app/mxdeliv/wire.py",
@@ -25,32 +31,19 @@ PURE = (
 )
 
 
-def rooms() -> Iterator[tuple[str, set[str] | None]]:
-    """Each path in the table and what its row lets it import, None for anything of ours."""
-    allowed: set[str] = set()
-    for line in (TOP / "CONTRIBUTING.md").read_text("utf-8").splitlines():
-        if not line.startswith(tuple(f"| `{package}/" for package in PACKAGES)):
-            continue
-        paths, _, imports = line.strip("| ").split("|")
-        names = set(re.findall(r"`(\w+)`", imports))
-        allowed = names | allowed if "the same" in imports else names
-        folder = paths.strip().strip("`").rpartition("/")[0]
-        for path in re.findall(r"`([^`]+)`", paths):
-            yield path if "/" in path else f"{folder}/{path}", None if "the above" in imports else allowed
+def module(path: Path) -> str:
+    """The full name of the module in a file."""
+    parts = path.relative_to(TOP).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-ROOMS = dict(rooms())
-
-
-def files(room: str) -> list[Path]:
-    """The modules of a room, without those of rooms inside it."""
-    return [TOP / room] if room.endswith(".py") else sorted((TOP / room).glob("*.py"))
+MODULES = {module(path): path for package in PACKAGES for path in (TOP / package).rglob("*.py")}
 
 
 @cache
-def imports(path: Path) -> tuple[str, ...]:
-    """The modules that a module imports, by full name; of a package the names taken from it."""
-    return tuple(_imports(path))
+def imports(path: Path) -> frozenset[str]:
+    """What a file imports, wherever in it: modules of ours by full name, others as they are named."""
+    return frozenset(_imports(path))
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -58,57 +51,75 @@ def _imports(path: Path) -> Iterator[str]:
         if isinstance(one, ast.Import):
             yield from (alias.name for alias in one.names)
         elif isinstance(one, ast.ImportFrom) and one.module:
-            whole = one.module in PACKAGES
-            yield from (f"{one.module}.{alias.name}" for alias in one.names) if whole else [one.module]
+            for alias in one.names:
+                inside = f"{one.module}.{alias.name}"
+                yield inside if inside in MODULES else one.module
 
 
-def ours(path: Path) -> Iterator[tuple[str, str]]:
-    """Package and module or subpackage of each import of ours."""
-    for name in imports(path):
-        if name.startswith(tuple(f"{package}." for package in PACKAGES)):
-            package, module = name.split(".")[:2]
-            yield package, module
+def ours(name: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    return {other for other in imports(MODULES[name]) if other in MODULES and other != name}
 
 
-def test_the_table_has_every_package() -> None:
-    there = {
-        f"{found.parent.relative_to(TOP)}/" for package in PACKAGES for found in (TOP / package).rglob("*.py")
-    }
-    assert there - ROOMS.keys() == {"chatmail_milter/", "mxdeliv_app/"}
-    assert all(files(room) for room in ROOMS)
+def room_of(name: str) -> str:
+    """The folder of a module's room: two deep, with what is inside it."""
+    parent = MODULES[name].relative_to(TOP).parent
+    return "/".join(parent.parts[:2])
 
 
-@pytest.mark.parametrize("room", [room for room, allowed in ROOMS.items() if allowed is not None])
-def test_a_room_imports_what_the_table_lets_it(room: str) -> None:
-    allowed = ROOMS[room]
-    assert allowed
-    own = tuple(room.strip("/").split("/"))
-    for path in files(room):
-        for package, module in ours(path):
-            inside = (package, module)[: len(own)] == own
-            assert inside or package in allowed or module in allowed, (
-                f"{path.name} imports {package}.{module}"
-            )
+def test_each_module_is_in_a_room_of_the_table() -> None:
+    here = {room_of(name) for name in MODULES} - {"mxdeliv_app"}
+    assert here == {room.folder for room in ROOMS}
+    assert MODULES["mxdeliv_app"].read_text() == ""
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.folder)
+def test_a_room_imports_what_the_table_says_and_lists_nothing_else(room: Room) -> None:
+    members = [name for name in MODULES if room_of(name) == room.folder]
+    others = {room_of(other) for name in members for other in ours(name)} - {room.folder, ROOMS[0].folder}
+    assert {folder.rpartition("/")[2] for folder in others} == set(room.imports)
+
+
+def test_a_room_imports_only_rooms_above_it() -> None:
+    for number, room in enumerate(ROOMS):
+        assert {*room.imports} <= {above.name for above in ROOMS[:number]}, room.folder
+    assert len({room.name for room in ROOMS}) == len(ROOMS)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: ours(name) for name in MODULES}
+    assert sum(map(len, graph.values())) > 500
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_contributing_has_the_table() -> None:
+    assert rows() in (TOP / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def test_chatmail_milter_never_imports_mxdeliv_app() -> None:
-    for path in (TOP / "chatmail_milter").rglob("*.py"):
-        assert all(package == "chatmail_milter" for package, _ in ours(path)), path.name
+    for name, path in MODULES.items():
+        if name.startswith("chatmail_milter"):
+            assert not [other for other in imports(path) if other.startswith("mxdeliv_app")], name
 
 
-@pytest.mark.parametrize("room", PURE)
-def test_a_pure_room_imports_no_framework_and_nothing_that_reaches_outside(room: str) -> None:
-    for path in files(room):
+@pytest.mark.parametrize("place", PURE)
+def test_a_pure_room_imports_no_framework_and_nothing_that_reaches_outside(place: str) -> None:
+    paths = [TOP / place] if place.endswith(".py") else sorted((TOP / place).glob("*.py"))
+    assert paths
+    for path in paths:
         tops = {name.partition(".")[0] for name in imports(path)}
         assert tops.isdisjoint(IMPURE), path.name
-        # Values are checked by msgspec; it has no I/O.
-        assert tops - sys.stdlib_module_names - {*PACKAGES, "msgspec"} == set(), path.name
+        # Libraries without I/O.
+        assert tops - sys.stdlib_module_names - {*PACKAGES, "idna", "msgspec"} == set(), path.name
+
+
+def test_a_pure_room_takes_of_the_vocabulary_what_is_pure() -> None:
+    for place in PURE:
+        paths = [TOP / place] if place.endswith(".py") else (TOP / place).glob("*.py")
+        named = {other for path in paths for other in imports(path)}
+        assert named.isdisjoint({"chatmail_milter.lazy", "chatmail_milter.systemd"}), place
 
 
 def test_two_files_know_pymilter() -> None:
-    found = {
-        path.name
-        for path in (TOP / "chatmail_milter").rglob("*.py")
-        if {"milter", "Milter"} & {*imports(path)}
-    }
+    found = {path.name for path in MODULES.values() if {"milter", "Milter"} & {*imports(path)}}
     assert found == {"daemon.py", "session.py"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.processes.shared_table import SharedTable
-from chatmail_milter.rules.rate import Rate
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.allowed_addresses import Guard, IPAddress
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError
-from mxdeliv_app.relay.routing import MAX_TARGETS, Plan, Target, Where
+from mxdeliv_app.https.target import Target
+from mxdeliv_app.relay.routing import MAX_TARGETS, Plan, Where
 
 
 class Zone:

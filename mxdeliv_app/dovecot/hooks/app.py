@@ -49,7 +49,7 @@ from chatmail_milter.lazy import once
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Account, Accounts
-from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.engine import existing_store, load
 from chatmail_milter.store.names import NameReservedError, Names
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
@@ -290,6 +290,14 @@ def app_from_environment() -> falcon.App[Any, Any]:
     limiter = creation_limit.shared(settings.accounts)
     in_force = lambda: policies().current()  # noqa: E731
     return create_app(settings, accounts, in_force, room, secret, _today, limiter, guesses.shared())
+
+
+def before_workers(settings: config.Config, _threads: int) -> None:
+    """Before gunicorn forks workers: what they are to share. Exits where there is no secret."""
+    read_secret(secret_path())
+    guesses.share()
+    load(settings.store.url)
+    creation_limit.share(settings.accounts)
 
 
 def secret_path() -> Path:
