@@ -1,12 +1,19 @@
-"""Listening sockets that systemd has opened for us (sd_listen_fds(3)), by name."""
+"""Listening sockets by name: those that systemd has opened for us (sd_listen_fds(3)), or `--listen`."""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 _FIRST_FD = 3
+# A connection for each process of Postfix, all at once after its restart.
+_BACKLOG = 1024
+# Who may connect to a socket that we open: Postfix's programs run as this group.
+_GROUP = "postfix"
 
 
 class NotActivatedError(Exception):
@@ -17,7 +24,9 @@ def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.soc
     """The sockets passed to this process, by `FileDescriptorName=`. Raises `NotActivatedError`."""
     # The environment is inherited by children; LISTEN_PID says whom the sockets are for.
     if environment.get("LISTEN_PID") != str(os.getpid()):
-        raise NotActivatedError("no sockets passed: start it by its systemd socket units")
+        raise NotActivatedError(
+            "no sockets passed: start it by its systemd socket units, or tell it to --listen (--help)"
+        )
     count = int(environment.get("LISTEN_FDS", "0"))
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     found = {}
@@ -25,4 +34,75 @@ def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.soc
         listening = socket.socket(fileno=_FIRST_FD + number)
         listening.set_inheritable(False)
         found[names[number] if number < len(names) else ""] = listening
+    return found
+
+
+def listening(
+    given: Sequence[str], required: Collection[str], optional: Collection[str] = ()
+) -> dict[str, socket.socket]:
+    """The sockets that `--listen` names (`NAME=unix:PATH` or `NAME=HOST:PORT`), else systemd's.
+
+    Where a program has one socket, the name may be left out, and systemd's has any. Raises
+    `NotActivatedError`.
+    """
+    only = next(iter(required)) if len(required) == 1 and not optional else ""
+    found = {}
+    for one in given:
+        name, named, where = one.rpartition("=")
+        found[name if named else only] = opened(where)
+    if not found:
+        found = sockets()
+        if only and len(found) == 1:
+            return {only: next(iter(found.values()))}
+    wanted = [name for name in required if name not in found]
+    unknown = [name or "one without a name" for name in found if name not in {*required, *optional}]
+    if wanted or unknown:
+        others = f" (there may be: {', '.join(sorted(optional))})" if optional else ""
+        names = ", ".join(sorted(required))
+        raise NotActivatedError(f"sockets must be named {names}{others}, not {', '.join(found)}")
+    return found
+
+
+def opened(where: str) -> socket.socket:
+    """A new socket that listens at `unix:PATH` or `HOST:PORT`. Raises `NotActivatedError`.
+
+    One of a path takes the place of one that nobody listens on any more, and lets the group of Postfix's
+    programs in, if this process may give it away.
+    """
+    kind, _, path = where.partition(":")
+    try:
+        if kind == "unix" and path:
+            return _opened_at(path)
+        host, _, port = where.rpartition(":")
+        if not host or not port.isdecimal():
+            raise NotActivatedError(f"--listen {where}: wants unix:PATH or HOST:PORT")
+        return socket.create_server((host.strip("[]"), int(port)), backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise NotActivatedError(
+            f"can't listen at {where}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _opened_at(path: str) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX)
+    try:
+        found.connect(path)
+    except ConnectionRefusedError:
+        Path(path).unlink()
+    except OSError:
+        pass  # there is none, or it is no socket: bind says so
+    else:
+        raise NotActivatedError(f"can't listen at unix:{path}: another program does")
+    finally:
+        found.close()
+    found = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o117)
+    try:
+        found.bind(path)
+    finally:
+        os.umask(before)
+    # No Postfix here, or whoever started us has to be in its group.
+    with contextlib.suppress(KeyError, PermissionError):
+        os.chown(path, -1, grp.getgrnam(_GROUP).gr_gid)
+    found.listen(_BACKLOG)
     return found

@@ -1,11 +1,10 @@
-"""The manual pages: of each program, from click's help or its docstring; chatmail.toml(5), from the types.
+"""The manual pages: of each program, from click's help; chatmail.toml(5), from the types.
 
 Nothing is written down here that the programs say themselves.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
 
@@ -15,8 +14,6 @@ from chatmail_milter.config import DEFAULT_PATH, example
 from deb import troff
 from deb.units import names
 
-# What is not said by click: these programs take no options.
-ARGUMENTS = {"chatmail-trim": "USER", "chatmail-wake": "DIRECTORY"}
 STARTED = "systemd(1) starts it, by the unit {0}.service; messages go to its journal: journalctl \\-u {0}."
 FILES = {
     str(DEFAULT_PATH): "The configuration of all programs, chatmail.toml(5). $CHATMAIL_CONFIG names another.",
@@ -35,14 +32,9 @@ def pages(programs: Iterable[EntryPoint], epoch: int, version: str) -> dict[str,
 
 
 def program(one: EntryPoint, epoch: int, version: str, others: list[str]) -> str:
-    main = one.load()
-    if isinstance(main, click.Command):
-        context = click.Context(main, info_name=one.name, **main.context_settings)
-        text, synopsis = main.help or "", " ".join(main.collect_usage_pieces(context))
-    else:
-        # It begins with the program's name: "`NAME`: what it does."
-        text = (importlib.import_module(one.module).__doc__ or "").partition(": ")[2]
-        synopsis = ARGUMENTS.get(one.name, "")
+    main: click.Command = one.load()
+    context = click.Context(main, info_name=one.name, **main.context_settings)
+    text, synopsis = main.help or "", " ".join(main.collect_usage_pieces(context))
     first = " ".join(text.split()).partition(". ")[0].rstrip(".")
 
     def body() -> Iterator[str]:
@@ -55,8 +47,7 @@ def program(one: EntryPoint, epoch: int, version: str, others: list[str]) -> str
         if f"{one.name}.service" in names():
             yield ".PP"
             yield STARTED.format(troff.escape(one.name))
-        if isinstance(main, click.Command):
-            yield from commands(main, context)
+        yield from commands(main, context)
         yield troff.heading("FILES")
         for path, what in FILES.items():
             yield from troff.item(path, what)

@@ -12,6 +12,8 @@ import sys
 import syslog
 import time
 
+import click
+
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Message
 from chatmail_milter.rules import full
 
@@ -28,16 +30,16 @@ def trim(doveadm: Doveadm, user: str, now: float) -> list[Message]:
     return []
 
 
-def main() -> None:
-    """The console script."""
-    if len(sys.argv) != 2:
-        sys.exit("chatmail-trim: wants one argument, the user")
+@click.command()
+@click.argument("user")
+def main(user: str) -> None:
+    """Make room in the mailbox of USER that passed 75 % of its quota. Dovecot starts it, by quota_warning."""
     # What a script of Dovecot's prints, Dovecot takes for an error.
     syslog.openlog("chatmail-trim", 0, syslog.LOG_MAIL)
     doveadm = Doveadm()
     try:
         for _ in range(_MOST_TURNS):
-            go = trim(doveadm, sys.argv[1], time.time())
+            go = trim(doveadm, user, time.time())
             doveadm.expunge(go)
             syslog.syslog(f"event=trimmed messages={len(go)} octets={sum(one.octets for one in go)}")
             if not go:

@@ -112,7 +112,12 @@ def _open(path: str) -> None:
 
 
 @click.command()
-@click.option("--socket", "where", metavar="unix:PATH", help="Listen here, where systemd gives no socket.")
+@click.option(
+    "--socket",
+    "where",
+    metavar="unix:PATH",
+    help="Listen here, where systemd gives no socket. Postfix's group may connect.",
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
@@ -121,7 +126,13 @@ def _open(path: str) -> None:
     help="How many share the work.",
 )
 def main(where: str | None, processes: int) -> None:
-    """Answer Postfix about every message, on the socket that systemd opened."""
+    """Answer Postfix about every message, on the socket that systemd opened.
+
+    Postfix asks where its smtpd_milters has that socket's path, seen from its chroot, such as
+    unix:chatmail/milter.sock. Mail from outside needs a milter before this one that verifies DKIM and says so
+    in Authentication-Results, as OpenDKIM does, under the name of mail.hostname; without, DNS is asked for
+    each signature. See chatmail.toml(5), mail.chat_domains, where Postfix serves other domains too.
+    """
     config = load_or_exit()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     # In each process its own, when first asked for: the program may be there before its store is.

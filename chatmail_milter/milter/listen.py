@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from chatmail_milter import systemd
+
 # SD_LISTEN_FDS_START.
 _FIRST = 3
-# A connection per smtpd process, all at once after a restart of Postfix.
-_BACKLOG = 1024
 
 
 class ListenError(Exception):
@@ -45,13 +45,10 @@ def inherited() -> int | None:
 
 def at(path: str) -> int:
     """The descriptor of a new socket that listens at `path`. Raises `ListenError`."""
-    listening = socket.socket(socket.AF_UNIX)
     try:
-        listening.bind(path)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        raise ListenError(f"{path}: {error.strerror or error}") from None
-    return listening.detach()
+        return systemd.opened(f"unix:{path}").detach()
+    except systemd.NotActivatedError as error:
+        raise ListenError(str(error).removeprefix("can't listen at ")) from None
 
 
 def substitute(descriptor: int, open_at: Callable[[str], None]) -> None:

@@ -22,10 +22,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from chatmail_milter.mailboxes.home import home
-from chatmail_milter.systemd import NotActivatedError, sockets
+from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.dovecot.secret_url import is_told, secret_path
 
 URL_FILE = Path("/etc/chatmail/wake.url")
@@ -132,20 +133,26 @@ def server(listening: socket.socket, path: str, delivered: Callable[[str], None]
     return found
 
 
-def main() -> None:
-    """The console script; its argument is the directory of all mailboxes.
+@click.command()
+@click.argument("mailboxes", metavar="DIRECTORY", type=click.Path(path_type=Path))
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Listen there, where systemd gives no socket.",
+)
+def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
+    """Make sure that an idling client is told of every message. DIRECTORY is that of all mailboxes.
 
-    The URL that Dovecot posts to is in `$CHATMAIL_WAKE_URL`, a file; else in `URL_FILE`.
+    Dovecot posts deliveries by an event_exporter, to the URL in /etc/chatmail/wake.url.
     """
-    if len(sys.argv) != 2:
-        sys.exit(_usage("wants one argument, the directory of the mailboxes"))
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))
     try:
-        (listening,) = sockets().values()
-    except (NotActivatedError, ValueError) as error:
+        (found,) = listening(listen, {"deliveries"}).values()
+    except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    server(listening, path, Waker(Path(sys.argv[1])).delivered).serve_forever()
+    server(found, path, Waker(mailboxes).delivered).serve_forever()
 
 
 def _usage(text: str) -> int:

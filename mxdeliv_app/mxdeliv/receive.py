@@ -48,6 +48,10 @@ class Stream(Protocol):
         """At most `size` octets, none at the end."""
 
 
+class NoPeerError(Exception):
+    """Nobody says who the peer is; the message says what to do."""
+
+
 class BodyCutError(Exception):
     """The body ended before its end."""
 
@@ -91,6 +95,9 @@ class Receive:
     def _post(self, request: falcon.Request) -> HttpAnswer:
         try:
             envelope = _envelope(request)
+        except NoPeerError as error:
+            _log.error('event=refused status=503 reason="%s"', error)
+            return _verdict(503, codes.OUR_FAULT)
         except MalformedRequestError as error:
             _log.info('event=refused status=400 reason="%s"', error)
             bad_address = isinstance(error, MalformedRecipientError)
@@ -210,10 +217,12 @@ def _envelope(request: falcon.Request) -> inject.Envelope:
 
 
 def _peer(text: str | None) -> IPAddress:
-    """The peer's address. A ValueError is a fault of our own set-up: nginx must say it."""
-    if text is None:
-        raise ValueError(f"{PEER_ADDRESS} is missing")
-    found = ipaddress.ip_address(text)
+    """The peer's address. Raises `NoPeerError`: a fault of our own set-up."""
+    try:
+        found = ipaddress.ip_address(text or "")
+    except ValueError:
+        need = f"nginx needs proxy_set_header {PEER_ADDRESS} $remote_addr: it is missing or no address"
+        raise NoPeerError(need) from None
     # An IPv6 socket that also takes IPv4 shows it mapped (RFC 4291, 2.5.5.2); Postfix wants the thing itself.
     return getattr(found, "ipv4_mapped", None) or found
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, codes
@@ -26,7 +27,7 @@ from chatmail_milter.processes import stopping
 from chatmail_milter.processes.rate import Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
-from chatmail_milter.systemd import NotActivatedError, sockets
+from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.enumeration import EnumerationLimit
 from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
@@ -87,19 +88,30 @@ async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
     await stop.wait()
 
 
-def main() -> None:
-    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or a missing socket."""
+@click.command()
+@click.option(
+    "--listen",
+    metavar="unix:PATH",
+    multiple=True,
+    help="Listen there, where systemd gives no socket.",
+)
+def main(listen: tuple[str, ...]) -> None:
+    """Tell Postfix at RCPT that a recipient has no account here.
+
+    A policy service (check_policy_service unix:chatmail/recipients.sock), for the addresses of mail.domain
+    alone.
+    """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        (listening,) = sockets().values()
-    except (NotActivatedError, ValueError) as error:
+        (found,) = listening(listen, {"recipients"}).values()
+    except NotActivatedError as error:
         print(f"chatmail-recipients: {error}", file=sys.stderr)
         sys.exit(78)
     accounts = once(lambda: Accounts(existing_store(config.store.url)))
     limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
     unknown = UnknownRecipients(config.mail.domain, lambda one: accounts().lookup(one) is not None, limit)
-    asyncio.run(serve(listening, unknown))
+    asyncio.run(serve(found, unknown))
     logging.shutdown()
     # Postfix's connections are open; it asks again on new ones.
     os._exit(0)

@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
@@ -26,7 +27,7 @@ from chatmail_milter.store import fault
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.notices import Notices
-from chatmail_milter.systemd import NotActivatedError, sockets
+from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.dovecot.secret_url import secret_path
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.push.connections import PATIENCE, Connections
@@ -111,25 +112,34 @@ class Push:
                 return
 
 
-def main() -> None:
-    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or missing sockets."""
+@click.command()
+@click.option(
+    "--listen",
+    metavar="NAME=unix:PATH",
+    multiple=True,
+    help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT.",
+)
+def main(listen: tuple[str, ...]) -> None:
+    """Keep device tokens for Dovecot's METADATA, and tell phones of new mail.
+
+    The sockets are `metadata` (Dovecot's dict protocol) and `deliveries` (HTTP, told by an event_exporter of
+    Dovecot's at the URL in /etc/chatmail/push.url).
+    """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     # urllib3 warns with the URL and what was sent.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))
     try:
-        listening = sockets()
-    except (NotActivatedError, ValueError) as error:
+        found = listening(listen, _SOCKETS)
+    except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    if listening.keys() != _SOCKETS:
-        sys.exit(_usage(f"sockets must be named {', '.join(sorted(_SOCKETS))}, not {', '.join(listening)}"))
     try:
         push = Push(config)
     except SQLAlchemyError as error:
         print(f"chatmail-push: {fault.explained(error).advice}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
-    _serve(push, path, listening)
+    _serve(push, path, found)
 
 
 def _serve(push: Push, path: str, listening: dict[str, socket.socket]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 
+import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
@@ -31,7 +32,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
-from chatmail_milter.systemd import NotActivatedError, sockets
+from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.https.allowed_addresses import Guard
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.dial import dialer
@@ -61,7 +62,7 @@ from mxdeliv_app.stats.smtp_words import SmtpWords
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
 _PROSPECT = "prospect"
 _ADDRESSES = "addresses"
-_WITHOUT = {_ADDRESSES}  # what a Postfix without smtp(8) needs not
+_REQUIRED = "lmtp"
 _TICK = 0.5  # seconds
 _GRACE = 10.0  # seconds that stopping takes longer than the longest attempt
 _FAREWELL = 2.0  # seconds for the last replies to go out
@@ -169,17 +170,28 @@ class Relay:
                 log.exception("event=tick-failed")
 
 
-def main() -> None:
-    """The console script. Exit 78 (EX_CONFIG) for a bad configuration or missing sockets."""
+@click.command()
+@click.option(
+    "--listen",
+    metavar="NAME=unix:PATH",
+    multiple=True,
+    help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT. Only lmtp is needed.",
+)
+def main(listen: tuple[str, ...]) -> None:
+    """Deliver mail to peers by HTTPS, or hand it back to Postfix for SMTP.
+
+    Postfix's transport for remote mail names the socket `lmtp`: `lmtp:unix:chatmail/relay.sock`, as seen
+    from its chroot. Mail for peers without HTTPS goes to Postfix's port `listen.reinject`, which needs a
+    service in master.cf. Optional are `https-only` (SMTP, the fallback relay of smtp(8)), `prospect` (a
+    policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies).
+    """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    names = {*_MODES, _PROSPECT, _ADDRESSES}
     try:
-        listening = sockets()
+        found = listening(listen, {_REQUIRED}, names - {_REQUIRED})
     except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    names = {*_MODES, _PROSPECT, _ADDRESSES}
-    if listening.keys() | _WITHOUT != names:
-        sys.exit(_usage(f"sockets must be named {', '.join(sorted(names))}, not {', '.join(listening)}"))
     try:
         relay = Relay(config)
     except NameTroubleError as error:
@@ -187,7 +199,7 @@ def main() -> None:
     except SQLAlchemyError as error:
         print(f"mxdeliv-relay: {fault.explained(error).advice}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
-    asyncio.run(relay.serve(listening))
+    asyncio.run(relay.serve(found))
     checkpoint.finish()
     logging.shutdown()
     # Worker threads whose attempt outlived the grace must not hold the exit; their mail is still Postfix's.

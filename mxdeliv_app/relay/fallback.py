@@ -38,7 +38,12 @@ class Fallback:
                 client.command_encoding = "utf-8"
                 return _transact(client, letter, recipients)
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            log.error("event=reinject-failed error=%s", type(error).__name__)
+            log.error(
+                "event=reinject-failed error=%s: mail that goes on by SMTP is handed to listen.reinject, %s: "
+                "Postfix's master.cf needs an smtpd there",
+                type(error).__name__,
+                self._reinject,
+            )
             return [codes.REINJECT_AWAY.reply] * len(recipients)
 
 

@@ -326,7 +326,8 @@ def test_without_sockets_it_says_how_to_start_it(world: World) -> None:
         [BIN / "mxdeliv-relay"], env=world.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 78
-    assert done.stderr == "mxdeliv-relay: no sockets passed: start it by its systemd socket units\n"
+    how = "start it by its systemd socket units, or tell it to --listen (--help)"
+    assert done.stderr == f"mxdeliv-relay: no sockets passed: {how}\n"
 
 
 def test_bad_configuration_is_one_line_that_names_the_key(world: World) -> None:
