@@ -30,6 +30,7 @@ COMMANDS = {
     "refusals": ("chatmail_milter.ctl.refusals", "Recipients elsewhere that their servers refused for good."),
     "route": ("chatmail_milter.ctl.route", "Routes to peers, effective on the next message."),
     "token": ("chatmail_milter.ctl.token", "Invitations that make accounts."),
+    "trace": ("chatmail_milter.ctl.trace", "The whole way of a message on this host, from the journal."),
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -37,6 +38,8 @@ _PIECE = 1 << 16
 # nothing. Refused at once, it would ask again at once. nginx limits the octets of an answer in each second.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_ignore_headers
 _SLOW_SECONDS, _HEADER = 3, 300
+
+_QUEUED = re.compile(r"queued as ([0-9A-Za-z]+)\Z")
 
 _log = logging.getLogger(__name__)
 
@@ -160,8 +163,10 @@ class Receive:
         accepted = sum(reply.accepted for reply in replies)
         first = next((reply for reply in replies if not reply.accepted), replies[0])
         _log.info(
-            'event=received domain=%s recipients=%d accepted=%d status=%d reply="%d %s" seconds=%.3f',
+            'event=received domain=%s recipients=%d accepted=%d status=%d reply="%d %s" seconds=%.3f'
+            " queue=%s",
             domain or "<>", len(replies), accepted, answer.status, first.code, first.status, seconds,
+            _queue_id(replies),
         )  # fmt: skip
 
     def _failed(self, envelope: inject.Envelope, status: int, verdict: Verdict) -> HttpAnswer:
@@ -169,6 +174,12 @@ class Receive:
         # The relay counts by this line, and by those of Postfix and the milter (stats/inbound_log.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
         return _verdict(status, verdict)
+
+
+def _queue_id(replies: tuple[RecipientReply, ...]) -> str:
+    """Postfix's name for the message, `-` where it took none (smtpd(8) says it in its reply to the data)."""
+    found = (_QUEUED.search(reply.text) for reply in replies if reply.accepted)
+    return next((one[1] for one in found if one), "-")
 
 
 def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ class Attempt:
                 if not answers:
                     raise
                 # Who has the message would get it again with each retry.
-                log.error("event=store-away error=%s", type(error).__name__)
+                log.error("event=store-away error=%s queue=%s", type(error).__name__, self.letter.queue_id)
                 return "store"
             if reason is not None:
                 return reason
@@ -221,7 +221,10 @@ class Attempt:
                 known.worked(self.domain, target.host, now, self.known)
         if understood.meaning is Meaning.OF_ONE:
             may_wait()
-            log.info("event=one-by-one domain=%s recipients=%d", self.domain, len(recipients))
+            log.info(
+                "event=one-by-one domain=%s recipients=%d queue=%s",
+                self.domain, len(recipients), self.letter.queue_id,
+            )  # fmt: skip
             raise _OfOneError
         if not understood.replies:
             trouble = understood.meaning is Meaning.TROUBLE or answer.cut is not None
@@ -238,6 +241,9 @@ class Attempt:
     def _failed(self, reason: str, words: str, recipients: Sequence[str]) -> None:
         may_wait()
         # Each target's: what is logged of the delivery is the last one's.
-        log.info("event=https-failed domain=%s mode=%s reason=%s", self.domain, self.mode.value, reason)
+        log.info(
+            "event=https-failed domain=%s mode=%s reason=%s queue=%s",
+            self.domain, self.mode.value, reason, self.letter.queue_id,
+        )  # fmt: skip
         sender = self.letter.canonical_sender or ""
         self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])

@@ -83,7 +83,8 @@ class Delivery:
         started = time.monotonic() if begun is None else begun.started
         lines, road, reason = self._deliver(domain, letter, recipients, mode, begun)
         log.info(
-            "event=delivery domain=%s mode=%s road=%s reason=%s accepted=%d of=%d octets=%d seconds=%.3f",
+            "event=delivery domain=%s mode=%s road=%s reason=%s accepted=%d of=%d octets=%d seconds=%.3f"
+            " queue=%s",
             domain,
             mode.value,
             road,
@@ -92,6 +93,7 @@ class Delivery:
             len(lines),
             len(letter.content),
             time.monotonic() - started,
+            letter.queue_id,
         )
         if mode is Mode.HTTPS_ONLY and len(lines) > 1:
             return one_reply.settled(letter, recipients, lines, self.fallback.hand_over)

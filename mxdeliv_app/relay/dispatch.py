@@ -95,7 +95,7 @@ class Dispatch:
             deliver = self._delivery.deliver
             return await loop.run_in_executor(self._pool, deliver, letter, recipients, mode, begun)
         except Exception:
-            log.exception("event=our-fault domain=%s", recipients[0].domain)
+            log.exception("event=our-fault domain=%s queue=%s", recipients[0].domain, letter.queue_id)
             return [codes.OUR_FAULT.reply] * len(recipients)
         finally:
             self._jobs -= 1

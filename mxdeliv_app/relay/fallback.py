@@ -40,9 +40,10 @@ class Fallback:
         except (OSError, smtplib.SMTPException, ValueError) as error:
             log.error(
                 "event=reinject-failed error=%s: mail that goes on by SMTP is handed to listen.reinject, %s: "
-                "Postfix's master.cf needs an smtpd there",
+                "Postfix's master.cf needs an smtpd there queue=%s",
                 type(error).__name__,
                 self._reinject,
+                letter.queue_id,
             )
             return [codes.REINJECT_AWAY.reply] * len(recipients)
 

@@ -21,7 +21,7 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.policy import PolicyInForce
-from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient, recipient
+from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Letter, Mode, Recipient, recipient
 from mxdeliv_app.relay.sender_ordering import Turn
 from mxdeliv_app.relay.stream import Stream
 
@@ -34,6 +34,9 @@ MAX_DOMAINS = 32
 _PATH = r': ?<((?:"(?:[^"\\]|\\.)*"|[^">])*)>((?: +\S+)*) *'
 _FROM = re.compile("FROM" + _PATH, re.IGNORECASE)
 _TO = re.compile("TO" + _PATH, re.IGNORECASE)
+# Postfix's queue ID in XFORWARD (https://www.postfix.org/XFORWARD_README.html): short or long (postconf(5),
+# enable_long_queue_ids), of characters that need no quoting there.
+_IDENT = re.compile(r"IDENT=([0-9A-Za-z]{5,30})", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,8 @@ class Session:
         }
         greetings = ("LHLO",) if self._lmtp else ("EHLO", "HELO")
         self._commands.update(dict.fromkeys(greetings, self._hello))
+        if self._lmtp:
+            self._commands["XFORWARD"] = self._xforward
 
     async def run(self) -> None:
         """Speak until the client leaves or is left."""
@@ -130,6 +135,7 @@ class Session:
         self._service.leave(turns.values())
         self._sender: str | None = None
         self._smtputf8 = False
+        self._queue_id = NO_QUEUE_ID
         self._recipients: list[Recipient] = []
         self._policy: Policy | None = None
 
@@ -144,7 +150,20 @@ class Session:
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
         ]
+        if self._lmtp:
+            # Of all that XFORWARD can tell, the queue ID alone: whose client sent it is none of our business.
+            lines.append("XFORWARD IDENT")
         self._stream.say(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
+
+    async def _xforward(self, argument: str) -> None:
+        """Postfix's name for the message that follows, for our log lines about it."""
+        ident = _IDENT.fullmatch(argument)
+        if self._sender is not None:
+            return self._say(codes.BAD_SEQUENCE)
+        if ident is None:
+            return self._say(codes.BAD_PARAMETER)
+        self._queue_id = ident[1]
+        return self._ok()
 
     async def _mail(self, argument: str) -> None:
         path = _FROM.fullmatch(argument)
@@ -202,7 +221,7 @@ class Session:
             return codes.TOO_MANY_RECIPIENTS
         admitted = await self._service.admit(sender, domain)
         if isinstance(admitted, Verdict):
-            log.info("event=refused domain=%s reason=%s", domain, admitted.reason)
+            self._refused(domain, admitted)
             return admitted
         self._turns[domain] = admitted
         return None
@@ -212,12 +231,15 @@ class Session:
         try:
             self._policy = self._policy or await self._in_force.ask()
         except SQLAlchemyError as error:
-            log.error("event=policy-not-read error=%s", type(error).__name__)
+            log.error("event=policy-not-read error=%s queue=%s", type(error).__name__, self._queue_id)
             return codes.STORE_AWAY
         verdict = self._policy.outgoing(domain)
         if verdict.action is not Action.PASS:
-            log.info("event=refused domain=%s reason=%s", domain, verdict.reason)
+            self._refused(domain, verdict)
         return verdict
+
+    def _refused(self, domain: str, verdict: Verdict) -> None:
+        log.info("event=refused domain=%s reason=%s queue=%s", domain, verdict.reason, self._queue_id)
 
     async def _data(self, argument: str) -> None:
         if not self._recipients or self._sender is None:
@@ -227,7 +249,7 @@ class Session:
         if content is None:
             lines = [codes.TOO_LARGE.reply] * len(self._recipients)
         else:
-            letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8)
+            letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8, self._queue_id)
             turns, self._turns = self._turns, {}  # they are the service's now
             lines = await self._service.deliver(letter, turns, self._mode)
         self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))

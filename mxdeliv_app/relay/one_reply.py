@@ -29,7 +29,8 @@ def settled(
     groups = _by_outcome(recipients, lines)
     if len(groups) <= 1 and not (groups and any(line.startswith("2") for line in lines)):
         return list(lines)
-    log.info("event=split recipients=%d messages=%d", sum(map(len, groups)), len(groups))
+    recipients_left = sum(map(len, groups))
+    log.info("event=split recipients=%d messages=%d queue=%s", recipients_left, len(groups), letter.queue_id)
     for group in groups:
         refused = [line for line in hand_over(letter, group) if not line.startswith("2")]
         if refused:

@@ -8,6 +8,9 @@ from enum import Enum
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 
+# In log lines about a message whose queue ID nobody told.
+NO_QUEUE_ID = "-"
+
 
 class Mode(Enum):
     """Which of the daemon's two listeners a letter arrived on."""
@@ -45,12 +48,16 @@ def recipient(raw: str) -> Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One transaction. `sender` is as Postfix wrote it, "" the null sender; `content` is not dot-stuffed."""
+    """One transaction. `sender` is as Postfix wrote it, "" the null sender; `content` is not dot-stuffed.
+
+    `queue_id` is Postfix's, `-` where it told none: of a bounce, and of all that smtp(8) hands over.
+    """
 
     sender: str
     recipients: tuple[Recipient, ...]
     content: bytes
     smtputf8: bool = False
+    queue_id: str = NO_QUEUE_ID
 
     @property
     def canonical_sender(self) -> str | None:

@@ -24,7 +24,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.policy_service import END, NOTHING_TO_SAY
-from mxdeliv_app.relay.queued_message import recipient
+from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, recipient
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.routing import Where
 
@@ -65,14 +65,15 @@ class Prospect:
             address = recipient(named)
         except MalformedAddressError:
             return codes.BAD_ADDRESS.reply  # as the relay would say of it
+        queue_id = attributes.get("queue_id") or NO_QUEUE_ID
         if address.domain == self.domain:
-            return await self._mailbox(address.raw, attributes.get("size", "0"))
-        verdict = await self._verdict(address.domain)
+            return await self._mailbox(address.raw, attributes.get("size", "0"), queue_id)
+        verdict = await self._verdict(address.domain, queue_id)
         if verdict is None and self.refusals is not None and address.canonical is not None:
             verdict = await asyncio.to_thread(self.refusals.verdict, address.canonical)
         return NOTHING_TO_SAY if verdict is None else verdict.reply
 
-    async def _verdict(self, domain: str) -> Verdict | None:
+    async def _verdict(self, domain: str, queue_id: str) -> Verdict | None:
         """As `_elsewhere`, which runs once for all who ask about a domain at a time: its DNS may be mute."""
         asked = self._asked.get(domain)
         if asked is None:
@@ -83,10 +84,10 @@ class Prospect:
             async with asyncio.timeout(LOOKUP_TIMEOUT):
                 return await asyncio.shield(asked)
         except TimeoutError:
-            log.warning("event=prospect-unknown domain=%s error=TimeoutError", domain)
+            log.warning("event=prospect-unknown domain=%s error=TimeoutError queue=%s", domain, queue_id)
             return None
 
-    async def _mailbox(self, address: str, size: str) -> str:
+    async def _mailbox(self, address: str, size: str, queue_id: str) -> str:
         """Dovecot's own answer for a mailbox of ours."""
         # At any other state it says nothing.
         question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={address}\nsize={size}\n\n"
@@ -100,7 +101,7 @@ class Prospect:
                     writer.close()
         except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
             # It is asked again at the delivery, which can wait.
-            log.error("event=mailbox-unknown error=%s", type(error).__name__)
+            log.error("event=mailbox-unknown error=%s queue=%s", type(error).__name__, queue_id)
             return NOTHING_TO_SAY
         action = answer.decode(errors="replace").strip().removeprefix("action=")
         return action if action.startswith("5") else NOTHING_TO_SAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def test_a_message_reaches_postfix_as_the_peers_own(receiver: Receiver) -> None:
         f"RCPT TO:<{ALICE}>",
         "DATA",
     ]
+    # What Postfix calls it, to be found there and at the peer, whose answer has it.
+    assert re.search(r"event=received .* queue=4ABC$", receiver.app.log, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ def test_greeting_offers_what_postfix_uses(running: World) -> None:
         S: 250-SIZE 31457280
         S: 250-8BITMIME
         S: 250-SMTPUTF8
-        S: 250 ENHANCEDSTATUSCODES
+        S: 250-ENHANCEDSTATUSCODES
+        S: 250 XFORWARD IDENT
         C: NOOP
         S: 250 2.0.0
         C: QUIT
@@ -86,6 +87,43 @@ def test_greeting_offers_what_postfix_uses(running: World) -> None:
         S:
         """,
     )
+
+
+def test_log_lines_about_a_message_have_the_queue_id_that_postfix_told(running: World) -> None:
+    dialogue(
+        running,
+        """
+        S: 220
+        C: LHLO m
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250-
+        S: 250 XFORWARD IDENT
+        C: XFORWARD IDENT=4bXk2P7RzFz1Dp\\r\\nMAIL FROM:<a@b.test>\\r\\nRCPT TO:<x@_down.test>\\r\\nDATA
+        S: 250 2.0.0
+        S: 250 2.1.0
+        S: 250 2.1.5
+        S: 354
+        C: From: a@b.test\\r\\n\\r\\nHello\\r\\n.
+        S: 250
+        C: MAIL FROM:<a@b.test>
+        S: 250 2.1.0
+        C: RCPT TO:<x@_down.test>
+        S: 250 2.1.5
+        C: DATA
+        S: 354
+        C: From: a@b.test\\r\\n\\r\\nHello\\r\\n.
+        S: 250
+        C: QUIT
+        S: 221
+        """,
+    )
+    said = [line for line in running.log.splitlines() if "event=delivery domain=_down.test" in line]
+    # Each is of one message: what has none of its own has none.
+    assert [line.rpartition(" queue=")[2] for line in said] == ["4bXk2P7RzFz1Dp", "-"]
 
 
 def test_protocol_violations_are_answered_and_survived(running: World) -> None:
@@ -103,7 +141,12 @@ def test_protocol_violations_are_answered_and_survived(running: World) -> None:
         S: 250-
         S: 250-
         S: 250-
-        S: 250 E
+        S: 250-
+        S: 250 X
+        C: XFORWARD ADDR=192.0.2.1
+        S: 555 5.5.4
+        C: XFORWARD IDENT=a b
+        S: 555 5.5.4
         C: DATA
         S: 503 5.5.1
         C: RCPT TO:<a@b.test>
@@ -148,7 +191,8 @@ def test_pipelined_commands_are_answered_in_order(running: World) -> None:
         S: 250-
         S: 250-
         S: 250-
-        S: 250 E
+        S: 250-
+        S: 250 X
         S: 250 2.1.0
         S: 250 2.1.5
         S: 250 2.1.5
@@ -267,7 +311,7 @@ def test_busy_domain_is_refused_before_the_message_and_no_other(world: World, he
             thread.join(120)
     with lmtp(world) as client:
         assert client.deliver("b@_peer.test")[0][0] == 250
-    assert "event=refused domain=_peer.test reason=busy-domain" in world.log
+    assert "event=refused domain=_peer.test reason=busy-domain queue=-" in world.log
 
 
 def test_busy_domain_whose_deliveries_end_is_waited_for(world: World, held: Held) -> None:

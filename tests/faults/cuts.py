@@ -21,7 +21,7 @@ _POSTFIX = re.compile(
     r"may be sent more than once|while sending (?:message body|end of data)|unknown mail transport error"
 )
 # Slugs of the relay for an exchange that began; a front server without its app says the rest.
-_HTTPS = re.compile(r"event=https-failed .* reason=(?:timeout|network|protocol|http-50[0-9])$")
+_HTTPS = re.compile(r"event=https-failed .* reason=(?:timeout|network|protocol|http-50[0-9])(?: queue=\S+)?$")
 # Of the app and of the way back to Postfix: not where nobody was there in the first place.
 _OURS = re.compile(
     r"event=(?:repeated |queue-away error=\"(?:hung up|read: |the reply)"

@@ -1,0 +1,137 @@
+"""Steps to the ways of messages: what belongs to one message, what became of it, what to do next.
+
+A message has a queue ID for each time that it enters Postfix's queue on this host: again when mxdeliv-relay
+hands it back for SMTP, and the bounce about it has one of its own. What Postfix refused without one is a way
+by itself. Pure: no journal is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from chatmail_milter.trace.steps import REINJECT, RELAY, Step
+
+# The last word of a recipient's deliveries, as the state of it.
+_STATES: Mapping[str, str] = MappingProxyType(
+    {"sent": "delivered", "deferred": "waiting", "bounced": "returned", "expired": "returned"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What became of a message for one recipient.
+
+    `state`: delivered, waiting, returned, refused, or unknown where the journal has no more. `road`: mailbox,
+    https, smtp, or empty before a delivery. `answer` is the last one, given at `at`; `peer_queue_id` is the
+    message's queue ID there, where the answer has it.
+    """
+
+    address: str
+    state: str
+    road: str
+    answer: str
+    peer_queue_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """All of one message; `queue_ids` in the order in which they were given. Steps are in time's order."""
+
+    message_id: str
+    sender: str | None
+    queue_ids: tuple[str, ...]
+    recipients: tuple[Recipient, ...]
+    steps: tuple[Step, ...]
+
+    def is_of(self, text: str) -> bool:
+        """Whether `text` is its Message-ID, a queue ID here or at a peer, or an address of its envelope."""
+        named = text.strip("<>")
+        if named in self.queue_ids or (named and named == self.message_id):
+            return True
+        addresses = {one.address.lower() for one in self.recipients} | {(self.sender or "").lower()}
+        return named.lower() in addresses - {""} or any(one.peer_queue_id == named for one in self.recipients)
+
+
+def ways(steps: Iterable[Step]) -> list[Way]:
+    """The ways that these steps make, in the order of their first steps."""
+    legs: dict[str, list[Step]] = {}
+    alone: list[list[Step]] = []
+    for one in sorted(steps, key=lambda one: one.at):
+        if one.queue_id:
+            legs.setdefault(one.queue_id, []).append(one)
+        else:
+            alone.append([one])
+    found = [_way(found) for found in [*_together(legs), *alone]]
+    return sorted(found, key=lambda way: way.steps[0].at)
+
+
+def _together(legs: Mapping[str, list[Step]]) -> Iterable[list[Step]]:
+    """The steps of all queue IDs of one message."""
+    first = {queue_id: queue_id for queue_id in legs}
+
+    def root(queue_id: str) -> str:
+        while first[queue_id] != queue_id:
+            queue_id = first[queue_id]
+        return queue_id
+
+    for queue_id, steps in legs.items():
+        for one in steps:
+            if goes_on(one, legs):
+                first[root(one.leads_to)] = root(queue_id)
+    found: dict[str, list[Step]] = {}
+    for queue_id, steps in legs.items():
+        found.setdefault(root(queue_id), []).extend(steps)
+    return [sorted(steps, key=lambda one: one.at) for steps in found.values()]
+
+
+def goes_on(one: Step, legs: Mapping[str, list[Step]]) -> bool:
+    """Whether the message goes on under another queue ID of this host; a peer may give the same one."""
+    if one.leads_to not in legs or one.leads_to == one.queue_id:
+        return False
+    return one.kind == "bounce" or (
+        one.program == RELAY and any(step.program == REINJECT for step in legs[one.leads_to])
+    )
+
+
+def _way(steps: list[Step]) -> Way:
+    ids = tuple(dict.fromkeys(one.queue_id for one in steps if one.queue_id))
+    # Of the message, and not of a bounce about it.
+    bounces = {one.leads_to for one in steps if one.kind == "bounce"}
+    own = [one for one in steps if one.queue_id not in bounces] or steps
+    return Way(
+        message_id=next((one.message_id for one in own if one.message_id), ""),
+        sender=next((one.sender for one in own if one.sender is not None), None),
+        queue_ids=ids,
+        recipients=_recipients(own, set(ids)),
+        steps=tuple(steps),
+    )
+
+
+def _recipients(steps: list[Step], ids: set[str]) -> tuple[Recipient, ...]:
+    found: dict[str, Recipient] = {}
+    over = any(one.kind == "expired" for one in steps)
+    roads = {one.queue_id: one.status for one in steps if one.kind == "road"}
+    for one in steps:
+        for address in one.recipients:
+            if one.kind == "refused":
+                found[address] = Recipient(address, "refused", "", one.reason, "", one.at)
+            elif one.kind == "delivery" and one.leads_to in ids:
+                # Handed back: the delivery under the next queue ID says what became of it.
+                found.setdefault(address, Recipient(address, "unknown", "smtp", one.reason, "", one.at))
+            elif one.kind == "delivery":
+                state = (
+                    "returned" if over and one.status == "deferred" else _STATES.get(one.status, "unknown")
+                )
+                road = _road(one, roads.get(one.queue_id, ""))
+                found[address] = Recipient(address, state, road, one.reason, one.leads_to, one.at)
+    return tuple(found.values())
+
+
+def _road(delivery: Step, of_relay: str) -> str:
+    if delivery.program == RELAY:
+        return of_relay if of_relay in ("https", "smtp") else "https"
+    return "mailbox" if delivery.program == "postfix/lmtp" else "smtp"
