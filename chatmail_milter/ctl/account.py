@@ -107,8 +107,12 @@ def suspend(address: str) -> None:
 @click.argument("address", callback=canonical_address)
 def resume(address: str) -> None:
     """Let the account ADDRESS log in and send again."""
-    if not Suspensions(store()).resume(address):
-        raise click.ClickException(f"see `chatmailctl account list`: {address} is not suspended")
+    engine = store()
+    if Suspensions(engine).resume(address):
+        return
+    if accounts(engine).lookup(address) is None:
+        raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
+    click.echo(f"{address} was not suspended.")
 
 
 def _row(

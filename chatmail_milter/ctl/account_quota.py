@@ -8,6 +8,7 @@ from chatmail_milter import config
 from chatmail_milter.config import values
 from chatmail_milter.ctl.context import accounts, canonical_address
 from chatmail_milter.ctl.output import json_option, print_json
+from chatmail_milter.ctl.output import size as format_size
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
 
 _DEFAULT = "default"
@@ -60,6 +61,8 @@ def _show(quota: int, is_own: bool, usage: Usage | None, as_json: bool) -> None:
         return
     whose = "its own" if is_own else "the default"
     share = (
-        "Dovecot doesn't say how much is used" if used is None else f"{used} used, {used * 100 // quota} %"
+        "Dovecot doesn't say how much is used"
+        if used is None
+        else f"{format_size(used)} used, {used * 100 // quota} %"
     )
-    click.echo(f"{quota} octets, {whose}; {share}")
+    click.echo(f"{format_size(quota)}, {whose}; {share}")

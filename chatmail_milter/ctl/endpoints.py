@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from chatmail_milter.ctl.context import canonical_domain, store
-from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
+from chatmail_milter.ctl.output import ago, json_option, print_json, print_table, size
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 
@@ -62,7 +62,7 @@ def in_words(host: HostState, now: datetime) -> Iterator[str]:
         yield f"{host.host} has yet to prove that it is a chatmail server"
     if host.size_limit is not None and host.limits(host.size_limit, now):
         until = ago(host.limited_until)
-        yield f"{host.host} refuses {host.size_limit} B and more: by SMTP, tried again {until}"
+        yield f"{host.host} refuses {size(host.size_limit)} and more: by SMTP, tried again {until}"
 
 
 @endpoints.command()

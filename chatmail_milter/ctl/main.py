@@ -27,6 +27,7 @@ COMMANDS = {
     # Of the other package, which is named here and not imported.
     "probe": ("mxdeliv_app.probe.command", "Send a real message to a peer by each road, step by step."),
     "queue": ("chatmail_milter.ctl.queue", "Messages that wait in Postfix's queue, oldest first."),
+    "reasons": ("chatmail_milter.ctl.reasons", "What the reason words in figures and log lines mean."),
     "refusals": ("chatmail_milter.ctl.refusals", "Recipients elsewhere that their servers refused for good."),
     "route": ("chatmail_milter.ctl.route", "Routes to peers, effective on the next message."),
     "token": ("chatmail_milter.ctl.token", "Invitations that make accounts."),

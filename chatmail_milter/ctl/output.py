@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,33 @@ def print_table(
     Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
+def size(octets: int) -> str:
+    """`1234 B`, from 10 kB on in the largest decimal unit that fits, with three digits: `2.47 MB`."""
+    if octets < 10_000:
+        return f"{octets} B"
+    unit, length = next((u, n) for u, n in _SIZES if octets >= n)
+    return f"{octets / length:.3g} {unit}" if octets / length < 999.5 else f"{octets / length:.0f} {unit}"
+
+
+def percent(part: int, whole: int) -> str:
+    """`97.3 %`; `-` of nothing. Rounded down, so that 100 % is all of it."""
+    return "-" if not whole else f"{part * 1000 // whole / 10:g} %"
+
+
+def confirm(question: str) -> None:
+    """Ask for a yes; a script is told to say --yes and never waits. Raises `click.Abort` at a no."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"say --yes to go on: {question}")
+    click.confirm(question, abort=True)
+
+
+def earlier_name(group: click.Group, name: str, command: click.Command) -> None:
+    """Let `command` still be found by the name of an earlier release: hidden, and with a warning."""
+    alias = copy.copy(command)
+    alias.name, alias.hidden, alias.deprecated = name, True, True
+    group.add_command(alias)
+
+
 def ago(then: datetime | None, now: datetime | None = None) -> str:
     """How long ago, in the largest unit that fits; or until when, for what is to come."""
     if then is None:
@@ -71,6 +99,7 @@ def counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
 
+_SIZES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 

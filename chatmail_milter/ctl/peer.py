@@ -12,7 +12,7 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.endpoints import in_words
-from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table
+from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table, size
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
@@ -136,7 +136,7 @@ def _lines(peer: Peer) -> Iterator[tuple[str, str]]:
         yield "Queue", "not on this host"
     else:
         oldest = f", the oldest since {ago(peer.queue.oldest)}" if peer.queue.oldest else ""
-        yield "Queue", f"messages: {peer.queue.messages}, {peer.queue.size} B{oldest}"
+        yield "Queue", f"messages: {peer.queue.messages}, {size(peer.queue.size)}{oldest}"
 
 
 def _route(route: Route) -> str:

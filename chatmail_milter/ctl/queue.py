@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from chatmail_milter.ctl.context import canonical_domain, store
-from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
+from chatmail_milter.ctl.output import ago, confirm, json_option, print_json, print_table, size
 from chatmail_milter.ctl.postqueue import Postqueue, Queued
 from chatmail_milter.store import lease
 from chatmail_milter.store.endpoints import Endpoints
@@ -89,7 +89,7 @@ def show(queue_id: str, as_json: bool) -> None:
     for name, text in (
         ("Queue", message.queue),
         ("Arrived", f"{message.arrived:%Y-%m-%d %H:%M:%S} UTC ({age})"),
-        ("Size", f"{message.size} B"),
+        ("Size", size(message.size)),
         ("Sender", message.sender or "<> (a bounce)"),
     ):
         click.echo(f"{name:9}{printable(text)}")
@@ -134,7 +134,7 @@ def _order(
     postqueue = Postqueue.here()
     chosen = [one for one in _chosen(postqueue, ids, domain) if applies(one)]
     if chosen and ask:
-        click.confirm(f"Delete {_number(chosen)}, for good", abort=True)
+        confirm(f"Delete {_number(chosen)}, for good")
     if chosen:
         postqueue.order(what, [one.queue_id for one in chosen])
     click.echo(f"{done} {_number(chosen)}." if chosen else f"There is nothing to {what}.")
@@ -167,7 +167,7 @@ def _print(as_json: bool) -> None:
                 message.queue,
                 message.queue_id,
                 ago(message.arrived),
-                f"{message.size} B",
+                size(message.size),
                 message.sender,
                 _some(message.recipients, 3),
                 _some(message.domains, 3),
@@ -179,7 +179,7 @@ def _print(as_json: bool) -> None:
         whole=("Id",),
     )
     if messages:
-        click.echo(f"In all: {_number(messages)}, {sum(one.size for one in messages)} B.")
+        click.echo(f"In all: {_number(messages)}, {size(sum(one.size for one in messages))}.")
 
 
 def _some(values: tuple[str, ...], number: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from chatmail_milter.ctl.context import canonical_domain, store
-from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.ctl.output import earlier_name, json_option, print_json, print_table
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.routes import Https, Route, RouteError, Routes
 
@@ -71,9 +71,12 @@ def set_(domain: str, target: str | None, https: Https, verify: bool | None, one
 
 @route.command()
 @click.argument("domain", callback=canonical_domain)
-def unset(domain: str) -> None:
+def remove(domain: str) -> None:
     """Take the route of DOMAIN away."""
     engine = store()
     if not Routes(engine).unset(domain):
         raise click.ClickException(f"see `chatmailctl route list`: {domain} has no route")
     Endpoints(engine).forget(domain)
+
+
+earlier_name(route, "unset", remove)

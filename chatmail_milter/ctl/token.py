@@ -13,7 +13,7 @@ from chatmail_milter import config
 from chatmail_milter.accounts import links
 from chatmail_milter.config import values
 from chatmail_milter.ctl.context import store
-from chatmail_milter.ctl.output import ago, json_option, print_json, print_table
+from chatmail_milter.ctl.output import ago, earlier_name, json_option, print_json, print_table
 from chatmail_milter.ctl.qr import print_qr, qr_option
 from chatmail_milter.store.tokens import Token, Tokens
 
@@ -84,10 +84,13 @@ def list_(as_json: bool) -> None:
 
 @token.command()
 @click.argument("token")
-def revoke(token: str) -> None:
+def remove(token: str) -> None:
     """Make no more accounts with TOKEN, from now on. Its ID does too; the accounts made with it stay."""
     if not Tokens(store()).revoke(token):
         raise click.ClickException("see `chatmailctl token list`: there is no such token")
+
+
+earlier_name(token, "revoke", remove)
 
 
 def _row(kept: Token) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from chatmail_milter import values
+from chatmail_milter.config import values
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, Queued
 from chatmail_milter.store.words import printable

@@ -112,3 +112,8 @@ def rule(reason: str) -> str:
 def packet_name(tag: int) -> str:
     """`PKESK (1)`; `unknown (63)`."""
     return f"{PACKET_NAMES.get(tag, 'unknown')} ({tag})"
+
+
+def words() -> tuple[str, ...]:
+    """The reasons that have no number in them."""
+    return tuple(_RULES)

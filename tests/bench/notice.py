@@ -105,7 +105,7 @@ def waits(a: LabHost, peer: str, road: str, there: Sequence[Pair], armor: str) -
         return sorted(pair.send(armor) * 1e3 for pair in there)
     finally:
         if https:
-            relay.operate(a, "route", "unset", peer)
+            relay.operate(a, "route", "remove", peer)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def test_domain_with_a_route_needs_no_dns(world: World, asked: socket.socket) ->
     try:
         assert ask(asked, "ann@gone.test") == "DUNNO"
     finally:
-        world.ctl("route", "unset", "gone.test")
+        world.ctl("route", "remove", "gone.test")
 
 
 def test_domain_that_the_operator_blocks_is_refused(world: World, asked: socket.socket) -> None:

@@ -195,7 +195,7 @@ class TestRoutes:
         world.ctl("route", "set", domain, "https://127.0.0.2/deliver/here")
         deliver(world, f"ann@{domain}")
         assert peer.seen[1].path == "/deliver/here"
-        world.ctl("route", "unset", domain)
+        world.ctl("route", "remove", domain)
         assert deliver(world, f"ann@{domain}")[0] == (250, "2.0.0 Ok: queued as SINK")
 
     def test_https_never(self, world: World, peer: Peer, domain: str) -> None:

@@ -56,7 +56,7 @@ def test_each_kind_counts_from_the_next_message_on_and_no_longer_than_it_is_set(
         assert client.deliver(f"ann@{domain}") == [HTTPS]
         world.ctl("route", "set", domain, target, "--https", "never")
         assert client.deliver(f"ann@{domain}") == [SMTP]
-        world.ctl("route", "unset", domain)
+        world.ctl("route", "remove", domain)
         assert client.deliver(f"ann@{domain}") == [SMTP]
     assert [(seen.values("Host"), seen.path) for seen in peer.seen] == [([host or domain], path)]
 

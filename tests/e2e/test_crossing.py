@@ -58,7 +58,7 @@ def peer(request: pytest.FixtureRequest, lab: Lab, a: LabHost) -> Iterator[Peer]
             with capture.smtp_peer(client) as peer:
                 yield peer
         finally:
-            relay.operate(a, "route", "unset", PEER)
+            relay.operate(a, "route", "remove", PEER)
     relay.forget_endpoints(a)
 
 

@@ -72,7 +72,7 @@ def test_a_relay_is_reached_by_ipv6_and_knows_the_peers_address(
         with Mailbox(b.ip, *reader) as mailbox:
             until("it is in the mailbox", lambda: mailbox.find(mid), SECONDS)
     finally:
-        relay.operate(a, "route", "unset", b.domain)
+        relay.operate(a, "route", "remove", b.domain)
     entries = journal.read(b, began)
     file = of_message(queue_files(entries), mid, "mxdeliv")
     assert file is not None

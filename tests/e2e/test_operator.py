@@ -97,7 +97,7 @@ class TestQueue:
     def _as_before(self, a: LabHost, b: LabHost) -> Iterator[None]:
         relay.forget_endpoints(a)
         yield
-        a.run(f"/opt/chatmail/venv/bin/chatmailctl route unset {b.domain}", check=False)
+        a.run(f"/opt/chatmail/venv/bin/chatmailctl route remove {b.domain}", check=False)
         relay.forget_endpoints(a)
 
     def flush(self, host: LabHost, *words: str) -> str:

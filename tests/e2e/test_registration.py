@@ -133,7 +133,7 @@ def test_by_token_accounts_are_made_at_new_and_nowhere_else(b: LabHost, stage: S
         assert stranger not in _accounts(b)
         [listed] = [row for row in relay.ctl(b, "token", "list") if row["id"] == token["id"]]
         assert (listed["used"], listed["spent"]) == (2, True)
-        relay.operate(b, "token", "revoke", token["id"])
+        relay.operate(b, "token", "remove", token["id"])
     assert by_imap(b.ip, email, password) == "OK"
 
 

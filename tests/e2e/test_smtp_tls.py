@@ -33,7 +33,7 @@ def _no_https(a: LabHost) -> Iterator[None]:
         relay.operate(a, "route", "set", domain, "--https", "never")
     yield
     for domain in (PEER, EXCEPTED):
-        relay.operate(a, "route", "unset", domain)
+        relay.operate(a, "route", "remove", domain)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def test_underscore_domain_needs_tls_but_no_proof(
         _submit(a, writer, reader[0])
         until("it went by SMTP", lambda: _established(a, began, b.domain), SECONDS, every=0.3)
     finally:
-        relay.operate(a, "route", "unset", b.domain)
+        relay.operate(a, "route", "remove", b.domain)
     assert _established(a, began, b.domain) == {"Untrusted"}
 
 

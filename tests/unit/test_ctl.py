@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter import config
-from chatmail_milter.ctl.output import ago
+from chatmail_milter.ctl.output import ago, percent, size
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
@@ -47,7 +47,7 @@ class TestEndpoints:
         hosts.disproved("d.test", "d.test", NOW - timedelta(hours=2))
         text = run("endpoints", "list").output
         assert "mx.b.test proved to be a chatmail server, asked again in 23 h" in text
-        assert "mx.b.test refuses 1048577 B and more: by SMTP, tried again in 23 h" in text
+        assert "mx.b.test refuses 1.05 MB and more: by SMTP, tried again in 23 h" in text
         # (NOW may be some minutes ago where the machine is busy.)
         assert re.search(
             r"c\.test says yes to everything: no chatmail server, asked again in [1-5]\d min", text
@@ -76,10 +76,10 @@ class TestRoute:
             }
         ]
         assert "9.9.9.9" in run("route", "list").output
-        assert run("route", "unset", "b.test").exit_code == 0
-        assert run("route", "unset", "b.test").exit_code == 1
+        assert run("route", "remove", "b.test").exit_code == 0
+        assert run("route", "remove", "b.test").exit_code == 1
 
-    @pytest.mark.parametrize("command", ["set", "unset"])
+    @pytest.mark.parametrize("command", ["set", "remove"])
     def test_what_was_learnt_on_the_way_as_it_was_is_forgotten(self, store: str, command: str) -> None:
         run("route", "set", "b.test", "9.9.9.9")
         endpoints = Endpoints(open_store(store))
@@ -169,6 +169,45 @@ def test_nameservers_are_addresses_with_or_without_port(text: str, pair: tuple[s
 def test_what_is_no_nameserver(text: str) -> None:
     with pytest.raises(config.ConfigError, match="nameservers"):
         config.parse(f'[mail]\ndomain = "a.test"\n[relay]\nnameservers = ["{text}"]')
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (0, "0 B"),
+        (9_999, "9999 B"),
+        (10_000, "10 kB"),
+        (999_499, "999 kB"),
+        (2_469_000, "2.47 MB"),
+        (30 << 20, "31.5 MB"),
+        (2 * 10**9, "2 GB"),
+        (7 * 10**15, "7000 TB"),
+    ],
+)
+def test_sizes_have_a_unit(octets: int, text: str) -> None:
+    assert size(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 0, "-"), (0, 3, "0 %"), (2, 3, "66.6 %"), (9999, 10000, "99.9 %"), (7, 7, "100 %")],
+)
+def test_shares_are_never_rounded_up_to_all(part: int, whole: int, text: str) -> None:
+    assert percent(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [(("route", "unset"), ("route", "remove")), (("token", "revoke"), ("token", "remove"))],
+)
+def test_the_earlier_name_of_a_command_does_the_same_with_a_warning_and_is_in_no_list(
+    earlier: tuple[str, str], now: tuple[str, str]
+) -> None:
+    said, says = run(*earlier, "nothing.test"), run(*now, "nothing.test")
+    assert (said.exit_code, says.exit_code) == (1, 1)
+    assert said.stderr.startswith("DeprecationWarning: ")
+    assert said.stderr.endswith(says.stderr)
+    assert earlier[1] not in run(earlier[0], "--help").output
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,13 @@ def test_the_list_says_what_the_commands_own_help_begins_with(name: str) -> None
 
 def test_the_list_is_shown_without_what_the_commands_need() -> None:
     program = (
-        "import sys; from chatmail_milter.ctl.main import main; main(['--help'], standalone_mode=False);"
+        "import sys; from chatmail_milter.ctl.main import main;"
+        "[main([word], standalone_mode=False) for word in ('--version', '--help')];"
         "print(sorted({'sqlalchemy', 'rich', 'requests', 'pgpy', 'dns', 'segno'} & {*sys.modules}))"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[-1] == "[]"
+    assert said.startswith("chatmailctl, version ")
     assert all(f"  {name} " in said for name in COMMANDS)
 
 

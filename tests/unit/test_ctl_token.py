@@ -40,11 +40,11 @@ def test_spent_tokens_are_listed_as_such(store: str) -> None:
 def test_revoked_by_either_name_it_makes_no_account(store: str) -> None:
     tokens = Tokens(open_store(store))
     by_itself, by_id = (json.loads(run("token", "create", "--json").stdout) for _ in range(2))
-    assert run("token", "revoke", by_itself["token"]).exit_code == 0
-    assert run("token", "revoke", by_id["id"]).exit_code == 0
+    assert run("token", "remove", by_itself["token"]).exit_code == 0
+    assert run("token", "remove", by_id["id"]).exit_code == 0
     assert not tokens.usable(by_itself["token"])
     assert not tokens.usable(by_id["token"])
-    assert run("token", "revoke", by_id["id"]).exit_code == 1
+    assert run("token", "remove", by_id["id"]).exit_code == 1
     assert run("token", "list").output == "There are no tokens.\n"
 
 

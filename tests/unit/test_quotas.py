@@ -55,7 +55,7 @@ class TestCommand:
         assert rows("account", "quota", ALICE) == {"quota": 500_000_000, "own": False, "used": None}
         assert run("account", "quota", "Alice123@a.test", "2GB").exit_code == 0
         assert own(accounts) == 2_000_000_000
-        assert run("account", "quota", ALICE).output.startswith("2000000000 octets, its own; ")
+        assert run("account", "quota", ALICE).output.startswith("2 GB, its own; ")
         assert rows("account", "quota", ALICE, "1MiB")["quota"] == 1 << 20
         assert run("account", "quota", ALICE, "default").exit_code == 0
         assert own(accounts) is None
@@ -84,4 +84,4 @@ class TestCommand:
         program.chmod(0o755)
         monkeypatch.setenv("CHATMAIL_DOVEADM", str(program))
         assert rows("account", "quota", ALICE)["used"] == 102_400_000
-        assert "102400000 used, 20 %" in run("account", "quota", ALICE).output
+        assert "102 MB used, 20 %" in run("account", "quota", ALICE).output
