@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 from sqlalchemy import Engine
 
 from chatmail_milter import address
-from chatmail_milter.config import load_or_exit
+from chatmail_milter.config import load_or_exit, values
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.names import Names
@@ -30,6 +31,14 @@ def accounts(engine: Engine | None = None) -> Accounts:
 def mail_directory() -> Path:
     """The configured directory of all mailboxes."""
     return Path(load_or_exit().store.mail)
+
+
+def since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Click callback: the time that was a duration ago (`2h`, `7d`)."""
+    try:
+        return None if value is None else datetime.now(UTC) - timedelta(seconds=values.duration(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def canonical_domain(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

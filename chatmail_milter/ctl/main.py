@@ -30,6 +30,7 @@ COMMANDS = {
     "reasons": ("chatmail_milter.ctl.reasons", "What the reason words in figures and log lines mean."),
     "refusals": ("chatmail_milter.ctl.refusals", "Recipients elsewhere that their servers refused for good."),
     "route": ("chatmail_milter.ctl.route", "Routes to peers, effective on the next message."),
+    "status": ("chatmail_milter.ctl.status", "The relay on one screen."),
     "token": ("chatmail_milter.ctl.token", "Invitations that make accounts."),
     "trace": ("chatmail_milter.ctl.trace", "The whole way of a message on this host, from the journal."),
 }

@@ -12,7 +12,16 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.endpoints import in_words
-from chatmail_milter.ctl.output import ago, counts, json_option, milliseconds, print_json, print_table, size
+from chatmail_milter.ctl.output import (
+    ago,
+    counts,
+    json_option,
+    milliseconds,
+    percent,
+    print_json,
+    print_table,
+    size,
+)
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
@@ -22,7 +31,7 @@ from chatmail_milter.store.peers import UNPROVEN, PeerRow, Peers
 from chatmail_milter.store.routes import Route, Routes
 
 COLUMNS = (
-    "Road", "Attempts", "Successes", "Failures", "Mean", "p50", "p95", "Last contact", "Why failed",
+    "Road", "Attempts", "Went well", "Failures", "Mean", "p50", "p95", "Last contact", "Why failed",
 )  # fmt: skip
 
 
@@ -87,7 +96,7 @@ def cells(row: PeerRow) -> Sequence[str]:
     return (
         row.road,
         str(row.attempts),
-        str(row.successes),
+        percent(row.successes, row.attempts),
         str(row.failures),
         milliseconds(row.mean_latency),
         milliseconds(row.p50_latency),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 import click
 
+from chatmail_milter.ctl.context import since as lately
 from chatmail_milter.ctl.context import store
-from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.ctl.output import json_option, percent, print_json, print_table
 from chatmail_milter.ctl.peer import COLUMNS, cells, show
+from chatmail_milter.store import traffic
 from chatmail_milter.store.peers import PeerRow, Peers
 
 # The most of what is asked for comes first; no latency at all comes last.
@@ -34,27 +37,57 @@ _ORDERS: Mapping[str, Callable[[PeerRow], Any]] = MappingProxyType(
     "--sort", "order", type=click.Choice(list(_ORDERS)), default="domain", show_default=True,
     help="What to put first the most of.",
 )  # fmt: skip
+@click.option(
+    "--since", metavar="DURATION", default="1d", show_default=True, callback=lately,
+    help="Also count this time by itself, in whole hours: `1h`, `7d`.",
+)  # fmt: skip
 @json_option
 @click.pass_context
-def peers(context: click.Context, order: str, as_json: bool) -> None:
+def peers(context: click.Context, order: str, since: datetime, as_json: bool) -> None:
     """Attempts, successes, failures and latency per peer and road.
 
-    https and smtp are our deliveries to the peer, inbound is theirs to us. A latency is of successes; p50 and
-    p95 are within 9.1 %. What was refused to nobody in particular is counted under (unproven).
+    https and smtp are our deliveries to the peer, inbound is theirs to us. The first figures are of the last
+    day (or --since), the others of all the time that the peer is known, 90 days at most. A latency is of
+    successes; p50 and p95 are within 9.1 %. What was refused to nobody in particular is counted under
+    (unproven). `chatmailctl reasons` explains the reasons.
     """
     if context.invoked_subcommand is not None:
         if as_json:
             raise click.UsageError(f"say --json after {context.invoked_subcommand}")
         return
-    rows = sorted(Peers(store()).list(), key=_ORDERS[order])
+    engine = store()
+    rows = sorted(Peers(engine).list(), key=_ORDERS[order])
+    recent = traffic.by_peer(engine, since)
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json([_as_json(row, since, recent.get((row.domain, row.road), (0, 0))) for row in rows])
         return
+    hours = (datetime.now(UTC) - since).total_seconds() / 3600
     print_table(
-        ("Domain", *COLUMNS),
-        [(row.domain, *cells(row)) for row in rows],
+        ("Domain", "Road", "Lately", "An hour", "Went well", "In all", "Went well", *COLUMNS[4:]),
+        [
+            (
+                row.domain,
+                row.road,
+                str(lately),
+                f"{lately / hours:.1f}",
+                percent(well, lately),
+                str(row.attempts),
+                percent(row.successes, row.attempts),
+                *cells(row)[4:],
+            )
+            for row in rows
+            for lately, well in (recent.get((row.domain, row.road), (0, 0)),)
+        ],
         "No peer has been contacted yet.",
     )
+
+
+def _as_json(row: PeerRow, since: datetime, lately: tuple[int, int]) -> dict[str, Any]:
+    attempts, successes = lately
+    share = successes / attempts if attempts else None
+    return asdict(row) | {
+        "recent": {"since": since, "attempts": attempts, "successes": successes, "share": share}
+    }
 
 
 peers.add_command(show)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 
-from chatmail_milter.config import values
+from chatmail_milter.ctl import context
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, Queued
 from chatmail_milter.store.words import printable
@@ -21,17 +21,13 @@ from chatmail_milter.trace.ways import Way, ways
 _WHOLE = 3
 
 
-def _ago(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    try:
-        return None if value is None else datetime.now(UTC) - timedelta(seconds=values.duration(value))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command()
 @click.argument("message", metavar="MESSAGE-ID|QUEUE-ID|ADDRESS")
 @click.option(
-    "--since", metavar="DURATION", callback=_ago, help="Read only this much of the journal: `2h`, `1d`."
+    "--since",
+    metavar="DURATION",
+    callback=context.since,
+    help="Read only this much of the journal: `2h`, `1d`.",
 )
 @click.option("--all", "everything", is_flag=True, help="Each message step by step, however many there are.")
 @json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,6 +40,19 @@ class TestAll:
         table = run("peers").output
         assert "12 ms" in table
         assert "connect 1" in table
+
+    def test_a_time_by_itself_has_its_rate_and_share(self, store: str) -> None:
+        earlier = NOW - timedelta(days=3)
+        peers = Peers(open_store(store))
+        peers.add([*[took(0.01)] * 3, failed("connect"), *[failed("tls", at=earlier)] * 8])
+        (row,) = rows("peers")
+        assert (row["attempts"], row["recent"]["attempts"], row["recent"]["share"]) == (12, 4, 0.75)
+        (row,) = rows("peers", "--since", "7d")
+        assert (row["recent"]["attempts"], row["recent"]["successes"]) == (12, 3)
+        # Four in a day, of which three went well; twelve in all, of which three did.
+        said = run("peers").output
+        assert re.search(r"b\.test +https +4 +0\.2 +75 % +12 +25 %", said)
+        assert run("peers", "--since", "soon").exit_code == 2
 
     def test_none_yet(self) -> None:
         assert rows("peers") == []
