@@ -47,6 +47,10 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "origin-dns": (_IN, "where the unsigned message came from could not be looked up now"),
         "ip-literal": (_IN, "the sender's domain is an address literal, and not the peer's address"),
         "our-fault": (_OURS, "a fault of our program, answered 451: the journal has a traceback"),
+        "sender-login": (_OURS, "the envelope sender is not the address of the login"),
+        "own-sender": (_IN, "a peer used a sender of this relay: its users log in and submit"),
+        "mixed-domains": (_IN, "recipients of chat and of other domains; the peer sends the others again"),
+        "other-domain": (_OURS, "the message concerns no chat domain, and was not judged"),
         "daemon-name": (_OURS, "Postfix told no daemon name that is known: master.cf is not ours"),
         "store-away": (_OURS, "the store can not be read now: chatmailctl doctor"),
         # Before the milter is asked.

@@ -73,10 +73,22 @@ ROOMS = (
         "what an operator is told of traffic, peers, accounts, queue, disks, as values",
         ("config", "store"),
     ),
+    Room("chatmail_milter/trace", "the way of a message on this host, from the journal's lines"),
     Room(
         "chatmail_milter/ctl",
         "`chatmailctl`, one file per noun",
-        ("gate", "rules", "config", "store", "accounts", "milter", "mailboxes", "doctor"),
+        (
+            "gate",
+            "rules",
+            "config",
+            "store",
+            "accounts",
+            "milter",
+            "mailboxes",
+            "doctor",
+            "figures",
+            "trace",
+        ),
     ),
     Room(
         "mxdeliv_app/mxdeliv", "`POST /mxdeliv`: its format (pure), and its way into Postfix", ("accounts",)
