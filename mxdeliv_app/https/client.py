@@ -31,6 +31,7 @@ class Client:
     def __init__(self, guarded: Connection) -> None:
         self.guarded = guarded
         self.idle_since = 0.0
+        self.answer_begun = False  # an octet of the answer to the last POST has come
         self.socket: ssl.SSLSocket | None = None
 
     def close(self) -> None:
@@ -47,6 +48,7 @@ class Client:
         answer. Raises what `dial` does, `OSError`, `HTTPException`, and `ValueError` for a field that can't
         be sent.
         """
+        self.answer_begun = False
         head = _head(self.guarded.target, fields, len(message))
         if self.socket is not None and must_be_replaced(self.socket):
             self.close()
@@ -71,6 +73,7 @@ class Client:
 
         The socket does not block from then on, until `answer`.
         """
+        self.answer_begun = False
         if self.socket is None or must_be_replaced(self.socket):
             return None
         try:
@@ -88,8 +91,16 @@ class Client:
         if self.socket is None:
             raise ConnectionError
         self.socket.settimeout(silence)
-        response = response_from(_Continued(came, self.socket) if came else self.socket)
+        came = came or self.socket.recv(READ)
+        if not came:
+            raise ConnectionResetError
+        self.answer_begun = True
+        source = _Continued(came, self.socket)
+        response = response_from(source)
         response.begin()
+        # http.client takes the end of the connection for the end of the head, too.
+        if source.ended:
+            raise ConnectionResetError
         self.guarded.answered()
         return response
 
@@ -132,16 +143,21 @@ class _Continued:
     """A socket of which something was read already."""
 
     def __init__(self, came: bytes, socket: ssl.SSLSocket) -> None:
-        self._came = came
-        self._socket = socket
+        self._chain = _Chain(came, socket.makefile("rb", buffering=0))
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end was met."""
+        return self._chain.ended
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Chain(self._came, self._socket.makefile("rb", buffering=0)))
+        return io.BufferedReader(self._chain)
 
 
 class _Chain(io.RawIOBase):
     def __init__(self, came: bytes, rest: io.RawIOBase) -> None:
         super().__init__()
+        self.ended = False
         self._came = came
         self._rest = rest
 
@@ -150,7 +166,9 @@ class _Chain(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         if not self._came:
-            return cast("int | None", self._rest.readinto(buffer))
+            count = cast("int | None", self._rest.readinto(buffer))
+            self.ended = count == 0
+            return count
         part, self._came = self._came[: len(buffer)], self._came[len(buffer) :]
         buffer[: len(part)] = part
         return len(part)

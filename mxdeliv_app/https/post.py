@@ -4,10 +4,11 @@ The address connected to is the one that the guard has judged: names are resolve
 redirect is followed. A connection belongs to one target and one thread at a time. Says what a peer
 answered; what that means is `peer_answer`'s.
 
-What is sent twice: a POST on a kept connection that the peer closed before a word of its answer came. Nearly
-always it had closed before it saw the POST (RFC 9112, 9.3.1). It is sent once more, over a new connection,
-and only once: a peer that dies of a message must not get it as often as there are connections. All else that
-was cut is left to the other road, and Postfix.
+A POST is repeated in one case: on a kept connection that ended before the first octet of an answer (as TLS
+gives it). Nearly always the peer had closed it before it saw the POST (RFC 9112, 9.3.1). The repeat goes over
+a new connection, and is the only one: a peer that dies of a message must not get it as often as there are
+connections. From the first octet on, an interim answer's too, the peer may have the message. Then, as after
+all else that was cut, the next target, SMTP or Postfix's queue goes on.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Https:
             try:
                 return self._attempt(client, fields, message, started, going_on)
             except NoHttpsError as error:
-                if error.reason != "network" or client.guarded.fresh or time.monotonic() >= deadline:
+                again = error.reason == "network" and not client.guarded.fresh and not client.answer_begun
+                if not again or time.monotonic() >= deadline:
                     raise
                 # If the peer had all of the message by then, it gets it twice, as SMTP would have it.
                 log.info("event=repeated host=%s reason=%s", target.host, error.reason)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,14 +76,29 @@ def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[Https, RawPe
         https.close()
 
 
-def saying(*parts: bytes) -> Behaviour:
+def saying(*parts: bytes, then: Callable[[Talk], None] = lambda _talk: None) -> Behaviour:
     def behave(talk: Talk) -> None:
         talk.request()
         for part in parts:
             talk.say(part)
             talk.gone.wait(0.05)  # so that each comes by itself
+        then(talk)
 
     return behave
+
+
+def say_goodbye(talk: Talk) -> None:
+    """TLS's close_notify (RFC 8446, 6.1), without which the connection ends with an error."""
+    assert isinstance(talk.connection, ssl.SSLSocket)
+    talk.connection.unwrap()
+
+
+# How a peer ends a connection: with TLS's goodbye, without, as a crashed host.
+END = [
+    pytest.param(say_goodbye, id="goodbye"),
+    pytest.param(lambda _talk: None, id="closed"),
+    pytest.param(Talk.reset, id="reset"),
+]
 
 
 def test_an_answer_that_comes_whole_is_taken_without_a_thread(certificate: Path) -> None:
@@ -139,12 +155,44 @@ def test_an_answer_that_ends_too_early_is_known_as_such(certificate: Path) -> No
         assert (found.body, found.cut) == (b"250 2.0.0 OK\r\n", "network")
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2", HEAD + b"Content-"])
-def test_without_an_answer_it_is_sent_once_more_over_a_new_connection(certificate: Path, said: bytes) -> None:
-    with connected(certificate, saying(*filter(None, [said]))) as (https, peer):
-        found = post(https, begun_and_waited_for(https))
-        assert found.status == 200
+LARGE = b"Subject: [...]\r\n\r\n" + b"x" * (1 << 15)  # more than one TLS record: a thread does it all
+SENT: list[Callable[[Https], Answer]] = [
+    lambda https: post(https, begun_and_waited_for(https)),
+    lambda https: post(https, message=LARGE),
+]
+
+
+@pytest.mark.parametrize("sent", SENT, ids=["on the event loop", "in a thread"])
+@pytest.mark.parametrize("end", END)
+def test_without_an_octet_of_an_answer_it_is_sent_once_more(
+    certificate: Path, sent: Callable[[Https], Answer], end: Callable[[Talk], None]
+) -> None:
+    with connected(certificate, saying(then=end)) as (https, peer):
+        assert sent(https).status == 200
         assert peer.connections == 2
+
+
+@pytest.mark.parametrize("sent", SENT, ids=["on the event loop", "in a thread"])
+@pytest.mark.parametrize("end", END)
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"H",
+        HEAD + b"Content-",
+        HEAD + b"Content-Length: 0\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + HEAD + b"Content-Length: 0\r\n",
+    ],
+    ids=["one octet", "half a head", "all but the last line", "interim", "half a head after an interim"],
+)
+def test_with_an_octet_of_an_answer_it_is_not_repeated(
+    certificate: Path, sent: Callable[[Https], Answer], end: Callable[[Talk], None], said: bytes
+) -> None:
+    """The peer may have delivered it. Nor is half a head taken for a whole one."""
+    with connected(certificate, saying(said, then=end)) as (https, peer):
+        with pytest.raises(NoHttpsError):
+            sent(https)
+        assert peer.connections == 1
 
 
 def test_it_is_not_sent_a_third_time(certificate: Path) -> None:
