@@ -16,29 +16,35 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IP
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import Names, NameTroubleError
 from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.probe.time_limit import TimeLimit
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How hosts are found and reached. `timeout`: seconds for one connection, and for each answer."""
+    """How hosts are found and reached.
+
+    `timeout`: seconds for one connection, and without an octet. `limit`: for each step, and for all of them.
+    """
 
     names: Names
     guard: Guard
     own_host: OwnHost
     timeout: float
+    limit: TimeLimit
 
     def connect(
         self, attempt: Attempt, host: str, port: int, pinned: IPAddress | None = None
     ) -> socket.socket:
-        """A connection to the first address that takes one. Raises `FailedError`."""
+        """A connection to the first address that takes one, guarded by `limit`. Raises `FailedError`."""
         addresses = self._addresses(attempt, host, pinned)
-        with attempt.step("connect", (OSError,)) as step:
+        with attempt.step("connect", (OSError,), self.limit) as step:
             found, failures = self._first(addresses, port)
+            self.limit.guard(found)
             step.found = ", ".join([*failures, str(found.getpeername()[0])])
             return found
 
     def _addresses(self, attempt: Attempt, host: str, pinned: IPAddress | None) -> Sequence[IPAddress]:
-        with attempt.step("DNS", (NameTroubleError,)) as step:
+        with attempt.step("DNS", (NameTroubleError,), self.limit) as step:
             literal = pinned or ip_literal(host)
             addresses = self.names.addresses(host) if literal is None else [literal]
             step.found = ", ".join(map(str, addresses))
@@ -58,12 +64,16 @@ class Network:
     def _first(self, addresses: Sequence[IPAddress], port: int) -> tuple[socket.socket, list[str]]:
         """The connection, and the addresses that took none. Raises `OSError` if none did."""
         failures: list[str] = []
-        deadline = time.monotonic() + 2 * self.timeout
+        deadline = time.monotonic() + min(2 * self.timeout, self.limit.left)
         for address in addresses:
             try:
-                return socket.create_connection((str(address), port), self.timeout), failures
+                return socket.create_connection((str(address), port), self._patience()), failures
             except OSError as error:
                 failures.append(f"{address}: {error.strerror or error}")
                 if time.monotonic() > deadline:
                     break
         raise OSError("; ".join(failures))
+
+    def _patience(self) -> float:
+        # A timeout of 0 would be a socket that does not wait.
+        return max(0.001, min(self.timeout, self.limit.left))

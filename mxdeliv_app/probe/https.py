@@ -29,26 +29,28 @@ def attempt(target: Target, sender: str, recipient: str, message: bytes, network
     found = Attempt("https", target.authority)
     try:
         with _secured(target, found, network) as connection, _Session(connection, network.timeout) as session:
-            with found.step("proof", _FAILURES) as step:
+            with found.step("proof", _FAILURES, network.limit) as step:
                 answer = session.post(target, sender, (), b"")
                 found.identity = identity.of_web_server(answer.status_code, _kind(answer), answer.content)
                 step.found = f"{_line(answer)}: {found.identity}"
             if found.identity in (identity.CATCH_ALL, identity.WEB):
                 return found
-            with found.step("answer", _FAILURES) as step:
+            with found.step("answer", _FAILURES, network.limit) as step:
                 answer = session.post(target, sender, (recipient,), message)
                 step.found = _line(answer)
             found.split(step, Step("POST", session.sent, f"{len(message)} octets"))
             _understood(found, step, answer, recipient)
     except FailedError:
         pass
+    finally:
+        network.limit.release()
     return found
 
 
 def _secured(target: Target, found: Attempt, network: Network) -> ssl.SSLSocket:
     """A TLS connection, verified unless the target needs no valid certificate."""
     plain = network.connect(found, target.host, target.port, target.pinned)
-    with found.step("TLS", tls.FAILURES) as step:
+    with found.step("TLS", tls.FAILURES, network.limit) as step:
         try:
             connection = tls.wrap(plain, target.host, verify=target.verify)
         except ssl.SSLCertVerificationError as error:

@@ -14,6 +14,7 @@ from mxdeliv_app.https.resolver import Names, NameTroubleError, NoSuchDomainErro
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import Attempt
+from mxdeliv_app.probe.time_limit import TimeLimit
 from mxdeliv_app.relay.routing import Where
 
 # RFC 3463: no such mailbox, which is the right answer for a name that nobody has.
@@ -36,11 +37,12 @@ def attempts(
     domain = address.domain_of(recipient)
     names, guard = Names(config.relay.nameservers), Guard(config.relay.allow_networks)
     own_host = OwnHost(config.mail.host, names)
+    limit = TimeLimit(config.relay.attempt_timeout)
 
     def network() -> Network:
         # Its own memory of DNS, which is empty: the lookup is timed.
         fresh = Names(config.relay.nameservers)
-        return Network(fresh, guard, own_host, config.relay.connect_timeout)
+        return Network(fresh, guard, own_host, config.relay.connect_timeout, limit)
 
     if "https" in roads:
         plan = Where(names, guard, own_host, route_of).plan(domain, None)
@@ -49,13 +51,13 @@ def attempts(
         for target in plan.targets:
             attempt = https.attempt(target, sender, recipient, message, network())
             yield attempt
-            if attempt.code is not None:
+            if attempt.code is not None or not limit.left:
                 break  # as the relay would
     if "smtp" in roads:
         for host in _mail_hosts(names, domain):
             attempt = smtp.attempt(host, sender, recipient, message, network(), config.mail.host)
             yield attempt
-            if attempt.code is not None:
+            if attempt.code is not None or not limit.left:
                 break
 
 

@@ -1,4 +1,4 @@
-"""What a probe found, as values: the steps of one road to one host, each with its time. Pure."""
+"""What a probe found, as values: the steps of one road to one host, each with its time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from mxdeliv_app.probe.time_limit import TimeLimit
+
+# Characters that are shown of what a peer said or named.
+MOST_FOUND = 500
 
 
 @dataclass(slots=True)
@@ -35,18 +40,21 @@ class Attempt:
     expected: bool = False
 
     @contextmanager
-    def step(self, name: str, failures: tuple[type[Exception], ...]) -> Iterator[Step]:
-        """Time a step. `failures` are the errors of the peer's making; they end it: `FailedError`."""
+    def step(self, name: str, failures: tuple[type[Exception], ...], limit: TimeLimit) -> Iterator[Step]:
+        """Time a step, within `limit`. `failures`, the peer's doing, end it: `FailedError`."""
         step = Step(name)
         self.steps.append(step)
+        ends: tuple[type[Exception], ...] = (*failures, TimeoutError)
         began = _clock()
         try:
-            yield step
-        except failures as error:
+            with limit.step():
+                yield step
+        except ends as error:
             step.error = step.error or described(error)
             raise FailedError from error
         finally:
             step.seconds = _clock() - began
+            step.found, step.error = step.found[:MOST_FOUND], step.error[:MOST_FOUND]
 
     def split(self, step: Step, first: Step) -> None:
         """Count `first`, which was timed within `step`, before it and apart from it."""

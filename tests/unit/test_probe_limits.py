@@ -1,0 +1,204 @@
+"""`chatmailctl probe` and a hostile peer: what it may keep of a probe's time and memory."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import pytest
+
+from mxdeliv_app.probe import smtp
+from mxdeliv_app.probe.connect import Network
+from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.probe.time_limit import TimeLimit
+
+NEVER = 600.0  # seconds, which no test comes near
+MESSAGE = b"Subject: [...]\r\n\r\nHello\r\n"
+
+Talk = Callable[[socket.socket], None]
+
+
+class Alarm(threading.Timer):
+    """The timer of a step, which runs out when the peer says so: no test depends on how fast we are."""
+
+    begun: ClassVar[queue.SimpleQueue[Alarm]]
+
+    def start(self) -> None:
+        self.begun.put(self)
+
+    def cancel(self) -> None:
+        """It never runs by itself."""
+
+    @classmethod
+    def run_out(cls) -> None:
+        """End the step that began last."""
+        last = cls.begun.get(timeout=NEVER)
+        while not cls.begun.empty():
+            last = cls.begun.get()
+        last.function(*last.args)
+
+
+@pytest.fixture(autouse=True)
+def _alarms() -> None:
+    Alarm.begun = queue.SimpleQueue()
+
+
+def never() -> TimeLimit:
+    return TimeLimit(NEVER, 2 * NEVER, Alarm)
+
+
+@dataclass
+class Peer:
+    """A network of one host; `talk` is what that does with a connection. `cut`: it was ended meanwhile."""
+
+    talk: Talk
+    limit: TimeLimit
+    cut: bool = False
+    timeout: float = NEVER
+    thread: threading.Thread | None = None
+
+    def connect(self, _attempt: Attempt, _host: str, _port: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(self.timeout)
+        self.limit.guard(ours)
+        self.thread = threading.Thread(target=self._serve, args=(theirs,), daemon=True)
+        self.thread.start()
+        return ours
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self.talk(connection)
+            except OSError:
+                self.cut = True
+
+    def attempt(self) -> Attempt:
+        network = cast(Network, self)
+        found = smtp.attempt(
+            "mx.example", "a@here.example", "b@there.example", MESSAGE, network, "here.example"
+        )
+        assert self.thread is not None
+        self.thread.join(NEVER)
+        return found
+
+
+def dripping(before: bytes, octet: bytes = b"x") -> Talk:
+    """A peer that renews every timeout of a socket, until the step's time is over, and after it."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(before + 20 * octet)
+        Alarm.run_out()
+        while True:
+            connection.sendall(octet)
+
+    return talk
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(1 << 16):
+        pass
+
+
+def flooding(before: bytes, part: bytes) -> Talk:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(before)
+        while True:
+            connection.sendall(part)
+
+    return talk
+
+
+def answering(*replies: bytes, then: Talk) -> Talk:
+    """A peer that answers commands, one line each, with `replies`; the next one it answers as `then`."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"220 mx.example ESMTP\r\n")
+        for reply in (*replies, None):
+            assert connection.recv(1 << 16).endswith(b"\r\n")
+            if reply is not None:
+                connection.sendall(reply)
+        then(connection)
+
+    return talk
+
+
+TO_DATA = (b"250-mx.example\r\n250 SIZE\r\n", b"250 OK\r\n", b"250 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("talk", "step"),
+    [
+        (dripping(b""), "greeting"),
+        (dripping(b"220-one\r\n" * 100), "greeting"),
+        (answering(then=dripping(b"250-")), "EHLO"),
+        (answering(TO_DATA[0], then=dripping(b"250-OK\r\n", b"2")), "MAIL"),
+        (answering(*TO_DATA[:2], then=dripping(b"")), "RCPT"),
+        (answering(*TO_DATA, then=dripping(b"354")), "message"),
+    ],
+)
+def test_a_peer_that_drips_is_left_at_the_end_of_the_steps_time(talk: Talk, step: str) -> None:
+    found = Peer(talk, never()).attempt()
+    assert (found.steps[-1].name, found.steps[-1].error) == (step, "it took longer than 600 s")
+
+
+def test_a_peer_that_takes_each_steps_time_is_left_when_the_probe_has_taken_all_of_its() -> None:
+    limit = TimeLimit(NEVER, whole=0.2)
+    found = Peer(silent, limit).attempt()
+    assert found.steps[-1].error == "the probe took longer than 0.2 s"
+    assert not limit.left
+    with pytest.raises(FailedError), found.step("another", (), limit):
+        raise AssertionError("no step begins")
+    assert found.steps[-1].error == "the probe took longer than 0.2 s"
+
+
+@pytest.mark.parametrize("part", [b"250-" + b"x" * 76 + b"\r\n", b"x" * 1024], ids=["lines", "one line"])
+@pytest.mark.parametrize(
+    ("talk", "step"),
+    [
+        (lambda part: flooding(b"", part), "greeting"),
+        (lambda part: answering(then=flooding(b"250-mx.example\r\n", part)), "EHLO"),
+        (lambda part: answering(*TO_DATA[:2], then=flooding(b"250-OK\r\n", part)), "RCPT"),
+        (lambda part: answering(*TO_DATA, then=flooding(b"354-go on\r\n", part)), "message"),
+    ],
+)
+def test_a_peer_that_floods_is_left_at_once(talk: Callable[[bytes], Talk], step: str, part: bytes) -> None:
+    """Within the time of no step. smtplib keeps all lines of a reply, and bounds only each."""
+    peer = Peer(talk(part), never())
+    found = peer.attempt()
+    assert found.steps[-1].name == step
+    assert "more than 16384 octets" in found.steps[-1].error or "Line too long" in found.steps[-1].error
+    assert peer.cut
+
+
+@pytest.mark.parametrize("then", [dripping(b"221"), flooding(b"", b"221-bye\r\n")], ids=["drips", "floods"])
+def test_the_answer_to_the_goodbye_is_bounded_too(then: Talk) -> None:
+    peer = Peer(answering(TO_DATA[0], b"550 5.7.1 No\r\n", then=then), never())
+    found = peer.attempt()
+    assert found.error.startswith("550 5.7.1 No")
+    assert peer.cut
+
+
+def test_half_a_reply_is_none() -> None:
+    half: Talk = lambda connection: connection.sendall(b"250 2.1.5 O")  # noqa: E731
+    found = Peer(answering(*TO_DATA[:2], then=half), never()).attempt()
+    assert (found.steps[-1].name, found.code) == ("RCPT", None)
+    assert "the connection ended in a reply" in found.error
+
+
+def test_what_is_shown_of_a_peer_is_bounded() -> None:
+    attempt = Attempt("smtp", "mx")
+    with attempt.step("EHLO", (OSError,), TimeLimit(NEVER)) as step:
+        step.found = "X" * 16000
+    assert len(attempt.steps[0].found) == 500
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(NEVER)
