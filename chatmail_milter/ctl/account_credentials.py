@@ -10,10 +10,7 @@ from chatmail_milter.ctl import password as asked
 from chatmail_milter.ctl.context import accounts, canonical_address
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.ctl.qr import print_qr, qr_option
-from chatmail_milter.ctl.sessions import end_refused
-from chatmail_milter.rules.blocklist import Blocklist
-from chatmail_milter.rules.federation import Federation
-from chatmail_milter.rules.policy import Policy
+from chatmail_milter.ctl.sessions import end_of
 from chatmail_milter.store.names import NameReservedError
 
 _ask_option = click.option(
@@ -69,7 +66,7 @@ def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
     if not accounts().set_password(address, credentials.hash_password(password)):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     # Whoever knew the old one may be in.
-    end_refused(Policy(Blocklist(), Federation(), frozenset({address})))
+    end_of(address)
     if random:
         _tell(settings, address, password, qr=qr, as_json=as_json)
 

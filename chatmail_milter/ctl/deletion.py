@@ -8,7 +8,7 @@ import click
 from sqlalchemy import Engine
 
 from chatmail_milter.ctl.context import accounts
-from chatmail_milter.ctl.sessions import end_deleted
+from chatmail_milter.ctl.sessions import end_of
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store import lease
 from chatmail_milter.store.engine import scrub
@@ -33,7 +33,7 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
                 return False
         lease.outwait()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
-        end_deleted(address, found[0] if found else None)
+        end_of(address, found[0] if found else None)
         removal.finish([mailbox] if mailbox is not None else [])
         if not scrub(engine):
             click.echo("The store is busy: its log has traces of the account until the next pass.", err=True)

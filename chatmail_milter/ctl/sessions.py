@@ -3,16 +3,19 @@
 `doveadm kick` ends processes. An idling client sleeps in a process that it shares with all others, which
 would be ended with it; so its mailbox is stirred first, it gets a process of its own for as long as Dovecot
 needs to see that there is nothing new (40 ms), and that one is ended. Missed, it is tried again.
-What can't be done here is said in one line; the policy holds for the next login all the same.
+What can't be done here is said in one line; the policy holds for the next login all the same. Of logins that
+are under way, `late_logins` ends the sessions.
 """
 
 from __future__ import annotations
 
 import csv
 import ipaddress
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,26 +28,51 @@ from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action
 
 WHERE_DEBIAN_KEEPS_IT = "/usr/bin/doveadm"
+IsOver = Callable[[str, Peer], bool]  # user and client's address
+
+LATE_LOGINS = "chatmail_milter.ctl.late_logins"
 DEADLINE = 10.0  # seconds, for all of them
 _ONE_COMMAND = 5.0  # seconds
 
 
 def end_refused(policy: Policy) -> None:
-    """End the sessions that `policy` would not let begin, and say on stderr what came of it."""
-    _end_all(lambda user, peer: policy.login(user, peer).action is not Action.PASS)
+    """End sessions that `policy`, the one in force, refuses. What came of it is said on stderr."""
+    if end(refused_by(policy)):
+        _look_again()
 
 
-def end_deleted(deleted: str, home: Path | None) -> None:
-    """The same for those of an account that is gone, and whose home directory is now called `home`."""
-    _end_all(lambda user, _peer: user == deleted, home)
+def end_of(user: str, home: Path | None = None) -> None:
+    """The same for those of `user`. If the account is gone, `home` is its home directory's name now."""
+    if end(lambda one, _peer: one == user, home):
+        _look_again(user, home)
 
 
-def _end_all(is_over: Callable[[str, Peer], bool], home: Path | None = None) -> None:
+def _look_again(user: str = "", home: Path | None = None) -> None:
+    # The user is named on stdin: all users of this host may read a command's words.
+    program = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-m", LATE_LOGINS],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd="/", start_new_session=True, text=True,
+    )  # fmt: skip
+    assert program.stdin is not None  # noqa: S101  (for mypy)
+    with program.stdin as words:
+        json.dump({"user": user, "home": None if home is None else str(home)}, words)
+    # It goes on when we have ended; Python need not warn of that.
+    program.returncode = 0
+
+
+def refused_by(policy: Policy) -> IsOver:
+    """Those of users who may not log in."""
+    return lambda user, peer: policy.login(user, peer).action is not Action.PASS
+
+
+def end(is_over: IsOver, home: Path | None = None) -> bool:
+    """End those that are over, once; whether that can be done here."""
     program = shutil.which(WHERE_DEBIAN_KEEPS_IT)
     if program is None or os.geteuid() != 0:
         why = "there is no Dovecot here" if program is None else "that takes root"
         click.echo(f"IMAP sessions that are open stay open: {why}.", err=True)
-        return
+        return False
     try:
         first = left = _open(program, is_over)
         deadline = time.monotonic() + DEADLINE
@@ -55,12 +83,13 @@ def _end_all(is_over: Callable[[str, Peer], bool], home: Path | None = None) -> 
             left = _open(program, is_over) | _open(program, is_over)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         click.echo(f"IMAP sessions that are open may stay open: doveadm: {type(error).__name__}.", err=True)
-        return
+        return True
     ended = len(first - left)
     if ended:
         click.echo(f"Ended the IMAP sessions of {ended} user{'' if ended == 1 else 's'}.", err=True)
     if left:
         click.echo(f"Still open, see `doveadm who`: those of {', '.join(sorted(left))}.", err=True)
+    return True
 
 
 def parse(text: str) -> Iterator[tuple[str, Peer]]:
@@ -74,7 +103,7 @@ def parse(text: str) -> Iterator[tuple[str, Peer]]:
             yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
 
 
-def _open(program: str, is_over: Callable[[str, Peer], bool]) -> set[str]:
+def _open(program: str, is_over: IsOver) -> set[str]:
     """The users with a connection that may not be."""
     connected = parse(_doveadm(program, "-f", "tab", "who", "-1"))
     return {user for user, peer in connected if is_over(user, peer)}

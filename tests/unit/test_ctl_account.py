@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import sqlite3
 from datetime import date
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from chatmail_milter.ctl import sessions
+from chatmail_milter.ctl import late_logins, sessions
 from chatmail_milter.mailboxes import home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -53,6 +56,8 @@ def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.with_suffix(".kicks").write_text("1")
     (program.with_suffix(".home") / "Maildir" / "new").mkdir(parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    # What is started to look again has the real doveadm, and takes minutes.
+    monkeypatch.setattr(sessions, "_look_again", lambda *which: (tmp_path / "again").write_text(str(which)))
     return program
 
 
@@ -176,6 +181,45 @@ def test_an_account_that_was_suspended_stays_so_when_it_is_deleted(store: str) -
     assert Policies(open_store(store)).current().login(ALICE, None).action is Action.REJECT
     assert run("account", "resume", ALICE).exit_code == 0
     assert [row["address"] for row in accounts_listed()] == [BOB]
+
+
+class TestLateLogins:
+    """A login that was under way while the sessions were ended."""
+
+    def late(self, monkeypatch: pytest.MonkeyPatch, user: str) -> list[float]:
+        """What is started to look again, all at once; when it looked, in seconds."""
+        waited: list[float] = []
+        monkeypatch.setattr(late_logins, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=waited.append))
+        monkeypatch.setattr("sys.stdin", StringIO(json.dumps({"user": user, "home": None})))
+        late_logins.main()
+        return waited
+
+    def test_its_session_is_ended_when_no_login_can_be_older_than_the_change(
+        self, doveadm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connected(doveadm)
+        assert run("account", "password", ALICE, "--random").exit_code == 0
+        assert (tmp_path / "again").read_text() == str((ALICE, None))
+        connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "192.0.2.7"))
+        # Dovecot's MASTER_LOGIN_TIMEOUT_SECS.
+        assert self.late(monkeypatch, ALICE)[-1] == 180
+        assert doveadm.with_suffix(".who").read_text() == f"{WHO}{BOB}\timap\t7\t192.0.2.7\n"
+
+    def test_of_those_whom_the_policy_refuses_by_then_as_well(
+        self, doveadm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connected(doveadm)
+        run("account", "suspend", ALICE)
+        assert (tmp_path / "again").read_text() == "()"
+        connected(doveadm, (ALICE, "192.0.2.7"), (BOB, "192.0.2.7"))
+        self.late(monkeypatch, "")
+        assert ALICE not in doveadm.with_suffix(".who").read_text()
+        assert BOB in doveadm.with_suffix(".who").read_text()
+
+    def test_of_a_deleted_account_too(self, doveadm: Path, tmp_path: Path, mail: Path) -> None:
+        connected(doveadm)
+        assert run("account", "delete", ALICE).exit_code == 0
+        assert ALICE in (tmp_path / "again").read_text()
 
 
 class TestSessions:

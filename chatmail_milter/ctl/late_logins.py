@@ -1,0 +1,40 @@
+"""Ends once more what `sessions` ended: IMAP sessions of logins that were under way meanwhile.
+
+A login that was let in before a change can be a session some time after it, when nobody looks any more. This
+program, which `sessions` starts and nobody waits for, looks again: soon, and when no login can be older than
+the change. Whoever logged in again by then is ended, too, and their app logs in once more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from chatmail_milter.ctl import context, sessions
+from chatmail_milter.store.policies import Policies
+
+# Seconds after the change. A login takes less than 10 unless a program hangs; Dovecot gives up one that takes
+# longer than 180 (MASTER_LOGIN_TIMEOUT_SECS in master-interface.h of 2.3).
+AFTER = (10.0, 180.0)
+
+
+def main() -> None:
+    """What is started. JSON on stdin: `user`, empty for all whom the policy refuses; `home` of `end_of`."""
+    began, asked = time.monotonic(), json.load(sys.stdin)
+    for seconds in AFTER:
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        end(asked["user"], None if asked["home"] is None else Path(asked["home"]))
+
+
+def end(user: str, home: Path | None) -> None:
+    """Look once."""
+    if user:
+        sessions.end(lambda one, _peer: one == user, home)
+    else:
+        sessions.end(sessions.refused_by(Policies(context.store()).current()))
+
+
+if __name__ == "__main__":
+    main()
