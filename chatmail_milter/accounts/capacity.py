@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from chatmail_milter.config import Limits
+from chatmail_milter.config import LimitSettings
 
 Shortage = Literal["load", "memory", "disk"]
 
@@ -19,7 +19,7 @@ class Machine:
     disk: int
 
 
-def shortage(limits: Limits, machine: Machine) -> Shortage | None:
+def shortage(limits: LimitSettings, machine: Machine) -> Shortage | None:
     """What `machine` is short of; None if there is room for another account."""
     if limits.load and machine.load > limits.load:
         return "load"

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _shared: list[Limiter] = []
 
 
-def limiter(rules: config.Accounts, path: Path | None = None) -> Limiter:
+def limiter(rules: config.AccountSettings, path: Path | None = None) -> Limiter:
     """As many at once as in a minute. Of the file `path`, else of memory of its own."""
     rate = Rate(rules.new_per_minute, max(1, rules.new_per_minute))
     if path is None:
@@ -39,14 +39,14 @@ def limiter(rules: config.Accounts, path: Path | None = None) -> Limiter:
     return Limiter(rate, _SLOTS, table.lock, table, table.mark)
 
 
-def share(rules: config.Accounts, path: Path = PATH) -> None:
+def share(rules: config.AccountSettings, path: Path = PATH) -> None:
     """Before workers are forked: make the one that `shared` gives each of them."""
     if not path.exists():
         _log.warning("event=limit-not-shared")
     _shared[:] = [limiter(rules, path if path.exists() else None)]
 
 
-def shared(rules: config.Accounts) -> Limiter:
+def shared(rules: config.AccountSettings) -> Limiter:
     """The one of all workers; a new one where there are none."""
     return _shared[0] if _shared else limiter(rules)
 

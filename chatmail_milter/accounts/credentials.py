@@ -34,7 +34,7 @@ def hash_password(password: str) -> str:
     return "{ARGON2ID}" + _hasher.hash(password)
 
 
-def fresh(rules: config.Accounts, domain: str) -> Credentials:
+def fresh(rules: config.AccountSettings, domain: str) -> Credentials:
     """Random credentials that `rules` allow; the account is made when they first log in."""
     length = min(max(_LOCAL_PART_LENGTH, rules.local_part_min), rules.local_part_max)
     local_part = "".join(secrets.choice(_LOWER) for _ in range(length))

@@ -21,7 +21,7 @@ _RESERVED = frozenset(
 _ELSEWHERE = "not an address of this server's domain"
 
 
-def refuse(rules: config.Accounts, domain: str, user: str, password: str) -> str | None:
+def refuse(rules: config.AccountSettings, domain: str, user: str, password: str) -> str | None:
     """Why `user`, as it was typed, may not have an account with `password` on `domain`; None if it may.
 
     Names are taken in canonical form only, as Dovecot hands them on (`auth_username_format = %Lu`): were
@@ -46,7 +46,7 @@ def refuse_name(domain: str, user: str) -> str | None:
     return "this name is reserved" if local_part in _RESERVED else None
 
 
-def refuse_password(rules: config.Accounts, password: str) -> str | None:
+def refuse_password(rules: config.AccountSettings, password: str) -> str | None:
     """Why nobody may have this password; None if one may."""
     if len(password) < rules.password_min:
         return f"a password has at least {rules.password_min} characters"

@@ -10,10 +10,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from chatmail_milter.config import Config, Mail, Section
+from chatmail_milter.config import Config, MailSettings, Section
 from chatmail_milter.config.values import Duration, MailDomain, NetworkList, Size
 
-EXAMPLE = Config(mail=Mail(domain=MailDomain("chat.example.org")))
+EXAMPLE = Config(mail=MailSettings(domain=MailDomain("chat.example.org")))
 
 _WIDTH = 100
 _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3))

@@ -18,9 +18,9 @@ import msgspec
 
 from chatmail_milter.config.values import (
     Duration,
-    Endpoint,
-    Entries,
+    HostPort,
     MailDomain,
+    MetadataEntries,
     Nameserver,
     NetworkList,
     Size,
@@ -44,7 +44,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What all sections share: frozen, keyword-only, no unknown keys."""
 
 
-class Mail(Section, frozen=True):
+class MailSettings(Section, frozen=True):
     """This relay."""
 
     domain: Annotated[MailDomain, _doc("The mail domain: what stands after the @ of every account here.")]
@@ -73,7 +73,7 @@ class Mail(Section, frozen=True):
         return self.hostname or self.domain
 
 
-class Accounts(Section, frozen=True):
+class AccountSettings(Section, frozen=True):
     """Accounts, made at their first login."""
 
     registration: Annotated[
@@ -101,7 +101,7 @@ class Accounts(Section, frozen=True):
     quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
 
 
-class Limits(Section, frozen=True):
+class LimitSettings(Section, frozen=True):
     """What must be left of this machine for new accounts. Those that are there are served all the same."""
 
     load: Annotated[
@@ -112,7 +112,7 @@ class Limits(Section, frozen=True):
     disk: Annotated[Size, _doc("Least free space for mail, and for the store.")] = Size(1 << 30)
 
 
-class Expiry(Section, frozen=True):
+class ExpirySettings(Section, frozen=True):
     """What chatmail-expire removes, and when. `0s` means never."""
 
     mail: Annotated[Duration, _doc("Any mail, this long after it came.")] = Duration(20 * 86400)
@@ -128,7 +128,7 @@ class Expiry(Section, frozen=True):
     ] = Duration(20 * 86400)
 
 
-class Submission(Section, frozen=True):
+class SubmissionSettings(Section, frozen=True):
     """Mail from our users."""
 
     rate_per_minute: Annotated[
@@ -152,7 +152,7 @@ class Submission(Section, frozen=True):
     ] = 5000
 
 
-class Inbound(Section, frozen=True):
+class InboundSettings(Section, frozen=True):
     """Mail from peers, by SMTP and by HTTPS."""
 
     ip_literals: Annotated[
@@ -190,7 +190,7 @@ class Inbound(Section, frozen=True):
     ] = Duration(4 * 3600)
 
 
-class Relay(Section, frozen=True):
+class RelaySettings(Section, frozen=True):
     """Mail to peers."""
 
     connect_timeout: Annotated[Duration, _doc("For one TCP connection and TLS handshake.")] = Duration(5)
@@ -220,7 +220,7 @@ class Relay(Section, frozen=True):
     ] = ()
 
 
-class Push(Section, frozen=True):
+class PushSettings(Section, frozen=True):
     """Notices to phones that are not connected, by way of the gateway that knows their makers' services."""
 
     gateway: Annotated[
@@ -247,16 +247,16 @@ class Push(Section, frozen=True):
     give_up: Annotated[Duration, _doc("How long a notice is tried.")] = Duration(86400)
 
 
-class Metadata(Section, frozen=True):
+class MetadataSettings(Section, frozen=True):
     """What an app may ask about the relay by IMAP METADATA, under `/shared/vendor/deltachat/`."""
 
     deltachat: Annotated[
-        Entries,
+        MetadataEntries,
         _doc('Entries and values, e.g. `{ irohrelay = "https://…" }`. `maxsmtprecipients` is always there.'),
-    ] = msgspec.field(default_factory=Entries)
+    ] = msgspec.field(default_factory=MetadataEntries)
 
 
-class Pages(Section, frozen=True):
+class PagesSettings(Section, frozen=True):
     """What the web pages say of the operator; nothing of it if empty. Lines are kept."""
 
     contact: Annotated[
@@ -277,22 +277,22 @@ class Pages(Section, frozen=True):
     ] = 3
 
 
-class Listen(Section, frozen=True):
+class ListenSettings(Section, frozen=True):
     """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
 
-    inject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that came by /mxdeliv.")] = Endpoint(
+    inject: Annotated[HostPort, _doc("Postfix's smtpd for mail that came by /mxdeliv.")] = HostPort(
         "127.0.0.1:10025"
     )
     mixed: Annotated[
-        Endpoint, _doc("The same, for recipients of whom some were refused: Postfix sends the bounce.")
-    ] = Endpoint("127.0.0.1:10029")
-    reinject: Annotated[Endpoint, _doc("Postfix's smtpd for mail that goes on by SMTP.")] = Endpoint(
+        HostPort, _doc("The same, for recipients of whom some were refused: Postfix sends the bounce.")
+    ] = HostPort("127.0.0.1:10029")
+    reinject: Annotated[HostPort, _doc("Postfix's smtpd for mail that goes on by SMTP.")] = HostPort(
         "127.0.0.1:10026"
     )
-    https_only: Annotated[Endpoint, _doc("The relay's SMTP port that tries only HTTPS.")] = Endpoint(
+    https_only: Annotated[HostPort, _doc("The relay's SMTP port that tries only HTTPS.")] = HostPort(
         "127.0.0.1:10027"
     )
-    hooks: Annotated[Endpoint, _doc("chatmail-hooks, asked by Dovecot.")] = Endpoint("127.0.0.1:10028")
+    hooks: Annotated[HostPort, _doc("chatmail-hooks, asked by Dovecot.")] = HostPort("127.0.0.1:10028")
     resolver: Annotated[str, _doc("Socket that leads to the host's validating resolver, for the milter.")] = (
         "/run/chatmail-resolver.sock"
     )
@@ -304,7 +304,7 @@ class Listen(Section, frozen=True):
     )
 
 
-class Store(Section, frozen=True):
+class StoreSettings(Section, frozen=True):
     """What the relay remembers."""
 
     url: Annotated[str, _doc("SQLAlchemy URL; SQLite, or PostgreSQL where several hosts share it.")] = (
@@ -323,18 +323,18 @@ class Store(Section, frozen=True):
 class Config(Section, frozen=True):
     """The whole file."""
 
-    mail: Mail
-    accounts: Accounts = Accounts()
-    limits: Limits = Limits()
-    expiry: Expiry = Expiry()
-    submission: Submission = Submission()
-    inbound: Inbound = Inbound()
-    relay: Relay = Relay()
-    push: Push = Push()
-    metadata: Metadata = Metadata()
-    pages: Pages = Pages()
-    listen: Listen = Listen()
-    store: Store = Store()
+    mail: MailSettings
+    accounts: AccountSettings = AccountSettings()
+    limits: LimitSettings = LimitSettings()
+    expiry: ExpirySettings = ExpirySettings()
+    submission: SubmissionSettings = SubmissionSettings()
+    inbound: InboundSettings = InboundSettings()
+    relay: RelaySettings = RelaySettings()
+    push: PushSettings = PushSettings()
+    metadata: MetadataSettings = MetadataSettings()
+    pages: PagesSettings = PagesSettings()
+    listen: ListenSettings = ListenSettings()
+    store: StoreSettings = StoreSettings()
 
 
 def place() -> Path:

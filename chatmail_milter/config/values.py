@@ -34,7 +34,7 @@ class NetworkList(tuple[Network, ...]):
     """IP networks, written as a list of `address/prefix`."""
 
 
-class Endpoint(str):
+class HostPort(str):
     """`host:port` on this machine."""
 
     @property
@@ -52,7 +52,7 @@ class Text(str):
     """Text for people, of any number of lines."""
 
 
-class Entries(dict[str, str]):
+class MetadataEntries(dict[str, str]):
     """Names of IMAP METADATA entries, and their values."""
 
 
@@ -104,10 +104,10 @@ def _networks(value: Any) -> NetworkList:
     return NetworkList(ipaddress.ip_network(one) for one in value)
 
 
-def _endpoint(value: Any) -> Endpoint:
+def _endpoint(value: Any) -> HostPort:
     if not isinstance(value, str) or not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}", value):
         raise ValueError("wants host:port")
-    return Endpoint(value)
+    return HostPort(value)
 
 
 def _url(value: Any) -> Url:
@@ -129,14 +129,14 @@ def _text(value: Any) -> Text:
     return Text(value.strip())
 
 
-def _entries(value: Any) -> Entries:
+def _entries(value: Any) -> MetadataEntries:
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
         raise ValueError("wants a table of texts")
     for name, text in value.items():
         # RFC 5464, 4.1: entry names are not case-sensitive; a value here is one line.
         if not re.fullmatch(r"[a-z0-9._-]+(/[a-z0-9._-]+)*", name) or not text.isprintable():
             raise ValueError(f"{name}: wants lower-case names, and values of one line")
-    return Entries(value)
+    return MetadataEntries(value)
 
 
 def _nameserver(value: Any) -> Nameserver:
@@ -152,9 +152,9 @@ _DECODERS: dict[type[Any], Any] = {
     Duration: duration,
     MailDomain: _mail_domain,
     NetworkList: _networks,
-    Endpoint: _endpoint,
+    HostPort: _endpoint,
     Nameserver: _nameserver,
     Text: _text,
     Url: _url,
-    Entries: _entries,
+    MetadataEntries: _entries,
 }

@@ -13,7 +13,7 @@ from chatmail_milter import address
 from chatmail_milter.config import load_or_exit, values
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
-from chatmail_milter.store.names import Names
+from chatmail_milter.store.names import ReservedNames
 
 
 def store() -> Engine:
@@ -25,7 +25,7 @@ def store() -> Engine:
 
 def accounts(engine: Engine | None = None) -> Accounts:
     """The accounts in the configured store, which is `engine` where it is open."""
-    return Accounts(engine or store(), names=Names(load_or_exit().accounts.names_kept))
+    return Accounts(engine or store(), names=ReservedNames(load_or_exit().accounts.names_kept))
 
 
 def mail_directory() -> Path:

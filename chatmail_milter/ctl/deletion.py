@@ -31,7 +31,7 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             put_away()
             if not found:
                 return False
-        lease.outwait()
+        lease.wait_for_caches_to_expire()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_of(address, found[0] if found else None)
         removal.finish([mailbox] if mailbox is not None else [])

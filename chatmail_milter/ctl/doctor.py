@@ -16,11 +16,11 @@ from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets, store
-from chatmail_milter.doctor.finding import Finding, State, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, unknown
 from chatmail_milter.store.words import printable
 
 POSTFIX = Path("/var/spool/postfix")
-_WORST_FIRST = (State.BAD, State.SOON, State.UNKNOWN, State.GOOD)
+_WORST_FIRST = (FindingState.BAD, FindingState.SOON, FindingState.UNKNOWN, FindingState.GOOD)
 
 
 def _queue(_config: Config) -> Iterator[Finding]:
@@ -89,13 +89,15 @@ def doctor(only: tuple[str, ...], everything: bool, as_json: bool) -> None:
     else:
         _print(found, everything)
     states = {one.state for one in found}
-    sys.exit(1 if states & {State.BAD, State.SOON} else 3 if State.UNKNOWN in states else 0)
+    sys.exit(
+        1 if states & {FindingState.BAD, FindingState.SOON} else 3 if FindingState.UNKNOWN in states else 0
+    )
 
 
 def _print(found: list[Finding], everything: bool) -> None:
-    shown = found if everything else [one for one in found if one.state is not State.GOOD]
+    shown = found if everything else [one for one in found if one.state is not FindingState.GOOD]
     for one in shown:
-        if one.state is State.GOOD:
+        if one.state is FindingState.GOOD:
             continue
         # DNS and the queue have strangers' words.
         click.echo(printable(f"{one.state.value}: {one.subject}, {one.what}: {one.found}"))
@@ -103,7 +105,7 @@ def _print(found: list[Finding], everything: bool) -> None:
         if one.mend:
             click.echo(f"    mend: {printable(one.mend)}")
     if everything:
-        rows = [(one.subject, one.what, one.found) for one in shown if one.state is State.GOOD]
+        rows = [(one.subject, one.what, one.found) for one in shown if one.state is FindingState.GOOD]
         print_table(("Good", "What", "Found"), rows, "Nothing is good.")
-    good = sum(one.state is State.GOOD for one in found)
+    good = sum(one.state is FindingState.GOOD for one in found)
     click.echo(f"Good: {good} of {len(found)}." + ("" if everything else " `--all` shows them."))

@@ -40,7 +40,7 @@ class Packet:
 
 
 @dataclass(slots=True)
-class Armor:
+class TracedArmor:
     """Names of the armor headers, and whether there is a CRC24."""
 
     headers: list[str] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Armor:
 
 
 @dataclass(slots=True)
-class Part:
+class TracedPart:
     """`octets` are of the body as it is in the message, as far as the gate got."""
 
     type: str
     transfer_encoding: str
     octets: int = 0
-    armor: Armor | None = None
+    armor: TracedArmor | None = None
     packets: list[Packet] = field(default_factory=list)
 
 
@@ -66,19 +66,19 @@ class Seen(Observer):
         self.transfer_encoding: str | None = None
         # The caller sets both: octets of the body, and of the message as the milter's log counts them.
         self.octets = self.size = 0
-        self.parts: list[Part] = []
+        self.parts: list[TracedPart] = []
 
     def message(self, content_type: str, transfer_encoding: str) -> None:
         self.type, self.transfer_encoding = _type(content_type), _ENCODINGS.get(transfer_encoding, "other")
 
     def part(self, content_type: str, transfer_encoding: str) -> None:
-        self.parts.append(Part(_type(content_type), _ENCODINGS.get(transfer_encoding, "other")))
+        self.parts.append(TracedPart(_type(content_type), _ENCODINGS.get(transfer_encoding, "other")))
 
     def octets_of_part(self, count: int) -> None:
         self.parts[-1].octets += count
 
     def armor(self) -> None:
-        self.parts[-1].armor = Armor()
+        self.parts[-1].armor = TracedArmor()
 
     def armor_header(self, name: str) -> None:
         self._armor().headers.append(name)
@@ -95,7 +95,7 @@ class Seen(Observer):
         last = packets[-1]
         packets[-1] = Packet(last.tag, last.name, last.version, (last.length or 0) + length, last.partial)
 
-    def _armor(self) -> Armor:
+    def _armor(self) -> TracedArmor:
         armor = self.parts[-1].armor
         if armor is None:
             raise RuntimeError("no armor has begun")

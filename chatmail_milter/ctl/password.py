@@ -15,7 +15,7 @@ from chatmail_milter.accounts import registration
 _LONGEST_LINE = 1 << 16
 
 
-def ask(rules: config.Accounts) -> str:
+def ask(rules: config.AccountSettings) -> str:
     """The password, or exits with why it can't be one."""
     if sys.stdin.isatty():
         password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)

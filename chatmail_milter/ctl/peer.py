@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PeerQueue:
     """What the queue of this host holds for a peer. `size` in octets."""
 
     messages: int
@@ -55,7 +55,7 @@ class Peer:
     route: Route | None
     no_https_until: datetime | None
     breaker_open_until: datetime | None
-    queue: Waiting | None
+    queue: PeerQueue | None
     errors: list[PeerError]
 
 
@@ -122,12 +122,12 @@ def _peer(domain: str, now: datetime) -> Peer:
     )
 
 
-def _waiting(domain: str) -> Waiting | None:
+def _waiting(domain: str) -> PeerQueue | None:
     postqueue = Postqueue.open()
     if postqueue is None:
         return None
     found = [one for one in postqueue.list() if domain in one.domains]
-    return Waiting(len(found), sum(one.size for one in found), found[0].arrived if found else None)
+    return PeerQueue(len(found), sum(one.size for one in found), found[0].arrived if found else None)
 
 
 def _lines(peer: Peer) -> Iterator[tuple[str, str]]:

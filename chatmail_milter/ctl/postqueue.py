@@ -23,7 +23,7 @@ _ORDERS: Mapping[str, str] = MappingProxyType({"hold": "-h", "release": "-H", "d
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueueEntry:
     """One message in the queue. `size` in octets; `reasons` are Postfix's own words, each once."""
 
     queue: str
@@ -56,7 +56,7 @@ class Postqueue:
             raise click.ClickException("run this on the relay itself: there is no postqueue here")
         return found
 
-    def list(self) -> list[Queued]:
+    def list(self) -> list[QueueEntry]:
         """All messages, oldest first."""
         return sorted(parse(self._run("-j")), key=lambda one: one.arrived)
 
@@ -98,14 +98,14 @@ def _done(words: list[str], advice: str, given: str = "") -> str:
     return done.stdout
 
 
-def parse(text: str) -> Iterator[Queued]:
+def parse(text: str) -> Iterator[QueueEntry]:
     """The messages in the output of `postqueue -j`: a JSON object a line."""
     for line in text.splitlines():
         message = json.loads(line)
         recipients: list[dict[str, Any]] = message["recipients"]
         addresses = tuple(recipient["address"] for recipient in recipients)
         reasons = (recipient.get("delay_reason", "") for recipient in recipients)
-        yield Queued(
+        yield QueueEntry(
             queue=message["queue_name"],
             queue_id=message["queue_id"],
             arrived=datetime.fromtimestamp(message["arrival_time"], UTC),

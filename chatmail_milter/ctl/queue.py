@@ -11,7 +11,7 @@ import click
 
 from chatmail_milter.ctl.context import canonical_domain, store
 from chatmail_milter.ctl.output import ago, confirm, json_option, print_json, print_table, size
-from chatmail_milter.ctl.postqueue import Postqueue, Queued
+from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store import lease
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.words import printable
@@ -53,7 +53,7 @@ def flush(domain: str | None) -> None:
     endpoints = Endpoints(store())
     for name in {name for one in waiting for name in one.domains} if domain is None else {domain}:
         endpoints.unmark(name)
-    lease.outwait()
+    lease.wait_for_caches_to_expire()
     # One by one: `postqueue -s` knows only the domains of fast_flush_domains, which ours are not.
     for one in waiting:
         postqueue.hurry(one.queue_id)
@@ -125,7 +125,7 @@ def _order(
     done: str,
     ids: Sequence[str],
     domain: str | None,
-    applies: Callable[[Queued], bool],
+    applies: Callable[[QueueEntry], bool],
     *,
     ask: bool = False,
 ) -> None:
@@ -140,7 +140,7 @@ def _order(
     click.echo(f"{done} {_number(chosen)}." if chosen else f"There is nothing to {what}.")
 
 
-def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> list[Queued]:
+def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> list[QueueEntry]:
     """The messages that are meant. An ID that is not there is an error before anything is done."""
     there = {one.queue_id: one for one in postqueue.list()}
     if domain is not None:
@@ -151,7 +151,7 @@ def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> lis
     return [there[one] for one in dict.fromkeys(ids)]
 
 
-def _number(messages: Sequence[Queued]) -> str:
+def _number(messages: Sequence[QueueEntry]) -> str:
     return f"{len(messages)} message{'' if len(messages) == 1 else 's'}"
 
 

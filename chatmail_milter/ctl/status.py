@@ -22,9 +22,9 @@ from chatmail_milter.ctl.output import (
     print_table,
     size,
 )
-from chatmail_milter.ctl.postqueue import Postqueue, Queued
+from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.doctor import machine, queue, services, sockets
-from chatmail_milter.doctor.finding import Finding, State
+from chatmail_milter.doctor.finding import Finding, FindingState
 from chatmail_milter.figures.overview import Overview, overview
 from chatmail_milter.figures.traffic import SPANS, Flow, Traffic, flow
 from chatmail_milter.figures.waiting import QueueAwayError
@@ -64,7 +64,7 @@ def status(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _waiting() -> Sequence[Queued]:
+def _waiting() -> Sequence[QueueEntry]:
     postqueue = Postqueue.open()
     if postqueue is None:
         raise QueueAwayError("run this on the relay itself: there is no postqueue here")
@@ -85,7 +85,7 @@ def _as_json(found: Overview, findings: Sequence[Finding]) -> dict[str, Any]:
         "domain": found.domain,
         "at": found.at,
         "services": {one.what: one.found for one in findings if one.subject == services.SUBJECT},
-        "findings": {state.value: states.count(state) for state in State},
+        "findings": {state.value: states.count(state) for state in FindingState},
         "traffic": None
         if found.traffic is None
         else {
@@ -104,7 +104,7 @@ def _print(found: Overview, findings: Sequence[Finding]) -> None:
     if found.traffic is not None:
         _print_traffic(found.traffic)
     of_services = [one for one in findings if one.subject == services.SUBJECT]
-    ill = [one for one in of_services if one.state is not State.GOOD]
+    ill = [one for one in of_services if one.state is not FindingState.GOOD]
     rows = [("Services", _services(of_services, ill))]
     if found.queue is not None:
         waits = found.queue
@@ -161,8 +161,10 @@ def _services(of_services: Sequence[Finding], ill: Sequence[Finding]) -> str:
 
 def _findings(findings: Sequence[Finding]) -> str:
     states = [one.state for one in findings]
-    wrong = [f"{state.value} {states.count(state)}" for state in State if state is not State.GOOD]
-    if all(state is State.GOOD for state in states):
+    wrong = [
+        f"{state.value} {states.count(state)}" for state in FindingState if state is not FindingState.GOOD
+    ]
+    if all(state is FindingState.GOOD for state in states):
         return "none; `chatmailctl doctor` also looks at DNS, certificates and ports"
     return ", ".join(wrong) + "; see `chatmailctl doctor`"
 

@@ -10,7 +10,7 @@ import click
 
 from chatmail_milter.ctl import context
 from chatmail_milter.ctl.output import json_option, print_json, print_table
-from chatmail_milter.ctl.postqueue import Postqueue, Queued
+from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.words import printable
 from chatmail_milter.trace import journal
 from chatmail_milter.trace.advice import advice
@@ -72,7 +72,7 @@ def _steps(since: datetime | None, first: list[Entry]) -> Iterator:  # type: ign
             yield found
 
 
-def _waiting() -> list[Queued]:
+def _waiting() -> list[QueueEntry]:
     """The queue now; none where there is no Postfix, or where it may not be seen."""
     postqueue = Postqueue.open()
     try:
@@ -81,7 +81,7 @@ def _waiting() -> list[Queued]:
         return []
 
 
-def _is_of(one: Queued, text: str) -> bool:
+def _is_of(one: QueueEntry, text: str) -> bool:
     named = text.strip("<>").lower()
     return text == one.queue_id or named in {
         address.lower() for address in (one.sender, *one.recipients) if address
@@ -98,7 +98,7 @@ def _nothing(message: str, first: Sequence[Entry]) -> str:
     )
 
 
-def _outcome(way: Way, waiting: dict[str, Queued]) -> str:
+def _outcome(way: Way, waiting: dict[str, QueueEntry]) -> str:
     """`delivered`; where recipients differ, how many of each."""
     states = [one.state for one in way.recipients]
     if not states:
@@ -108,7 +108,7 @@ def _outcome(way: Way, waiting: dict[str, Queued]) -> str:
     return ", ".join(f"{state}: {states.count(state)}" for state in dict.fromkeys(states))
 
 
-def _as_json(way: Way, waiting: dict[str, Queued]) -> dict[str, object]:
+def _as_json(way: Way, waiting: dict[str, QueueEntry]) -> dict[str, object]:
     return {
         **asdict(way),
         "outcome": _outcome(way, waiting),
@@ -117,7 +117,7 @@ def _as_json(way: Way, waiting: dict[str, Queued]) -> dict[str, object]:
     }
 
 
-def _print_list(found: Sequence[Way], waiting: dict[str, Queued]) -> None:
+def _print_list(found: Sequence[Way], waiting: dict[str, QueueEntry]) -> None:
     print_table(
         ("Came (UTC)", "Queue ID", "Sender", "Recipients", "Outcome"),
         [
@@ -139,7 +139,7 @@ def _print_list(found: Sequence[Way], waiting: dict[str, Queued]) -> None:
     )
 
 
-def _print(way: Way, waiting: dict[str, Queued]) -> None:
+def _print(way: Way, waiting: dict[str, QueueEntry]) -> None:
     began = way.steps[0].at
     for name, text in (
         ("Message-ID", way.message_id or "not in the journal"),

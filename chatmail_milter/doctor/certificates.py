@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from chatmail_milter.address import trusts_any_certificate
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "certificates"
 PORTS = (443, 465, 993)
@@ -69,9 +69,13 @@ def _of(name: str, what: str, shown: Shown, now: datetime) -> Finding:
     days = (shown.until - now).days
     renew = "see `chatmail_tls_mode` of the playbook; with ACME: certbot renew"
     if days < 0:
-        return Finding(SUBJECT, what, State.BAD, f"ended {-days} days ago", "apps and peers refuse it", renew)
+        return Finding(
+            SUBJECT, what, FindingState.BAD, f"ended {-days} days ago", "apps and peers refuse it", renew
+        )
     if shown.error and not trusts_any_certificate(name):
-        return Finding(SUBJECT, what, State.BAD, shown.error, "apps and peers refuse it", renew)
+        return Finding(SUBJECT, what, FindingState.BAD, shown.error, "apps and peers refuse it", renew)
     if days < SOON_DAYS:
-        return Finding(SUBJECT, what, State.SOON, f"{days} days left", "it has not been renewed", renew)
+        return Finding(
+            SUBJECT, what, FindingState.SOON, f"{days} days left", "it has not been renewed", renew
+        )
     return good(SUBJECT, what, f"{days} days left")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class State(Enum):
+class FindingState(Enum):
     """`GOOD`; `UNKNOWN`, could not be looked at; `SOON`, will be bad; `BAD`, hurts users now."""
 
     GOOD = "good"
@@ -24,7 +24,7 @@ class Finding:
 
     subject: str
     what: str
-    state: State
+    state: FindingState
     found: str
     why: str = ""
     mend: str = ""
@@ -32,9 +32,9 @@ class Finding:
 
 def good(subject: str, what: str, found: str) -> Finding:
     """Nothing needs doing."""
-    return Finding(subject, what, State.GOOD, found)
+    return Finding(subject, what, FindingState.GOOD, found)
 
 
 def unknown(subject: str, what: str, found: str) -> Finding:
     """It could not be looked at, as `found` says."""
-    return Finding(subject, what, State.UNKNOWN, found, "a fault here would go unnoticed")
+    return Finding(subject, what, FindingState.UNKNOWN, found, "a fault here would go unnoticed")

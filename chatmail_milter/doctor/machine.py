@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "machine"
 # Shares of a file system that must be left.
@@ -35,7 +35,7 @@ def check_clock(clock: Callable[[], bool] = clock) -> Iterator[Finding]:
         yield good(SUBJECT, "clock", "is set by the network")
     else:
         yield Finding(
-            SUBJECT, "clock", State.SOON, "is not set by the network", why,
+            SUBJECT, "clock", FindingState.SOON, "is not set by the network", why,
             "apt-get install systemd-timesyncd; timedatectl set-ntp true",
         )  # fmt: skip
 
@@ -64,9 +64,15 @@ def check_disks(
 
 def _left(place: Path, what: str, free: int, whole: int, why: str) -> Finding:
     share = free / whole if whole else 0.0
-    state = State.BAD if share < BAD_FREE else State.SOON if share < SOON_FREE else State.GOOD
+    state = (
+        FindingState.BAD
+        if share < BAD_FREE
+        else FindingState.SOON
+        if share < SOON_FREE
+        else FindingState.GOOD
+    )
     found = f"{share:.0%} free"
-    if state is State.GOOD:
+    if state is FindingState.GOOD:
         return good(SUBJECT, f"{what} of {place}", found)
     mend = "make room, or have mail removed sooner: `expiry` in /etc/chatmail/chatmail.toml"
     return Finding(SUBJECT, f"{what} of {place}", state, found, why, mend)

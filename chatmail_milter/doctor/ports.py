@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "ports"
 # Port: the program that listens on it, as the kernel names that, and what fails without it.
@@ -56,11 +56,11 @@ def check(listeners: Listeners = listeners) -> Iterator[Finding]:
     for port, (program, why) in WANTED.items():
         holders, restart = there.get(port), f"systemctl restart {_UNITS[program]}"
         if holders is None:
-            yield Finding(SUBJECT, str(port), State.BAD, "has no listener", why, restart)
+            yield Finding(SUBJECT, str(port), FindingState.BAD, "has no listener", why, restart)
         elif holders and program not in holders:
             names = ", ".join(sorted(holders))
             yield Finding(
-                SUBJECT, str(port), State.BAD, f"{names} has it", why, f"stop {names}, then {restart}"
+                SUBJECT, str(port), FindingState.BAD, f"{names} has it", why, f"stop {names}, then {restart}"
             )
         else:
             yield good(SUBJECT, str(port), program if holders else "somebody listens; only root sees who")

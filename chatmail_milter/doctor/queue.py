@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "queue"
 # Users have noticed by then. After two days Postfix gives up (maximal_queue_lifetime).
@@ -17,7 +17,7 @@ SOON_AFTER, BAD_AFTER = timedelta(hours=1), timedelta(hours=24)
 HELD = "hold"
 
 
-class Waiting(Protocol):
+class QueuedItem(Protocol):
     """A message in the queue."""
 
     @property
@@ -30,7 +30,7 @@ class Waiting(Protocol):
     def domains(self) -> tuple[str, ...]: ...
 
 
-def check(messages: Sequence[Waiting] | None, now: datetime | None = None) -> Iterator[Finding]:
+def check(messages: Sequence[QueuedItem] | None, now: datetime | None = None) -> Iterator[Finding]:
     """The queue, `None` where there is no Postfix."""
     if messages is None:
         yield unknown(SUBJECT, "all", "there is no Postfix here")
@@ -39,9 +39,13 @@ def check(messages: Sequence[Waiting] | None, now: datetime | None = None) -> It
     held = sum(one.queue == HELD for one in messages)
     if held:
         yield Finding(
-            SUBJECT, "held", State.SOON, f"{held} messages are held", "they wait for you to release them",
+            SUBJECT,
+            "held",
+            FindingState.SOON,
+            f"{held} messages are held",
+            "they wait for you to release them",
             "postsuper -H ALL",
-        )  # fmt: skip
+        )
     waiting = [one for one in messages if one.queue != HELD]
     if not waiting:
         yield good(SUBJECT, "all", "is empty")
@@ -53,7 +57,7 @@ def check(messages: Sequence[Waiting] | None, now: datetime | None = None) -> It
         yield good(SUBJECT, "all", found)
         return
     domains = Counter(domain for one in old for domain in one.domains)
-    state = State.BAD if age >= BAD_AFTER else State.SOON
+    state = FindingState.BAD if age >= BAD_AFTER else FindingState.SOON
     worst = ", ".join(f"{domain} ({number})" for domain, number in domains.most_common(3))
     mend = _advice(domains.most_common(1)[0][0] if domains else "")
     yield Finding(

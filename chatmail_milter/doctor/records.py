@@ -19,7 +19,7 @@ from dns.reversename import from_address
 from dns.rrset import RRset
 from dns.zonefile import read_rrsets
 
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "dns"
 WANTED = Path("/etc/chatmail/records.zone")
@@ -128,7 +128,7 @@ def check(path: Path = WANTED, look: Lookup = authoritative) -> Iterator[Finding
         else:
             found = "is missing" if record.state == "missing" else f"is {', '.join(record.found)}"
             publish = "; ".join(f"{record.name}. {record.type} {text}" for text in record.wanted)
-            yield Finding(SUBJECT, what, State.BAD, found, _why(record), f"publish: {publish}")
+            yield Finding(SUBJECT, what, FindingState.BAD, found, _why(record), f"publish: {publish}")
 
 
 def check_reverse(
@@ -143,7 +143,7 @@ def check_reverse(
             yield good(SUBJECT, what, f"is {hostname}")
         else:
             yield Finding(
-                SUBJECT, what, State.SOON, f"is {found or 'missing'}",
+                SUBJECT, what, FindingState.SOON, f"is {found or 'missing'}",
                 "large providers refuse mail by SMTP from a host without a name",
                 f"ask your provider for: {from_address(address)} PTR {hostname}.",
             )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "services"
 OURS = "chatmail.target"
@@ -56,7 +56,7 @@ def check(show: Show = show) -> Iterator[Finding]:
         yield Finding(
             SUBJECT,
             OURS,
-            State.BAD,
+            FindingState.BAD,
             "is not installed",
             "nothing of the relay is started",
             "run the playbook",
@@ -74,11 +74,16 @@ def _of(unit: Mapping[str, str]) -> Finding:
     stem = name.rpartition(".")[0]
     why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay is away")
     if unit.get("LoadState") == "not-found":
-        return Finding(SUBJECT, name, State.BAD, "is not installed", why, "run the playbook")
+        return Finding(SUBJECT, name, FindingState.BAD, "is not installed", why, "run the playbook")
     # Ours are all started with the target: somebody stopped it.
     if active == "inactive" and name not in STOCK:
-        return Finding(SUBJECT, name, State.BAD, "is stopped", why, f"systemctl start {name}")
+        return Finding(SUBJECT, name, FindingState.BAD, "is stopped", why, f"systemctl start {name}")
     found = f"is {active} ({unit.get('SubState', '')})"
     return Finding(
-        SUBJECT, name, State.BAD, found, why, f"journalctl -u {name} -n 50, then systemctl restart {name}"
+        SUBJECT,
+        name,
+        FindingState.BAD,
+        found,
+        why,
+        f"journalctl -u {name} -n 50, then systemctl restart {name}",
     )

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 SUBJECT = "sockets"
 PLACES = (
@@ -36,7 +36,7 @@ def check(places: tuple[Path, ...] = PLACES) -> Iterator[Finding]:
                 seen += 1
                 if mode & stat.S_IWOTH and _is_reached(path):
                     yield Finding(
-                        SUBJECT, str(path), State.BAD, "any local user can connect",
+                        SUBJECT, str(path), FindingState.BAD, "any local user can connect",
                         "mail could be injected, or the queue be read, by any program of this host",
                         "run the playbook",
                     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.doctor.finding import Finding, State, good
+from chatmail_milter.doctor.finding import Finding, FindingState, good
 from chatmail_milter.store import fault
 from chatmail_milter.store.examine import examine
 
@@ -20,4 +20,4 @@ def check(url: str, examine: Callable[[str], str] = examine) -> Iterator[Finding
     except SQLAlchemyError as error:
         advice = fault.explained(error).advice
         why = "nobody can log in, and no mail is accepted"
-        yield Finding(SUBJECT, "store", State.BAD, "can't be used", why, advice)
+        yield Finding(SUBJECT, "store", FindingState.BAD, "can't be used", why, advice)

@@ -13,7 +13,7 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class AccountFigures:
     """Numbers of accounts. The store knows days, so `used_day` is of today and yesterday."""
 
     number: int
@@ -24,11 +24,11 @@ class Accounts:
     suspended: int
 
 
-def count(engine: Engine, today: date) -> Accounts:
+def count(engine: Engine, today: date) -> AccountFigures:
     """Those in the store."""
     used = [func.count().filter(accounts.c.last_login >= today - ago) for ago in (DAY, WEEK, MONTH)]
     made = func.count().filter(accounts.c.created >= today - WEEK)
     with engine.connect() as connection:
         row = connection.execute(select(func.count(), *used, made).select_from(accounts)).one()
         suspended = connection.execute(select(func.count()).select_from(suspensions)).scalar_one()
-    return Accounts(row[0], row[1], row[2], row[3], row[4], suspended)
+    return AccountFigures(row[0], row[1], row[2], row[3], row[4], suspended)

@@ -23,7 +23,7 @@ class Overview:
     domain: str
     at: datetime
     traffic: traffic.Traffic | None
-    accounts: accounts.Accounts | None
+    accounts: accounts.AccountFigures | None
     queue: waiting.Queue | None
     disks: list[Disk]
     missing: dict[str, str]

@@ -48,7 +48,7 @@ class DoveadmError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class StoredMessage:
     """A message: its octets as the quota counts them, and when it came, in POSIX time.
 
     Its `sender` (`full.sender`) is known where `Doveadm.everything` found it, and its header could be read.
@@ -90,7 +90,7 @@ class Doveadm:
     def __init__(self, program: str | None = None) -> None:
         self._program = program or os.environ.get("CHATMAIL_DOVEADM", PROGRAM)
 
-    def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[Message]:
+    def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
         """The messages of `users` that `query` finds, in all of their folders."""
         with _listed(users) as file:
             lines = self._lines("tab", "fetch", "-F", file, _MESSAGE_FIELDS, "mailbox", "*", *query)
@@ -99,7 +99,7 @@ class Doveadm:
             values = (value for line in lines for value in line.rstrip("\n").split("\t")[1:])
             yield from _messages(values)
 
-    def everything(self, user: str) -> Sequence[Message]:
+    def everything(self, user: str) -> Sequence[StoredMessage]:
         """All messages of `user`, in all folders; without those whose size or time can't be read."""
         wanted = f"{_MESSAGE_FIELDS} hdr.from"
         failed: DoveadmError | None = None
@@ -144,7 +144,7 @@ class Doveadm:
                 Folder(row["mailbox"], int(row["messages"]), int(row["uidvalidity"])),
             )
 
-    def expunge(self, messages: Sequence[Message]) -> None:
+    def expunge(self, messages: Sequence[StoredMessage]) -> None:
         """Remove messages."""
         wanted: dict[tuple[str, str], list[int]] = {}
         for one in messages:
@@ -188,7 +188,7 @@ class Doveadm:
                 raise DoveadmError(f"doveadm {arguments[0]}: exit status {status}: {words}", status)
 
 
-def _messages(values: Iterable[str]) -> Iterator[Message]:
+def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
     """The messages in what doveadm printed, value by value; without those whose size or time is missing.
 
     Of a field that it can't read, since the message is corrupt or was just removed, doveadm prints nothing,
@@ -200,7 +200,9 @@ def _messages(values: Iterable[str]) -> Iterator[Message]:
         if len(numbers) == 2 and all(_NUMBER.fullmatch(one) for one in numbers):
             octets, received = map(int, numbers)
             seen = "\\Seen" in flags.split()
-            yield Message(user, mailbox, int(uid), octets, received, seen, full.sender("".join(senders)))
+            yield StoredMessage(
+                user, mailbox, int(uid), octets, received, seen, full.sender("".join(senders))
+            )
 
 
 def _records(values: Iterable[str]) -> Iterator[list[str]]:

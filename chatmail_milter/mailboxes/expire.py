@@ -22,8 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
 from chatmail_milter.config.values import Duration
-from chatmail_milter.mailboxes import witness
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message
+from chatmail_milter.mailboxes import pass_state
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
@@ -31,7 +31,7 @@ from chatmail_milter.rules import clock, full
 from chatmail_milter.store import ended_logins, fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
-from chatmail_milter.store.names import Names, key_file
+from chatmail_milter.store.names import ReservedNames, key_file
 
 # Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
 _BATCH = 200
@@ -45,7 +45,7 @@ class Pass:
 
     def __init__(
         self,
-        rules: config.Expiry,
+        rules: config.ExpirySettings,
         doveadm: Doveadm,
         now: float,
         say: Callable[[str], None],
@@ -67,7 +67,9 @@ class Pass:
 
     def doubt_clock(self, ahead: float) -> None:
         """Leave all that is done by age: the clock is `ahead` seconds after the last pass."""
-        self._rules = config.Expiry(mail=_NEVER, large_mail=_NEVER, accounts=_NEVER, empty_folders=_NEVER)
+        self._rules = config.ExpirySettings(
+            mail=_NEVER, large_mail=_NEVER, accounts=_NEVER, empty_folders=_NEVER
+        )
         self._failed(
             f"the clock is {ahead / 86400:.0f} days after the last pass, so nothing goes by its age; "
             "if the clock is right, run chatmail-expire --clock-is-right"
@@ -137,7 +139,7 @@ class Pass:
             ):
                 self._done["empty-folders"]["folders"] += 1
 
-    def _remove(self, why: str, messages: Sequence[Message]) -> None:
+    def _remove(self, why: str, messages: Sequence[StoredMessage]) -> None:
         if self._does(self._doveadm.expunge, messages):
             self._done[why]["messages"] += len(messages)
             self._done[why]["octets"] += sum(one.octets for one in messages)
@@ -154,7 +156,7 @@ class Pass:
         return True
 
 
-def expired(rules: config.Expiry, now: float) -> tuple[str, ...]:
+def expired(rules: config.ExpirySettings, now: float) -> tuple[str, ...]:
     """What to search for in a mailbox; nothing if nothing expires."""
     queries: list[tuple[str, ...]] = []
     if rules.mail:
@@ -197,15 +199,15 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
     engine = existing_store(settings.store.url)
-    names = Names(settings.accounts.names_kept)
+    names = ReservedNames(settings.accounts.names_kept)
     accounts, removal = Accounts(engine, names=names), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
-        ahead = 0.0 if clock_is_right else clock.leapt(witness.last(root), now)
+        ahead = 0.0 if clock_is_right else clock.leapt(pass_state.last(root), now)
         if ahead:
             work.doubt_clock(ahead)
         elif not dry_run:
-            witness.testify(root, now)
+            pass_state.record_pass(root, now)
         work.delete_unused(accounts, removal, root)
         if not dry_run:
             if not ahead:
@@ -236,9 +238,9 @@ def _delete(accounts: Accounts, removal: Removal, place: Path | None, user: str,
     return accounts.delete(user, unused_since=since, beforehand=put_away)
 
 
-def _by_user(messages: Iterable[Message]) -> Iterator[list[Message]]:
+def _by_user(messages: Iterable[StoredMessage]) -> Iterator[list[StoredMessage]]:
     """Each user's messages: they come user by user. What came before an error comes first, then the error."""
-    mine: list[Message] = []
+    mine: list[StoredMessage] = []
     try:
         for one in messages:
             if mine and one.user != mine[0].user:

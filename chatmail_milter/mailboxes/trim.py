@@ -14,7 +14,7 @@ import time
 
 import click
 
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Message
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, StoredMessage
 from chatmail_milter.rules import full
 
 # What comes during a turn may pass all the marks that are left, so another turn follows until there is
@@ -22,7 +22,7 @@ from chatmail_milter.rules import full
 _MOST_TURNS = 20
 
 
-def trim(doveadm: Doveadm, user: str, now: float) -> list[Message]:
+def trim(doveadm: Doveadm, user: str, now: float) -> list[StoredMessage]:
     """Which messages have to go (`full.leaving`); none if there is no limit, or room enough."""
     for usage in doveadm.usage([user]):
         if full.is_filling_up(usage.used, usage.limit):

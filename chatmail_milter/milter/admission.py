@@ -20,8 +20,8 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store import ended_logins
-from chatmail_milter.store.names import Names
-from chatmail_milter.store.policies import Policies, State
+from chatmail_milter.store.names import ReservedNames
+from chatmail_milter.store.policies import Policies, PolicyState
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.verdict import Action, Verdict
 
@@ -44,7 +44,7 @@ class Beginning:
     time: float
 
 
-class Door:
+class AdmissionControl:
     """Lets transactions in. One object serves all threads.
 
     `limiter` limits a user's messages, `recipients` their recipients. `open_policies` is called at the first
@@ -60,7 +60,7 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
         open_refusals: Callable[[], Refusals] | None = None,
         recipients: Limiter | None = None,
-        names: Names | None = None,
+        names: ReservedNames | None = None,
     ) -> None:
         self._open_policies = open_policies
         self._open_refusals = open_refusals
@@ -68,11 +68,11 @@ class Door:
         self._limiter = limiter
         self._recipients = recipients
         self._clock = clock
-        self._names = names or Names()
+        self._names = names or ReservedNames()
         self._policies: Policies | None = None
         self._opening = threading.Lock()
         self._counting = threading.Lock()
-        self._put_off = 0
+        self._deferred_count = 0
 
     def begin(self) -> Beginning:
         """Note when a session begins, before its user logs in."""
@@ -93,7 +93,7 @@ class Door:
         except SQLAlchemyError as fault:
             self._away(fault)
             return Admission(codes.STORE_AWAY, OPEN)
-        if self._put_off:
+        if self._deferred_count:
             self._back()
         if direction is Direction.IN:
             return Admission(policy.incoming(sender, peer), policy)
@@ -122,7 +122,7 @@ class Door:
             self._away(fault)
             return codes.STORE_AWAY
 
-    def _user(self, state: State, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+    def _user(self, state: PolicyState, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
         """May a user of ours send? Postfix has seen to it that `sender` is who logged in."""
         verdict = state.policy.submission(sender, peer)
         if verdict.action is not Action.PASS:
@@ -153,8 +153,8 @@ class Door:
 
     def _away(self, fault: SQLAlchemyError) -> None:
         with self._counting:
-            self._put_off += 1
-            begins = self._put_off == 1
+            self._deferred_count += 1
+            begins = self._deferred_count == 1
         if begins:
             # Not str(fault), which has the statement's parameters.
             cause = getattr(fault, "orig", None) or fault
@@ -162,6 +162,6 @@ class Door:
 
     def _back(self) -> None:
         with self._counting:
-            put_off, self._put_off = self._put_off, 0
-        if put_off:
-            log.info("store=back transactions-put-off=%d", put_off)
+            deferred, self._deferred_count = self._deferred_count, 0
+        if deferred:
+            log.info("store=back transactions-put-off=%d", deferred)

@@ -23,12 +23,12 @@ from sqlalchemy import Engine
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.milter import listen
-from chatmail_milter.milter.admission import Door
-from chatmail_milter.milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, Session, answer
+from chatmail_milter.milter.admission import AdmissionControl
+from chatmail_milter.milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, MilterSession, answer
 from chatmail_milter.milter.transaction import Settings
 from chatmail_milter.origin.checks import OriginChecks
-from chatmail_milter.origin.resolver import Resolver
-from chatmail_milter.processes.prefork import several, wanted
+from chatmail_milter.origin.resolver import MilterResolver
+from chatmail_milter.processes.prefork import default_workers, prefork
 from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.store import checkpoint
@@ -45,14 +45,14 @@ log = logging.getLogger("chatmail-milter")
 _here = threading.local()
 
 
-def _callback(stage: str, settings: Settings, door: Door) -> Callable[..., int]:
+def _callback(stage: str, settings: Settings, control: AdmissionControl) -> Callable[..., int]:
     """The session's method for `stage` as libmilter calls it. Nothing that it raises gets out."""
-    method: Callable[..., int] = getattr(Session, stage)
+    method: Callable[..., int] = getattr(MilterSession, stage)
 
     def call(ctx: Any, *args: Any) -> int:
         session = ctx.getpriv()
         if session is None:
-            session = _here.session = Session(settings, door)
+            session = _here.session = MilterSession(settings, control)
             ctx.setpriv(session)
         try:
             return method(session, ctx, *args)
@@ -89,18 +89,18 @@ def _uncallable(kind: type[BaseException], _fault: BaseException, trace: Traceba
     session.spoil()
 
 
-def _serve(settings: Settings, door: Door, open_socket: Callable[[], None]) -> None:
+def _serve(settings: Settings, control: AdmissionControl, open_socket: Callable[[], None]) -> None:
     """Registers with libmilter, opens the socket, and runs for ever.
 
     libmilter would end it at a signal, up to five seconds later: see `processes`.
     """
     for stage in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
-        getattr(milter, f"set_{stage}_callback")(_callback(stage, settings, door))
+        getattr(milter, f"set_{stage}_callback")(_callback(stage, settings, control))
     milter.set_close_callback(_close)
     milter.set_flags(ACTIONS)
     # An error reply where Postfix was told not to wait for one would leave both waiting: see `_uncallable`.
     milter.set_exception_policy(milter.CONTINUE)
-    milter.register("chatmail-milter", negotiate=_callback("negotiate", settings, door))
+    milter.register("chatmail-milter", negotiate=_callback("negotiate", settings, control))
     open_socket()
     sys.excepthook = _uncallable
     milter.main()
@@ -121,7 +121,7 @@ def _open(path: str) -> None:
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    default=wanted,
+    default=default_workers,
     show_default="one for two processors, 4 at most",
     help="How many share the work.",
 )
@@ -139,7 +139,7 @@ def main(where: str | None, processes: int) -> None:
     engine = cache(lambda: existing_store(config.store.url))
     settings = Settings.of(config, _checks(config, engine))
     key = load_key()
-    door = Door(
+    control = AdmissionControl(
         lambda: Policies(engine()),
         Limiter(Rate(config.submission.rate_per_minute, config.submission.rate_burst)),
         open_refusals=lambda: Refusals(engine(), key),
@@ -152,16 +152,16 @@ def main(where: str | None, processes: int) -> None:
 
     def serve() -> None:
         try:
-            _serve(settings, door, lambda: listen.substitute(listening, _open))
+            _serve(settings, control, lambda: listen.substitute(listening, _open))
         except (listen.ListenError, milter.error) as error:
             _can_t_listen(error)
 
     load(config.store.url)
-    sys.exit(several(processes, serve, checkpoint.finish))
+    sys.exit(prefork(processes, serve, checkpoint.finish))
 
 
 def _checks(config: Config, engine: Callable[[], Engine]) -> OriginChecks:
-    resolver = Resolver(config.listen.resolver)
+    resolver = MilterResolver(config.listen.resolver)
     return OriginChecks(resolver, lambda: MissingKeys(engine()), config.inbound.missing_key)
 
 

@@ -21,7 +21,7 @@ import milter
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.milter.admission import Beginning, Door
+from chatmail_milter.milter.admission import AdmissionControl, Beginning
 from chatmail_milter.milter.transaction import (
     BOUNCES,
     FROM_PEERS,
@@ -77,7 +77,7 @@ CONTINUE, NO_REPLY = int(milter.CONTINUE), int(milter.NOREPLY)
 _ANSWERS = {Action.PASS: milter.CONTINUE, Action.REJECT: milter.REJECT, Action.TEMPFAIL: milter.TEMPFAIL}
 
 
-class Session:
+class MilterSession:
     """One connection of Postfix's to us, and the message that is under way on it.
 
     `_verdict` is what the recipients that concern us were told, None before the first. `_sorter` is there
@@ -87,9 +87,9 @@ class Session:
     been given yet. `_beginning` is when Postfix connected: of a user's session, before the login.
     """
 
-    def __init__(self, settings: Settings, door: Door) -> None:
+    def __init__(self, settings: Settings, control: AdmissionControl) -> None:
         self._settings = settings
-        self._door = door
+        self._control = control
         self._beginning = Beginning(-1, float("-inf"))
         self._named = self._road = ""
         # What stands between the colon and the value of a field: in values, if Postfix can do that.
@@ -114,7 +114,7 @@ class Session:
         self._lead = " " if offer[1] & _AS_IT_IS else ""
         offer[2] = offer[3] = 0
         # Here, since Postfix waits for this answer before it greets the client.
-        self._beginning = self._door.begin()
+        self._beginning = self._control.begin()
         if offer[0] & milter.SETSYMLIST:
             for stage, names in _MACROS.items():
                 # For a sender's Postfix asks another process.
@@ -171,7 +171,7 @@ class Session:
         if self._transaction is not None:
             self._transaction.recipient(text)
             if self._sorter.direction is Direction.OUT:
-                self._door.addressed(self._sender)
+                self._control.addressed(self._sender)
         return answer(ctx, self._verdict)
 
     def header(self, _ctx: Any, name: str, value: bytes) -> int:
@@ -211,7 +211,7 @@ class Session:
                 else:
                     ctx.addheader(change.name, value)
             if self._transaction is not None and self._transaction.author is not None:
-                self._door.wrote(self._transaction.author)
+                self._control.wrote(self._transaction.author)
         size = self._transaction.size if self._transaction is not None else 0
         self._log(decision.verdict, ctx.getsymval("i") or "-", size, decision.domain)
         self._begin()
@@ -249,7 +249,7 @@ class Session:
     def _admit(self, sorter: Sorter) -> Verdict:
         verdict, direction = sorter.refused_sender(), sorter.direction
         if verdict is None:
-            admission = self._door.admit(direction, self._sender, self._peer, self._beginning)
+            admission = self._control.admit(direction, self._sender, self._peer, self._beginning)
             verdict = admission.verdict
         if verdict.action is Action.PASS:
             # Of our own user Postfix, or the line above, has compared login and sender.
@@ -281,7 +281,7 @@ class Session:
         passes = decision.verdict.action is Action.PASS
         if passes and self._sorter.direction is Direction.OUT:
             # The message may have taken long to come.
-            verdict = self._door.readmit(self._sender, self._peer, self._beginning)
+            verdict = self._control.readmit(self._sender, self._peer, self._beginning)
             return decision if verdict.action is Action.PASS else Decision(verdict)
         if self._road == BOUNCES and passes and (decision.null_sender or not self._sender):
             return Decision(codes.UNREPORTABLE_REFUSAL, domain=decision.domain)

@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.address import Peer
 from chatmail_milter.origin.header import SignedHeader
-from chatmail_milter.origin.resolver import Deadline, LookupFailedError, NoNameError, Resolver
+from chatmail_milter.origin.resolver import Deadline, LookupFailedError, MilterResolver, NoNameError
 from chatmail_milter.origin.verifier import fits_body, verify
-from chatmail_milter.rules.dkim import Outcome
+from chatmail_milter.rules.dkim import SignatureOutcome
 from chatmail_milter.rules.inbound import Origin
 from chatmail_milter.rules.signature import Signature
 from chatmail_milter.store.missing_keys import MissingKeys
@@ -35,7 +35,7 @@ class OriginChecks:
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: MilterResolver,
         open_missing_keys: Callable[[], MissingKeys],
         key_patience: float,
         clock: Callable[[], float] = time.time,
@@ -50,7 +50,7 @@ class OriginChecks:
         signatures: Sequence[Signature],
         fields: Sequence[tuple[str, bytes]],
         body_digests: Mapping[str, bytes],
-    ) -> dict[Signature, Outcome]:
+    ) -> dict[Signature, SignatureOutcome]:
         """The outcome of each signature, up to the first that is valid.
 
         `fields` are the header's, in order. `body_digests`: of the body in the forms that the signatures
@@ -58,22 +58,22 @@ class OriginChecks:
         """
         deadline = Deadline()
         header = SignedHeader(fields)
-        keys: dict[str, list[bytes] | Outcome] = {}
-        found: dict[Signature, Outcome] = {}
+        keys: dict[str, list[bytes] | SignatureOutcome] = {}
+        found: dict[Signature, SignatureOutcome] = {}
         for one in signatures:
-            found[one] = Outcome.INVALID
+            found[one] = SignatureOutcome.INVALID
             # First, as it costs nothing.
             if not fits_body(one, body_digests[one.body_form]):
                 continue
             name = f"{one.selector}._domainkey.{one.domain}."
             if name not in keys and len(keys) < MOST_KEYS:
                 keys[name] = self._key(name, deadline)
-            key = keys.get(name, Outcome.INVALID)
-            if isinstance(key, Outcome):
+            key = keys.get(name, SignatureOutcome.INVALID)
+            if isinstance(key, SignatureOutcome):
                 found[one] = key
                 continue
             found[one] = verify(one, header.signed_octets(one), key, self._clock())
-            if found[one] is Outcome.PASS:
+            if found[one] is SignatureOutcome.PASS:
                 break
         return found
 
@@ -106,21 +106,23 @@ class OriginChecks:
                 continue
         return Origin.UNKNOWN if troubled else Origin.UNPROVEN
 
-    def _key(self, name: str, deadline: Deadline) -> list[bytes] | Outcome:
+    def _key(self, name: str, deadline: Deadline) -> list[bytes] | SignatureOutcome:
         try:
             records = self._resolver.texts(name, deadline)
         except LookupFailedError:
-            return Outcome.DNS_FAILED
+            return SignatureOutcome.DNS_FAILED
         except NoNameError:
-            return Outcome.INVALID
+            return SignatureOutcome.INVALID
         return records or self._missing(name)
 
-    def _missing(self, name: str) -> Outcome:
+    def _missing(self, name: str) -> SignatureOutcome:
         now = self._clock()
         try:
             since = self._open_missing_keys().missed(name, now)
         except SQLAlchemyError as fault:
             # Not str(fault), which has the statement's parameters.
             log.error("store=away fault=%s", type(fault).__name__)
-            return Outcome.KEY_AWAITED
-        return Outcome.KEY_AWAITED if now - since < self._key_patience else Outcome.KEY_MISSING
+            return SignatureOutcome.KEY_AWAITED
+        return (
+            SignatureOutcome.KEY_AWAITED if now - since < self._key_patience else SignatureOutcome.KEY_MISSING
+        )

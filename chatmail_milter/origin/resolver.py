@@ -48,7 +48,7 @@ class Deadline:
         return left
 
 
-class Resolver:
+class MilterResolver:
     """Asks the resolver at the socket `path`; safe for threads.
 
     All methods raise `LookupFailedError` and `NoNameError`; a name or record that isn't there is an empty

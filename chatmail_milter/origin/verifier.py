@@ -16,7 +16,7 @@ from dkim.crypto import RSASSA_PKCS1_v1_5_verify
 from dkim.util import InvalidTagValueList, parse_tag_value
 from nacl.exceptions import BadSignatureError
 
-from chatmail_milter.rules.dkim import Outcome
+from chatmail_milter.rules.dkim import SignatureOutcome
 from chatmail_milter.rules.signature import Signature
 
 # RFC 8301, 3.2 wants 1024 to 4096 bits verified. Larger keys cost more than they protect; an exponent of any
@@ -49,20 +49,20 @@ def fits_body(signature: Signature, body_digest: bytes) -> bool:
 
 def verify(
     signature: Signature, signed_octets: Iterable[bytes], records: Sequence[bytes], now: float
-) -> Outcome:
+) -> SignatureOutcome:
     """What the signature is worth: `PASS`, `INVALID`, `KEY_UNUSABLE`. The body is `fits_body`'s business.
 
     `records` are the TXT records at the selector, at least one. `now` is POSIX time.
     """
     if signature.expires is not None and signature.expires + CLOCK_DRIFT < now:
-        return Outcome.INVALID
+        return SignatureOutcome.INVALID
     # RFC 6376, 3.6.2.2: with several, what is meant is undefined.
     if len(records) != 1:
-        return Outcome.KEY_UNUSABLE
+        return SignatureOutcome.KEY_UNUSABLE
     try:
         key, kind = _key(records[0], signature)
     except (KeyUnusableError, *_MALFORMED):
-        return Outcome.KEY_UNUSABLE
+        return SignatureOutcome.KEY_UNUSABLE
     hashed = hashlib.sha256()
     for octets in signed_octets:
         hashed.update(octets)
@@ -78,7 +78,7 @@ def verify(
             valid = True
     except (BadSignatureError, *_MALFORMED):
         valid = False
-    return Outcome.PASS if valid else Outcome.INVALID
+    return SignatureOutcome.PASS if valid else SignatureOutcome.INVALID
 
 
 def _key(record: bytes, signature: Signature):  # type: ignore[no-untyped-def] # dkimpy's types

@@ -18,7 +18,7 @@ from typing import NoReturn
 _ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
-def several(number: int, serve: Callable[[], None], at_end: Callable[[], None]) -> int:
+def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) -> int:
     """Runs `serve`, which never returns, in so many processes; the exit status, 0 if a signal ended it.
 
     Call before any other thread is started. On SIGTERM, SIGINT or SIGHUP a process calls
@@ -100,6 +100,6 @@ def _status(ended: SystemExit) -> int:
     return ended.code if isinstance(ended.code, int) else os.EX_SOFTWARE
 
 
-def wanted() -> int:
+def default_workers() -> int:
     """One process for two processors, four at most: Postfix needs several times what we need of a message."""
     return max(1, min(4, len(os.sched_getaffinity(0)) // 2))

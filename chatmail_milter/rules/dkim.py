@@ -32,7 +32,7 @@ _SIGNATURE_LEAST = 8
 MOST_UNDECIDED = 32
 
 
-class Outcome(Enum):
+class SignatureOutcome(Enum):
     """What verifying one signature gave."""
 
     PASS = codes.PASS
@@ -48,12 +48,12 @@ class Outcome(Enum):
 # Of several signatures, the one that is most worth telling decides: a temporary trouble, then what an
 # operator of the other side can mend.
 _BY_WEIGHT = (
-    Outcome.PASS,
-    Outcome.DNS_FAILED,
-    Outcome.KEY_AWAITED,
-    Outcome.KEY_MISSING,
-    Outcome.KEY_UNUSABLE,
-    Outcome.INVALID,
+    SignatureOutcome.PASS,
+    SignatureOutcome.DNS_FAILED,
+    SignatureOutcome.KEY_AWAITED,
+    SignatureOutcome.KEY_MISSING,
+    SignatureOutcome.KEY_UNUSABLE,
+    SignatureOutcome.INVALID,
 )
 
 
@@ -121,7 +121,7 @@ def undecided(facts: DkimFacts, domain: str) -> list[Signature]:
     return sound[:MOST_UNDECIDED]
 
 
-def judge(facts: DkimFacts, domain: str, outcomes: Mapping[Signature, Outcome]) -> Verdict:
+def judge(facts: DkimFacts, domain: str, outcomes: Mapping[Signature, SignatureOutcome]) -> Verdict:
     """Whether `domain`, in canonical form, signed the message; `outcomes`: of the `undecided` signatures."""
     if not facts.signed:
         return codes.NO_DKIM
@@ -130,7 +130,7 @@ def judge(facts: DkimFacts, domain: str, outcomes: Mapping[Signature, Outcome]) 
     if any(facts.passed(one) for one in sound):
         return codes.PASS
     if sound:
-        found = {outcomes.get(one, Outcome.INVALID) for one in sound}
+        found = {outcomes.get(one, SignatureOutcome.INVALID) for one in sound}
         return next(outcome.value for outcome in _BY_WEIGHT if outcome in found)
     flaws: list[Flaw] = [one.flaw for one in aligned if one.flaw is not None]
     return codes.INVALID_DKIM.because(flaws[0]) if flaws else codes.INVALID_DKIM

@@ -13,7 +13,7 @@ from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.gate import fields
 from chatmail_milter.gate.gate import Classification
 from chatmail_milter.rules import dkim
-from chatmail_milter.rules.dkim import DkimFacts, Outcome
+from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome
 from chatmail_milter.rules.signature import Signature
 from chatmail_milter.verdict import Action, Verdict
 
@@ -38,7 +38,7 @@ class Evidence:
 
     peer: Peer
     signatures: DkimFacts
-    outcomes: Mapping[Signature, Outcome] = field(default_factory=lambda: MappingProxyType({}))
+    outcomes: Mapping[Signature, SignatureOutcome] = field(default_factory=lambda: MappingProxyType({}))
     origin: Origin = Origin.UNPROVEN
     logged_in: bool = False
 

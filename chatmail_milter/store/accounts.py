@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store import ended_logins, lease
-from chatmail_milter.store.names import NameReservedError, Names
+from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
 
@@ -38,11 +38,11 @@ class Accounts:
     """
 
     def __init__(
-        self, engine: Engine, today: Callable[[], date] = date.today, names: Names | None = None
+        self, engine: Engine, today: Callable[[], date] = date.today, names: ReservedNames | None = None
     ) -> None:
         self._engine = engine
         self._today = today
-        self._names = names or Names()
+        self._names = names or ReservedNames()
 
     def lookup(self, address: str) -> Account | None:
         """The account of a canonical address."""
@@ -97,7 +97,7 @@ class Accounts:
             if not changed.rowcount:
                 return False
             ended_logins.end(connection, name, self._today())
-        lease.outwait()
+        lease.wait_for_caches_to_expire()
         return True
 
     def touch(self, address: str, day: date) -> bool:
@@ -166,7 +166,7 @@ class Accounts:
 
 def new_account(
     connection: Connection,
-    names: Names,
+    names: ReservedNames,
     address: str,
     password_hash: str,
     created: date,

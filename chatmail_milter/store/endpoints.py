@@ -93,7 +93,7 @@ class Endpoints:
             hosts = endpoint_hosts.forget(connection, domain)
             known = connection.execute(statement.returning(endpoints.c.domain)).scalars()
             number = len(hosts | set(known))
-        lease.outwait()
+        lease.wait_for_caches_to_expire()
         return number
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:

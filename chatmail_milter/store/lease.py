@@ -11,7 +11,7 @@ import time
 LEASE = 0.05  # seconds
 
 
-def outwait() -> None:
+def wait_for_caches_to_expire() -> None:
     """Wait until nobody holds what was read before now."""
     # Hosts' clocks may differ; how long this takes doesn't.
     time.sleep(LEASE)

@@ -30,7 +30,7 @@ class NameReservedError(Exception):
     """A former account's name, which is not given out yet."""
 
 
-class Names:
+class ReservedNames:
     """The reserved names in a store, for `seconds` after the deletion; for good if left out; 0: none is.
 
     `now` is POSIX time. The key is read when it is needed; all raise `fault.StoreError` where there is none.

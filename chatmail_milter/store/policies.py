@@ -23,7 +23,7 @@ from chatmail_milter.store.tables import blocklist, suspensions
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PolicyState:
     """A policy, the revision that it is of, and the logins that are over (`ended_logins.py`)."""
 
     policy: Policy
@@ -32,10 +32,10 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedState:
     """A snapshot, and the time after which it may not be used."""
 
-    state: State
+    state: PolicyState
     until: float
 
 
@@ -47,7 +47,7 @@ class Policies:
         self._clock = clock
         self._reading = threading.Lock()
         # Of a store in which nothing was ever decided; not held for any time.
-        self._held = _Held(State(OPEN, 0, {}), float("-inf"))
+        self._held = _CachedState(PolicyState(OPEN, 0, {}), float("-inf"))
 
     def held(self) -> Policy | None:
         """The policy in force where it is at hand; None where it has to be read. Never blocks."""
@@ -58,7 +58,7 @@ class Policies:
         """The policy in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
         return self.state().policy
 
-    def state(self) -> State:
+    def state(self) -> PolicyState:
         """All that is in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
         held = self._held
         if self._clock() < held.until:
@@ -67,16 +67,16 @@ class Policies:
             # Whoever waited here may find that another has read meanwhile.
             now, held = self._clock(), self._held
             if now >= held.until:
-                held = self._held = _Held(self._read(held.state), now + LEASE)
+                held = self._held = _CachedState(self._read(held.state), now + LEASE)
             return held.state
 
-    def _read(self, held: State) -> State:
+    def _read(self, held: PolicyState) -> PolicyState:
         # The time was taken before, and the revision is read first: what changes meanwhile is read next time.
         with self._engine.connect() as connection:
             found = revision.current(connection)
             if found.revision == held.revision:
                 return held
-            return State(_policy(connection, found.rule), found.revision, ended_logins.read(connection))
+            return PolicyState(_policy(connection, found.rule), found.revision, ended_logins.read(connection))
 
 
 def _policy(connection: Connection, rule: Rule) -> Policy:

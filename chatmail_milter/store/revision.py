@@ -27,7 +27,7 @@ def change(engine: Engine, **columns: str) -> Iterator[Connection]:
     with engine.begin() as connection:
         yield connection
         count_up(connection, **columns)
-    lease.outwait()
+    lease.wait_for_caches_to_expire()
 
 
 def count_up(connection: Connection, **columns: str) -> int:
@@ -40,17 +40,19 @@ def count_up(connection: Connection, **columns: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RevisionState:
     """The revision, and the federation rule in force."""
 
     revision: int
     rule: Rule
 
 
-def current(connection: Connection) -> State:
+def current(connection: Connection) -> RevisionState:
     """What the row says."""
     row = connection.execute(_CURRENT).one_or_none()
-    return State(0, "open") if row is None else State(row.revision, cast(Rule, row.federation))
+    return (
+        RevisionState(0, "open") if row is None else RevisionState(row.revision, cast(Rule, row.federation))
+    )
 
 
 _CURRENT = select(policy.c.revision, policy.c.federation).where(policy.c.id == _ID)

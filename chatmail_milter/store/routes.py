@@ -77,13 +77,13 @@ class Routes:
                     "one_per_recipient": route.one_per_recipient,
                 },
             )
-        lease.outwait()
+        lease.wait_for_caches_to_expire()
 
     def unset(self, domain: str) -> bool:
         """Take the route of `domain` away; False if it had none."""
         with self._engine.begin() as connection:
             found = connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
-        lease.outwait()
+        lease.wait_for_caches_to_expire()
         return found
 
 

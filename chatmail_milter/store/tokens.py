@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.accounts import new_account
-from chatmail_milter.store.names import NameReservedError, Names
+from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import tokens
 
 # Neither in a link nor on a command line does any of these mean something.
@@ -63,12 +63,12 @@ class Tokens:
         engine: Engine,
         today: Callable[[], date] = date.today,
         clock: Callable[[], float] = time.time,
-        names: Names | None = None,
+        names: ReservedNames | None = None,
     ) -> None:
         self._engine = engine
         self._today = today
         self._clock = clock
-        self._names = names or Names()
+        self._names = names or ReservedNames()
 
     def create(self, uses: int | None, seconds: float | None) -> tuple[str, Token]:
         """A new token, good for `uses` accounts and `seconds`, and what is kept of it."""

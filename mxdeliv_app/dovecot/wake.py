@@ -74,7 +74,7 @@ def _run(queued: _Queue) -> None:
         due, directory = queued.get()
         time.sleep(max(0.0, due - time.monotonic()))
         try:
-            stir(directory)
+            poke_maildir(directory)
         except OSError as error:
             # The account may be gone by now; Dovecot goes on without us in any case.
             log.warning("event=not-woken error=%s", type(error).__name__)
@@ -86,7 +86,7 @@ def inbox(mailboxes: Path, user: str) -> Path | None:
     return None if found is None else found / "Maildir" / "new"
 
 
-def stir(directory: Path) -> None:
+def poke_maildir(directory: Path) -> None:
     """Let something happen in a Maildir's `new` that inotify tells of; nobody reads names with a dot."""
     file = directory / ".wake"
     file.touch(mode=0o600)

@@ -58,7 +58,7 @@ class ForbiddenAddressError(Exception):
     """Nothing but special-purpose addresses to connect to; the message names none of them."""
 
 
-class Guard:
+class AllowedAddresses:
     """The rule, with the networks that the configuration allows all the same."""
 
     def __init__(self, allowed: Iterable[IPNetwork] = ()) -> None:

@@ -17,9 +17,9 @@ from itertools import chain, zip_longest
 from typing import cast
 
 from chatmail_milter.address import ip_literal
-from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import Lookup, NameTroubleError
+from mxdeliv_app.https.resolver import HostLookup, NameTroubleError
 from mxdeliv_app.https.target import Target
 
 Dial = Callable[[Target], socket.socket]
@@ -29,7 +29,7 @@ MAX_ADDRESSES = 6
 HEAD_START = 0.25  # seconds, RFC 8305, 5: "Connection Attempt Delay"
 
 
-def dialer(names: Lookup, guard: Guard, own_host: OwnHost, connect_timeout: float) -> Dial:
+def dialer(names: HostLookup, guard: AllowedAddresses, own_host: OwnHost, connect_timeout: float) -> Dial:
     """What connects to a target: its pinned address, else those that its host has, if the guard permits.
 
     The function raises `ForbiddenAddressError` (also for this host itself), `NameTroubleError`, `OSError`.

@@ -13,7 +13,7 @@ from mxdeliv_app.https.allowed_addresses import IPAddress
 from mxdeliv_app.https.resolver import NameTroubleError
 
 
-class Lookup(Protocol):
+class AddressLookup(Protocol):
     """What is asked of DNS; `names.Names` in the daemon."""
 
     def addresses(self, host: str) -> list[IPAddress]: ...
@@ -22,7 +22,7 @@ class Lookup(Protocol):
 class OwnHost:
     """This host, by the name that it calls itself (`mail.hostname`): a name or a bracketed IP literal."""
 
-    def __init__(self, name: str, names: Lookup) -> None:
+    def __init__(self, name: str, names: AddressLookup) -> None:
         self._name = name
         self._names = names
 

@@ -26,7 +26,7 @@ from mxdeliv_app.https.dial import Dial
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
 from mxdeliv_app.https.target import Target
-from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.https.timeouts import Timeouts
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.mxdeliv import wire
 
@@ -46,12 +46,12 @@ class NoHttpsError(Exception):
 class Https:
     """The client; safe for threads. `sweep` is to be called about twice a second.
 
-    A peer that takes nothing, or says nothing, for longer than `patience` has, is left.
+    A peer that takes nothing, or says nothing, for longer than `timeouts` allows, is left.
     """
 
-    def __init__(self, dial: Dial, patience: Patience, user_agent: str) -> None:
+    def __init__(self, dial: Dial, timeouts: Timeouts, user_agent: str) -> None:
         self._dial = dial
-        self._patience = patience
+        self._timeouts = timeouts
         self._user_agent = user_agent
         self._tls = Tls()
         self._lock = threading.Lock()
@@ -132,10 +132,10 @@ class Https:
         keep = False
         response: HTTPResponse | None = None
         try:
-            silence = self._patience.silence(len(message))
+            silence = self._timeouts.silence(len(message))
             if begun is None:
                 # The first is for each slice that is sent: connecting is `dial`'s.
-                response = client.post(fields, message, self._patience.least, silence)
+                response = client.post(fields, message, self._timeouts.least, silence)
             else:
                 response = client.answer(silence, begun.came)
             body, cut = client.read(response)

@@ -42,15 +42,15 @@ class NameTroubleError(Exception):
     """No answer that could be used; asking later may help."""
 
 
-class Lookup(Protocol):
-    """What is asked of DNS; `Names` in the daemon."""
+class HostLookup(Protocol):
+    """What is asked of DNS; `Resolver` in the daemon."""
 
     def mail_hosts(self, domain: str) -> tuple[str, ...]: ...
 
     def addresses(self, host: str) -> list[IPAddress]: ...
 
 
-class Names:
+class Resolver:
     """A caching stub resolver; safe for threads. Raises `NameTroubleError` if there is no server to ask."""
 
     def __init__(self, nameservers: Sequence[Nameserver] = ()) -> None:

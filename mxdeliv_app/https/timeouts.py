@@ -11,7 +11,7 @@ BUFFERED = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """`least`: seconds for a message of no size, all attempts together; `largest`: octets of the largest."""
 
     least: float

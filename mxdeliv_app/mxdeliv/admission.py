@@ -35,7 +35,7 @@ class BusyError(Exception):
     """As many messages as may be are under way."""
 
 
-class AdmissionControl:
+class ConcurrencyLimit:
     """For one process, any number of its threads."""
 
     def __init__(self, threads: int) -> None:
@@ -87,6 +87,6 @@ def announce(threads: int) -> None:
     _threads[:] = [threads]
 
 
-def of_this_process() -> AdmissionControl:
+def of_this_process() -> ConcurrencyLimit:
     """A new one, for as many threads as were announced."""
-    return AdmissionControl(_threads[0])
+    return ConcurrencyLimit(_threads[0])

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatmail_milter import codes
-from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, QueueAwayError, Reply
-from mxdeliv_app.mxdeliv.smtp_pool import Kept
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, PostfixAwayError, Reply
+from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 Endpoint = tuple[str, int]
@@ -46,7 +46,7 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class InjectedEnvelope:
     """Who talks, and for whom: `peer` the client's address, canonical mailboxes, `size` where known."""
 
     peer: IPAddress
@@ -60,11 +60,11 @@ class Injector:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._kept = Kept()
+        self._pool = ConnectionPool()
 
     def inject(
         self,
-        envelope: Envelope,
+        envelope: InjectedEnvelope,
         data: Iterable[bytes],
         *,
         each_is_told: bool,
@@ -75,7 +75,7 @@ class Injector:
         `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if
         somebody gets the message, and what it raises ends the conversation before anything is accepted.
         `client_left` says whether the peer has hung up; it is asked while recipients are named.
-        Raises `QueueAwayError`, `UnreportableError` and `ClientLeftError`: then Postfix has not taken the
+        Raises `PostfixAwayError`, `UnreportableError` and `ClientLeftError`: then Postfix has not taken the
         message.
         """
         conversation, answers = self._introduced(envelope, client_left)
@@ -85,7 +85,7 @@ class Injector:
                 replies = _give_message(conversation, answers, data)
                 if any(reply.accepted for reply in replies):
                     closing.pop_all()
-                    self._kept.give(conversation)
+                    self._pool.release(conversation)
                 else:
                     conversation.quit()
                 return replies
@@ -95,7 +95,7 @@ class Injector:
         return self._inject_for_bounces(envelope, data, client_left)
 
     def _inject_for_bounces(
-        self, envelope: Envelope, data: Iterable[bytes], client_left: Callable[[], bool]
+        self, envelope: InjectedEnvelope, data: Iterable[bytes], client_left: Callable[[], bool]
     ) -> tuple[RecipientReply, ...]:
         """The same on the port that takes recipients which Dovecot will refuse."""
         with Conversation(self._ports.mixed) as conversation:
@@ -110,20 +110,20 @@ class Injector:
         return replies
 
     def _introduced(
-        self, envelope: Envelope, client_left: Callable[[], bool]
+        self, envelope: InjectedEnvelope, client_left: Callable[[], bool]
     ) -> tuple[Conversation, dict[str, Reply]]:
         """A conversation that has heard the envelope, and what it said of each recipient.
 
         One that was kept may have lost Postfix or a milter while it waited. Nothing of the message was sent
         then, so a new one is asked instead, once; what that says is the answer.
         """
-        kept = self._kept.take(envelope.peer)
+        kept = self._pool.acquire(envelope.peer)
         if kept is not None:
             try:
                 answers = _give_envelope(kept, envelope, client_left)
                 if not any(reply.temporary and not kept_secret(reply) for reply in answers.values()):
                     return kept, answers
-            except QueueAwayError:
+            except PostfixAwayError:
                 pass
             except BaseException:
                 kept.close()
@@ -138,7 +138,7 @@ class Injector:
 
 
 def _give_envelope(
-    conversation: Conversation, envelope: Envelope, client_left: Callable[[], bool]
+    conversation: Conversation, envelope: InjectedEnvelope, client_left: Callable[[], bool]
 ) -> dict[str, Reply]:
     def enough(batch: Sequence[Reply]) -> bool:
         if client_left():

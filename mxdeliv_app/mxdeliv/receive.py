@@ -23,7 +23,7 @@ from chatmail_milter.accounts import creation_limit
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
 from mxdeliv_app.mxdeliv.hangup import client_left
-from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, QueueAwayError
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, PostfixAwayError
 from mxdeliv_app.mxdeliv.wire import (
     HttpAnswer,
     MalformedRecipientError,
@@ -44,7 +44,7 @@ _QUEUED = re.compile(r"queued as ([0-9A-Za-z]+)\Z")
 _log = logging.getLogger(__name__)
 
 
-class Stream(Protocol):
+class RequestStream(Protocol):
     """What `wsgi.input` can do."""
 
     def read(self, size: int, /) -> bytes:
@@ -123,7 +123,7 @@ class Receive:
             domain = address.domain_of(envelope.sender)
             _log.info("event=unreportable domain=%s recipients=%d", domain or "<>", len(envelope.recipients))
             return wire.UNREPORTABLE
-        except QueueAwayError as error:
+        except PostfixAwayError as error:
             _log.warning('event=queue-away error="%s"', error)
             return self._failed(envelope, 503, codes.QUEUE_AWAY)
         answer = wire.http_answer(replies, told)
@@ -131,7 +131,7 @@ class Receive:
         return _slowly(answer) if all(map(inject.kept_secret, replies)) else answer
 
     def _inject(
-        self, request: falcon.Request, envelope: inject.Envelope, told: bool
+        self, request: falcon.Request, envelope: inject.InjectedEnvelope, told: bool
     ) -> tuple[RecipientReply, ...]:
         if envelope.size is not None and envelope.size > self._max_message_size:
             raise TooLargeError
@@ -154,7 +154,7 @@ class Receive:
 
     def _note(
         self,
-        envelope: inject.Envelope,
+        envelope: inject.InjectedEnvelope,
         replies: tuple[RecipientReply, ...],
         answer: HttpAnswer,
         seconds: float,
@@ -169,7 +169,7 @@ class Receive:
             _queue_id(replies),
         )  # fmt: skip
 
-    def _failed(self, envelope: inject.Envelope, status: int, verdict: Verdict) -> HttpAnswer:
+    def _failed(self, envelope: inject.InjectedEnvelope, status: int, verdict: Verdict) -> HttpAnswer:
         domain = address.domain_of(envelope.sender)
         # The relay counts by this line, and by those of Postfix and the milter (stats/inbound_log.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
@@ -182,7 +182,7 @@ def _queue_id(replies: tuple[RecipientReply, ...]) -> str:
     return next((one[1] for one in found if one), "-")
 
 
-def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:
+def pieces(stream: RequestStream, length: int | None, limit: int) -> Iterator[bytes]:
     """The body in pieces: `length` octets if that was announced, `limit` at most.
 
     Raises `TooLargeError`, and `BodyCutError` if it ends early.
@@ -204,7 +204,7 @@ def pieces(stream: Stream, length: int | None, limit: int) -> Iterator[bytes]:
         raise BodyCutError
 
 
-def drain(stream: Stream, limit: int) -> None:
+def drain(stream: RequestStream, limit: int) -> None:
     """Read what nobody wanted. nginx sends a request whole; were we to answer and close, it would say 502."""
     with contextlib.suppress(OSError):  # Then there is no more of it.
         while limit > 0 and (piece := stream.read(_PIECE)):
@@ -217,9 +217,9 @@ def _encoded(encoder: dot_stuffing.DataEncoder, body: Iterator[bytes]) -> Iterat
     yield from encoder.finish()
 
 
-def _envelope(request: falcon.Request) -> inject.Envelope:
+def _envelope(request: falcon.Request) -> inject.InjectedEnvelope:
     """What the header fields say. Raises `MalformedRequestError`."""
-    return inject.Envelope(
+    return inject.InjectedEnvelope(
         peer=_peer(request.get_header(PEER_ADDRESS)),
         sender=wire.parse_sender(request.get_header(wire.MAIL_FROM)),
         recipients=wire.parse_recipients(request.get_header(wire.MAIL_TO)),

@@ -38,7 +38,7 @@ _RECEIVE = 1 << 16
 _REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\Z)(?:([245]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z", re.DOTALL)
 
 
-class QueueAwayError(Exception):
+class PostfixAwayError(Exception):
     """Postfix can't be reached, doesn't answer in time, or talks nonsense; nothing was accepted."""
 
 
@@ -70,13 +70,13 @@ class Reply:
 
 
 class Conversation:
-    """A connection, from its greeting on. Every method raises `QueueAwayError` when Postfix is away."""
+    """A connection, from its greeting on. Every method raises `PostfixAwayError` when Postfix is away."""
 
     def __init__(self, endpoint: tuple[str, int]) -> None:
         try:
             self._socket = socket.create_connection(endpoint, CONNECT_TIMEOUT)
         except OSError as error:
-            raise QueueAwayError(f"connect: {error.strerror or error}") from None
+            raise PostfixAwayError(f"connect: {error.strerror or error}") from None
         self._socket.settimeout(REPLY_TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
@@ -116,12 +116,12 @@ class Conversation:
         if not self._extensions:
             greeting = self._read()
             if not greeting.positive:
-                raise QueueAwayError(f"greeting: {greeting.code}")
+                raise PostfixAwayError(f"greeting: {greeting.code}")
             self._hello(name)
         self.peer = None
         if "XCLIENT" not in self._extensions:
             # Never go on: Postfix would trust the whole world as it trusts this machine.
-            raise QueueAwayError("the port does not offer XCLIENT")
+            raise PostfixAwayError("the port does not offer XCLIENT")
         attribute = f"IPV6:{peer}" if peer.version == 6 else str(peer)
         self.write(f"XCLIENT ADDR={attribute} NAME=[UNAVAILABLE] PROTO=ESMTP\r\n".encode("ascii"))
         reply = self._read()
@@ -171,7 +171,7 @@ class Conversation:
         try:
             self._socket.sendall(octets)
         except OSError as error:
-            raise QueueAwayError(f"write: {error.strerror or error}") from None
+            raise PostfixAwayError(f"write: {error.strerror or error}") from None
 
     def end(self, octets: bytes) -> Reply:
         """Write the last octets and the final dot, and hear the verdict: until then it is nobody's."""
@@ -183,7 +183,7 @@ class Conversation:
 
     def quit(self) -> None:
         """Say goodbye, without waiting to hear it; if nobody listens any more, that is as good."""
-        with contextlib.suppress(QueueAwayError):
+        with contextlib.suppress(PostfixAwayError):
             self.write(b"QUIT\r\n")
 
     def _hello(self, name: str) -> Reply:
@@ -200,11 +200,11 @@ class Conversation:
         while len(lines) < _MAX_REPLY_LINES:
             line = self._read_line()
             if not _REPLY_LINE.match(line):
-                raise QueueAwayError("the reply is not SMTP")
+                raise PostfixAwayError("the reply is not SMTP")
             lines.append(line)
             if line[3:4] != b"-":
                 return lines
-        raise QueueAwayError("the reply has no end")
+        raise PostfixAwayError("the reply has no end")
 
     def _read_line(self) -> bytes:
         # Not `makefile`: it keeps what it has read ahead to itself, and `quiet` has to know.
@@ -212,9 +212,9 @@ class Conversation:
             try:
                 more = self._socket.recv(_RECEIVE)
             except OSError as error:
-                raise QueueAwayError(f"read: {error.strerror or error}") from None
+                raise PostfixAwayError(f"read: {error.strerror or error}") from None
             if not more or len(self._received) > _MAX_LINE:
-                raise QueueAwayError("hung up" if not more else "the reply has no end")
+                raise PostfixAwayError("hung up" if not more else "the reply has no end")
             self._received += more
         line, _, self._received = self._received.partition(b"\n")
         return line.rstrip(b"\r")

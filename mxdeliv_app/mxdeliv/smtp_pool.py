@@ -18,14 +18,14 @@ from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
 MOST_SECONDS = 60.0
 
 
-class Kept:
+class ConnectionPool:
     """Open conversations with one port; no more of them than there were messages at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Conversation] = []  # who waits longest is first
 
-    def take(self, peer: IPAddress) -> Conversation | None:
+    def acquire(self, peer: IPAddress) -> Conversation | None:
         """One that can be used at once, the caller's alone from now on; `peer`'s own if there is one.
 
         Else the one that waits longest: the peer it was used for is the least likely to come back soon.
@@ -41,7 +41,7 @@ class Kept:
             one.close()
         return found
 
-    def give(self, conversation: Conversation) -> None:
+    def release(self, conversation: Conversation) -> None:
         """Keep one whose message was taken."""
         with self._lock:
             self._waiting.append(conversation)

@@ -18,7 +18,7 @@ from chatmail_milter.ctl.output import json_option, milliseconds, print_json, pr
 from chatmail_milter.store.routes import Routes
 
 if TYPE_CHECKING:
-    from mxdeliv_app.probe.steps import Attempt
+    from mxdeliv_app.probe.steps import ProbeAttempt
 
 KEY_TABLE = Path("/etc/opendkim/KeyTable")
 ROADS = ("https", "smtp")
@@ -79,14 +79,14 @@ def probe(peer: str, road: str | None, key_table: Path, as_json: bool) -> None:
     sys.exit(0 if arrives == {one.road for one in found} else 1)
 
 
-def _print(attempt: Attempt, recipient: str) -> None:
+def _print(attempt: ProbeAttempt, recipient: str) -> None:
     click.echo(f"{attempt.road} to {attempt.host}, for {recipient}")
     rows = [(step.name, milliseconds(step.seconds), step.error or step.found) for step in attempt.steps]
     print_table(("Step", "Time", "What came of it"), rows, "Nothing was tried.")
     click.echo(f"{_summary(attempt)}\n")
 
 
-def _summary(attempt: Attempt) -> str:
+def _summary(attempt: ProbeAttempt) -> str:
     what = attempt.identity or "unknown"
     if attempt.expected:
         return f"Mail arrives by {attempt.road}, in {milliseconds(attempt.seconds)}. The host is: {what}."

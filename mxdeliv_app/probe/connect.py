@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatmail_milter.address import ip_literal
-from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import Names, NameTroubleError
-from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.https.resolver import NameTroubleError, Resolver
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit
 
 
@@ -26,14 +26,14 @@ class Network:
     `timeout`: seconds for one connection, and without an octet. `limit`: for each step, and for all of them.
     """
 
-    names: Names
-    guard: Guard
+    names: Resolver
+    guard: AllowedAddresses
     own_host: OwnHost
     timeout: float
     limit: TimeLimit
 
     def connect(
-        self, attempt: Attempt, host: str, port: int, pinned: IPAddress | None = None
+        self, attempt: ProbeAttempt, host: str, port: int, pinned: IPAddress | None = None
     ) -> socket.socket:
         """A connection to the first address that takes one, guarded by `limit`. Raises `FailedError`."""
         addresses = self._addresses(attempt, host, pinned)
@@ -43,7 +43,7 @@ class Network:
             step.found = ", ".join([*failures, str(found.getpeername()[0])])
             return found
 
-    def _addresses(self, attempt: Attempt, host: str, pinned: IPAddress | None) -> Sequence[IPAddress]:
+    def _addresses(self, attempt: ProbeAttempt, host: str, pinned: IPAddress | None) -> Sequence[IPAddress]:
         with attempt.step("DNS", (NameTroubleError,), self.limit) as step:
             literal = pinned or ip_literal(host)
             addresses = self.names.addresses(host) if literal is None else [literal]

@@ -19,14 +19,14 @@ from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer, wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import Attempt, FailedError, Step
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
 
 _FAILURES = (OSError, requests.RequestException, ValueError)
 
 
-def attempt(target: Target, sender: str, recipient: str, message: bytes, network: Network) -> Attempt:
+def attempt(target: Target, sender: str, recipient: str, message: bytes, network: Network) -> ProbeAttempt:
     """Try `target` with `message`; canonical addresses. What failed is in the result."""
-    found = Attempt("https", target.authority)
+    found = ProbeAttempt("https", target.authority)
     try:
         with _secured(target, found, network) as connection, _Session(connection, network.timeout) as session:
             with found.step("proof", _FAILURES, network.limit) as step:
@@ -47,7 +47,7 @@ def attempt(target: Target, sender: str, recipient: str, message: bytes, network
     return found
 
 
-def _secured(target: Target, found: Attempt, network: Network) -> ssl.SSLSocket:
+def _secured(target: Target, found: ProbeAttempt, network: Network) -> ssl.SSLSocket:
     """A TLS connection, verified unless the target needs no valid certificate."""
     plain = network.connect(found, target.host, target.port, target.pinned)
     with found.step("TLS", tls.FAILURES, network.limit) as step:
@@ -62,7 +62,7 @@ def _secured(target: Target, found: Attempt, network: Network) -> ssl.SSLSocket:
         return connection
 
 
-def _understood(found: Attempt, step: Step, answer: requests.Response, recipient: str) -> None:
+def _understood(found: ProbeAttempt, step: Step, answer: requests.Response, recipient: str) -> None:
     told = peer_answer.understand(answer.status_code, _kind(answer), answer.content, (recipient,))
     if not told.replies:
         step.error = f"no answer that counts: {told.meaning.value}"
@@ -107,7 +107,7 @@ class _Session:
         self._session = requests.Session()
         # No proxy, no netrc, no list of authorities of the environment.
         self._session.trust_env = False
-        self._session.mount("https://", _Adapter(self._http))
+        self._session.mount("https://", _ProbeAdapter(self._http))
 
     def __enter__(self) -> _Session:
         return self
@@ -140,7 +140,7 @@ class _Session:
         return answer
 
 
-class _Adapter(HTTPAdapter):
+class _ProbeAdapter(HTTPAdapter):
     """Gives requests the one connection that there is."""
 
     def __init__(self, connection: _Opened) -> None:

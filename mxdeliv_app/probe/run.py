@@ -8,14 +8,14 @@ from chatmail_milter import address
 from chatmail_milter.config import Config
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import Names, NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError, Resolver
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import Attempt
+from mxdeliv_app.probe.steps import ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit
-from mxdeliv_app.relay.routing import Where
+from mxdeliv_app.relay.routing import Router
 
 # RFC 3463: no such mailbox, which is the right answer for a name that nobody has.
 _UNKNOWN = " 5.1."
@@ -31,21 +31,21 @@ def attempts(
     envelope: tuple[str, str],
     message: bytes,
     roads: tuple[str, ...],
-) -> Iterator[Attempt]:
+) -> Iterator[ProbeAttempt]:
     """One attempt after the other. `envelope`: canonical sender and recipient. Raises `NowhereError`."""
     sender, recipient = envelope
     domain = address.domain_of(recipient)
-    names, guard = Names(config.relay.nameservers), Guard(config.relay.allow_networks)
+    names, guard = Resolver(config.relay.nameservers), AllowedAddresses(config.relay.allow_networks)
     own_host = OwnHost(config.mail.host, names)
     limit = TimeLimit(config.relay.attempt_timeout)
 
     def network() -> Network:
         # Its own memory of DNS, which is empty: the lookup is timed.
-        fresh = Names(config.relay.nameservers)
+        fresh = Resolver(config.relay.nameservers)
         return Network(fresh, guard, own_host, config.relay.connect_timeout, limit)
 
     if "https" in roads:
-        plan = Where(names, guard, own_host, route_of).plan(domain, None)
+        plan = Router(names, guard, own_host, route_of).plan(domain, None)
         if isinstance(plan, Verdict):
             raise NowhereError(f"see `chatmailctl route`: mail for {domain} goes nowhere: {plan.reply}")
         for target in plan.targets:
@@ -61,7 +61,7 @@ def attempts(
                 break
 
 
-def is_expected(attempt: Attempt, *, made_up: bool) -> bool:
+def is_expected(attempt: ProbeAttempt, *, made_up: bool) -> bool:
     """Whether its answer shows that mail arrives. `made_up`: nobody has the recipient's address."""
     if attempt.code is None:
         return False
@@ -69,7 +69,7 @@ def is_expected(attempt: Attempt, *, made_up: bool) -> bool:
     return attempt.code // 100 == 2 or (made_up and _UNKNOWN in attempt.reply)
 
 
-def _mail_hosts(names: Names, domain: str) -> tuple[str, ...]:
+def _mail_hosts(names: Resolver, domain: str) -> tuple[str, ...]:
     literal = address.ip_literal(domain)
     if literal is not None:
         return (str(literal),)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import Attempt, FailedError, Step
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
 from mxdeliv_app.probe.time_limit import TimeLimit
 
 PORT = 25
@@ -22,9 +22,11 @@ MOST_OF_A_REPLY = 1 << 14
 _FAILURES = (OSError, smtplib.SMTPException, ValueError)
 
 
-def attempt(host: str, sender: str, recipient: str, message: bytes, network: Network, helo: str) -> Attempt:
+def attempt(
+    host: str, sender: str, recipient: str, message: bytes, network: Network, helo: str
+) -> ProbeAttempt:
     """Try `host` with `message`; canonical addresses. `helo` is our name. What failed is in the result."""
-    found = Attempt("smtp", host)
+    found = ProbeAttempt("smtp", host)
     with contextlib.suppress(FailedError):
         client = _Client(network.connect(found, host, PORT), helo, network.timeout)
         try:
@@ -43,7 +45,7 @@ class _Conversation:
     """The commands to one host, each a step."""
 
     client: _Client
-    found: Attempt
+    found: ProbeAttempt
     limit: TimeLimit
 
     def hold(self, host: str, sender: str, recipient: str, message: bytes) -> None:

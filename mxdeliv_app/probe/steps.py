@@ -24,7 +24,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Attempt:
+class ProbeAttempt:
     """One road to one host. `code` and `reply` are its answer for the recipient, where it gave one.
 
     `road`: `https` or `smtp`. `identity`: what the host is. `expected`: whether that answer shows that mail
@@ -73,7 +73,7 @@ class Attempt:
 
 
 class FailedError(Exception):
-    """The attempt is over; the last step of `Attempt.steps` says why."""
+    """The attempt is over; the last step of `ProbeAttempt.steps` says why."""
 
 
 _clock: Callable[[], float] = time.perf_counter

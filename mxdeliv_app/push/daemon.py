@@ -32,7 +32,7 @@ from mxdeliv_app.dovecot.secret_url import secret_path
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.push.connections import PATIENCE, Connections
 from mxdeliv_app.push.gateway import Gateway
-from mxdeliv_app.push.listeners import Delivery, delivery_listener, metadata_listener
+from mxdeliv_app.push.listeners import DeliveryEvent, delivery_listener, metadata_listener
 from mxdeliv_app.push.metadata import Metadata
 from mxdeliv_app.push.sender import Sender
 
@@ -74,7 +74,7 @@ class Push:
         self._silent = not push.gateway
         self._ended = threading.Event()
 
-    def delivered(self, delivery: Delivery) -> None:
+    def delivered(self, delivery: DeliveryEvent) -> None:
         """A message was delivered. When this returns, the notices are in the store."""
         if self._silent or delivery.error or delivery.by_oneself or not _is_canonical(delivery.user):
             return
@@ -82,7 +82,7 @@ class Push:
         while True:
             try:
                 if self._notices.add(delivery.user, time.time(), _today() - self._lifetime):
-                    self._sender.stir()
+                    self._sender.notify()
                 return
             except SQLAlchemyError as error:
                 _log.error("event=store-failed error=%s", type(error).__name__)

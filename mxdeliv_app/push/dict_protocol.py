@@ -24,7 +24,7 @@ class DialogueError(Exception):
     """What came is not this protocol; the connection is of no more use."""
 
 
-class RefusedError(Exception):
+class EntryRefusedError(Exception):
     """A question or a change that is not granted; the message is for Dovecot's log, and names nobody."""
 
 
@@ -36,8 +36,8 @@ class Change:
     value: str | None
 
 
-class Entries(Protocol):
-    """Who knows the entries. Both raise `RefusedError`."""
+class EntryStore(Protocol):
+    """Who knows the entries. Both raise `EntryRefusedError`."""
 
     def lookup(self, user: str, key: str) -> str | None: ...
 
@@ -54,7 +54,7 @@ class _Transaction:
 class Dialogue:
     """One connection of Dovecot's."""
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: EntryStore) -> None:
         self._entries = entries
         self._greeted = False
         self._transactions: dict[bytes, _Transaction] = {}
@@ -98,7 +98,7 @@ class Dialogue:
     def _lookup(self, key: bytes, user: bytes) -> bytes:
         try:
             value = self._entries.lookup(_text(user), _text(key))
-        except RefusedError as error:
+        except EntryRefusedError as error:
             return b"F" + _escaped(str(error)) + b"\n"
         return b"N\n" if value is None else b"O" + _escaped(value) + b"\n"
 
@@ -138,9 +138,9 @@ class Dialogue:
             raise DialogueError("no such transaction")
         try:
             if transaction.refused:
-                raise RefusedError(transaction.refused)
+                raise EntryRefusedError(transaction.refused)
             self._entries.change(transaction.user, transaction.changes)
-        except RefusedError as error:
+        except EntryRefusedError as error:
             return b"F" + number + b"\t" + _escaped(str(error)) + b"\n"
         return b"O" + number + b"\n"
 

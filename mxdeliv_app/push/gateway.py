@@ -29,7 +29,7 @@ _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
 _GOOD_BODY = 1 << 12  # octets; a connection with more to read is not kept
 
 
-class Outcome(Enum):
+class NoticeOutcome(Enum):
     """What became of a notice."""
 
     TOLD = "told"
@@ -50,7 +50,7 @@ class Gateway:
         self._session: GuardedSession | None = None
         self._used = 0.0
 
-    def tell(self, token: str) -> tuple[Outcome, str]:
+    def tell(self, token: str) -> tuple[NoticeOutcome, str]:
         """What became of it, and the reason, a slug: `200`, `tls`, `timeout`, …"""
         deadline = time.monotonic() + self._timeout
         kept = self._session is not None and time.monotonic() - self._used < _KEEP_IDLE
@@ -66,7 +66,7 @@ class Gateway:
             self._session.close()
             self._session = None
 
-    def _attempt(self, token: str, deadline: float, kept: bool) -> tuple[Outcome, str, bool]:
+    def _attempt(self, token: str, deadline: float, kept: bool) -> tuple[NoticeOutcome, str, bool]:
         if not kept:
             self.close()
         if self._session is None:
@@ -80,7 +80,7 @@ class Gateway:
             status = self._post(session, token)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            return Outcome.FAILED, session.reason(error), connection.fresh
+            return NoticeOutcome.FAILED, session.reason(error), connection.fresh
         finally:
             cutter.cancel()
             self._used = time.monotonic()
@@ -120,7 +120,7 @@ class Gateway:
         return found
 
 
-def _meaning(status: int) -> Outcome:
+def _meaning(status: int) -> NoticeOutcome:
     if 200 <= status < 300:
-        return Outcome.TOLD
-    return Outcome.GONE if status == 410 else Outcome.FAILED
+        return NoticeOutcome.TOLD
+    return NoticeOutcome.GONE if status == 410 else NoticeOutcome.FAILED

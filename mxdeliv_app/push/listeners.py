@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from mxdeliv_app.dovecot.secret_url import is_told
-from mxdeliv_app.push.dict_protocol import Dialogue, DialogueError, Entries
+from mxdeliv_app.push.dict_protocol import Dialogue, DialogueError, EntryStore
 
 AT_ONCE = 32  # connections, on each socket
 # Dovecot says at once what it has to say. Any local user can connect to one of the sockets and say nothing.
@@ -31,7 +31,7 @@ _LARGEST_DELIVERY = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class DeliveryEvent(msgspec.Struct, frozen=True):
     """What of a delivery we look at. `error` is there if there was none."""
 
     user: str
@@ -46,7 +46,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class _Event(msgspec.Struct, frozen=True):
-    fields: Delivery
+    fields: DeliveryEvent
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -88,7 +88,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             _log.error("event=bug error=%s\n%s", kind.__name__, "".join(traceback.format_tb(trace)))
 
 
-def metadata_listener(listening: socket.socket, entries: Entries) -> Listener:
+def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener:
     """What answers Dovecot's dict protocol."""
 
     class Handler(socketserver.StreamRequestHandler):
@@ -117,7 +117,9 @@ def metadata_listener(listening: socket.socket, entries: Entries) -> Listener:
     return Listener(listening, Handler)
 
 
-def delivery_listener(listening: socket.socket, path: str, delivered: Callable[[Delivery], None]) -> Listener:
+def delivery_listener(
+    listening: socket.socket, path: str, delivered: Callable[[DeliveryEvent], None]
+) -> Listener:
     """What takes the deliveries that are posted to `path`, which nobody but Dovecot knows."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import address
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
-from mxdeliv_app.push.dict_protocol import Change, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
@@ -37,7 +37,7 @@ class Metadata:
         self._deltachat = deltachat
 
     def lookup(self, user: str, key: str) -> str | None:
-        """The entry's value, None if there is none. Raises `RefusedError`."""
+        """The entry's value, None if there is none. Raises `EntryRefusedError`."""
         if found := _DELTACHAT.fullmatch(key):
             return self._deltachat.get(found[1].lower())
         if not _DEVICE_TOKEN.fullmatch(key) or not _canonical(user):
@@ -48,20 +48,20 @@ class Metadata:
             raise _not_now(error) from None
 
     def change(self, user: str, changes: list[Change]) -> None:
-        """Make the changes. Raises `RefusedError`, with nothing changed, where one of them can't be."""
+        """Make the changes. Raises `EntryRefusedError`, with nothing changed, where one of them can't be."""
         made = [one for one in changes if one.value is not None or self._is_kept(one.key)]
         if not made:
             return
         if not _canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in made):
-            raise RefusedError("no such entry can be set")
+            raise EntryRefusedError("no such entry can be set")
         if not all(one.value is None or _TOKEN.fullmatch(one.value) for one in made):
-            raise RefusedError("no device token")
+            raise EntryRefusedError("no device token")
         try:
             for one in made:
                 if one.value is None:
                     self._tokens.forget_all(user)
                 elif not self._tokens.add(user, one.value):
-                    raise RefusedError("no such account")
+                    raise EntryRefusedError("no such account")
         except SQLAlchemyError as error:
             raise _not_now(error) from None
 
@@ -80,7 +80,7 @@ def _canonical(user: str) -> bool:
         return False
 
 
-def _not_now(error: SQLAlchemyError) -> RefusedError:
+def _not_now(error: SQLAlchemyError) -> EntryRefusedError:
     # Its message holds the statement's parameters, an address and a token among them.
     _log.error("event=store-failed error=%s", type(error).__name__)
-    return RefusedError("not now")
+    return EntryRefusedError("not now")

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.notices import Notice, Notices
-from mxdeliv_app.push.gateway import Gateway, Outcome
+from mxdeliv_app.push.gateway import Gateway, NoticeOutcome
 
 AT_ONCE = 8
 # The public gateway tells a phone once a second at most, and drops what comes sooner.
@@ -61,7 +61,7 @@ class Sender:
         self._give_up = give_up
         self._gateways: SimpleQueue[Gateway] = SimpleQueue()
         self._chance = random.SystemRandom()
-        self._stirred = threading.Event()
+        self._notified = threading.Event()
         self._stopping = False
         self._places = threading.BoundedSemaphore(AT_ONCE)
         self._pool = ThreadPoolExecutor(AT_ONCE)
@@ -71,20 +71,20 @@ class Sender:
         """Begin with what is due."""
         self._running.start()
 
-    def stir(self) -> None:
+    def notify(self) -> None:
         """There is something new."""
-        self._stirred.set()
+        self._notified.set()
 
     def stop(self) -> None:
         """Begin nothing new, and wait for what is under way."""
         self._stopping = True
-        self.stir()
+        self.notify()
         self._running.join()
         self._pool.shutdown()
 
     def _run(self) -> None:
         while not self._stopping:
-            self._stirred.clear()
+            self._notified.clear()
             self._places.acquire()
             wait = _STORE_AWAY
             notice = None
@@ -100,7 +100,7 @@ class Sender:
                 self._pool.submit(self._handle, notice)
             else:
                 self._places.release()
-                self._stirred.wait(wait)
+                self._notified.wait(wait)
 
     def _handle(self, notice: Notice) -> None:
         try:
@@ -113,7 +113,7 @@ class Sender:
             _log.error("event=bug error=%s", type(error).__name__)
         finally:
             self._places.release()
-            self.stir()
+            self.notify()
 
     def _settle(self, notice: Notice) -> None:
         if self._connected(notice.address):
@@ -122,9 +122,9 @@ class Sender:
             return
         outcome, reason = self._tell(notice.token)
         now, tries = time.time(), notice.tries + 1
-        if outcome is Outcome.TOLD:
+        if outcome is NoticeOutcome.TOLD:
             self._notices.settle(notice, now, now + PAUSE)
-        elif outcome is Outcome.GONE:
+        elif outcome is NoticeOutcome.GONE:
             # Its notices go with it.
             self._tokens.forget(notice.digest)
         elif now - notice.since < self._give_up:
@@ -134,7 +134,7 @@ class Sender:
             reason += ",given-up"
         _log.info("event=notice outcome=%s reason=%s tries=%d", outcome.value, reason, tries)
 
-    def _tell(self, token: str) -> tuple[Outcome, str]:
+    def _tell(self, token: str) -> tuple[NoticeOutcome, str]:
         try:
             gateway = self._gateways.get_nowait()
         except Empty:

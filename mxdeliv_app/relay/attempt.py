@@ -24,17 +24,17 @@ from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError
 from mxdeliv_app.https.target import Target
-from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.https.timeouts import Timeouts
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Meaning
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.breaker import Breaker
-from mxdeliv_app.relay.domain_cache import Known, store_may_fail
+from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
-from mxdeliv_app.relay.queued_message import Letter, Mode
+from mxdeliv_app.relay.queued_message import Mode, QueuedMessage
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.routing import Plan
-from mxdeliv_app.stats.recorder import Ledger, said_by
+from mxdeliv_app.relay.routing import DeliveryPlan
+from mxdeliv_app.stats.recorder import StatsRecorder, said_by
 
 _TOO_LARGE = 413  # RFC 9110, 15.5.14
 
@@ -47,10 +47,10 @@ class Tools:
 
     https: Https
     proofs: Proofs
-    known: Known
-    ledger: Ledger
+    known: DomainCache
+    recorder: StatsRecorder
     breaker: Breaker
-    patience: Patience
+    timeouts: Timeouts
     refusals: RecipientRefusals
 
 
@@ -77,9 +77,9 @@ class Attempt:
 
     tools: Tools
     domain: str
-    plan: Plan
+    plan: DeliveryPlan
     known: Endpoint | None
-    letter: Letter
+    letter: QueuedMessage
     mode: Mode
     begun: list[Exchange] = field(default_factory=list)  # one at most, until it is gone on with
 
@@ -92,7 +92,7 @@ class Attempt:
         host = self.tools.known.host(self.domain, target.key)
         if not host.proven(now) or self._skipped(host, now) is not None:
             return None
-        deadline = time.monotonic() + self.tools.patience.whole(len(self.letter.content))
+        deadline = time.monotonic() + self.tools.timeouts.whole(len(self.letter.content))
         sender = self.letter.canonical_sender or ""
         return self.tools.https.begin(target, sender, unique, self.letter.content, deadline)
 
@@ -104,13 +104,13 @@ class Attempt:
         unique = list(dict.fromkeys(recipients))
         groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
         waiting = deque(filter(None, groups))
-        end = time.monotonic() + self.tools.patience.longest
+        end = time.monotonic() + self.tools.timeouts.longest
         while waiting:
             group = waiting.popleft()
             now = time.monotonic()
             if now >= end:
                 return "timeout"  # of many POSTs, each of which was answered: no trouble with the peer
-            deadline = min(now + self.tools.patience.whole(len(self.letter.content)), end)
+            deadline = min(now + self.tools.timeouts.whole(len(self.letter.content)), end)
             try:
                 reason = self._try_targets(group, answers, deadline)
             except _OfOneError:
@@ -187,7 +187,7 @@ class Attempt:
 
     def under_way(self) -> AbstractContextManager[None]:
         """Around what the peer is waited for."""
-        allowance = self.tools.patience.allowance(len(self.letter.content))
+        allowance = self.tools.timeouts.allowance(len(self.letter.content))
         return self.tools.breaker.attempt(self.domain, allowance)
 
     def _skipped(self, host: HostState, now: datetime) -> str | None:
@@ -232,7 +232,7 @@ class Attempt:
             raise _NotTakenError(reason, trouble=trouble, last=last)
         self.tools.refusals.heard(understood.replies)
         if any(reply.accepted for reply in understood.replies):
-            self.tools.ledger.https(self.domain, latency=answer.seconds)
+            self.tools.recorder.https(self.domain, latency=answer.seconds)
         else:
             first = understood.replies[0]
             self._failed(f"refused-{first.code}", first.line, recipients)
@@ -246,4 +246,4 @@ class Attempt:
             self.domain, self.mode.value, reason, self.letter.queue_id,
         )  # fmt: skip
         sender = self.letter.canonical_sender or ""
-        self.tools.ledger.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])
+        self.tools.recorder.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])

@@ -33,30 +33,30 @@ from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
 from chatmail_milter.systemd import NotActivatedError, listening
-from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.dial import dialer
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.post import Https
-from mxdeliv_app.https.resolver import Names, NameTroubleError
-from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.https.resolver import NameTroubleError, Resolver
+from mxdeliv_app.https.timeouts import Timeouts
 from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.deliver import Delivery
 from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
-from mxdeliv_app.relay.domain_cache import Known
+from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.fallback import Fallback
-from mxdeliv_app.relay.lmtp import Limits, Session
+from mxdeliv_app.relay.lmtp import Limits, LmtpSession
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.queued_message import Mode
-from mxdeliv_app.relay.recipient_policy import Prospect
+from mxdeliv_app.relay.recipient_policy import RecipientPolicy
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.routing import Where
-from mxdeliv_app.relay.stream import Stream
+from mxdeliv_app.relay.routing import Router
+from mxdeliv_app.relay.stream import SmtpStream
 from mxdeliv_app.stats.journal import Follower
-from mxdeliv_app.stats.recorder import Ledger
+from mxdeliv_app.stats.recorder import StatsRecorder
 from mxdeliv_app.stats.smtp_words import SmtpWords
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
@@ -80,19 +80,21 @@ class Relay:
         relay = config.relay
         engine = existing_store(config.store.url)
         breaker = Breaker()
-        self._ledger = Ledger(engine, breaker.open_domains, relay.attempt_timeout)
+        self._recorder = StatsRecorder(engine, breaker.open_domains, relay.attempt_timeout)
         policies = Policies(engine)
         self._in_force = PolicyInForce(policies)
-        names, guard = Names(relay.nameservers), Guard(relay.allow_networks)
+        names, guard = Resolver(relay.nameservers), AllowedAddresses(relay.allow_networks)
         own_host = OwnHost(config.mail.host, names)
         dial = dialer(names, guard, own_host, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
-        patience = Patience(relay.attempt_timeout, config.mail.max_message_size)
-        self._https = Https(dial, patience, agent)
-        known = Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
-        where = Where(names, guard, own_host, known.route)
+        timeouts = Timeouts(relay.attempt_timeout, config.mail.max_message_size)
+        self._https = Https(dial, timeouts, agent)
+        known = DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
+        where = Router(names, guard, own_host, known.route)
         refusals = RecipientRefusals(Refusals(engine, load_key(), waits=may_wait), config.listen.https_only)
-        self._prospect = Prospect(config.mail.domain, where, policies, config.listen.mailboxes, refusals)
+        self._recipient_policy = RecipientPolicy(
+            config.mail.domain, where, policies, config.listen.mailboxes, refusals
+        )
         self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(
             where=where,
@@ -100,9 +102,9 @@ class Relay:
                 https=self._https,
                 proofs=Proofs(self._https, known),
                 known=known,
-                ledger=self._ledger,
+                recorder=self._recorder,
                 breaker=breaker,
-                patience=patience,
+                timeouts=timeouts,
                 refusals=refusals,
             ),
             fallback=Fallback(config.listen.reinject, config.mail.host),
@@ -112,7 +114,7 @@ class Relay:
         self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
         self._journal = Follower(Peers(engine), config.listen.https_only, refusals.logged)
-        self._sessions: dict[asyncio.Task[None], tuple[Session, asyncio.StreamWriter]] = {}
+        self._sessions: dict[asyncio.Task[None], tuple[LmtpSession, asyncio.StreamWriter]] = {}
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:
         """Serve the sockets (by name) until SIGTERM or SIGINT."""
@@ -137,17 +139,17 @@ class Relay:
         ticking.cancel()
         self._journal.stop()
         self._https.close()
-        self._ledger.flush()
+        self._recorder.flush()
 
     def _serving(self, name: str) -> Serve:
         """What is spoken at the socket of this name."""
         if name == _PROSPECT:
-            return self._prospect.serve
+            return self._recipient_policy.serve
         return self._dns_filter.serve if name == _ADDRESSES else partial(self._session, _MODES[name])
 
     async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stream = Stream(reader, writer)
-        session = Session(stream, self._dispatch, self._in_force, self._limits, mode)
+        stream = SmtpStream(reader, writer)
+        session = LmtpSession(stream, self._dispatch, self._in_force, self._limits, mode)
         running = asyncio.create_task(session.run())
         self._sessions[running] = (session, writer)
         try:
@@ -164,7 +166,7 @@ class Relay:
             await asyncio.sleep(_TICK)
             try:
                 self._https.sweep()
-                await asyncio.to_thread(self._ledger.flush)
+                await asyncio.to_thread(self._recorder.flush)
             except Exception:
                 # It must go on: without it no attempt is ever cut.
                 log.exception("event=tick-failed")

@@ -23,8 +23,8 @@ from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay import one_reply
 from mxdeliv_app.relay.attempt import Attempt, Tools
 from mxdeliv_app.relay.fallback import Fallback
-from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient
-from mxdeliv_app.relay.routing import Plan, Where
+from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
+from mxdeliv_app.relay.routing import DeliveryPlan, Router
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Begun:
     """A delivery whose first POST was sent."""
 
     known: Endpoint | None
-    plan: Plan
+    plan: DeliveryPlan
     attempt: Attempt
     exchange: Exchange
     started: float
@@ -50,12 +50,12 @@ class Begun:
 class Delivery:
     """The collaborators; one object serves all threads."""
 
-    where: Where
+    where: Router
     tools: Tools
     fallback: Fallback
     smtp_words: Callable[[str], str]  # why SMTP failed for a domain
 
-    def begin(self, letter: Letter, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
+    def begin(self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
         """Send the first POST at once, if HTTPS works there; else None, and `deliver` does it all.
 
         On the event loop. What was begun is to be waited for, then given to `deliver`.
@@ -68,7 +68,10 @@ class Delivery:
             if known is None or known.failures:
                 return None
             plan = self.where.plan(domain, known)
-            if not isinstance(plan, Plan) or self._unfit(plan, known, domain, letter, mode) is not None:
+            if (
+                not isinstance(plan, DeliveryPlan)
+                or self._unfit(plan, known, domain, letter, mode) is not None
+            ):
                 return None
             attempt = Attempt(self.tools, domain, plan, known, letter, mode)
             exchange = attempt.begin(_canonical(recipients))
@@ -76,7 +79,7 @@ class Delivery:
         return None
 
     def deliver(
-        self, letter: Letter, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
+        self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
     ) -> list[str]:
         """Reply lines for `recipients`, all of one domain, in order. It goes on with what was begun."""
         domain = recipients[0].domain
@@ -102,7 +105,7 @@ class Delivery:
     def _deliver(
         self,
         domain: str,
-        letter: Letter,
+        letter: QueuedMessage,
         recipients: Sequence[Recipient],
         mode: Mode,
         begun: Begun | None,
@@ -110,7 +113,7 @@ class Delivery:
         if begun is None:
             known = self.tools.known.endpoint(domain)
             found = self.where.plan(domain, known)
-            if not isinstance(found, Plan):
+            if not isinstance(found, DeliveryPlan):
                 return [found.reply] * len(recipients), "none", found.reason
             plan, reason = found, self._unfit(found, known, domain, letter, mode)
         else:
@@ -135,7 +138,7 @@ class Delivery:
         return lines, road, reason or "no-canonical-address"
 
     def _unfit(
-        self, plan: Plan, known: Endpoint | None, domain: str, letter: Letter, mode: Mode
+        self, plan: DeliveryPlan, known: Endpoint | None, domain: str, letter: QueuedMessage, mode: Mode
     ) -> str | None:
         """Why HTTPS is not even tried, or None."""
         if plan.https == "never":
@@ -158,7 +161,12 @@ class Delivery:
         return "tried" if self.tools.breaker.is_tried(domain) else None
 
     def _without_https(
-        self, domain: str, plan: Plan, letter: Letter, recipients: Sequence[Recipient], mode: Mode
+        self,
+        domain: str,
+        plan: DeliveryPlan,
+        letter: QueuedMessage,
+        recipients: Sequence[Recipient],
+        mode: Mode,
     ) -> tuple[list[str], str]:
         if plan.https == "only":
             return [codes.NO_ROAD.reply] * len(recipients), "none"

@@ -24,7 +24,7 @@ class _Domain:
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
 
-class Places:
+class DestinationConcurrency:
     """Who has which. Lives on one event loop.
 
     `passes`: whether a domain's deliveries don't wait for its peer now, and so need no place.

@@ -16,9 +16,9 @@ from chatmail_milter import codes
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.deliver import Delivery
-from mxdeliv_app.relay.destination_concurrency import Places
-from mxdeliv_app.relay.queued_message import Letter, Mode, Recipient
-from mxdeliv_app.relay.sender_ordering import Turn, Turns
+from mxdeliv_app.relay.destination_concurrency import DestinationConcurrency
+from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
+from mxdeliv_app.relay.sender_ordering import SenderOrdering, Turn
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Dispatch:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="deliver")
         # Past an open breaker mail goes back to Postfix at once.
-        self._places = Places(workers, per_domain, delivery.tools.breaker.is_open)
-        self._turns = Turns()
+        self._places = DestinationConcurrency(workers, per_domain, delivery.tools.breaker.is_open)
+        self._turns = SenderOrdering()
         self._jobs = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -61,7 +61,7 @@ class Dispatch:
             self._turns.end(turn)
             self._places.give_back(turn.domain)
 
-    async def deliver(self, letter: Letter, turns: Mapping[str, Turn], mode: Mode) -> list[str]:
+    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[str]:
         """Reply lines, one for each recipient, in order. A domain's turn, and place, end when it is done."""
         domains: dict[str, list[int]] = {}
         for index, recipient in enumerate(letter.recipients):
@@ -83,7 +83,7 @@ class Dispatch:
             await asyncio.gather(*(one(domain, indexes) for domain, indexes in domains.items()))
         return lines
 
-    async def _job(self, letter: Letter, recipients: list[Recipient], mode: Mode) -> list[str]:
+    async def _job(self, letter: QueuedMessage, recipients: list[Recipient], mode: Mode) -> list[str]:
         self._jobs += 1
         self._idle.clear()
         try:

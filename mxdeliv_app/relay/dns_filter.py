@@ -13,7 +13,7 @@ import logging
 import re
 from ipaddress import ip_address
 
-from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 
 IDLE_TIMEOUT = 600.0  # seconds; smtp(8) ends long before (max_idle)
 _LONGEST = 10_000  # octets of a request
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class DnsReplyFilter:
     """One object serves all connections."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: AllowedAddresses) -> None:
         self._guard = guard
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedDomain:
     route: Route | None
     endpoint: Endpoint | None
     hosts: Mapping[str, HostState]
     until: float
 
 
-class Known:
+class DomainCache:
     """Routes, endpoints and hosts; safe for threads. All methods may raise `SQLAlchemyError`."""
 
     def __init__(
@@ -50,9 +50,9 @@ class Known:
         self._endpoints = endpoints
         self._hosts = hosts
         self._clock = clock
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _CachedDomain] = {}
         # Many messages to a domain find at once that what is held has run out: one of them reads for all.
-        self._reading: dict[str, Future[_Held]] = {}
+        self._reading: dict[str, Future[_CachedDomain]] = {}
         # How often this process learnt something: what was read before is not held after.
         self._learnt = 0
         self._lock = threading.Lock()
@@ -120,7 +120,7 @@ class Known:
             self._held.pop(domain, None)
             self._reading.pop(domain, None)
 
-    def _of(self, domain: str) -> _Held:
+    def _of(self, domain: str) -> _CachedDomain:
         now = self._clock()
         held = self._held.get(domain)
         while held is None or now >= held.until:
@@ -133,11 +133,13 @@ class Known:
             held = self._read(domain, mine) if reading is None else reading.result()
         return held
 
-    def _read(self, domain: str, mine: Future[_Held]) -> _Held:
+    def _read(self, domain: str, mine: Future[_CachedDomain]) -> _CachedDomain:
         """Read for all who wait for `mine`."""
         learnt, until = self._learnt, self._clock() + LEASE
         try:
-            held = _Held(self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), until)
+            held = _CachedDomain(
+                self._routes.get(domain), self._endpoints.get(domain), self._hosts.of(domain), until
+            )
         except BaseException as error:
             self._over(domain, mine)
             mine.set_exception(error)
@@ -151,7 +153,7 @@ class Known:
         mine.set_result(held)
         return held
 
-    def _over(self, domain: str, mine: Future[_Held]) -> None:
+    def _over(self, domain: str, mine: Future[_CachedDomain]) -> None:
         with self._lock:
             if self._reading.get(domain) is mine:
                 del self._reading[domain]

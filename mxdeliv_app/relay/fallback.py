@@ -11,10 +11,10 @@ import smtplib
 from collections.abc import Sequence
 
 from chatmail_milter import codes
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.mxdeliv import wire
-from mxdeliv_app.relay.queued_message import Letter, Recipient
+from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 class Fallback:
     """The way back; safe for threads."""
 
-    def __init__(self, reinject: Endpoint, hostname: str) -> None:
+    def __init__(self, reinject: HostPort, hostname: str) -> None:
         self._reinject = reinject
         self._hostname = hostname
 
-    def hand_over(self, letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+    def hand_over(self, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
         """Reply lines, one for each of `recipients` (some of those of `letter`), in order."""
         may_wait()
         try:
@@ -48,7 +48,7 @@ class Fallback:
             return [codes.REINJECT_AWAY.reply] * len(recipients)
 
 
-def _transact(client: smtplib.SMTP, letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+def _transact(client: smtplib.SMTP, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
     client.ehlo_or_helo_if_needed()
     parameters = f"BODY=8BITMIME SIZE={len(letter.content)}{' SMTPUTF8' if letter.smtputf8 else ''}"
     # `client.mail` would take addresses apart and put them together in its own way.

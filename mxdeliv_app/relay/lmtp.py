@@ -21,9 +21,9 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.policy import PolicyInForce
-from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Letter, Mode, Recipient, recipient
+from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Mode, QueuedMessage, Recipient, recipient
 from mxdeliv_app.relay.sender_ordering import Turn
-from mxdeliv_app.relay.stream import Stream
+from mxdeliv_app.relay.stream import SmtpStream
 
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
 GREETING_NAME = "localhost"
@@ -50,7 +50,7 @@ class Service(Protocol):
 
     def leave(self, turns: Iterable[Turn]) -> None: ...
 
-    async def deliver(self, letter: Letter, turns: Mapping[str, Turn], mode: Mode) -> list[str]: ...
+    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Limits:
     recipients: int
 
 
-class Session:
+class LmtpSession:
     """One connection. `run` returns when it is over."""
 
     def __init__(
-        self, stream: Stream, service: Service, policy: PolicyInForce, limits: Limits, mode: Mode
+        self, stream: SmtpStream, service: Service, policy: PolicyInForce, limits: Limits, mode: Mode
     ) -> None:
         self._stream = stream
         self._service = service
@@ -249,7 +249,9 @@ class Session:
         if content is None:
             lines = [codes.TOO_LARGE.reply] * len(self._recipients)
         else:
-            letter = Letter(self._sender, tuple(self._recipients), content, self._smtputf8, self._queue_id)
+            letter = QueuedMessage(
+                self._sender, tuple(self._recipients), content, self._smtputf8, self._queue_id
+            )
             turns, self._turns = self._turns, {}  # they are the service's now
             lines = await self._service.deliver(letter, turns, self._mode)
         self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))

@@ -12,15 +12,15 @@ import logging
 from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
-from mxdeliv_app.relay.queued_message import Letter, Recipient
+from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
-HandOver = Callable[[Letter, Sequence[Recipient]], list[str]]
+HandOver = Callable[[QueuedMessage, Sequence[Recipient]], list[str]]
 
 log = logging.getLogger(__name__)
 
 
 def settled(
-    letter: Letter, recipients: Sequence[Recipient], lines: Sequence[str], hand_over: HandOver
+    letter: QueuedMessage, recipients: Sequence[Recipient], lines: Sequence[str], hand_over: HandOver
 ) -> list[str]:
     """Reply lines that one reply can stand for: `lines` if they agree; else `hand_over` gets the others back.
 

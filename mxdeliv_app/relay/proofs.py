@@ -20,7 +20,7 @@ from mxdeliv_app.https.post import Https, NoHttpsError
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Proof
-from mxdeliv_app.relay.domain_cache import Known, store_may_fail
+from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Proofs:
     """Asks for proofs; one object serves all threads."""
 
     https: Https
-    known: Known
+    known: DomainCache
     now: Callable[[], datetime] = _now
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asked: dict[tuple[str, str], Future[None]] = field(default_factory=dict)

@@ -47,7 +47,7 @@ def recipient(raw: str) -> Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class QueuedMessage:
     """One transaction. `sender` is as Postfix wrote it, "" the null sender; `content` is not dot-stuffed.
 
     `queue_id` is Postfix's, `-` where it told none: of a bounce, and of all that smtp(8) hands over.

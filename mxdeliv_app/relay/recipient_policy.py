@@ -1,4 +1,4 @@
-"""Has a user's message to one recipient any prospect? Asked by Postfix at DATA, before the message is sent.
+"""Policy service: refuses at DATA, before the message is sent, what can never be delivered.
 
 Postfix's policy delegation protocol (SMTPD_POLICY_README). What can never be delivered is better refused to
 the app than returned: an app that takes nothing unencrypted never shows a bounce. Only what is final, and
@@ -26,7 +26,7 @@ from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.policy_service import END, NOTHING_TO_SAY
 from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, recipient
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
-from mxdeliv_app.relay.routing import Where
+from mxdeliv_app.relay.routing import Router
 
 # Seconds. Postfix waits ten for an answer.
 MAILBOX_TIMEOUT = 5.0
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class RecipientPolicy:
     """The collaborators; one object serves all connections.
 
     `domain` is ours, of whose mailboxes Dovecot's quota-status is asked, at the socket `mailboxes`.
     """
 
     domain: str
-    where: Where
+    where: Router
     policies: Policies
     mailboxes: str
     refusals: RecipientRefusals | None = None

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
 from chatmail_milter.store.words import anonymous
 from chatmail_milter.verdict import Verdict
@@ -74,7 +74,7 @@ class RecipientRefusals:
     """From peers' replies to the store and back. Safe for threads; no failure of the store gets out."""
 
     refusals: Refusals
-    https_only: Endpoint
+    https_only: HostPort
 
     def heard(self, replies: Iterable[RecipientReply]) -> None:
         """A peer's replies over HTTPS."""

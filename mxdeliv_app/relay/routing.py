@@ -18,9 +18,9 @@ from chatmail_milter.address import domain as canonical_domain
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Https, Route
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.own_host import OwnHost
-from mxdeliv_app.https.resolver import Lookup, NameTroubleError, NoSuchDomainError, NullMxError
+from mxdeliv_app.https.resolver import HostLookup, NameTroubleError, NoSuchDomainError, NullMxError
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
 
@@ -30,7 +30,7 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeliveryPlan:
     """How to reach a domain: `targets` to try in order, and what the operator says of HTTPS there."""
 
     targets: tuple[Target, ...]
@@ -39,18 +39,22 @@ class Plan:
     routed: bool = False
 
 
-class Where:
+class Router:
     """Makes plans."""
 
     def __init__(
-        self, names: Lookup, guard: Guard, own_host: OwnHost, route_of: Callable[[str], Route | None]
+        self,
+        names: HostLookup,
+        guard: AllowedAddresses,
+        own_host: OwnHost,
+        route_of: Callable[[str], Route | None],
     ) -> None:
         self._names = names
         self._guard = guard
         self._own_host = own_host
         self._route_of = route_of
 
-    def plan(self, domain: str, known: Endpoint | None) -> Plan | Verdict:
+    def plan(self, domain: str, known: Endpoint | None) -> DeliveryPlan | Verdict:
         """The plan for canonical `domain`, of whose HTTPS `known` is known; or what to answer instead."""
         route = self._route_of(domain)
         verify = not trusts_any_certificate(domain)
@@ -59,14 +63,14 @@ class Where:
                 verify = route.verify
             if route.target is not None:
                 target = _routed_target(route.target, domain, verify)
-                return Plan((target,), route.https, route.one_per_recipient, routed=True)
+                return DeliveryPlan((target,), route.https, route.one_per_recipient, routed=True)
         hosts = self._hosts(domain, known)
         if isinstance(hosts, Verdict):
             return hosts
         targets = tuple(Target(host, verify=verify) for host in hosts[:MAX_TARGETS])
         if route is not None:
-            return Plan(targets, route.https, route.one_per_recipient)
-        return Plan(targets)
+            return DeliveryPlan(targets, route.https, route.one_per_recipient)
+        return DeliveryPlan(targets)
 
     def smtp_refusal(self, domain: str) -> Verdict | None:
         """Why mail for `domain` is not given to smtp(8), which would find nothing to connect to; else None.

@@ -18,7 +18,7 @@ MOMENT = 1.0  # seconds since the one before asked for its turn
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One message's, to one domain; to be ended by `Turns.end`."""
+    """One message's, to one domain; to be ended by `SenderOrdering.end`."""
 
     sender: str
     domain: str
@@ -30,7 +30,7 @@ class Turn:
         return self.sender, self.domain
 
 
-class Turns:
+class SenderOrdering:
     """Who sends what to where at the moment. Lives on one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, moment: float = MOMENT) -> None:

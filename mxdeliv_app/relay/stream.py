@@ -13,7 +13,7 @@ _CHUNK = 1 << 18
 _END = b"\r\n.\r\n"
 
 
-class Stream:
+class SmtpStream:
     """One connection, buffered both ways: replies to pipelined commands go out together.
 
     Whoever reads hears `asyncio.IncompleteReadError` when the client has gone, and `TimeoutError` when it has

@@ -28,7 +28,7 @@ from types import MappingProxyType
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.peers import Peers
 from mxdeliv_app.stats import inbound_log, smtp_log
@@ -69,7 +69,7 @@ class Follower(threading.Thread):
     def __init__(
         self,
         peers: Peers,
-        https_only: Endpoint,
+        https_only: HostPort,
         about_recipient: Callable[[str, datetime], bool] | None = None,
         users: Mapping[str, str] = USERS,
     ) -> None:

@@ -32,20 +32,20 @@ _FORGET_EVERY = 3600.0  # seconds
 log = logging.getLogger(__name__)
 
 
-class Ledger:
+class StatsRecorder:
     """Attempts over HTTPS, counted; safe for threads. `flush` is to be called about twice a second.
 
     `hanging` gives each domain whose attempts hang (`relay.breaker`), with the seconds that the one has hung
-    which must end before the next is made. `patience`: seconds, after which any attempt is over.
+    which must end before the next is made. `longest`: seconds, after which any attempt is over.
     """
 
-    def __init__(self, engine: Engine, hanging: Callable[[], Mapping[str, float]], patience: float) -> None:
+    def __init__(self, engine: Engine, hanging: Callable[[], Mapping[str, float]], longest: float) -> None:
         self._engine = engine
         self._peers = Peers(engine)
         self._endpoints = Endpoints(engine)
         self._breakers = Breakers(engine)
         self._hanging = hanging
-        self._patience = timedelta(seconds=patience)
+        self._longest = timedelta(seconds=longest)
         self._lock = threading.Lock()
         self._contacts: list[Contact] = []
         self._reported: frozenset[str] = frozenset()
@@ -92,7 +92,7 @@ class Ledger:
         if waited_for.keys() == self._reported:
             return
         now = datetime.now(UTC)
-        until = {domain: now + self._patience - timedelta(seconds=age) for domain, age in waited_for.items()}
+        until = {domain: now + self._longest - timedelta(seconds=age) for domain, age in waited_for.items()}
         self._breakers.report(socket.gethostname(), until)
         self._reported = frozenset(waited_for)
 

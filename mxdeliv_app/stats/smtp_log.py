@@ -13,7 +13,7 @@ from datetime import datetime
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.words import anonymous
 
@@ -49,7 +49,7 @@ _LINES_KEPT = 3
 class SmtpLog:
     """Reads the lines in order; what belongs together is in lines of one process."""
 
-    def __init__(self, https_only: Endpoint) -> None:
+    def __init__(self, https_only: HostPort) -> None:
         self._https_only = https_only.pair
         # By queue ID: the delivery that is counted, and as what: the reason of a failure, None a success.
         self._counted: OrderedDict[str, tuple[tuple[str, str], str | None]] = OrderedDict()

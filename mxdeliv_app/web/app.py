@@ -74,7 +74,7 @@ def before_workers(settings: config.Config, threads: int) -> None:
 def _tokens(settings: config.Config) -> Tokens:
     # Imported here: the store's library would be half of the app, and only registration by token needs it.
     from chatmail_milter.store.engine import existing_store
-    from chatmail_milter.store.names import Names
+    from chatmail_milter.store.names import ReservedNames
     from chatmail_milter.store.tokens import Tokens
 
-    return Tokens(existing_store(settings.store.url), names=Names(settings.accounts.names_kept))
+    return Tokens(existing_store(settings.store.url), names=ReservedNames(settings.accounts.names_kept))

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import Names
+from chatmail_milter.store.names import ReservedNames
 from chatmail_milter.store.tables import reserved_names
 from tests.chat.deadline import until
 
@@ -70,7 +70,7 @@ class Host:
             **os.environ, "CHATMAIL_CONFIG": str(config), "CHATMAIL_DOVEADM": str(self.doveadm),
             "CHATMAIL_NAMES_KEY": str(root / "names.key"),
         }  # fmt: skip
-        self.accounts = Accounts(open_store(url), today=lambda: self.made, names=Names(0))
+        self.accounts = Accounts(open_store(url), today=lambda: self.made, names=ReservedNames(0))
         self.made = datetime.now(UTC).date()
 
     def account(self, name: str, *, days: int = 0) -> None:

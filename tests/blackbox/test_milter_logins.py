@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.lease import outwait
-from chatmail_milter.store.names import Names
+from chatmail_milter.store.lease import wait_for_caches_to_expire
+from chatmail_milter.store.names import ReservedNames
 from tests.blackbox.milter_world import GOOD, Milter, running, signed, told
 from tests.messages import ALICE, BOB
 from tests.milter_client import Answer, MilterClient, fields
@@ -41,7 +41,7 @@ def milter(key: Path) -> Iterator[Milter]:
 def accounts(milter: Milter) -> Iterator[Accounts]:
     """Alice and Carol have one."""
     engine = milter.engine()
-    accounts = Accounts(engine, names=Names(0))
+    accounts = Accounts(engine, names=ReservedNames(0))
     for one in (ALICE, CAROL):
         accounts.create(one, "{X}first")
     yield accounts
@@ -54,7 +54,7 @@ def password(accounts: Accounts) -> None:
 
 def deleted(accounts: Accounts) -> None:
     assert accounts.delete(ALICE)
-    outwait()
+    wait_for_caches_to_expire()
 
 
 def another_owner(accounts: Accounts) -> None:

@@ -204,7 +204,7 @@ def test_a_bug_of_ours_is_seen_at_the_end_where_all_was_held_until_then(broken: 
     ("broken", "stage", "at"),
     [
         ("chatmail_milter.milter.session:canonical", "envfrom", "recipient"),
-        ("chatmail_milter.milter.admission:Door.admit", "envrcpt", "recipient"),
+        ("chatmail_milter.milter.admission:AdmissionControl.admit", "envrcpt", "recipient"),
         ("chatmail_milter.milter.transaction:Transaction.recipient", "envrcpt", "recipient"),
         ("chatmail_milter.milter.transaction:Transaction.fields", "header", "end"),
         ("chatmail_milter.milter.transaction:Transaction.end_of_header", "body", "end"),

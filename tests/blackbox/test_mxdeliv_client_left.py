@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mxdeliv_app.mxdeliv.inject import Envelope, Injector, Ports
+from mxdeliv_app.mxdeliv.inject import InjectedEnvelope, Injector, Ports
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError
 from tests.blackbox.queue_port import QueuePort
 
@@ -17,8 +17,10 @@ FIRST_BATCH = 15
 MESSAGE = [b"Subject: test\r\n\r\ntext\r\n"]
 
 
-def envelope(recipients: int) -> Envelope:
-    return Envelope(PEER, "eve@b.example", tuple(f"u{one}@a.example" for one in range(recipients)), None)
+def envelope(recipients: int) -> InjectedEnvelope:
+    return InjectedEnvelope(
+        PEER, "eve@b.example", tuple(f"u{one}@a.example" for one in range(recipients)), None
+    )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from mxdeliv_app.https.allowed_addresses import Guard
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from tests.blackbox.relay_world import Peer, World
 
@@ -73,7 +73,7 @@ def test_a_connection_is_kept_and_nonsense_ends_it(world: World, peer: Peer) -> 
 @pytest.mark.parametrize("allowed", [[], ["10.77.0.0/24", "2001:db8:77::/64"]])
 def test_it_says_the_same_as_the_guard_of_https(allowed: list[str]) -> None:
     """Both ends of every network that either knows, and their neighbours."""
-    guard = Guard(map(ip_network, allowed))
+    guard = AllowedAddresses(map(ip_network, allowed))
     judge = DnsReplyFilter(guard)
     texts = [
         *allowed,

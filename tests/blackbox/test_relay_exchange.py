@@ -17,7 +17,7 @@ from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError
 from mxdeliv_app.https.target import Target
-from mxdeliv_app.https.timeouts import Patience
+from mxdeliv_app.https.timeouts import Timeouts
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.raw_peer import ADDRESS, CLOSING, HEAD, OK, Behaviour, RawPeer, Talk, hang, raw_peer, tls
 
@@ -69,7 +69,7 @@ def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[Https, RawPe
         if talk.number == 1:
             then(talk)
 
-    https = Https(dial, Patience(DEADLINE, 1 << 20), "test")
+    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
     with raw_peer(ADDRESS, behave, tls(certificate)) as peer:
         assert post(https).status == 200
         yield https, peer
@@ -204,7 +204,7 @@ def test_it_is_not_sent_a_third_time(certificate: Path) -> None:
             talk.say(OK)
             sent.append(talk.request())
 
-    https = Https(dial, Patience(DEADLINE, 1 << 20), "test")
+    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
     with raw_peer(ADDRESS, behave, tls(certificate)):
         post(https)
         with pytest.raises(NoHttpsError, match="network"):
@@ -266,7 +266,7 @@ def test_many_share_few_connections(certificate: Path) -> None:
             talk.request()
             talk.say(OK)
 
-    https = Https(dial, Patience(DEADLINE, 1 << 20), "test")
+    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
 
     async def one() -> int:
         taken = 0
@@ -296,7 +296,7 @@ def test_only_what_fits_in_one_record_is_begun_at_once(certificate: Path) -> Non
     with connected(certificate, hang) as (https, peer):
         assert begin(https, b"x" * 16_384) is None
         assert peer.connections == 1
-        assert begin(Https(dial, Patience(DEADLINE, 1 << 20), "test")) is None, "without a connection"
+        assert begin(Https(dial, Timeouts(DEADLINE, 1 << 20), "test")) is None, "without a connection"
 
 
 def test_the_event_loop_is_never_kept_waiting(certificate: Path) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, MetaData, create_engine, inspect, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import Names
+from chatmail_milter.store.names import ReservedNames
 from chatmail_milter.store.tables import metadata
 from tests import stores
 from tests.blackbox import postgresql
@@ -191,7 +191,7 @@ def test_of_programs_that_start_together_one_makes_the_tables(
     said = [one.communicate(timeout=300)[1].decode() for one in programs]
     assert [one.returncode for one in programs] == [0] * 8, "".join(said)
     engine = open_store(url)
-    assert len(Accounts(engine, names=Names(0)).list()) == (3 if schema else 0)
+    assert len(Accounts(engine, names=ReservedNames(0)).list()) == (3 if schema else 0)
     engine.dispose()
 
 

@@ -102,7 +102,7 @@ def test_programs_that_start_together_open_a_store_that_is_not_there_yet(url: st
 
 
 class TestRegistration:
-    RULES = config.Accounts()
+    RULES = config.AccountSettings()
 
     @pytest.mark.parametrize("user", ["alice123@a.example", "a.b-c_d12@a.example", "_underscore@a.example"])
     def test_names_that_may_be(self, user: str) -> None:
@@ -151,7 +151,7 @@ class TestRegistration:
         assert registration.refuse(self.RULES, "a.example", ALICE, password)
 
     def test_the_limits_are_the_configured_ones(self) -> None:
-        rules = config.Accounts(local_part_min=2, local_part_max=3, password_min=1)
+        rules = config.AccountSettings(local_part_min=2, local_part_max=3, password_min=1)
         assert registration.refuse(rules, "a.example", "abc@a.example", "x") is None
         assert registration.refuse(rules, "a.example", "abcd@a.example", "x")
 
@@ -170,12 +170,12 @@ class TestCredentials:
     @pytest.mark.parametrize(
         "rules",
         [
-            config.Accounts(),
-            config.Accounts(local_part_min=12),
-            config.Accounts(local_part_min=1, local_part_max=4),
+            config.AccountSettings(),
+            config.AccountSettings(local_part_min=12),
+            config.AccountSettings(local_part_min=1, local_part_max=4),
         ],
     )
-    def test_fresh_credentials_may_have_an_account_and_differ(self, rules: config.Accounts) -> None:
+    def test_fresh_credentials_may_have_an_account_and_differ(self, rules: config.AccountSettings) -> None:
         made = [credentials.fresh(rules, "a.example") for _ in range(200)]
         assert {registration.refuse(rules, "a.example", one.address, one.password) for one in made} == {None}
         assert len({one.password for one in made}) == 200

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from mxdeliv_app.mxdeliv.admission import AdmissionControl, BusyError, Shared
+from mxdeliv_app.mxdeliv.admission import BusyError, ConcurrencyLimit, Shared
 
 
 def taken(room: Shared, network: str, amount: int, most: int = 1000) -> tuple[int, ExitStack]:
@@ -61,7 +61,7 @@ def test_what_is_given_back_can_be_taken_again() -> None:
 
 
 def test_six_networks_with_large_messages_leave_room_for_small_ones() -> None:
-    app = AdmissionControl(100)
+    app = ConcurrencyLimit(100)
     with ExitStack() as held:
         admitted = 0
         for one in range(50):
@@ -79,7 +79,7 @@ def test_six_networks_with_large_messages_leave_room_for_small_ones() -> None:
 
 
 def test_a_message_that_is_refused_takes_nothing() -> None:
-    app = AdmissionControl(100)
+    app = ConcurrencyLimit(100)
     with ExitStack() as held:
         for _ in range(4):
             held.enter_context(app.admitted("a", 100))
@@ -96,4 +96,4 @@ def test_a_message_that_is_refused_takes_nothing() -> None:
 @pytest.mark.parametrize("threads", [1, 8])
 def test_too_few_threads_for_a_message_are_refused(threads: int) -> None:
     with pytest.raises(ValueError, match="threads"):
-        AdmissionControl(threads)
+        ConcurrencyLimit(threads)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.ctl import doctor
-from chatmail_milter.doctor.finding import Finding, State, good
+from chatmail_milter.doctor.finding import Finding, FindingState, good
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("store")
 
 def services(_config: object) -> Iterator[Finding]:
     yield good("services", "dovecot.service", "runs")
-    yield Finding("services", "nginx.service", State.BAD, "is failed (failed)", "why", "mend")
+    yield Finding("services", "nginx.service", FindingState.BAD, "is failed (failed)", "why", "mend")
 
 
 @pytest.fixture(autouse=True)

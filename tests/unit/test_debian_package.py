@@ -98,7 +98,7 @@ class TestManual:
         page = self.page(texts, "man5/chatmail.toml.5")
         for name in config.Config.__struct_fields__:
             assert f".SH [{name}]\n" in page
-        for section in (config.Mail, config.Push, config.Store):
+        for section in (config.MailSettings, config.PushSettings, config.StoreSettings):
             for key in section.__struct_fields__:
                 assert f"\n.TP\n\\fB{key}\\fR\n" in page
         assert "\\fBmax_recipients\\fR\nRecipients of one message. Default: \\fB1000\\fR.\n" in page

@@ -20,17 +20,17 @@ from chatmail_milter.ctl.main import main
 from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets
 from chatmail_milter.doctor import store as store_check
 from chatmail_milter.doctor.certificates import Shown
-from chatmail_milter.doctor.finding import Finding, State, good, unknown
+from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
-def states(findings: Iterator[Finding]) -> dict[str, State]:
+def states(findings: Iterator[Finding]) -> dict[str, FindingState]:
     found = list(findings)
     # What needs doing says why and how; what doesn't says neither.
     for one in found:
-        assert bool(one.why) == (one.state is not State.GOOD), one
-        assert bool(one.mend) == (one.state in (State.BAD, State.SOON)), one
+        assert bool(one.why) == (one.state is not FindingState.GOOD), one
+        assert bool(one.mend) == (one.state in (FindingState.BAD, FindingState.SOON)), one
     return {one.what: one.state for one in found}
 
 
@@ -49,25 +49,25 @@ def systemd(**active: str) -> services.Show:
 
 def test_services_that_run_are_good() -> None:
     found = states(services.check(systemd()))
-    assert set(found.values()) == {State.GOOD}
+    assert set(found.values()) == {FindingState.GOOD}
     assert {"chatmail-milter.service", "mxdeliv-app.socket", *services.STOCK} == found.keys()
 
 
 @pytest.mark.parametrize("state", ["failed", "inactive", "activating", "absent"])
 def test_a_service_that_does_not_run_is_bad(state: str) -> None:
     found = states(services.check(systemd(chatmail_milter=state, dovecot=state)))
-    assert [what for what, how in found.items() if how is State.BAD] == [
+    assert [what for what, how in found.items() if how is FindingState.BAD] == [
         "chatmail-milter.service", "dovecot.service",
     ]  # fmt: skip
 
 
 def test_a_host_without_the_relay_or_without_systemd_is_said_to_be_so() -> None:
-    assert states(services.check(systemd(chatmail="absent")))[services.OURS] is State.BAD
+    assert states(services.check(systemd(chatmail="absent")))[services.OURS] is FindingState.BAD
 
     def away(_units: Sequence[str]) -> list[Mapping[str, str]]:
         raise FileNotFoundError("systemctl")
 
-    assert states(services.check(away)) == {"systemd": State.UNKNOWN}
+    assert states(services.check(away)) == {"systemd": FindingState.UNKNOWN}
 
 
 SS = """\
@@ -83,13 +83,13 @@ LISTEN 0 511 0.0.0.0:993 0.0.0.0:*
 def test_ports_are_known_by_who_listens() -> None:
     assert ports.parse(SS) == {25: {"smtpd", "master"}, 465: {"exim4"}, 443: {"nginx"}, 993: set()}
     found = states(ports.check(lambda: ports.parse(SS)))
-    assert {what for what, how in found.items() if how is State.GOOD} == {"25", "443", "993"}
-    assert {what for what, how in found.items() if how is State.BAD} == {"80", "143", "465", "587"}
+    assert {what for what, how in found.items() if how is FindingState.GOOD} == {"25", "443", "993"}
+    assert {what for what, how in found.items() if how is FindingState.BAD} == {"80", "143", "465", "587"}
 
 
-@pytest.mark.parametrize(("mode", "state"), [(0o666, State.BAD), (0o660, State.GOOD)])
+@pytest.mark.parametrize(("mode", "state"), [(0o666, FindingState.BAD), (0o660, FindingState.GOOD)])
 def test_a_socket_is_bad_if_anybody_can_connect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: State
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: FindingState
 ) -> None:
     monkeypatch.setattr(sockets, "_is_reached", lambda path: "inner" not in path.parts)
     (tmp_path / "inner").mkdir()
@@ -102,24 +102,24 @@ def test_a_socket_is_bad_if_anybody_can_connect(
 
 
 def test_no_socket_is_no_proof(tmp_path: Path) -> None:
-    assert states(sockets.check((tmp_path,))) == {"all": State.UNKNOWN}
+    assert states(sockets.check((tmp_path,))) == {"all": FindingState.UNKNOWN}
 
 
 @pytest.mark.parametrize(
     ("name", "days", "error", "state"),
     [
-        ("a.example", 60, "", State.GOOD),
-        ("a.example", 13, "", State.SOON),
-        ("a.example", -1, "certificate has expired", State.BAD),
-        ("a.example", 60, "self-signed certificate", State.BAD),
+        ("a.example", 60, "", FindingState.GOOD),
+        ("a.example", 13, "", FindingState.SOON),
+        ("a.example", -1, "certificate has expired", FindingState.BAD),
+        ("a.example", 60, "self-signed certificate", FindingState.BAD),
         # Nobody verifies these.
-        ("_a.example", 60, "self-signed certificate", State.GOOD),
-        ("[192.0.2.1]", 60, "self-signed certificate", State.GOOD),
-        ("_a.example", -1, "self-signed certificate", State.BAD),
+        ("_a.example", 60, "self-signed certificate", FindingState.GOOD),
+        ("[192.0.2.1]", 60, "self-signed certificate", FindingState.GOOD),
+        ("_a.example", -1, "self-signed certificate", FindingState.BAD),
     ],
 )
 def test_a_certificate_is_for_the_name_and_for_a_while(
-    name: str, days: int, error: str, state: State
+    name: str, days: int, error: str, state: FindingState
 ) -> None:
     found = certificates.check([name, name], NOW, lambda *_: Shown(NOW + timedelta(days, hours=1), error))
     assert states(found) == {f"{name}:{port}": state for port in (443, 465, 993)}
@@ -129,7 +129,7 @@ def test_a_port_without_tls_is_no_certificate() -> None:
     def refuse(_name: str, _port: int) -> Shown:
         raise ConnectionRefusedError("refused")
 
-    assert set(states(certificates.check(["a.example"], NOW, refuse)).values()) == {State.UNKNOWN}
+    assert set(states(certificates.check(["a.example"], NOW, refuse)).values()) == {FindingState.UNKNOWN}
 
 
 def test_the_clock_is_the_networks() -> None:
@@ -137,19 +137,19 @@ def test_the_clock_is_the_networks() -> None:
         raise subprocess.CalledProcessError(1, "timedatectl")
 
     found = [states(machine.check_clock(clock))["clock"] for clock in (lambda: True, lambda: False, away)]
-    assert found == [State.GOOD, State.SOON, State.UNKNOWN]
+    assert found == [FindingState.GOOD, FindingState.SOON, FindingState.UNKNOWN]
 
 
 @pytest.mark.parametrize(
     ("free", "inodes", "found"),
     [
-        (50, 50, [State.GOOD, State.GOOD]),
-        (9, 50, [State.SOON, State.GOOD]),
-        (2, 50, [State.BAD, State.GOOD]),
-        (50, 2, [State.GOOD, State.BAD]),
+        (50, 50, [FindingState.GOOD, FindingState.GOOD]),
+        (9, 50, [FindingState.SOON, FindingState.GOOD]),
+        (2, 50, [FindingState.BAD, FindingState.GOOD]),
+        (50, 2, [FindingState.GOOD, FindingState.BAD]),
     ],
 )
-def test_a_disk_has_room(free: int, inodes: int, found: list[State]) -> None:
+def test_a_disk_has_room(free: int, inodes: int, found: list[FindingState]) -> None:
     def stat(_place: Path) -> os.statvfs_result:
         return os.statvfs_result((4096, 4096, 100, free, free, 100, inodes, inodes, 0, 255))
 
@@ -167,15 +167,15 @@ class Message:
 @pytest.mark.parametrize(
     ("messages", "found"),
     [
-        ([], {"all": State.GOOD}),
-        (None, {"all": State.UNKNOWN}),
-        ([Message("active", NOW)], {"all": State.GOOD}),
-        ([Message("deferred", NOW - timedelta(hours=2))], {"all": State.SOON}),
-        ([Message("deferred", NOW - timedelta(hours=25))], {"all": State.BAD}),
-        ([Message("hold", NOW - timedelta(hours=25))], {"held": State.SOON, "all": State.GOOD}),
+        ([], {"all": FindingState.GOOD}),
+        (None, {"all": FindingState.UNKNOWN}),
+        ([Message("active", NOW)], {"all": FindingState.GOOD}),
+        ([Message("deferred", NOW - timedelta(hours=2))], {"all": FindingState.SOON}),
+        ([Message("deferred", NOW - timedelta(hours=25))], {"all": FindingState.BAD}),
+        ([Message("hold", NOW - timedelta(hours=25))], {"held": FindingState.SOON, "all": FindingState.GOOD}),
     ],
 )
-def test_a_queue_that_moves_is_good(messages: list[Message] | None, found: dict[str, State]) -> None:
+def test_a_queue_that_moves_is_good(messages: list[Message] | None, found: dict[str, FindingState]) -> None:
     assert states(queue.check(messages, NOW)) == found
 
 
@@ -200,19 +200,24 @@ def test_records_are_those_of_the_file(tmp_path: Path) -> None:
     zone.write_text("a.example. 60 IN A 192.0.2.1\na.example. 60 IN MX 10 a.example.\n")
     answers = {"A": {"192.0.2.1"}, "MX": set[str]()}
     found = list(records.check(zone, lambda one: answers[one.rdtype.name]))
-    assert [one.state for one in found] == [State.GOOD, State.BAD]
+    assert [one.state for one in found] == [FindingState.GOOD, FindingState.BAD]
     assert found[1].mend == "publish: a.example. MX 10 a.example."
     assert states(records.check(zone, lambda _: None)) == {
-        "a.example A": State.UNKNOWN, "a.example MX": State.UNKNOWN,
+        "a.example A": FindingState.UNKNOWN, "a.example MX": FindingState.UNKNOWN,
     }  # fmt: skip
-    assert states(records.check(tmp_path / "none")) == {"all": State.UNKNOWN}
+    assert states(records.check(tmp_path / "none")) == {"all": FindingState.UNKNOWN}
 
 
 @pytest.mark.parametrize(
     ("name", "state"),
-    [("mx.example.", State.GOOD), ("pool.isp.example.", State.SOON), ("", State.SOON), (None, State.UNKNOWN)],
+    [
+        ("mx.example.", FindingState.GOOD),
+        ("pool.isp.example.", FindingState.SOON),
+        ("", FindingState.SOON),
+        (None, FindingState.UNKNOWN),
+    ],
 )
-def test_an_address_has_the_hosts_name(name: str | None, state: State) -> None:
+def test_an_address_has_the_hosts_name(name: str | None, state: FindingState) -> None:
     found = records.check_reverse("mx.example", ["192.0.2.1"], lambda _: name)
     assert states(found) == {"192.0.2.1 PTR": state}
 
@@ -222,11 +227,11 @@ def test_a_store_that_fails_says_what_mends_it(store: str) -> None:
         raise OperationalError("", {}, Exception("database is locked"))
 
     (finding,) = store_check.check(store, locked)
-    assert (finding.state, finding.mend.partition(",")[0]) == (State.BAD, "try again")
-    assert states(store_check.check(store)) == {"store": State.GOOD}
+    assert (finding.state, finding.mend.partition(",")[0]) == (FindingState.BAD, "try again")
+    assert states(store_check.check(store)) == {"store": FindingState.GOOD}
 
 
-BAD = Finding("queue", "all", State.BAD, "3 messages", "users wait", "chatmailctl queue")
+BAD = Finding("queue", "all", FindingState.BAD, "3 messages", "users wait", "chatmailctl queue")
 
 
 @pytest.mark.parametrize(

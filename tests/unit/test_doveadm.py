@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message, Usage
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 
@@ -59,8 +59,8 @@ FETCHED = (
 def test_messages_of_several_users(doveadm: Said) -> None:
     found = list(doveadm.will(FETCHED).messages([ALICE, BOB], ("BEFORE", "5")))
     assert found == [
-        Message(ALICE, INBOX, 1, 2074, 1792805428, seen=True),
-        Message(BOB, SENT, 7, 14, 1794706228),
+        StoredMessage(ALICE, INBOX, 1, 2074, 1792805428, seen=True),
+        StoredMessage(BOB, SENT, 7, 14, 1794706228),
     ]
     assert doveadm.users == [ALICE, BOB]
     (asked,) = doveadm.asked
@@ -89,7 +89,7 @@ def test_everything_of_one_user_with_who_wrote_it(doveadm: Said) -> None:
         ensure_ascii=False,
     )  # fmt: skip
     found = doveadm.will(said).everything(ALICE)
-    assert found[0] == Message(ALICE, INBOX, 1, 2074, 1792805428, seen=True, sender="x@evil.test")
+    assert found[0] == StoredMessage(ALICE, INBOX, 1, 2074, 1792805428, seen=True, sender="x@evil.test")
     assert [(one.uid, one.seen, one.sender) for one in found[1:]] == [
         (2, False, "bob@b.test"),
         (3, False, ""),
@@ -135,11 +135,11 @@ def test_a_message_that_cannot_be_read_moves_no_other(
     said = doveadm.will(printed(messages), complain="Error: fetch(from) failed\n", status=status)
     found = said.everything(ALICE)
     assert [one for one in found if one.mailbox == INBOX] == [
-        Message(ALICE, INBOX, 1, 9, 1792805428, seen=False, sender=""),
-        Message(ALICE, INBOX, 2, 9, 1792805428, seen=False, sender="x@b.test"),
-        Message(ALICE, INBOX, 3, 9, 1792805428, seen=True, sender=ALICE),
+        StoredMessage(ALICE, INBOX, 1, 9, 1792805428, seen=False, sender=""),
+        StoredMessage(ALICE, INBOX, 2, 9, 1792805428, seen=False, sender="x@b.test"),
+        StoredMessage(ALICE, INBOX, 3, 9, 1792805428, seen=True, sender=ALICE),
     ]
-    known = [Message(ALICE, SENT, 7, 2074, 1792805428)] if what == "its header" else []
+    known = [StoredMessage(ALICE, SENT, 7, 2074, 1792805428)] if what == "its header" else []
     assert [one for one in found if one.mailbox == SENT] == known
 
 
@@ -148,10 +148,10 @@ def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: Said) -> No
     head = FETCHED.partition("\n")[0]
     row = f"{ALICE}\t{ALICE}\t{SENT}\t7\t\t1792805428\t{BOB}\n{BOB}\t{INBOX}\t3\t\\Seen\t14\t1794706228"
     said = doveadm.will(f"{head}\n{row}", complain="Error: fetch(size.virtual) failed\n", status=75)
-    found: list[Message] = []
+    found: list[StoredMessage] = []
     with pytest.raises(DoveadmError):
         found.extend(said.messages([ALICE, BOB], ()))
-    assert found == [Message(BOB, INBOX, 3, 14, 1794706228, seen=True)]
+    assert found == [StoredMessage(BOB, INBOX, 3, 14, 1794706228, seen=True)]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_folders_may_have_any_name(doveadm: Said) -> None:
 
 
 def test_messages_are_removed_by_mailbox_many_at_once(doveadm: Said) -> None:
-    messages = [Message(ALICE, "e8ed", uid, 1, 1) for uid in range(1, 5002)] + [
-        Message(ALICE, "5813", 3, 1, 1)
+    messages = [StoredMessage(ALICE, "e8ed", uid, 1, 1) for uid in range(1, 5002)] + [
+        StoredMessage(ALICE, "5813", 3, 1, 1)
     ]
     doveadm.will("").expunge(messages)
     ends = [line.rpartition("expunge ")[2] for line in doveadm.asked]
@@ -221,7 +221,7 @@ def test_none_are_removed_without_asking(doveadm: Said) -> None:
 
 def test_a_failure_comes_after_what_was_found_and_names_nobody(doveadm: Said) -> None:
     program = doveadm.will(FETCHED, complain=f"doveadm({BOB}): Error: no such luck\n", status=75)
-    found: list[Message] = []
+    found: list[StoredMessage] = []
     with pytest.raises(DoveadmError, match=r"^doveadm fetch: exit status 75: .*no such luck") as failed:
         found.extend(program.messages([ALICE, BOB], ()))
     assert len(found) == 2

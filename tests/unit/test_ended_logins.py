@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import codes
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.milter.admission import Door
+from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.store.accounts import Accounts
@@ -20,7 +20,7 @@ from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.ended_logins import forget_old
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.lease import outwait
+from chatmail_milter.store.lease import wait_for_caches_to_expire
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
@@ -50,15 +50,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def door(engine: Engine, clock: Clock) -> Door:
-    return Door(lambda: Policies(engine), Limiter(Rate(0, 1)), clock=clock)
+def door(engine: Engine, clock: Clock) -> AdmissionControl:
+    return AdmissionControl(lambda: Policies(engine), Limiter(Rate(0, 1)), clock=clock)
 
 
-def told(door: Door, user: str, beginning: object) -> Verdict:
+def told(door: AdmissionControl, user: str, beginning: object) -> Verdict:
     return door.admit(OUT, user, None, beginning).verdict  # type: ignore[arg-type]
 
 
-def test_a_session_from_before_is_over_and_one_from_after_is_not(door: Door, accounts: Accounts) -> None:
+def test_a_session_from_before_is_over_and_one_from_after_is_not(
+    door: AdmissionControl, accounts: Accounts
+) -> None:
     before = door.begin()
     assert accounts.set_password(ALICE, "{Y}")
     after = door.begin()
@@ -70,7 +72,7 @@ def test_a_session_from_before_is_over_and_one_from_after_is_not(door: Door, acc
 
 
 def test_a_later_change_of_something_else_ends_nothing(
-    door: Door, accounts: Accounts, engine: Engine
+    door: AdmissionControl, accounts: Accounts, engine: Engine
 ) -> None:
     accounts.set_password(ALICE, "{Y}")
     beginning = door.begin()
@@ -81,14 +83,14 @@ def test_a_later_change_of_something_else_ends_nothing(
     assert told(door, BOB, beginning) == codes.LOGIN_OVER
 
 
-def test_nothing_is_over_where_nothing_changed(door: Door, accounts: Accounts) -> None:
+def test_nothing_is_over_where_nothing_changed(door: AdmissionControl, accounts: Accounts) -> None:
     beginning = door.begin()
     assert not accounts.set_password("carol123@a.test", "{Y}")
     assert not accounts.delete("carol123@a.test")
     assert not accounts.delete(ALICE, unused_since=TODAY)
     with pytest.raises(PermissionError):
         accounts.delete(ALICE, beforehand=_denied)
-    outwait()
+    wait_for_caches_to_expire()
     assert told(door, ALICE, beginning) == codes.PASS
 
 
@@ -97,14 +99,16 @@ def _denied() -> None:
 
 
 @pytest.mark.parametrize("unused_since", [None, TODAY + timedelta(days=1)], ids=["deleted", "expired"])
-def test_with_an_account_go_its_sessions(door: Door, accounts: Accounts, unused_since: date | None) -> None:
+def test_with_an_account_go_its_sessions(
+    door: AdmissionControl, accounts: Accounts, unused_since: date | None
+) -> None:
     beginning = door.begin()
     assert accounts.delete(ALICE, unused_since=unused_since)
-    outwait()
+    wait_for_caches_to_expire()
     assert told(door, ALICE, beginning) == codes.LOGIN_OVER
 
 
-def test_a_session_of_more_than_twelve_hours_has_to_log_in_anew(door: Door, clock: Clock) -> None:
+def test_a_session_of_more_than_twelve_hours_has_to_log_in_anew(door: AdmissionControl, clock: Clock) -> None:
     beginning = door.begin()
     clock.now += 12 * 3600
     assert told(door, ALICE, beginning) == codes.PASS
@@ -125,7 +129,7 @@ def test_where_the_store_was_away_only_those_log_in_anew_whose_password_changed_
         return Policies(engine)
 
     away = True
-    door = Door(opened, Limiter(Rate(0, 1)))
+    door = AdmissionControl(opened, Limiter(Rate(0, 1)))
     beginning = door.begin()
     assert told(door, ALICE, beginning) == codes.STORE_AWAY
     accounts.set_password(ALICE, "{Y}")

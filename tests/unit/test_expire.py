@@ -14,7 +14,7 @@ import pytest
 from chatmail_milter import config
 from chatmail_milter.config import values
 from chatmail_milter.mailboxes import expire
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Message, Usage
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
 from chatmail_milter.mailboxes.expire import Pass, expired, is_left_over
 from chatmail_milter.mailboxes.home import Removal
 from chatmail_milter.mailboxes.progress import Progress, UnderWayError
@@ -25,25 +25,27 @@ NOW = 1_800_000_000
 DAY = 86400
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
-DEFAULT = config.Expiry()
+DEFAULT = config.ExpirySettings()
 
 
 class Mailboxes:
     """In doveadm's place: finds all that there is, and fails where it is told to."""
 
-    def __init__(self, messages: Iterable[Message] = (), folders: Sequence[tuple[str, Folder]] = ()) -> None:
+    def __init__(
+        self, messages: Iterable[StoredMessage] = (), folders: Sequence[tuple[str, Folder]] = ()
+    ) -> None:
         self.kept = list(messages)
         self.made = list(folders)
         self.full: list[Usage] = []
         self.fails: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
 
-    def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[Message]:
+    def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
         self.asked.append(tuple(query))
         yield from [one for one in self.kept if one.user in users]
         self._fail("messages")
 
-    def everything(self, user: str) -> Sequence[Message]:
+    def everything(self, user: str) -> Sequence[StoredMessage]:
         self._fail("everything")
         return [one for one in self.kept if one.user == user]
 
@@ -55,7 +57,7 @@ class Mailboxes:
         yield from [one for one in self.made if one[0] in users]
         self._fail("folders")
 
-    def expunge(self, messages: Sequence[Message]) -> None:
+    def expunge(self, messages: Sequence[StoredMessage]) -> None:
         self.kept = [one for one in self.kept if one not in messages]
 
     def delete_if_empty(self, user: str, folder: str) -> None:
@@ -66,12 +68,12 @@ class Mailboxes:
             raise DoveadmError(f"{what}: no")
 
 
-def message(user: str, uid: int, days: float, octets: int = 10) -> Message:
-    return Message(user, "inbox", uid, octets, int(NOW - days * DAY))
+def message(user: str, uid: int, days: float, octets: int = 10) -> StoredMessage:
+    return StoredMessage(user, "inbox", uid, octets, int(NOW - days * DAY))
 
 
 def a_pass(
-    mailboxes: Mailboxes, rules: config.Expiry = DEFAULT, *, dry_run: bool = False
+    mailboxes: Mailboxes, rules: config.ExpirySettings = DEFAULT, *, dry_run: bool = False
 ) -> tuple[Pass, list[str]]:
     said: list[str] = []
     return Pass(rules, cast(Doveadm, mailboxes), NOW, said.append, dry_run=dry_run), said
@@ -94,15 +96,17 @@ class TestQuery:
     @pytest.mark.parametrize(
         ("rules", "words"),
         [
-            (config.Expiry(large_mail=values.Duration(0)), ("BEFORE", str(NOW - 20 * DAY))),
+            (config.ExpirySettings(large_mail=values.Duration(0)), ("BEFORE", str(NOW - 20 * DAY))),
             (
-                config.Expiry(mail=values.Duration(0), large=values.Size(5)),
+                config.ExpirySettings(mail=values.Duration(0), large=values.Size(5)),
                 ("(", "SEEN", "LARGER", "5", "BEFORE", str(NOW - 7 * DAY), ")"),
             ),
-            (config.Expiry(mail=values.Duration(0), large_mail=values.Duration(0)), ()),
+            (config.ExpirySettings(mail=values.Duration(0), large_mail=values.Duration(0)), ()),
         ],
     )
-    def test_what_never_goes_is_not_looked_for(self, rules: config.Expiry, words: tuple[str, ...]) -> None:
+    def test_what_never_goes_is_not_looked_for(
+        self, rules: config.ExpirySettings, words: tuple[str, ...]
+    ) -> None:
         assert expired(rules, NOW) == words
         mailboxes = Mailboxes()
         looked(mailboxes, ALICE, rules=rules)
@@ -132,7 +136,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing() -> None:
 def test_a_full_mailbox_loses_its_oldest_and_no_other_does() -> None:
     mailboxes = Mailboxes([message(user, day, 10 - day, 10) for user in (ALICE, BOB) for day in range(1, 9)])
     mailboxes.full = [Usage(ALICE, 80, 100), Usage(BOB, 74, 100)]
-    never = config.Expiry(mail=values.Duration(0), large_mail=values.Duration(0))
+    never = config.ExpirySettings(mail=values.Duration(0), large_mail=values.Duration(0))
     said = looked(mailboxes, ALICE, BOB, rules=never)
     assert [one.uid for one in mailboxes.kept if one.user == ALICE] == [2, 3, 4, 5, 6, 7, 8]
     assert len([one for one in mailboxes.kept if one.user == BOB]) == 8
@@ -167,7 +171,7 @@ def test_a_failure_is_told_and_hinders_nothing_else(what: str) -> None:
 
 def test_one_mailbox_in_trouble_keeps_no_other() -> None:
     class Troubled(Mailboxes):
-        def expunge(self, messages: Sequence[Message]) -> None:
+        def expunge(self, messages: Sequence[StoredMessage]) -> None:
             if any(one.user == ALICE for one in messages):
                 raise DoveadmError("expunge: no")
             super().expunge(messages)
@@ -192,7 +196,7 @@ class TestUnused:
         return accounts
 
     def run(
-        self, accounts: Accounts, root: Path, rules: config.Expiry = DEFAULT, **options: Any
+        self, accounts: Accounts, root: Path, rules: config.ExpirySettings = DEFAULT, **options: Any
     ) -> list[str]:
         work, said = a_pass(Mailboxes(), rules, **options)
         work.delete_unused(accounts, Removal(root, sleep=lambda _: None, clock=counting()), root)
@@ -210,7 +214,7 @@ class TestUnused:
         assert (tmp_path / "a.test" / "alice123").exists()
 
     def test_stays_where_the_operator_wants_it(self, accounts: Accounts, tmp_path: Path) -> None:
-        rules = config.Expiry(accounts=values.Duration(0))
+        rules = config.ExpirySettings(accounts=values.Duration(0))
         assert self.run(accounts, tmp_path, rules) == ["what=unused-accounts accounts=0"]
         assert len(accounts.list()) == 2
 

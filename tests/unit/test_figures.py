@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.config import Config, Mail, Store
+from chatmail_milter.config import Config, MailSettings, StoreSettings
 from chatmail_milter.config.values import MailDomain
 from chatmail_milter.figures import accounts, traffic, waiting
 from chatmail_milter.figures.disks import disks
@@ -135,7 +135,7 @@ def test_accounts_are_counted_by_last_login(engine: Engine) -> None:
         assert kept.create(f"{name}@a.test", "{PLAIN}x", today - timedelta(days=days))
     assert Accounts(engine, today=lambda: today).create("erin0000@a.test", "{PLAIN}x")
     Suspensions(engine).suspend("bob00000@a.test")
-    assert accounts.count(engine, today) == accounts.Accounts(
+    assert accounts.count(engine, today) == accounts.AccountFigures(
         number=5, used_day=1, used_week=2, used_month=3, made_week=1, suspended=1
     )
 
@@ -169,7 +169,9 @@ def test_places_of_one_file_system_are_one_disk(tmp_path: Path) -> None:
 
 
 class TestOverview:
-    CONFIG = Config(mail=Mail(domain=MailDomain("a.test")), store=Store(url="sqlite:////none/store"))
+    CONFIG = Config(
+        mail=MailSettings(domain=MailDomain("a.test")), store=StoreSettings(url="sqlite:////none/store")
+    )
 
     def test_all_that_can_be_looked_at(self, engine: Engine) -> None:
         Peers(engine).add([sent("b.test")])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from chatmail_milter.mailboxes.doveadm import Message
+from chatmail_milter.mailboxes.doveadm import StoredMessage
 from chatmail_milter.rules import full
 
 NOW = 1_800_000_000
@@ -18,19 +18,21 @@ LIMIT = 1000
 
 def message(
     uid: int, octets: int, age: float, sender: str = "friend@b.test", *, seen: bool = False
-) -> Message:
-    return Message("u@a.test", "inbox", uid, octets, int(NOW - age), seen, sender)
+) -> StoredMessage:
+    return StoredMessage("u@a.test", "inbox", uid, octets, int(NOW - age), seen, sender)
 
 
-def octets(messages: Iterable[Message]) -> int:
+def octets(messages: Iterable[StoredMessage]) -> int:
     return sum(one.octets for one in messages)
 
 
-def leaving(messages: Iterable[Message]) -> list[Message]:
+def leaving(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
     return full.leaving(list(messages), LIMIT, NOW)
 
 
-def flood(total: int, sender: str = "x@evil.test", *, each: int = 10, first: int = 1000) -> list[Message]:
+def flood(
+    total: int, sender: str = "x@evil.test", *, each: int = 10, first: int = 1000
+) -> list[StoredMessage]:
     """So much unread mail, in the last minutes."""
     return [
         message(first + n, each, (total // each - n) / 10, sender.format(n)) for n in range(total // each)
@@ -142,12 +144,12 @@ mail = st.lists(
 )
 
 
-def is_old(one: Message) -> bool:
+def is_old(one: StoredMessage) -> bool:
     return one.seen and one.received <= NOW - DAY
 
 
 @given(mail)
-def test_who_has_no_more_than_a_share_loses_nothing_but_old_read_mail(messages: list[Message]) -> None:
+def test_who_has_no_more_than_a_share_loses_nothing_but_old_read_mail(messages: list[StoredMessage]) -> None:
     go = leaving(messages)
     stay = [one for one in messages if one not in go]
     held = [one for one in messages if not is_old(one)]
@@ -179,7 +181,7 @@ def test_who_has_no_more_than_a_share_loses_nothing_but_old_read_mail(messages: 
     "x@evil.test",
 )
 def test_no_flood_by_one_domain_costs_others_what_they_have_not_read(
-    messages: list[Message], more: int, sender: str
+    messages: list[StoredMessage], more: int, sender: str
 ) -> None:
     others = [one for one in messages if one.received < NOW - 300]
     unread = octets(one for one in others if not is_old(one))

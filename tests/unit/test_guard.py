@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, all rows, and multicast.
 IPV4 = [
@@ -119,12 +119,12 @@ PUBLIC = [
 def test_special_purpose_network_is_forbidden_from_end_to_end(network: str) -> None:
     span = ip_network(network)
     for address in (span[0], span[span.num_addresses // 2], span[-1]):
-        assert not Guard().permits(address)
+        assert not AllowedAddresses().permits(address)
 
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_address_that_leads_to_another_is_forbidden(address: str) -> None:
-    assert not Guard().permits(ip_address(address))
+    assert not AllowedAddresses().permits(ip_address(address))
 
 
 @pytest.mark.parametrize("network", ["64:ff9b::/96", "2002::/16", "2001::/32"])
@@ -135,20 +135,20 @@ def test_allowed_translator_leads_to_no_forbidden_address(network: str) -> None:
         # Teredo has the client's address with all bits turned over (RFC 4380, 4).
         "2001::/32": ("2001:0:808:808::f7f7:f7f7", "2001:0:808:808::f5ff:fffe"),
     }[network]
-    guard = Guard([ip_network(network)])
+    guard = AllowedAddresses([ip_network(network)])
     assert guard.permits(ip_address(public))
     assert not guard.permits(ip_address(private))
-    both = Guard([ip_network(network), ip_network("10.0.0.0/8")])
+    both = AllowedAddresses([ip_network(network), ip_network("10.0.0.0/8")])
     assert both.permits(ip_address(private))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_address_is_permitted(address: str) -> None:
-    assert Guard().permits(ip_address(address))
+    assert AllowedAddresses().permits(ip_address(address))
 
 
 def test_allowed_network_is_an_exception_and_nothing_beside_it() -> None:
-    guard = Guard([ip_network("10.77.0.0/24"), ip_network("fd00:77::/64")])
+    guard = AllowedAddresses([ip_network("10.77.0.0/24"), ip_network("fd00:77::/64")])
     assert guard.permits(ip_address("10.77.0.12"))
     assert guard.permits(ip_address("::ffff:10.77.0.12"))
     assert guard.permits(ip_address("fd00:77::5"))
@@ -159,18 +159,18 @@ def test_allowed_network_is_an_exception_and_nothing_beside_it() -> None:
 
 def test_only_permitted_addresses_are_left() -> None:
     mixed = [ip_address("127.0.0.1"), ip_address("8.8.8.8")]
-    assert Guard().permitted(mixed) == [ip_address("8.8.8.8")]
+    assert AllowedAddresses().permitted(mixed) == [ip_address("8.8.8.8")]
 
 
 def test_no_permitted_address_is_an_error_but_no_address_is_none() -> None:
     with pytest.raises(ForbiddenAddressError):
-        Guard().permitted([ip_address("127.0.0.1"), ip_address("::1")])
-    assert Guard().permitted([]) == []
+        AllowedAddresses().permitted([ip_address("127.0.0.1"), ip_address("::1")])
+    assert AllowedAddresses().permitted([]) == []
 
 
 @given(st.ip_addresses())
 def test_nothing_that_the_standard_library_calls_special_is_permitted(address: IPAddress) -> None:
-    if Guard().permits(address):
+    if AllowedAddresses().permits(address):
         mapped = getattr(address, "ipv4_mapped", None) or address
         assert mapped.is_global
         assert not mapped.is_multicast

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.refusals import Refusals
@@ -17,7 +17,7 @@ from mxdeliv_app.stats.journal import USERS as USERS_OF_A_RELAY
 from mxdeliv_app.stats.journal import Follower, _uids
 from tests.chat.deadline import until
 
-HTTPS_ONLY = Endpoint("127.0.0.1:10027")
+HTTPS_ONLY = HostPort("127.0.0.1:10027")
 SMTP, MILTER = "postfix/smtp-mx/smtp", "chatmail-milter"
 ME = pwd.getpwuid(os.getuid()).pw_name
 # The programs run as us, but for one.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
-from mxdeliv_app.mxdeliv.smtp_pool import Kept
+from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 
 ANNA, BERT, CARL = (ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
 OLD = 61.0  # seconds; a minute is the most
@@ -29,41 +29,41 @@ class Talk:
         self.said.append("closed")
 
 
-def kept(*talks: Talk) -> Kept:
-    pool = Kept()
+def kept(*talks: Talk) -> ConnectionPool:
+    pool = ConnectionPool()
     for one in talks:
-        pool.give(cast(Conversation, one))
+        pool.release(cast(Conversation, one))
     return pool
 
 
 def test_a_peer_gets_its_own_back_the_last_used_first() -> None:
     first, second, other = Talk(ANNA), Talk(ANNA), Talk(BERT)
     pool = kept(first, second, other)
-    assert pool.take(ANNA) is cast(Conversation, second)
-    assert pool.take(ANNA) is cast(Conversation, first)
+    assert pool.acquire(ANNA) is cast(Conversation, second)
+    assert pool.acquire(ANNA) is cast(Conversation, first)
 
 
 def test_another_gets_the_one_that_waits_longest() -> None:
     first, second = Talk(ANNA), Talk(BERT)
     pool = kept(first, second)
-    assert pool.take(CARL) is cast(Conversation, first)
-    assert pool.take(CARL) is cast(Conversation, second)
-    assert pool.take(CARL) is None
+    assert pool.acquire(CARL) is cast(Conversation, first)
+    assert pool.acquire(CARL) is cast(Conversation, second)
+    assert pool.acquire(CARL) is None
 
 
 def test_none_is_given_to_two() -> None:
     pool = kept(Talk(ANNA))
-    assert pool.take(ANNA) is not None
-    assert pool.take(ANNA) is None
+    assert pool.acquire(ANNA) is not None
+    assert pool.acquire(ANNA) is None
 
 
 def test_what_is_old_or_was_hung_up_on_is_closed_and_not_used() -> None:
     old, dead = Talk(ANNA, age=OLD), Talk(ANNA, quiet=False)
-    assert kept(old, dead).take(ANNA) is None
+    assert kept(old, dead).acquire(ANNA) is None
     assert old.said == dead.said == ["QUIT", "closed"]
 
 
 def test_what_gets_old_is_closed_even_if_nobody_wants_it() -> None:
     old, young = Talk(ANNA, age=OLD), Talk(BERT)
-    assert kept(old, young).take(BERT) is cast(Conversation, young)
+    assert kept(old, young).acquire(BERT) is cast(Conversation, young)
     assert old.said == ["QUIT", "closed"]

@@ -16,7 +16,7 @@ import chatmail_milter
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.names import NameReservedError, Names
+from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import reserved_names
 from chatmail_milter.store.tokens import Tokens
 
@@ -31,7 +31,7 @@ class Store:
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.now = path, NOON
         self.engine: Engine = open_store(f"sqlite:///{path}")
-        self.names = Names(seconds, now=lambda: self.now)
+        self.names = ReservedNames(seconds, now=lambda: self.now)
         self.accounts = Accounts(self.engine, today=lambda: date(2026, 3, 2), names=self.names)
 
     def rows(self) -> list[tuple[object, ...]]:
@@ -100,10 +100,10 @@ def test_none_is_where_the_operator_wants_it(kept_for: Callable[[float], Store],
 def test_without_a_time_it_is_reserved_for_good(kept_for: Callable[[float], Store]) -> None:
     store = kept_for(DAY)
     store.now += 10_000 * DAY
-    for accounts in (Accounts(store.engine), Accounts(store.engine, names=Names())):
+    for accounts in (Accounts(store.engine), Accounts(store.engine, names=ReservedNames())):
         with pytest.raises(NameReservedError):
             accounts.create(ALICE, "{X}")
-    assert Names(now=lambda: store.now).release_due(store.engine) == 0
+    assert ReservedNames(now=lambda: store.now).release_due(store.engine) == 0
 
 
 @pytest.mark.sqlite
@@ -134,7 +134,7 @@ def test_without_the_key_no_name_is_given_out_and_no_account_deleted(
     assert store.accounts.delete(ALICE)
     monkeypatch.setenv("CHATMAIL_NAMES_KEY", str(file))
     with pytest.raises(StoreError):
-        Accounts(store.engine, names=Names(DAY)).create("carol123@a.test", "{X}")
+        Accounts(store.engine, names=ReservedNames(DAY)).create("carol123@a.test", "{X}")
 
 
 def test_an_operator_may_give_it_out(kept_for: Callable[[float], Store]) -> None:

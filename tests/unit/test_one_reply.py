@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxdeliv_app.relay import one_reply
-from mxdeliv_app.relay.queued_message import Letter, Recipient
+from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 OK, GONE, FULL, LATER, OTHER = (
     "250 2.0.0 OK",
@@ -27,7 +27,7 @@ class Postfix:
         self.groups: list[list[str]] = []
         self._refused = refused
 
-    def __call__(self, _letter: Letter, recipients: Sequence[Recipient]) -> list[str]:
+    def __call__(self, _letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
         self.groups.append([one.raw for one in recipients])
         taken = len(self.groups) - 1 not in self._refused
         return ["250 2.0.0 Ok: queued" if taken else "452 4.3.1 Full disk"] * len(recipients)
@@ -35,7 +35,7 @@ class Postfix:
 
 def settle(lines: Sequence[str], postfix: Postfix) -> list[str]:
     recipients = [Recipient(f"u{n}@b.test", "b.test", f"u{n}@b.test") for n in range(len(lines))]
-    letter = Letter("a@here.test", tuple(recipients), b"x")
+    letter = QueuedMessage("a@here.test", tuple(recipients), b"x")
     return one_reply.settled(letter, recipients, lines, postfix)
 
 

@@ -15,9 +15,9 @@ from chatmail_milter.address import Peer
 from chatmail_milter.origin.body_hash import BodyHash
 from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.origin.header import SignedHeader
-from chatmail_milter.origin.resolver import Resolver
+from chatmail_milter.origin.resolver import MilterResolver
 from chatmail_milter.origin.verifier import verify
-from chatmail_milter.rules.dkim import DkimFacts, Outcome, undecided
+from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome, undecided
 from chatmail_milter.rules.inbound import Origin
 from chatmail_milter.rules.signature import parse
 from chatmail_milter.store.engine import open_store
@@ -45,13 +45,13 @@ class World:
         self.clock = 0.0
         engine = open_store(f"sqlite:///{directory}/store")
         self.checks = OriginChecks(
-            Resolver(stub.path), lambda: MissingKeys(engine), 4 * HOUR, lambda: time.time() + self.clock
+            MilterResolver(stub.path), lambda: MissingKeys(engine), 4 * HOUR, lambda: time.time() + self.clock
         )
 
     def key(self, *records: str, selector: str = "s1") -> None:
         self.stub.records[f"{selector}._domainkey.{DOMAIN}.", "TXT"] = records
 
-    def outcomes(self, message: bytes) -> list[Outcome]:
+    def outcomes(self, message: bytes) -> list[SignatureOutcome]:
         """Of the signatures, topmost first, that were verified."""
         header, _, body = message.partition(b"\r\n\r\n")
         given = [(name.decode(), value) for name, value in fields(header, as_they_are=True)]
@@ -76,51 +76,51 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("names", [FIELDS, ("from", "date", "subject", "x-none", "x-tab", "cc", "cc")])
 def test_valid_in_every_form(world: World, form: str, names: tuple[str, ...]) -> None:
     signed = sign(MESSAGE, DOMAIN, form=form, fields=names)
-    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
     for old, new in ((b"two  blanks", b"too  blanks"), (b"Body", b"Bodi"), (b"Bob <", b"Rob <")):
-        assert world.outcomes(signed.replace(old, new)) == [Outcome.INVALID], new
+        assert world.outcomes(signed.replace(old, new)) == [SignatureOutcome.INVALID], new
 
 
 def test_a_field_that_was_signed_as_missing_may_not_be_added(world: World) -> None:
     signed = sign(MESSAGE, DOMAIN, fields=("from", "date", "cc", "subject", "subject"))
-    assert world.outcomes(signed) == [Outcome.PASS]
-    assert world.outcomes(b"Cc: eve@c.example\r\n" + signed) == [Outcome.INVALID]
-    assert world.outcomes(b"Subject: another\r\n" + signed) == [Outcome.INVALID]
-    assert world.outcomes(b"X-Other: x\r\n" + signed) == [Outcome.PASS]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
+    assert world.outcomes(b"Cc: eve@c.example\r\n" + signed) == [SignatureOutcome.INVALID]
+    assert world.outcomes(b"Subject: another\r\n" + signed) == [SignatureOutcome.INVALID]
+    assert world.outcomes(b"X-Other: x\r\n" + signed) == [SignatureOutcome.PASS]
 
 
 def test_of_several_fields_the_last_is_signed_first(world: World) -> None:
     twice = b"X-List: one\r\n" + MESSAGE.replace(b"To:", b"X-List: two\r\nTo:")
-    assert world.outcomes(sign(twice, DOMAIN, fields=("from", "date", "x-list"))) == [Outcome.PASS]
+    assert world.outcomes(sign(twice, DOMAIN, fields=("from", "date", "x-list"))) == [SignatureOutcome.PASS]
     signed = sign(twice, DOMAIN, fields=("from", "date", "x-list", "x-list"))
-    assert world.outcomes(signed) == [Outcome.PASS]
-    assert world.outcomes(signed.replace(b"X-List: one", b"X-List: 1")) == [Outcome.INVALID]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
+    assert world.outcomes(signed.replace(b"X-List: one", b"X-List: 1")) == [SignatureOutcome.INVALID]
 
 
 @pytest.mark.parametrize(
     ("record", "outcome"),
     [
-        (txt(rsa_record(PKCS1)), Outcome.PASS),
-        (txt(b"v=DKIM1; k=rsa; " + rsa_record()), Outcome.PASS),
-        (txt(b"v=DKIM1; k=rsa; n=note; " + rsa_record(PKCS1)), Outcome.PASS),
-        (txt(b"v=DKIM1; h=sha1:sha256; s=email; t=y; " + rsa_record()), Outcome.PASS),
-        (txt(rsa_record(number=2)), Outcome.INVALID),
+        (txt(rsa_record(PKCS1)), SignatureOutcome.PASS),
+        (txt(b"v=DKIM1; k=rsa; " + rsa_record()), SignatureOutcome.PASS),
+        (txt(b"v=DKIM1; k=rsa; n=note; " + rsa_record(PKCS1)), SignatureOutcome.PASS),
+        (txt(b"v=DKIM1; h=sha1:sha256; s=email; t=y; " + rsa_record()), SignatureOutcome.PASS),
+        (txt(rsa_record(number=2)), SignatureOutcome.INVALID),
         # RFC 6376, 3.6.1: revoked, or for something else.
-        ('"v=DKIM1; p="', Outcome.KEY_UNUSABLE),
-        (txt(b"v=DKIM1; h=sha1; " + rsa_record()), Outcome.KEY_UNUSABLE),
-        (txt(b"v=DKIM1; s=tlsrpt; " + rsa_record()), Outcome.KEY_UNUSABLE),
-        (txt(b"v=DKIM2; " + rsa_record()), Outcome.KEY_UNUSABLE),
-        (txt(ed25519_record()), Outcome.KEY_UNUSABLE),
-        ('"v=spf1 -all"', Outcome.KEY_UNUSABLE),
-        ('"p=AAAA"', Outcome.KEY_UNUSABLE),
-        ('"p=MIIBIjAN"', Outcome.KEY_UNUSABLE),
-        ('"k=rsa; p=!!"', Outcome.KEY_UNUSABLE),
-        ('"k=ed25519; p=AAAA"', Outcome.KEY_UNUSABLE),
-        ('"k=dsa; p=AAAA"', Outcome.KEY_UNUSABLE),
-        (txt(b"p=" + b"A" * 30_000), Outcome.KEY_UNUSABLE),
+        ('"v=DKIM1; p="', SignatureOutcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM1; h=sha1; " + rsa_record()), SignatureOutcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM1; s=tlsrpt; " + rsa_record()), SignatureOutcome.KEY_UNUSABLE),
+        (txt(b"v=DKIM2; " + rsa_record()), SignatureOutcome.KEY_UNUSABLE),
+        (txt(ed25519_record()), SignatureOutcome.KEY_UNUSABLE),
+        ('"v=spf1 -all"', SignatureOutcome.KEY_UNUSABLE),
+        ('"p=AAAA"', SignatureOutcome.KEY_UNUSABLE),
+        ('"p=MIIBIjAN"', SignatureOutcome.KEY_UNUSABLE),
+        ('"k=rsa; p=!!"', SignatureOutcome.KEY_UNUSABLE),
+        ('"k=ed25519; p=AAAA"', SignatureOutcome.KEY_UNUSABLE),
+        ('"k=dsa; p=AAAA"', SignatureOutcome.KEY_UNUSABLE),
+        (txt(b"p=" + b"A" * 30_000), SignatureOutcome.KEY_UNUSABLE),
     ],
 )
-def test_key_records(world: World, record: str, outcome: Outcome) -> None:
+def test_key_records(world: World, record: str, outcome: SignatureOutcome) -> None:
     world.key(record)
     assert world.outcomes(sign(MESSAGE, DOMAIN)) == [outcome]
 
@@ -128,16 +128,19 @@ def test_key_records(world: World, record: str, outcome: Outcome) -> None:
 def test_ed25519(world: World) -> None:
     world.key(txt(ed25519_record()))
     signed = sign(MESSAGE, DOMAIN, algorithm="ed25519-sha256")
-    assert world.outcomes(signed) == [Outcome.PASS]
-    assert world.outcomes(signed.replace(b"Bob <", b"Rob <")) == [Outcome.INVALID]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
+    assert world.outcomes(signed.replace(b"Bob <", b"Rob <")) == [SignatureOutcome.INVALID]
     world.key(GOOD)
-    assert world.outcomes(signed) == [Outcome.KEY_UNUSABLE]
+    assert world.outcomes(signed) == [SignatureOutcome.KEY_UNUSABLE]
 
 
 @pytest.mark.parametrize(
-    ("bits", "outcome"), [(1024, Outcome.PASS), (4096, Outcome.PASS), (768, Outcome.KEY_UNUSABLE)]
+    ("bits", "outcome"),
+    [(1024, SignatureOutcome.PASS), (4096, SignatureOutcome.PASS), (768, SignatureOutcome.KEY_UNUSABLE)],
 )
-def test_sizes_of_keys(world: World, bits: int, outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_of_keys(
+    world: World, bits: int, outcome: SignatureOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if bits < 1024:
         # Nothing makes such keys any more; what matters is that 768 bits are fewer than is allowed.
         monkeypatch.setattr("chatmail_milter.origin.verifier.KEY_BITS", range(bits + 257, 8193))
@@ -148,15 +151,15 @@ def test_sizes_of_keys(world: World, bits: int, outcome: Outcome, monkeypatch: p
 
 def test_a_key_that_is_not_for_domains_below(world: World) -> None:
     below = sign(MESSAGE, DOMAIN, identity="bob@sub.b.example")
-    assert world.outcomes(below) == [Outcome.PASS]
+    assert world.outcomes(below) == [SignatureOutcome.PASS]
     world.key(txt(b"t=s; " + rsa_record()))
-    assert world.outcomes(below) == [Outcome.KEY_UNUSABLE]
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.PASS]
+    assert world.outcomes(below) == [SignatureOutcome.KEY_UNUSABLE]
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.PASS]
 
 
 def test_two_records_are_final(world: World) -> None:
     world.key(GOOD, txt(rsa_record(number=2)))
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.KEY_UNUSABLE]
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_UNUSABLE]
 
 
 def test_a_record_that_is_missing_may_come_for_hours(world: World) -> None:
@@ -169,16 +172,16 @@ def test_a_record_that_is_missing_may_come_for_hours(world: World) -> None:
         (9, "KEY_MISSING"),
     ):
         world.clock = hours * HOUR
-        assert world.outcomes(signed) == [Outcome[outcome]], hours
-    assert world.outcomes(sign(MESSAGE, DOMAIN, selector="new")) == [Outcome.KEY_AWAITED]
+        assert world.outcomes(signed) == [SignatureOutcome[outcome]], hours
+    assert world.outcomes(sign(MESSAGE, DOMAIN, selector="new")) == [SignatureOutcome.KEY_AWAITED]
     world.key(GOOD)
-    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
 
 
 @pytest.mark.parametrize("trouble", [SERVFAIL, HANG_UP])
 def test_trouble_with_dns_is_no_missing_key(world: World, trouble: str) -> None:
     world.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"] = trouble
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.DNS_FAILED]
+    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.DNS_FAILED]
 
 
 def test_a_signature_that_has_expired() -> None:
@@ -189,7 +192,7 @@ def test_a_signature_that_has_expired() -> None:
     assert found is not None
     octets = list(SignedHeader(given).signed_octets(found))
     # A day for clocks that are wrong.
-    for seconds, outcome in ((86_399, Outcome.PASS), (86_401, Outcome.INVALID)):
+    for seconds, outcome in ((86_399, SignatureOutcome.PASS), (86_401, SignatureOutcome.INVALID)):
         assert verify(replace(found, expires=1000), octets, [rsa_record()], 1000 + seconds) is outcome
 
 
@@ -197,7 +200,7 @@ def test_the_author_s_signature_is_found_below_any_number_of_others(world: World
     signed = sign(MESSAGE, DOMAIN)
     for number in range(60):
         signed = sign(signed, f"list{number}.example")
-    assert world.outcomes(signed) == [Outcome.PASS]
+    assert world.outcomes(signed) == [SignatureOutcome.PASS]
     assert world.stub.asked == [(f"s1._domainkey.{DOMAIN}.", "TXT")]
 
 
@@ -205,11 +208,11 @@ def test_a_forwarder_s_signature_that_broke_is_no_harm(world: World) -> None:
     signed = sign(MESSAGE, DOMAIN)
     broken = sign(MESSAGE.replace(b"Body", b"Bodi"), DOMAIN)
     top = broken[: -len(MESSAGE)]
-    assert world.outcomes(top + signed) == [Outcome.INVALID, Outcome.PASS]
+    assert world.outcomes(top + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
 
 
 def test_a_body_that_does_not_fit_costs_no_question(world: World) -> None:
-    assert world.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [Outcome.INVALID]
+    assert world.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [SignatureOutcome.INVALID]
     assert world.stub.asked == []
 
 
@@ -217,14 +220,14 @@ def test_a_body_that_does_not_fit_costs_no_question(world: World) -> None:
 def test_a_body_hash_that_is_none_is_a_hash_of_another_body(world: World, body_hash: bytes) -> None:
     signed = sign(MESSAGE, DOMAIN)
     odd = re.sub(rb"bh=[^;]+", b"bh=" + body_hash, signed[: -len(MESSAGE)])
-    assert world.outcomes(odd + signed) == [Outcome.INVALID, Outcome.PASS]
+    assert world.outcomes(odd + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
 
 
 def test_few_questions_whatever_is_written(world: World) -> None:
     message = MESSAGE
     for number in range(30):
         message = sign(message, DOMAIN, selector=f"k{number}", number=number % 2)
-    assert Outcome.PASS not in world.outcomes(message)
+    assert SignatureOutcome.PASS not in world.outcomes(message)
     assert len(world.stub.asked) == 8
     message = MESSAGE
     for _ in range(30):
@@ -241,8 +244,8 @@ def test_a_store_that_is_away_is_temporary(tmp_path: Path) -> None:
         def away() -> MissingKeys:
             return MissingKeys(open_store(f"sqlite:///{tmp_path}/no/where"))
 
-        world.checks = OriginChecks(Resolver(stub.path), away, 4 * HOUR)
-        assert world.outcomes(sign(MESSAGE, DOMAIN)) == [Outcome.KEY_AWAITED]
+        world.checks = OriginChecks(MilterResolver(stub.path), away, 4 * HOUR)
+        assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_AWAITED]
 
 
 ORIGIN = {

@@ -16,7 +16,7 @@ from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.main import main
 from mxdeliv_app.probe import identity, message
 from mxdeliv_app.probe.run import is_expected
-from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit
 
 SENDER, RECIPIENT = "probe-1@here.example", "bob@there.example"
@@ -109,11 +109,11 @@ def test_a_mail_server_is_known_by_its_greeting(banner: str, is_: str) -> None:
 def test_no_such_user_is_right_only_for_a_made_up_name(
     code: int | None, reply: str, made_up: bool, arrives: bool
 ) -> None:
-    assert is_expected(Attempt("smtp", "mx", code=code, reply=reply), made_up=made_up) is arrives
+    assert is_expected(ProbeAttempt("smtp", "mx", code=code, reply=reply), made_up=made_up) is arrives
 
 
 def test_a_failed_step_has_the_reason_and_ends_the_attempt() -> None:
-    attempt = Attempt("https", "mx")
+    attempt = ProbeAttempt("https", "mx")
     with pytest.raises(FailedError), attempt.step("connect", (OSError,), TimeLimit(60)):
         raise ConnectionRefusedError("refused")
     assert [(step.name, step.error) for step in attempt.steps] == [("connect", "refused")]
@@ -121,7 +121,7 @@ def test_a_failed_step_has_the_reason_and_ends_the_attempt() -> None:
 
 
 def test_an_error_of_ours_is_not_taken_for_the_peers() -> None:
-    attempt = Attempt("https", "mx")
+    attempt = ProbeAttempt("https", "mx")
     with pytest.raises(KeyError), attempt.step("connect", (OSError,), TimeLimit(60)):
         raise KeyError("ours")
 

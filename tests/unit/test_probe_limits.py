@@ -13,7 +13,7 @@ import pytest
 
 from mxdeliv_app.probe import smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import Attempt, FailedError
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit
 
 NEVER = 600.0  # seconds, which no test comes near
@@ -61,7 +61,7 @@ class Peer:
     timeout: float = NEVER
     thread: threading.Thread | None = None
 
-    def connect(self, _attempt: Attempt, _host: str, _port: int) -> socket.socket:
+    def connect(self, _attempt: ProbeAttempt, _host: str, _port: int) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.settimeout(self.timeout)
         self.limit.guard(ours)
@@ -76,7 +76,7 @@ class Peer:
             except OSError:
                 self.cut = True
 
-    def attempt(self) -> Attempt:
+    def attempt(self) -> ProbeAttempt:
         network = cast(Network, self)
         found = smtp.attempt(
             "mx.example", "a@here.example", "b@there.example", MESSAGE, network, "here.example"
@@ -190,7 +190,7 @@ def test_half_a_reply_is_none() -> None:
 
 
 def test_what_is_shown_of_a_peer_is_bounded() -> None:
-    attempt = Attempt("smtp", "mx")
+    attempt = ProbeAttempt("smtp", "mx")
     with attempt.step("EHLO", (OSError,), TimeLimit(NEVER)) as step:
         step.found = "X" * 16000
     assert len(attempt.steps[0].found) == 500

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, EntryRefusedError
 
 ALICE = "alice123@a.example"
 TOKEN = "priv/07d222018497036b2400000083ecc375/devicetoken"
@@ -21,12 +21,12 @@ class Entries:
 
     def lookup(self, user: str, key: str) -> str | None:
         if "refused" in key:
-            raise RefusedError("not now")
+            raise EntryRefusedError("not now")
         return self.value if (user, key) == (ALICE, TOKEN) else None
 
     def change(self, user: str, changes: list[Change]) -> None:
         if any(one.value == "bad" for one in changes):
-            raise RefusedError("no device token")
+            raise EntryRefusedError("no device token")
         self.seen.append((user, changes))
 
 

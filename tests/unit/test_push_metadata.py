@@ -11,7 +11,7 @@ from sqlalchemy import text
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import open_store
-from mxdeliv_app.push.dict_protocol import Change, RefusedError
+from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
 from mxdeliv_app.push.metadata import Metadata
 
 ALICE = "alice123@a.example"
@@ -52,7 +52,7 @@ def test_what_the_configuration_sets_is_told(metadata: Metadata) -> None:
     "token", ["", " ", "two words", "line\nend", "tab\t", "nul\0", "é", "x" * 4097, "x" * 1_000_000]
 )
 def test_what_is_no_token_is_refused(metadata: Metadata, token: str) -> None:
-    with pytest.raises(RefusedError, match="no device token"):
+    with pytest.raises(EntryRefusedError, match="no device token"):
         metadata.change(ALICE, [Change(TOKEN, token)])
     assert metadata.lookup(ALICE, TOKEN) is None
 
@@ -77,7 +77,7 @@ UNKEPT = (
 
 @pytest.mark.parametrize("key", [*UNKEPT, f"{DELTACHAT}/maxsmtprecipients"])
 def test_no_other_entry_can_be_set(metadata: Metadata, key: str) -> None:
-    with pytest.raises(RefusedError, match="no such entry"):
+    with pytest.raises(EntryRefusedError, match="no such entry"):
         metadata.change(ALICE, [Change(key, "x")])
 
 
@@ -89,7 +89,7 @@ def test_to_remove_what_is_not_kept_succeeds(metadata: Metadata, key: str, user:
 
 @pytest.mark.parametrize("name", ["maxsmtprecipients", "MaxSMTPrecipients", "irohrelay"])
 def test_what_the_configuration_sets_cannot_be_removed(metadata: Metadata, name: str) -> None:
-    with pytest.raises(RefusedError, match="no such entry"):
+    with pytest.raises(EntryRefusedError, match="no such entry"):
         metadata.change(ALICE, [Change(f"{DELTACHAT}/{name}", None)])
 
 
@@ -111,7 +111,7 @@ def test_a_mailbox_can_be_deleted_while_the_store_is_away(tmp_path: Path) -> Non
 
 
 def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(EntryRefusedError):
         metadata.change(ALICE, [Change(TOKEN, "good"), Change(TOKEN, "not good")])
     assert metadata.lookup(ALICE, TOKEN) is None
 
@@ -119,7 +119,7 @@ def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
 @pytest.mark.parametrize("user", ["", "nobody12@a.example", "ALICE123@a.example", "../x@a.example", "x\n"])
 def test_who_has_no_account_has_no_entries(metadata: Metadata, user: str) -> None:
     assert metadata.lookup(user, TOKEN) is None
-    with pytest.raises(RefusedError):
+    with pytest.raises(EntryRefusedError):
         metadata.change(user, [Change(TOKEN, "token")])
 
 
@@ -131,9 +131,9 @@ def test_a_store_that_fails_is_a_refusal_and_names_nobody(
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE push_notices"))
         connection.execute(text("DROP TABLE device_tokens"))
-    with pytest.raises(RefusedError, match="not now"):
+    with pytest.raises(EntryRefusedError, match="not now"):
         metadata.change(ALICE, [Change(TOKEN, "secret-token")])
-    with pytest.raises(RefusedError, match="not now"):
+    with pytest.raises(EntryRefusedError, match="not now"):
         metadata.lookup(ALICE, TOKEN)
     assert "event=store-failed error=OperationalError" in caplog.text
     assert "secret-token" not in caplog.text

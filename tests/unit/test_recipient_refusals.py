@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.refusals import RECIPIENT, Refusals
 from mxdeliv_app.mxdeliv.wire import RecipientReply
@@ -25,7 +25,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def refusals(engine: Engine) -> RecipientRefusals:
-    return RecipientRefusals(Refusals(engine, b"k" * 32), Endpoint("127.0.0.1:10027"))
+    return RecipientRefusals(Refusals(engine, b"k" * 32), HostPort("127.0.0.1:10027"))
 
 
 def said(refusals: RecipientRefusals, recipient: str = CAROL) -> str | None:

@@ -9,14 +9,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError, Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.dial import dialer
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError
 from mxdeliv_app.https.target import Target
 from tests.chat.deadline import deadline
 
-LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+LOOPBACK = AllowedAddresses([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
 
 class Zone:
@@ -53,7 +53,7 @@ def port() -> Iterator[int]:
         yield number
 
 
-def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 60.0) -> str:
+def dial(zone: Zone, port: int, guard: AllowedAddresses = LOOPBACK, timeout: float = 60.0) -> str:
     """Whom it connected to."""
     found = dialer(zone, guard, ELSEWHERE, timeout)(Target("mx.test", port))
     with found:
@@ -63,7 +63,7 @@ def dial(zone: Zone, port: int, guard: Guard = LOOPBACK, timeout: float = 60.0) 
 
 @pytest.mark.parametrize("dead", [["127.0.0.2"], ["127.0.0.3"], ["2001:db8::1"], ["127.0.0.3", "127.0.0.2"]])
 def test_a_dead_address_does_not_cost_the_whole_time(port: int, dead: list[str]) -> None:
-    guard = Guard([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
+    guard = AllowedAddresses([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
     with deadline("it connects while the dead address hangs", 60):
         assert dial(Zone([*dead, "127.0.0.1"]), port, guard, timeout=600) == "127.0.0.1"
 
@@ -86,14 +86,14 @@ def test_ipv6_comes_first() -> None:
 
 
 def test_one_of_each_kind_is_tried_before_a_second(port: int) -> None:
-    guard = Guard([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
+    guard = AllowedAddresses([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
     many = [f"2001:db8::{number}" for number in range(1, 100)]
     assert dial(Zone([*many, "127.0.0.1"]), port, guard) == "127.0.0.1"
 
 
 def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> None:
     zone = Zone(["127.0.0.1"], ["127.0.0.2"])
-    guard = Guard([ip_network("127.0.0.1/32")])
+    guard = AllowedAddresses([ip_network("127.0.0.1/32")])
     assert dial(zone, port, guard) == "127.0.0.1"
     assert zone.asked == 1
     with pytest.raises(ForbiddenAddressError):
@@ -103,7 +103,9 @@ def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> No
 @pytest.mark.parametrize("pinned", [None, ip_address("127.0.0.1")])
 def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone(["127.0.0.1"]), Guard(), ELSEWHERE, 1.0)(Target("mx.test", port, pinned=pinned))
+        dialer(Zone(["127.0.0.1"]), AllowedAddresses(), ELSEWHERE, 1.0)(
+            Target("mx.test", port, pinned=pinned)
+        )
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,11 @@ def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) 
 )
 def test_literals_are_judged_alike(port: int, literal: str) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone([]), Guard(), ELSEWHERE, 1.0)(Target(literal, port))
+        dialer(Zone([]), AllowedAddresses(), ELSEWHERE, 1.0)(Target(literal, port))
 
 
 def test_forbidden_addresses_among_others_are_left_out(port: int) -> None:
-    guard = Guard([ip_network("127.0.0.1/32")])
+    guard = AllowedAddresses([ip_network("127.0.0.1/32")])
     assert dial(Zone(["127.0.0.2", "127.0.0.1", "10.0.0.1"]), port, guard) == "127.0.0.1"
 
 

@@ -16,8 +16,8 @@ from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
-from mxdeliv_app.https.timeouts import Patience
-from mxdeliv_app.relay.domain_cache import Known, store_may_fail
+from mxdeliv_app.https.timeouts import Timeouts
+from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def test_what_others_change_is_known_when_the_moment_is_over(
 ) -> None:
     routes, endpoints, hosts = tables
     clock = Clock()
-    known = Known(routes, endpoints, hosts, clock)
+    known = DomainCache(routes, endpoints, hosts, clock)
     assert known.route("b.test") is None
     routes.set(Route("b.test", "mx.b.test"))  # which waits for longer than the moment
     assert known.route("b.test") is None, "by a clock that stands still"
@@ -52,7 +52,7 @@ def test_what_others_change_is_known_when_the_moment_is_over(
 
 
 def test_what_this_process_learns_is_known_at_once(tables: tuple[Routes, Endpoints, EndpointHosts]) -> None:
-    known = Known(*tables, Clock())
+    known = DomainCache(*tables, Clock())
     assert known.endpoint("b.test") is None
     known.failed("b.test", "connect", NOW, None)
     failed = known.endpoint("b.test")
@@ -84,7 +84,7 @@ def test_what_was_read_before_this_process_learnt_something_is_not_held(
             return read
 
     routes, endpoints, hosts = tables
-    known = Known(routes, endpoints, Slow(hosts._engine), Clock())
+    known = DomainCache(routes, endpoints, Slow(hosts._engine), Clock())
     assert not known.host("b.test", "mx.b.test").disproven(NOW)
     assert known.host("b.test", "mx.b.test").disproven(NOW)
 
@@ -93,7 +93,7 @@ def test_the_event_loop_hears_what_is_held_and_neither_reads_nor_writes(
     tables: tuple[Routes, Endpoints, EndpointHosts],
 ) -> None:
     clock = Clock()
-    known = Known(*tables, clock)
+    known = DomainCache(*tables, clock)
     with at_once():
         with pytest.raises(WouldWaitError):
             known.endpoint("b.test")
@@ -126,7 +126,7 @@ class Paused(Routes):
         return read
 
 
-def ask_together(known: Known, paused: Paused, number: int) -> list[Future[Route | None]]:
+def ask_together(known: DomainCache, paused: Paused, number: int) -> list[Future[Route | None]]:
     """So many ask for the same domain while it is being read."""
     with ThreadPoolExecutor(number) as pool:
         asked = [pool.submit(known.route, "b.test") for _ in range(number)]
@@ -139,7 +139,7 @@ def test_many_who_ask_at_once_cost_one_reading(tables: tuple[Routes, Endpoints, 
     routes, endpoints, hosts = tables
     routes.set(Route("b.test", "mx.b.test"))
     paused = Paused(routes._engine)
-    known = Known(paused, endpoints, hosts, Clock())
+    known = DomainCache(paused, endpoints, hosts, Clock())
     assert {one.result() for one in ask_together(known, paused, 8)} == {Route("b.test", "mx.b.test")}
     assert paused.asked == 1
 
@@ -150,7 +150,7 @@ def test_who_asks_while_it_is_read_fails_if_that_fails(
     _, endpoints, hosts = tables
     paused = Paused(hosts._engine)
     paused.error = exc.OperationalError("SELECT", {}, Exception("locked"))
-    known = Known(paused, endpoints, hosts, Clock())
+    known = DomainCache(paused, endpoints, hosts, Clock())
     assert all(one.exception() is not None for one in ask_together(known, paused, 2))
     paused.error = None
     assert known.route("b.test") is None
@@ -161,7 +161,7 @@ def test_what_began_to_be_read_too_long_ago_is_read_again(
 ) -> None:
     routes, endpoints, hosts = tables
     clock, paused = Clock(), Paused(routes._engine)
-    known = Known(paused, endpoints, hosts, clock)
+    known = DomainCache(paused, endpoints, hosts, clock)
     with ThreadPoolExecutor(2) as pool:
         early = pool.submit(known.route, "b.test")
         assert paused.begun.wait(60)
@@ -177,7 +177,7 @@ def test_what_is_learnt_while_it_is_read_is_known_at_once(
 ) -> None:
     routes, endpoints, hosts = tables
     paused = Paused(routes._engine)
-    known = Known(paused, endpoints, hosts, Clock())
+    known = DomainCache(paused, endpoints, hosts, Clock())
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(known.endpoint, "b.test")
         assert paused.begun.wait(60)
@@ -194,9 +194,9 @@ def test_what_is_learnt_while_it_is_read_is_known_at_once(
     ("size", "whole"), [(0, 30), (4096, 30.03), (1 << 20, 38), (30 << 20, 270), (1 << 40, 270)]
 )
 def test_a_large_message_has_more_time_but_not_for_ever(size: int, whole: float) -> None:
-    patience = Patience(30.0, 30 << 20)
-    assert patience.whole(size) == pytest.approx(whole, abs=0.01)
-    assert patience.longest == 270 < 600 / 2
+    timeouts = Timeouts(30.0, 30 << 20)
+    assert timeouts.whole(size) == pytest.approx(whole, abs=0.01)
+    assert timeouts.longest == 270 < 600 / 2
 
 
 @pytest.mark.parametrize(

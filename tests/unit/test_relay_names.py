@@ -12,7 +12,7 @@ import pytest
 
 from chatmail_milter.config.values import Nameserver
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
-from mxdeliv_app.https.resolver import Names, NoSuchDomainError
+from mxdeliv_app.https.resolver import NoSuchDomainError, Resolver
 
 
 class Records(list[Any]):
@@ -21,7 +21,7 @@ class Records(list[Any]):
     expiration = 0.0
 
 
-class Asked(Names):
+class Asked(Resolver):
     """Names whose answers are made here, good for `seconds`."""
 
     def __init__(self, seconds: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.destination_concurrency import Places
+from mxdeliv_app.relay.destination_concurrency import DestinationConcurrency
 from tests.unit.loop import Clock, run
 
 
@@ -16,7 +16,7 @@ def never(_domain: str) -> bool:
 
 def test_a_domain_has_so_many_places_and_no_more() -> None:
     async def work() -> None:
-        places = Places(64, 4, never, moment=0.01)
+        places = DestinationConcurrency(64, 4, never, moment=0.01)
         assert [await places.take("a.test") for _ in range(5)] == [True] * 4 + [False]
         assert await places.take("b.test")
 
@@ -25,7 +25,7 @@ def test_a_domain_has_so_many_places_and_no_more() -> None:
 
 def test_several_slow_domains_leave_places_for_the_rest() -> None:
     async def work() -> None:
-        places = Places(64, 16, never, moment=0.001)
+        places = DestinationConcurrency(64, 16, never, moment=0.001)
         held = []
         for number in range(6):
             taken = 0
@@ -42,7 +42,7 @@ def test_several_slow_domains_leave_places_for_the_rest() -> None:
 
 def test_a_domain_always_has_one() -> None:
     async def work() -> None:
-        places = Places(2, 16, never, moment=0.001)
+        places = DestinationConcurrency(2, 16, never, moment=0.001)
         for name in ("a.test", "b.test", "c.test"):
             assert await places.take(name)
 
@@ -51,7 +51,7 @@ def test_a_domain_always_has_one() -> None:
 
 def test_who_waits_gets_the_place_that_is_given_back_in_turn() -> None:
     async def work() -> None:
-        places = Places(64, 1, never, moment=10)
+        places = DestinationConcurrency(64, 1, never, moment=10)
         assert await places.take("a.test")
         came: list[int] = []
 
@@ -75,7 +75,7 @@ def test_nobody_waits_where_nothing_has_ended_for_a_moment() -> None:
     clock = Clock()
 
     async def work() -> None:
-        places = Places(64, 1, never, clock, moment=600.0)
+        places = DestinationConcurrency(64, 1, never, clock, moment=600.0)
         assert await places.take("a.test")
         clock.now += 600.1
         assert not await asyncio.wait_for(places.take("a.test"), 60)
@@ -85,7 +85,7 @@ def test_nobody_waits_where_nothing_has_ended_for_a_moment() -> None:
 
 def test_past_an_open_breaker_no_place_is_needed() -> None:
     async def work() -> None:
-        places = Places(64, 1, lambda domain: domain == "broken.test", moment=0.001)
+        places = DestinationConcurrency(64, 1, lambda domain: domain == "broken.test", moment=0.001)
         assert [await places.take("broken.test") for _ in range(3)] == [True] * 3
         for _ in range(3):
             places.give_back("broken.test")
@@ -95,7 +95,7 @@ def test_past_an_open_breaker_no_place_is_needed() -> None:
 
 def test_who_leaves_while_waiting_takes_no_place_along() -> None:
     async def work() -> None:
-        places = Places(64, 1, never, moment=10)
+        places = DestinationConcurrency(64, 1, never, moment=10)
         assert await places.take("a.test")
         waiting = asyncio.create_task(places.take("a.test"))
         await asyncio.sleep(0)

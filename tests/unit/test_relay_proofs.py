@@ -20,7 +20,7 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.exchange import Answer
 from mxdeliv_app.https.post import Https, NoHttpsError
 from mxdeliv_app.https.target import Target
-from mxdeliv_app.relay.domain_cache import Known
+from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
 
 THREADS = 8
@@ -57,13 +57,13 @@ def fails(error: Exception) -> Callable[[], Answer]:
 
 
 @pytest.fixture
-def known(tmp_path: Path) -> Iterator[Known]:
+def known(tmp_path: Path) -> Iterator[DomainCache]:
     engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
-    yield Known(Routes(engine), Endpoints(engine), EndpointHosts(engine))
+    yield DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
     engine.dispose()
 
 
-def together(known: Known, peer: Peer) -> list[str]:
+def together(known: DomainCache, peer: Peer) -> list[str]:
     """What each of many hears that ask at the same time."""
     proofs = Proofs(cast(Https, peer), known)
     waiting = threading.Semaphore(0)
@@ -94,18 +94,18 @@ def together(known: Known, peer: Peer) -> list[str]:
         (fails(ForbiddenAddressError()), "ForbiddenAddressError"),
     ],
 )
-def test_all_hear_the_same(known: Known, answer: Callable[[], Answer], heard: str) -> None:
+def test_all_hear_the_same(known: DomainCache, answer: Callable[[], Answer], heard: str) -> None:
     assert together(known, Peer(answer)) == [heard] * THREADS
 
 
-def test_a_proof_is_asked_for_once(known: Known) -> None:
+def test_a_proof_is_asked_for_once(known: DomainCache) -> None:
     peer = Peer(says(400))
     together(known, peer)
     assert together(known, peer) == ["proven"] * THREADS
     assert peer.asked == 1
 
 
-def test_who_waits_for_another_waits_no_longer_than_it_may(known: Known) -> None:
+def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -> None:
     peer = Peer(says(400))
     proofs = Proofs(cast(Https, peer), known)
     with ThreadPoolExecutor(1) as pool:
@@ -117,7 +117,7 @@ def test_who_waits_for_another_waits_no_longer_than_it_may(known: Known) -> None
         first.result(20)
 
 
-def test_each_domain_and_target_asks_for_its_own(known: Known) -> None:
+def test_each_domain_and_target_asks_for_its_own(known: DomainCache) -> None:
     peer = Peer(says(400))
     peer.go.set()
     proofs = Proofs(cast(Https, peer), known)

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxdeliv_app.relay.stream import MAX_LINE, Stream
+from mxdeliv_app.relay.stream import MAX_LINE, SmtpStream
 
 T = TypeVar("T")
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"x", b"a\nb", b"\r", b"\xff" * 9]), max_size=8)
 
 
-def read(octets: bytes, chunk: int, work: Callable[[Stream], Awaitable[T]]) -> T:
+def read(octets: bytes, chunk: int, work: Callable[[SmtpStream], Awaitable[T]]) -> T:
     """What `work` makes of a client that sends `octets` in pieces of `chunk`, then leaves."""
 
     class Pieces:
@@ -30,7 +30,7 @@ def read(octets: bytes, chunk: int, work: Callable[[Stream], Awaitable[T]]) -> T
             return piece
 
     async def run() -> T:
-        stream = Stream(cast(asyncio.StreamReader, Pieces()), cast(asyncio.StreamWriter, None))
+        stream = SmtpStream(cast(asyncio.StreamReader, Pieces()), cast(asyncio.StreamWriter, None))
         return await work(stream)
 
     return asyncio.run(run())
@@ -44,7 +44,7 @@ def stuffed(content: bytes) -> bytes:
 def test_message_comes_out_as_it_went_in_and_what_follows_is_kept(lines: list[bytes], chunk: int) -> None:
     content = b"".join(line + b"\r\n" for line in lines)
 
-    async def work(stream: Stream) -> tuple[bytes | None, bytes | None]:
+    async def work(stream: SmtpStream) -> tuple[bytes | None, bytes | None]:
         return await stream.message(10_000), await stream.line()
 
     assert read(stuffed(content) + b"QUIT\r\n", chunk, work) == (content, b"QUIT")
@@ -64,7 +64,7 @@ def test_only_crlf_dot_crlf_ends_a_message(end: bytes) -> None:
 
 
 def test_huge_message_does_not_fill_the_memory() -> None:
-    async def work(stream: Stream) -> tuple[bytes | None, int, bytes | None]:
+    async def work(stream: SmtpStream) -> tuple[bytes | None, int, bytes | None]:
         found = await stream.message(1000)
         return found, len(stream._buffer), await stream.line()
 
@@ -74,7 +74,7 @@ def test_huge_message_does_not_fill_the_memory() -> None:
 
 
 def test_line_that_is_too_long_is_none_and_the_next_is_read() -> None:
-    async def work(stream: Stream) -> tuple[bytes | None, bytes | None]:
+    async def work(stream: SmtpStream) -> tuple[bytes | None, bytes | None]:
         return await stream.line(), await stream.line()
 
     assert read(b"x" * (3 * MAX_LINE) + b"\r\nNOOP\n", 1000, work) == (None, b"NOOP")
@@ -82,7 +82,7 @@ def test_line_that_is_too_long_is_none_and_the_next_is_read() -> None:
 
 @given(st.text())
 def test_replies_are_one_printable_line_each(text: str) -> None:
-    stream = Stream(cast(asyncio.StreamReader, None), cast(asyncio.StreamWriter, None))
+    stream = SmtpStream(cast(asyncio.StreamReader, None), cast(asyncio.StreamWriter, None))
     stream.say(text)
     said = bytes(stream._replies)
     assert re.fullmatch(rb"[ -~]{0,510}\r\n", said)

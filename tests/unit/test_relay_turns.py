@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.sender_ordering import Turn, Turns
+from mxdeliv_app.relay.sender_ordering import SenderOrdering, Turn
 from tests.unit.loop import Clock, run
 
 ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"
@@ -14,7 +14,7 @@ ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"
 
 def test_each_waits_for_the_one_before() -> None:
     async def work() -> None:
-        turns, ended = Turns(moment=10), list[int]()
+        turns, ended = SenderOrdering(moment=10), list[int]()
 
         async def send(number: int) -> None:
             turn = await turns.take(ALICE, THERE)
@@ -35,7 +35,7 @@ def test_each_waits_for_the_one_before() -> None:
 )
 def test_nobody_else_waits(sender: str, domain: str) -> None:
     async def work() -> None:
-        turns = Turns(moment=60)
+        turns = SenderOrdering(moment=60)
         await turns.take(ALICE, THERE)
         await turns.take("", THERE)
         turns.end(await turns.take(sender, domain))
@@ -46,7 +46,7 @@ def test_nobody_else_waits(sender: str, domain: str) -> None:
 def test_nobody_waits_longer_than_a_moment_after_the_one_before_came() -> None:
     async def work() -> None:
         clock = Clock()
-        turns = Turns(clock, moment=1000)
+        turns = SenderOrdering(clock, moment=1000)
         await turns.take(ALICE, THERE)
         clock.now += 1000
         # This one came a while after, and goes; who comes behind it waits again.
@@ -62,7 +62,7 @@ def test_nobody_waits_longer_than_a_moment_after_the_one_before_came() -> None:
 
 def test_the_moment_passes_by_itself() -> None:
     async def work() -> None:
-        turns = Turns(moment=0.01)
+        turns = SenderOrdering(moment=0.01)
         await turns.take(ALICE, THERE)
         await turns.take(ALICE, THERE)
 
@@ -71,7 +71,7 @@ def test_the_moment_passes_by_itself() -> None:
 
 def test_who_leaves_while_waiting_keeps_nobody() -> None:
     async def work() -> None:
-        turns = Turns(moment=60)
+        turns = SenderOrdering(moment=60)
         first = await turns.take(ALICE, THERE)
         waiting = asyncio.create_task(turns.take(ALICE, THERE))
         await asyncio.sleep(0)
@@ -86,7 +86,7 @@ def test_who_leaves_while_waiting_keeps_nobody() -> None:
 
 def test_nothing_is_kept_of_those_who_are_done() -> None:
     async def work() -> None:
-        turns = Turns(moment=60)
+        turns = SenderOrdering(moment=60)
         held: list[Turn] = [await turns.take(ALICE, f"{number}.test") for number in range(100)]
         for one in held:
             turns.end(one)

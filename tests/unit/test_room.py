@@ -9,10 +9,10 @@ import pytest
 from chatmail_milter import config
 from chatmail_milter.accounts import machine
 from chatmail_milter.accounts.capacity import Machine, shortage
-from chatmail_milter.config import Limits
+from chatmail_milter.config import LimitSettings
 from chatmail_milter.config.values import Size
 
-LIMITS = Limits(load=4.0, memory=Size(1000), disk=Size(5000))
+LIMITS = LimitSettings(load=4.0, memory=Size(1000), disk=Size(5000))
 ROOMY = Machine(load=0.5, memory=10_000, disk=50_000)
 ENDLESS = Machine(load=0, memory=1 << 40, disk=1 << 40)
 
@@ -33,7 +33,7 @@ def test_what_crosses_a_limit_is_named(found: Machine, short: str | None) -> Non
 
 
 def test_nothing_is_limited_where_the_limits_are_zero() -> None:
-    none = Limits(load=0, memory=Size(0), disk=Size(0))
+    none = LimitSettings(load=0, memory=Size(0), disk=Size(0))
     assert shortage(none, Machine(1000.0, 0, 0)) is None
 
 

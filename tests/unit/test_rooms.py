@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -41,13 +42,19 @@ MODULES = {module(path): path for package in PACKAGES for path in (TOP / package
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    """A file as it is parsed."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def imports(path: Path) -> frozenset[str]:
     """What a file imports, wherever in it: modules of ours by full name, others as they are named."""
     return frozenset(_imports(path))
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for one in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for one in ast.walk(tree(path)):
         if isinstance(one, ast.Import):
             yield from (alias.name for alias in one.names)
         elif isinstance(one, ast.ImportFrom) and one.module:
@@ -90,6 +97,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {name: ours(name) for name in MODULES}
     assert sum(map(len, graph.values())) > 500
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_no_two_classes_have_one_name() -> None:
+    found = Counter(
+        one.name for path in MODULES.values() for one in tree(path).body if isinstance(one, ast.ClassDef)
+    )
+    assert {name for name, number in found.items() if number > 1} == set()
 
 
 def test_contributing_has_the_table() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatmail_milter.rules.dkim import DkimFacts, Outcome, judge, undecided
+from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome, judge, undecided
 from chatmail_milter.rules.results import DkimResult, parse
 
 PASS = (
@@ -135,8 +135,8 @@ def test_what_opendkim_calls_valid_needs_no_second_look(found: DkimFacts) -> Non
 def test_all_else_is_looked_at_again(found: DkimFacts) -> None:
     assert found.signatures[0] in undecided(found, "b.example")
     one = found.signatures[0]
-    assert judge(found, "b.example", {one: Outcome.PASS}).reason == "pass"
-    assert judge(found, "b.example", {one: Outcome.INVALID}).reason == "dkim-invalid"
+    assert judge(found, "b.example", {one: SignatureOutcome.PASS}).reason == "pass"
+    assert judge(found, "b.example", {one: SignatureOutcome.INVALID}).reason == "dkim-invalid"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,9 @@ def test_no_more_than_some_are_looked_at_again() -> None:
 def test_of_several_the_most_telling_decides(outcomes: tuple[str, str], reply: str, reason: str) -> None:
     found = facts(signatures=(SIGNATURE, TWIN))
     verdict = judge(
-        found, "b.example", dict(zip(found.signatures, map(Outcome.__getitem__, outcomes), strict=True))
+        found,
+        "b.example",
+        dict(zip(found.signatures, map(SignatureOutcome.__getitem__, outcomes), strict=True)),
     )
     assert (verdict.reply, verdict.reason) == (reply, reason)
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatmail_milter.config.values import Endpoint
+from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact
 from mxdeliv_app.stats.smtp_log import SmtpLog
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
-HTTPS_ONLY = Endpoint("127.0.0.1:10027")
+HTTPS_ONLY = HostPort("127.0.0.1:10027")
 
 
 def read(*lines: str, pid: int = 7) -> Contact | None:

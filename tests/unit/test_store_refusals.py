@@ -12,7 +12,7 @@ from chatmail_milter.store import pseudonyms
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
-from mxdeliv_app.stats.recorder import Ledger
+from mxdeliv_app.stats.recorder import StatsRecorder
 from tests.unit.loop import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"
@@ -137,7 +137,7 @@ def test_old_ones_go_and_so_do_too_many(engine: Engine, times: Times) -> None:
 def test_the_relay_forgets_what_is_too_old(engine: Engine) -> None:
     refusals = Refusals(engine, KEY, now=lambda: time.time() - DAY)
     refusals.remember(CAROL, UNKNOWN)
-    Ledger(engine, dict, 30.0).flush()
+    StatsRecorder(engine, dict, 30.0).flush()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM recipient_refusals").scalar_one() == 0
 

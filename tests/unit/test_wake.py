@@ -91,13 +91,13 @@ def test_mailbox_is_stirred_after_each_delay_and_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stirred: queue.Queue[tuple[float, Path]] = queue.Queue()
-    stir = wake.stir
+    stir = wake.poke_maildir
 
     def stir_and_tell(directory: Path) -> None:
         stir(directory)
         stirred.put((time.monotonic(), directory))
 
-    monkeypatch.setattr(wake, "stir", stir_and_tell)
+    monkeypatch.setattr(wake, "poke_maildir", stir_and_tell)
     new = tmp_path / "_a.lab" / "u12345678" / "Maildir" / "new"
     new.mkdir(parents=True)
     before = new.stat().st_mtime_ns

@@ -12,11 +12,11 @@ from chatmail_milter import codes
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.https.allowed_addresses import Guard, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, IPAddress
 from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError
 from mxdeliv_app.https.target import Target
-from mxdeliv_app.relay.routing import MAX_TARGETS, Plan, Where
+from mxdeliv_app.relay.routing import MAX_TARGETS, DeliveryPlan, Router
 
 
 class Zone:
@@ -40,19 +40,21 @@ class Zone:
         return [ip_address(text) for text in self.address_texts.get(host, [])]
 
 
-def plan(domain: str, zone: Zone | None = None, route: Route | None = None, host: str | None = None) -> Plan:
+def plan(
+    domain: str, zone: Zone | None = None, route: Route | None = None, host: str | None = None
+) -> DeliveryPlan:
     known = Endpoint(domain, host, datetime.now(UTC), 0, None, None) if host else None
     found = router(zone or Zone(), route=route).plan(domain, known)
-    assert isinstance(found, Plan)
+    assert isinstance(found, DeliveryPlan)
     return found
 
 
-def router(zone: Zone, guard: Guard | None = None, route: Route | None = None) -> Where:
+def router(zone: Zone, guard: AllowedAddresses | None = None, route: Route | None = None) -> Router:
     """Of a relay that calls itself here.test."""
-    return Where(zone, guard or Guard(), OwnHost("here.test", zone), lambda _domain: route)
+    return Router(zone, guard or AllowedAddresses(), OwnHost("here.test", zone), lambda _domain: route)
 
 
-def urls(found: Plan) -> list[str]:
+def urls(found: DeliveryPlan) -> list[str]:
     return [target.url for target in found.targets]
 
 
@@ -130,8 +132,10 @@ def test_name_or_literal_of_a_special_address_is_refused_for_good(domain: str) -
     found = router(zone).plan(domain, None)
     assert isinstance(found, Verdict)
     assert found.reply == "550 5.1.2 Recipient domain resolves to an address that is not public"
-    allowed = router(zone, Guard([ip_network(net) for net in ("10.0.0.0/8", "127.0.0.0/8", "::1/128")]))
-    assert isinstance(allowed.plan(domain, None), Plan)
+    allowed = router(
+        zone, AllowedAddresses([ip_network(net) for net in ("10.0.0.0/8", "127.0.0.0/8", "::1/128")])
+    )
+    assert isinstance(allowed.plan(domain, None), DeliveryPlan)
 
 
 class TestOwnHost:
@@ -173,7 +177,9 @@ class TestOwnHost:
 
     def test_relay_whose_name_is_a_literal(self) -> None:
         zone = Zone({"x.test": ("mx.x.test",)}, {"mx.x.test": ["8.8.8.8"]})
-        found = Where(zone, Guard(), OwnHost("[8.8.8.8]", zone), lambda _domain: None).plan("x.test", None)
+        found = Router(zone, AllowedAddresses(), OwnHost("[8.8.8.8]", zone), lambda _domain: None).plan(
+            "x.test", None
+        )
         assert found is codes.MAIL_LOOP
 
     def test_dns_that_does_not_answer_is_no_loop(self) -> None:
@@ -219,7 +225,7 @@ class TestRoutes:
 
 class TestSmtp:
     def refusal(self, domain: str, zone: Zone, allowed: str = "192.0.2.0/24") -> object:
-        return router(zone, Guard([ip_network(allowed)])).smtp_refusal(domain)
+        return router(zone, AllowedAddresses([ip_network(allowed)])).smtp_refusal(domain)
 
     def test_public_hosts_are_postfixs(self) -> None:
         zone = Zone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})

@@ -50,7 +50,7 @@ from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import existing_store, load
-from chatmail_milter.store.names import NameReservedError, Names
+from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
 from mxdeliv_app.dovecot import guesses
@@ -283,7 +283,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     secret = read_secret(secret_path())
     # Without a store Dovecot is told so at once; nobody would answer it if this ended here.
     engine = once(lambda: existing_store(settings.store.url))
-    names = Names(settings.accounts.names_kept)
+    names = ReservedNames(settings.accounts.names_kept)
     accounts = once(lambda: Accounts(engine(), today=_today, names=names))
     policies = once(lambda: Policies(engine()))
     room = machine.room(settings)
