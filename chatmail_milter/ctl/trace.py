@@ -14,7 +14,7 @@ from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.words import printable
 from chatmail_milter.trace import journal
 from chatmail_milter.trace.advice import advice
-from chatmail_milter.trace.steps import Entry, step
+from chatmail_milter.trace.steps import TracedLine, step
 from chatmail_milter.trace.ways import Way, ways
 
 # More ways than this are listed, a line each.
@@ -39,7 +39,7 @@ def trace(message: str, since: datetime | None, everything: bool, as_json: bool)
     ADDRESS may be the sender's or a recipient's; where it has many messages, they are listed. Run it as
     root. Exit status 1: nothing was found.
     """
-    first: list[Entry] = []
+    first: list[TracedLine] = []
     try:
         found = [way for way in ways(_steps(since, first)) if way.is_of(message)]
     except journal.JournalError as error:
@@ -63,7 +63,7 @@ def trace(message: str, since: datetime | None, everything: bool, as_json: bool)
             raise click.ClickException(_nothing(message, first))
 
 
-def _steps(since: datetime | None, first: list[Entry]) -> Iterator:  # type: ignore[type-arg]
+def _steps(since: datetime | None, first: list[TracedLine]) -> Iterator:  # type: ignore[type-arg]
     for entry in journal.read(since):
         if not first:
             first.append(entry)
@@ -88,7 +88,7 @@ def _is_of(one: QueueEntry, text: str) -> bool:
     }
 
 
-def _nothing(message: str, first: Sequence[Entry]) -> str:
+def _nothing(message: str, first: Sequence[TracedLine]) -> str:
     begins = f"begins at {first[0].at:%Y-%m-%d %H:%M:%S} UTC" if first else "has no mail in it"
     return (
         f"see whether it is older, or was sent elsewhere: nothing is known of {printable(message)}. "

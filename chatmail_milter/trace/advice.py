@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chatmail_milter.trace.ways import Recipient, Way
+from chatmail_milter.trace.ways import TracedRecipient, Way
 
 _ROADS = {"https": "HTTPS", "smtp": "SMTP"}
 
@@ -15,7 +15,7 @@ def advice(way: Way) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _about(way: Way, one: Recipient) -> Iterator[str]:
+def _about(way: Way, one: TracedRecipient) -> Iterator[str]:
     domain = one.address.rpartition("@")[2]
     when = f"{one.at:%Y-%m-%d %H:%M:%S} UTC"
     road = _ROADS.get(one.road)

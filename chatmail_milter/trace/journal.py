@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from chatmail_milter.trace.steps import Entry
+from chatmail_milter.trace.steps import TracedLine
 
 # By the beginning of the syslog identifier; programs of Postfix and Dovecot begin as root.
 USERS: Mapping[str, Sequence[str]] = MappingProxyType(
@@ -42,7 +42,7 @@ class _Line(msgspec.Struct):
     user: str = msgspec.field(name="_UID", default="")
 
 
-def read(since: datetime | None = None) -> Iterator[Entry]:
+def read(since: datetime | None = None) -> Iterator[TracedLine]:
     """The entries of these programs, oldest first, from `since` on. Raises `JournalError`."""
     journalctl = shutil.which("journalctl")
     if journalctl is None:
@@ -64,7 +64,7 @@ def read(since: datetime | None = None) -> Iterator[Entry]:
         raise JournalError(f"run this as root: journalctl says: {said}")
 
 
-def parse(line: bytes, allowed: Mapping[str, frozenset[str]]) -> Entry | None:
+def parse(line: bytes, allowed: Mapping[str, frozenset[str]]) -> TracedLine | None:
     """The entry in a line of `journalctl --output=json`; None where another program or user logged it."""
     found = _DECODER.decode(line)
     beginning = next((name for name in allowed if found.program.startswith(name)), None)
@@ -72,7 +72,7 @@ def parse(line: bytes, allowed: Mapping[str, frozenset[str]]) -> Entry | None:
     if beginning is None or found.user not in allowed[beginning] or not isinstance(found.message, str):
         return None
     microseconds = int(found.sent or found.received)
-    return Entry(datetime.fromtimestamp(microseconds / 1e6, UTC), found.program, found.message)
+    return TracedLine(datetime.fromtimestamp(microseconds / 1e6, UTC), found.program, found.message)
 
 
 def _allowed() -> dict[str, frozenset[str]]:

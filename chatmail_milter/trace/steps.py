@@ -37,7 +37,7 @@ MAILBOX, RELAY, SMTP = "postfix/lmtp", "postfix/mxdeliv/lmtp", "postfix/smtp-mx/
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TracedLine:
     """A line of the journal: `program` is its syslog identifier."""
 
     at: datetime
@@ -46,7 +46,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TracedStep:
     """One step. `queue_id` is empty where Postfix had refused before it gave one.
 
     `kind`: door, message-id, verdict, signature, queue, road, delivery, refused, expired, bounce, left, note.
@@ -88,7 +88,7 @@ _EXPIRED = re.compile(r"from=<[^>]*>, status=(?:force-)?expired, returned to sen
 _BOUNCE = re.compile(rf"sender (?:non-delivery|delay|delivery status) notification: ({QUEUE_ID})")
 
 
-def step(entry: Entry) -> Step | None:
+def step(entry: TracedLine) -> TracedStep | None:
     """The step that a line tells of; None for a line that is about no message."""
     if entry.program.startswith("postfix/") or entry.program == "opendkim":
         found = _OF_POSTFIX.match(entry.text)
@@ -103,8 +103,8 @@ def step(entry: Entry) -> Step | None:
     return _made(entry, found[1], _ours(entry.program, entry.text))
 
 
-def _made(entry: Entry, queue_id: str, fields: _Found) -> Step:
-    return Step(entry.at, entry.program, queue_id, **fields)  # type: ignore[arg-type]
+def _made(entry: TracedLine, queue_id: str, fields: _Found) -> TracedStep:
+    return TracedStep(entry.at, entry.program, queue_id, **fields)  # type: ignore[arg-type]
 
 
 def _postfix(program: str, text: str) -> _Found:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from chatmail_milter.trace.steps import REINJECT, RELAY, Step
+from chatmail_milter.trace.steps import REINJECT, RELAY, TracedStep
 
 # The last word of a recipient's deliveries, as the state of it.
 _STATES: Mapping[str, str] = MappingProxyType(
@@ -21,7 +21,7 @@ _STATES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
+class TracedRecipient:
     """What became of a message for one recipient.
 
     `state`: delivered, waiting, returned, refused, or unknown where the journal has no more. `road`: mailbox,
@@ -44,8 +44,8 @@ class Way:
     message_id: str
     sender: str | None
     queue_ids: tuple[str, ...]
-    recipients: tuple[Recipient, ...]
-    steps: tuple[Step, ...]
+    recipients: tuple[TracedRecipient, ...]
+    steps: tuple[TracedStep, ...]
 
     def is_of(self, text: str) -> bool:
         """Whether `text` is its Message-ID, a queue ID here or at a peer, or an address of its envelope."""
@@ -56,10 +56,10 @@ class Way:
         return named.lower() in addresses - {""} or any(one.peer_queue_id == named for one in self.recipients)
 
 
-def ways(steps: Iterable[Step]) -> list[Way]:
+def ways(steps: Iterable[TracedStep]) -> list[Way]:
     """The ways that these steps make, in the order of their first steps."""
-    legs: dict[str, list[Step]] = {}
-    alone: list[list[Step]] = []
+    legs: dict[str, list[TracedStep]] = {}
+    alone: list[list[TracedStep]] = []
     for one in sorted(steps, key=lambda one: one.at):
         if one.queue_id:
             legs.setdefault(one.queue_id, []).append(one)
@@ -69,7 +69,7 @@ def ways(steps: Iterable[Step]) -> list[Way]:
     return sorted(found, key=lambda way: way.steps[0].at)
 
 
-def _together(legs: Mapping[str, list[Step]]) -> Iterable[list[Step]]:
+def _together(legs: Mapping[str, list[TracedStep]]) -> Iterable[list[TracedStep]]:
     """The steps of all queue IDs of one message."""
     first = {queue_id: queue_id for queue_id in legs}
 
@@ -82,13 +82,13 @@ def _together(legs: Mapping[str, list[Step]]) -> Iterable[list[Step]]:
         for one in steps:
             if goes_on(one, legs):
                 first[root(one.leads_to)] = root(queue_id)
-    found: dict[str, list[Step]] = {}
+    found: dict[str, list[TracedStep]] = {}
     for queue_id, steps in legs.items():
         found.setdefault(root(queue_id), []).extend(steps)
     return [sorted(steps, key=lambda one: one.at) for steps in found.values()]
 
 
-def goes_on(one: Step, legs: Mapping[str, list[Step]]) -> bool:
+def goes_on(one: TracedStep, legs: Mapping[str, list[TracedStep]]) -> bool:
     """Whether the message goes on under another queue ID of this host; a peer may give the same one."""
     if one.leads_to not in legs or one.leads_to == one.queue_id:
         return False
@@ -97,7 +97,7 @@ def goes_on(one: Step, legs: Mapping[str, list[Step]]) -> bool:
     )
 
 
-def _way(steps: list[Step]) -> Way:
+def _way(steps: list[TracedStep]) -> Way:
     ids = tuple(dict.fromkeys(one.queue_id for one in steps if one.queue_id))
     # Of the message, and not of a bounce about it.
     bounces = {one.leads_to for one in steps if one.kind == "bounce"}
@@ -111,27 +111,27 @@ def _way(steps: list[Step]) -> Way:
     )
 
 
-def _recipients(steps: list[Step], ids: set[str]) -> tuple[Recipient, ...]:
-    found: dict[str, Recipient] = {}
+def _recipients(steps: list[TracedStep], ids: set[str]) -> tuple[TracedRecipient, ...]:
+    found: dict[str, TracedRecipient] = {}
     over = any(one.kind == "expired" for one in steps)
     roads = {one.queue_id: one.status for one in steps if one.kind == "road"}
     for one in steps:
         for address in one.recipients:
             if one.kind == "refused":
-                found[address] = Recipient(address, "refused", "", one.reason, "", one.at)
+                found[address] = TracedRecipient(address, "refused", "", one.reason, "", one.at)
             elif one.kind == "delivery" and one.leads_to in ids:
                 # Handed back: the delivery under the next queue ID says what became of it.
-                found.setdefault(address, Recipient(address, "unknown", "smtp", one.reason, "", one.at))
+                found.setdefault(address, TracedRecipient(address, "unknown", "smtp", one.reason, "", one.at))
             elif one.kind == "delivery":
                 state = (
                     "returned" if over and one.status == "deferred" else _STATES.get(one.status, "unknown")
                 )
                 road = _road(one, roads.get(one.queue_id, ""))
-                found[address] = Recipient(address, state, road, one.reason, one.leads_to, one.at)
+                found[address] = TracedRecipient(address, state, road, one.reason, one.leads_to, one.at)
     return tuple(found.values())
 
 
-def _road(delivery: Step, of_relay: str) -> str:
+def _road(delivery: TracedStep, of_relay: str) -> str:
     if delivery.program == RELAY:
         return of_relay if of_relay in ("https", "smtp") else "https"
     return "mailbox" if delivery.program == "postfix/lmtp" else "smtp"

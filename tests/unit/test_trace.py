@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.trace.journal import USERS, parse
-from chatmail_milter.trace.steps import Entry, step
+from chatmail_milter.trace.steps import TracedLine, step
 from chatmail_milter.trace.ways import Way, ways
 from tests.unit.ctl import rows, run
 from tests.unit.test_ctl_queue import message, write
@@ -82,9 +82,9 @@ postfix/qmgr 4bA5Z: removed
 """
 
 
-def entries(text: str) -> list[Entry]:
+def entries(text: str) -> list[TracedLine]:
     return [
-        Entry(NOW + timedelta(milliseconds=10 * number), *line.split(" ", 1))
+        TracedLine(NOW + timedelta(milliseconds=10 * number), *line.split(" ", 1))
         for number, line in enumerate(text.splitlines())
     ]
 
