@@ -30,6 +30,7 @@ from tests.bench import (
     receiving,
     report,
     sending,
+    start,
     storm,
     ten_thousand,
     throughput,
@@ -54,6 +55,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "latency": latency.measure,
         "ten_thousand": ten_thousand.measure,
         "memory": memory.measure,
+        "start": start.measure,
     }
 )
 
