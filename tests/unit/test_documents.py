@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("chatmail_milter", "mxdeliv_app", "postfix", "dovecot", "ansible", "tests", "docs")
+# Where a path of a page may begin, besides the top.
+FOLDERS = ("chatmail_milter", "mxdeliv_app", "ansible/roles/chatmail")
 KINDS = ("", ".cf", ".conf", ".j2", ".lua", ".md", ".py", ".yml")
 # `docs/wire.md, 2.1 and 2.4` or `docs/gate.md, 3`; pages of one folder leave `docs/` out.
 CITED = re.compile(r"(?<![\w/.-])(?P<page>(?:docs/)?[a-z][a-z-]*\.md)\b(?P<sections>, \d[\d., tonad]*)?")
@@ -61,3 +63,20 @@ def test_each_link_between_pages_leads_to_a_heading() -> None:
                 linked += 1
                 assert link["anchor"] in anchors(known[target]), f"{name}: {link[0]}"
     assert linked
+
+
+def test_each_file_that_the_pages_name_is_there() -> None:
+    """From the top, or in the folder of the file named before: CONTRIBUTING names them in that way."""
+    named = 0
+    for page, text in pages().items():
+        folder = ROOT
+        for found in re.finditer(r"`((?:[\w.]+/)*[a-z0-9_]+\.(?:py|lua|cf|j2|yml))`", text):
+            path = Path(found[1])
+            if path.parent != Path("."):
+                candidates = [ROOT / path, *(ROOT / room / path for room in FOLDERS)]
+                there = next((one for one in candidates if one.exists()), None)
+                assert there is not None, f"{page}: {path}"
+                folder, named = there.parent, named + 1
+            elif page == "CONTRIBUTING.md" and found.start() > text.index("## Three walks"):
+                assert (folder / path).exists(), f"{page}: {path} in {folder}"
+    assert named > 40
