@@ -67,6 +67,13 @@ def test_no_way_out_offers_ciphers_without_a_certificate(exit_: Service) -> None
     assert exit_.program == "lmtp" or exit_.parameters["smtp_tls_exclude_ciphers"] == "aNULL"
 
 
+def test_the_relay_alone_is_told_the_queue_id() -> None:
+    # To another server XFORWARD would tell whose client sent the message (XFORWARD_README).
+    told = [one.name for one in exits if "yes" in {v for k, v in one.parameters.items() if "xforward" in k}]
+    assert told == ["mxdeliv"]
+    assert all(one.parameters.get("smtp_send_xforward_command", "no") == "no" for one in exits)
+
+
 @pytest.mark.parametrize("hostname", ["mx.a.example", "[192.0.2.7]", "[IPv6:2001:db8::7]"])
 def test_each_way_in_greets_with_the_host_s_name(hostname: str) -> None:
     # RFC 5321, 4.2: the domain, or the address literal of a host that has none, comes first.
