@@ -24,6 +24,7 @@ from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.processes import stopping
 from chatmail_milter.store import checkpoint, fault
+from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import existing_store
@@ -48,6 +49,7 @@ from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.lmtp import Limits, LmtpSession
+from mxdeliv_app.relay.mailboxes import Mailboxes
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.queued_message import Mode
@@ -92,9 +94,8 @@ class Relay:
         known = DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Router(names, guard, own_host, known.route)
         refusals = RecipientRefusals(Refusals(engine, load_key(), waits=may_wait), config.listen.https_only)
-        self._recipient_policy = RecipientPolicy(
-            config.mail.domain, where, policies, config.listen.mailboxes, refusals
-        )
+        mailboxes = Mailboxes(config.listen.mailboxes, Accounts(engine).lookup, config.mail.max_message_size)
+        self._recipient_policy = RecipientPolicy(config.mail.domain, where, policies, mailboxes, refusals)
         self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(
             where=where,

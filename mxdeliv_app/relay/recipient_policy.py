@@ -23,14 +23,14 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.postfix import policy_service
-from mxdeliv_app.postfix.policy_service import END, NOTHING_TO_SAY
+from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
+from mxdeliv_app.relay.mailboxes import Mailboxes
 from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, recipient
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.routing import Router
 
-# Seconds. Postfix waits ten for an answer.
-MAILBOX_TIMEOUT = 5.0
-LOOKUP_TIMEOUT = 6.0  # longer than `names.LIFETIME`, unless there are too many
+# Seconds, longer than `names.LIFETIME` unless there are too many. Postfix waits ten for an answer.
+LOOKUP_TIMEOUT = 6.0
 
 # At once; in threads of their own, as the loop's few are needed for what must not wait for a silent DNS.
 _LOOKUPS = 32
@@ -42,13 +42,13 @@ log = logging.getLogger(__name__)
 class RecipientPolicy:
     """The collaborators; one object serves all connections.
 
-    `domain` is ours, of whose mailboxes Dovecot's quota-status is asked, at the socket `mailboxes`.
+    `domain` is ours, of which `mailboxes` tells.
     """
 
     domain: str
     where: Router
     policies: Policies
-    mailboxes: str
+    mailboxes: Mailboxes
     refusals: RecipientRefusals | None = None
     _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "prospect"))
     _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
@@ -67,7 +67,8 @@ class RecipientPolicy:
             return codes.BAD_ADDRESS.reply  # as the relay would say of it
         queue_id = attributes.get("queue_id") or NO_QUEUE_ID
         if address.domain == self.domain:
-            return await self._mailbox(address.raw, attributes.get("size", "0"), queue_id)
+            size = attributes.get("size", "")
+            return await self.mailboxes.action(address, int(size) if size.isdecimal() else 0, queue_id)
         verdict = await self._verdict(address.domain, queue_id)
         if verdict is None and self.refusals is not None and address.canonical is not None:
             verdict = await asyncio.to_thread(self.refusals.verdict, address.canonical)
@@ -86,25 +87,6 @@ class RecipientPolicy:
         except TimeoutError:
             log.warning("event=prospect-unknown domain=%s error=TimeoutError queue=%s", domain, queue_id)
             return None
-
-    async def _mailbox(self, address: str, size: str, queue_id: str) -> str:
-        """Dovecot's own answer for a mailbox of ours."""
-        # At any other state it says nothing.
-        question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={address}\nsize={size}\n\n"
-        try:
-            async with asyncio.timeout(MAILBOX_TIMEOUT):
-                reader, writer = await asyncio.open_unix_connection(self.mailboxes)
-                try:
-                    writer.write(question.encode())
-                    answer = await reader.readuntil(END)
-                finally:
-                    writer.close()
-        except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
-            # It is asked again at the delivery, which can wait.
-            log.error("event=mailbox-unknown error=%s queue=%s", type(error).__name__, queue_id)
-            return NOTHING_TO_SAY
-        action = answer.decode(errors="replace").strip().removeprefix("action=")
-        return action if action.startswith("5") else NOTHING_TO_SAY
 
     def _elsewhere(self, domain: str) -> Verdict | None:
         """Why mail for `domain` is refused for good; None where it may be tried."""

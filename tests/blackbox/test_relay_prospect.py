@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.engine import open_store
 from tests.blackbox.relay_world import World, deliver
 from tests.chat.deadline import until
 
@@ -151,6 +153,20 @@ def test_of_our_own_mailboxes_dovecot_knows(
         assert ask(asked, "ann@_here.test") == reply
     (question,) = questions
     assert {"protocol_state=RCPT", "recipient=ann@_here.test", "size=100"} <= set(question.splitlines())
+
+
+def test_dovecot_is_not_asked_again_about_a_mailbox_that_had_room(world: World, asked: socket.socket) -> None:
+    failures = world.log.count("event=mailbox-unknown")
+    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+    assert Accounts(engine).create("roomy123@_here.test", "{PLAIN}x")
+    engine.dispose()
+    with dovecot(world, "DUNNO") as questions:
+        assert ask(asked, "roomy123@_here.test") == "DUNNO"
+    (question,) = questions
+    assert "size=31457280" in question.splitlines()
+    # Nobody listens there any more, and nobody misses it.
+    assert ask(asked, "roomy123@_here.test") == "DUNNO"
+    assert world.log.count("event=mailbox-unknown") == failures
 
 
 def test_dovecot_away_hinders_nobody(asked: socket.socket) -> None:
