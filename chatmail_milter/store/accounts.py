@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store import ended_logins, lease
 from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
+
+# Read at each login, and for each recipient: to make the statement takes longer than to run it.
+_ONE = select(accounts).where(accounts.c.address == bindparam("address"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Accounts:
     def lookup(self, address: str) -> Account | None:
         """The account of a canonical address."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(accounts).where(accounts.c.address == address)).one_or_none()
+            row = connection.execute(_ONE, {"address": address}).one_or_none()
         return None if row is None else Account(*row)
 
     def reserved(self, address: str) -> bool:

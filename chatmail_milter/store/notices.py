@@ -13,6 +13,7 @@ from datetime import date
 from sqlalchemy import (
     ColumnElement,
     Engine,
+    bindparam,
     delete,
     func,
     select,
@@ -21,6 +22,11 @@ from sqlalchemy import (
 
 from chatmail_milter.store.tables import device_tokens, notices
 from chatmail_milter.store.upsert import insert_new
+
+# Read for each delivery: to make the statement takes longer than to run it.
+_TOKENS = select(device_tokens.c.digest).where(
+    device_tokens.c.address == bindparam("address"), device_tokens.c.given >= bindparam("oldest")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +49,14 @@ class Notices:
 
     def add(self, address: str, now: float, oldest: date) -> int:
         """New mail for `address`: due at once for each token given since `oldest`. How many tokens."""
-        mine = device_tokens.c.address == address
-        tokens = select(device_tokens.c.digest).where(mine, device_tokens.c.given >= oldest)
         with self._engine.begin() as connection:
-            digests = connection.execute(tokens).scalars().all()
+            digests = connection.execute(_TOKENS, {"address": address, "oldest": oldest}).scalars().all()
+            if not digests:
+                return 0
             begun = {"address": address, "mails": 0, "tries": 0, "since": now, "due": now}
             insert_new(connection, notices, [begun | {"digest": one} for one in digests])
             told = (notices.c.address == address) & notices.c.digest.in_(digests)
-            if digests:
-                connection.execute(update(notices).where(told).values(mails=notices.c.mails + 1))
+            connection.execute(update(notices).where(told).values(mails=notices.c.mails + 1))
         return len(digests)
 
     def take(self, now: float, until: float) -> Notice | None:
