@@ -10,9 +10,10 @@ import io
 import ssl
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from typing import Any, cast
+from typing import Any
 
-from mxdeliv_app.https.connection import Connection, FinalResponse, must_be_replaced
+from mxdeliv_app.https.answer import FinalResponse, Incoming
+from mxdeliv_app.https.connection import Connection, must_be_replaced
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
 
@@ -95,7 +96,7 @@ class Client:
         if not came:
             raise ConnectionResetError
         self.answer_begun = True
-        source = _Continued(came, self.socket)
+        source = Incoming(self.socket, came)
         response = response_from(source)
         response.begin()
         # http.client takes the end of the connection for the end of the head, too.
@@ -137,45 +138,6 @@ class Octets:
 def response_from(source: Any) -> FinalResponse:
     """The answer that http.client reads from a socket or the like; `begin` reads its head."""
     return FinalResponse(source, method="POST")
-
-
-class _Continued:
-    """A socket of which something was read already."""
-
-    def __init__(self, came: bytes, socket: ssl.SSLSocket) -> None:
-        self._chain = _Chain(came, socket.makefile("rb", buffering=0))
-
-    @property
-    def ended(self) -> bool:
-        """Whether its end was met."""
-        return self._chain.ended
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._chain)
-
-
-class _Chain(io.RawIOBase):
-    def __init__(self, came: bytes, rest: io.RawIOBase) -> None:
-        super().__init__()
-        self.ended = False
-        self._came = came
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if not self._came:
-            count = cast("int | None", self._rest.readinto(buffer))
-            self.ended = count == 0
-            return count
-        part, self._came = self._came[: len(buffer)], self._came[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None:
-        self._rest.close()
-        super().close()
 
 
 def _head(target: Target, fields: Fields, size: int) -> bytes:

@@ -10,7 +10,6 @@ import contextlib
 import select
 import socket
 import ssl
-from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.https.dial import Dial
 from mxdeliv_app.https.target import Target
@@ -80,30 +79,6 @@ class Connection:
         if timed_out:
             return "timeout"
         return "network" if isinstance(error, OSError) else "protocol"
-
-
-# Interim answers before the final one. A few are usual (100, 103); a flood keeps a thread busy for nothing.
-MOST_INTERIM = 10
-
-
-class FinalResponse(HTTPResponse):
-    """The final answer. http.client reads over a 100 alone, and takes a 102 or 103 for the last word."""
-
-    _heads = 0
-
-    def _read_status(self) -> tuple[str, int, str]:
-        # Each head begins here, those that http.client reads over, too.
-        self._heads += 1
-        if self._heads > MOST_INTERIM + 1:
-            raise HTTPException("too many interim answers")
-        return super()._read_status()  # type: ignore[misc,no-any-return]
-
-    def begin(self) -> None:
-        super().begin()
-        # RFC 9110, 15.2. A 101 is final: no other protocol was asked for, so what follows is not HTTP.
-        while self.status // 100 == 1 and self.status != 101:
-            self.headers = self.msg = None  # type: ignore[assignment]  # so that the next head is read
-            super().begin()
 
 
 def must_be_replaced(kept: socket.socket) -> bool:

@@ -1,62 +1,88 @@
-"""requests over a guarded connection (`https.connection`): what the gateway is told by.
+"""requests over a guarded socket: one that was made, judged and verified elsewhere, and may be cut meanwhile.
 
-requests and urllib3 speak HTTP over a socket that is made elsewhere, so neither has a say in who is verified,
-and an attempt can be cut from another thread.
+requests and urllib3 speak HTTP over it, so neither has a say in who is verified.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, Protocol, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from mxdeliv_app.https.connection import Connection, FinalResponse
+from mxdeliv_app.https.answer import FinalResponse, Incoming
+from mxdeliv_app.https.target import Target
+
+
+class Guarded(Protocol):
+    """What opens connections to `target`, one at a time: `connection.Connection`, or the like of it."""
+
+    target: Target
+
+    def open(self) -> ssl.SSLSocket: ...
+
+    def drop(self) -> None: ...
 
 
 class GuardedSession(requests.Session):
     """A session with one connection, to the target of `guarded`."""
 
-    def __init__(self, guarded: Connection) -> None:
+    def __init__(self, guarded: Guarded) -> None:
         super().__init__()
-        self.guarded = guarded
+        self.sent = 0.0  # seconds that the last request took to go out
+        self._guarded = guarded
+        # No proxy, no netrc, no list of authorities of the environment.
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         pool = HTTPConnectionPool(guarded.target.host, guarded.target.port, maxsize=1)
-        pool.ConnectionCls = partial(_Https, guarded)  # type: ignore[assignment]
+        pool.ConnectionCls = partial(_Https, guarded, self)  # type: ignore[assignment]
         self.mount("https://", _Adapter(pool))
 
     def close(self) -> None:
         """Close it, and the connection."""
         super().close()
-        self.guarded.drop()
+        self._guarded.drop()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """No redirect is one; requests would read the whole body of each, and a POST would become a GET."""
         return None
 
-    def reason(self, error: Exception) -> str:
-        """The slug for an attempt that ended with `error`."""
-        causes = [one for one in _causes(error) if not isinstance(one, requests.RequestException)]
-        lost = (one for kind in (TimeoutError, OSError) for one in causes if isinstance(one, kind))
-        return self.guarded.reason(next(lost, Exception()))
+
+def lost(error: Exception) -> Exception:
+    """The time-out or loss that requests and urllib3 made `error` of; else an error of no kind."""
+    causes = [one for one in _causes(error) if not isinstance(one, requests.RequestException)]
+    found = (one for kind in (TimeoutError, OSError) for one in causes if isinstance(one, kind))
+    return next(found, Exception())
+
+
+class _Answer(FinalResponse):
+    def __init__(self, connection: socket.socket, *words: Any, **settings: Any) -> None:
+        self._incoming = Incoming(connection)
+        super().__init__(cast(socket.socket, self._incoming), *words, **settings)
+
+    def begin(self) -> None:
+        super().begin()
+        if self._incoming.ended:
+            raise ConnectionResetError("the connection ended in a head")
 
 
 class _Https(HTTPConnection):
     """HTTP of urllib3 over what `guarded` opens: to urllib3 it looks like plain HTTP."""
 
     default_port = 443  # type: ignore[misc]
-    response_class = FinalResponse
+    response_class = _Answer
 
-    def __init__(self, guarded: Connection, **settings: Any) -> None:
+    def __init__(self, guarded: Guarded, session: GuardedSession, **settings: Any) -> None:
         self._guarded = guarded
+        self._session = session
         super().__init__(**settings)
 
     def _new_conn(self) -> socket.socket:
@@ -67,11 +93,14 @@ class _Https(HTTPConnection):
     ) -> None:
         if self.sock is None:
             self.connect()
+        began = time.perf_counter()
         try:
             super().request(method, url, body, **settings)
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             # The peer stopped reading: it may have said why. urllib3 then reads that.
             raise BrokenPipeError from error
+        finally:
+            self._session.sent = time.perf_counter() - began
 
 
 class _Adapter(HTTPAdapter):

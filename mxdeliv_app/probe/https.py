@@ -1,42 +1,42 @@
 """The road by HTTPS: a POST without recipients, which says what the host is, then the message.
 
-requests speaks over a connection that is made here step by step, so that each step has its time.
+The connection is made here step by step, so that each step has its time.
 """
 
 from __future__ import annotations
 
-import socket
 import ssl
-import time
-from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
+import urllib3
 
+from mxdeliv_app.https.session import GuardedSession
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer, wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
 
-_FAILURES = (OSError, requests.RequestException, ValueError)
+# urllib3's are those of a body that is read by itself.
+_FAILURES = (OSError, requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 
 
 def attempt(target: Target, sender: str, recipient: str, message: bytes, network: Network) -> ProbeAttempt:
     """Try `target` with `message`; canonical addresses. What failed is in the result."""
     found = ProbeAttempt("https", target.authority)
     try:
-        with _secured(target, found, network) as connection, _Session(connection, network.timeout) as session:
+        with (
+            _secured(target, found, network) as connection,
+            GuardedSession(_Verified(target, connection)) as session,
+        ):
             with found.step("proof", _FAILURES, network.limit) as step:
-                answer = session.post(target, sender, (), b"")
+                answer = _post(session, target, network.timeout, (sender, ()), b"")
                 found.identity = identity.of_web_server(answer.status_code, _kind(answer), answer.content)
                 step.found = f"{_line(answer)}: {found.identity}"
             if found.identity in (identity.CATCH_ALL, identity.WEB):
                 return found
             with found.step("answer", _FAILURES, network.limit) as step:
-                answer = session.post(target, sender, (recipient,), message)
+                answer = _post(session, target, network.timeout, (sender, (recipient,)), message)
                 step.found = _line(answer)
             found.split(step, Step("POST", session.sent, f"{len(message)} octets"))
             _understood(found, step, answer, recipient)
@@ -81,75 +81,44 @@ def _line(answer: requests.Response) -> str:
     return f"{answer.status_code} {words}".strip()
 
 
-class _Opened(HTTPConnection):
-    """HTTP over a socket that is connected and in TLS already. `sent`: seconds until the request was out."""
+class _Verified:
+    """The connection that there is, which is opened once."""
 
-    def __init__(self, connection: ssl.SSLSocket, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._connection = connection
-        self.sent = 0.0
+    def __init__(self, target: Target, connection: ssl.SSLSocket) -> None:
+        self.target = target
+        self._connection: ssl.SSLSocket | None = connection
 
-    def _new_conn(self) -> socket.socket:
-        return self._connection
+    def open(self) -> ssl.SSLSocket:
+        """The connection. Raises `ConnectionError` where it was closed since."""
+        found, self._connection = self._connection, None
+        if found is None:
+            raise ConnectionResetError("the peer closed the connection")
+        return found
 
-    def request(self, *arguments: Any, **settings: Any) -> None:
-        began = time.perf_counter()
-        super().request(*arguments, **settings)
-        self.sent = time.perf_counter() - began
+    def drop(self) -> None:
+        """Nothing else is to be closed."""
 
 
-class _Session:
-    """A requests session over one connection."""
-
-    def __init__(self, connection: ssl.SSLSocket, timeout: float) -> None:
-        self._timeout = timeout
-        self._http = _Opened(connection, host="peer")
-        self._session = requests.Session()
-        # No proxy, no netrc, no list of authorities of the environment.
-        self._session.trust_env = False
-        self._session.mount("https://", _ProbeAdapter(self._http))
-
-    def __enter__(self) -> _Session:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._session.close()
-
-    @property
-    def sent(self) -> float:
-        """Seconds until the last request was out."""
-        return self._http.sent
-
-    def post(
-        self, target: Target, sender: str, recipients: tuple[str, ...], message: bytes
-    ) -> requests.Response:
-        """One POST and its answer, which is read whole, up to `wire.MAX_ANSWER_SIZE`."""
-        fields = dict(
-            (
-                wire.mail_from_header(sender),
-                *wire.mail_to_headers(recipients),
-                ("Accept", wire.ACCEPT),
-                ("Accept-Encoding", "identity"),
-                ("User-Agent", "chatmailctl-probe"),
-            )
+def _post(
+    session: GuardedSession,
+    target: Target,
+    timeout: float,
+    envelope: tuple[str, tuple[str, ...]],
+    message: bytes,
+) -> requests.Response:
+    """One POST and its answer, read whole up to `wire.MAX_ANSWER_SIZE`. `envelope`: sender and recipients."""
+    sender, recipients = envelope
+    fields = dict(
+        (
+            wire.mail_from_header(sender),
+            *wire.mail_to_headers(recipients),
+            ("Accept", wire.ACCEPT),
+            ("Accept-Encoding", "identity"),
+            ("User-Agent", "chatmailctl-probe"),
         )
-        answer = self._session.post(
-            target.url, message, headers=fields, timeout=self._timeout, allow_redirects=False, stream=True
-        )
-        answer._content = answer.raw.read(wire.MAX_ANSWER_SIZE, decode_content=False)
-        return answer
-
-
-class _ProbeAdapter(HTTPAdapter):
-    """Gives requests the one connection that there is."""
-
-    def __init__(self, connection: _Opened) -> None:
-        super().__init__()
-        self._pool = HTTPConnectionPool("peer", maxsize=1)
-        self._pool.ConnectionCls = lambda **_settings: connection  # type: ignore[assignment]
-
-    def get_connection_with_tls_context(self, *_args: Any, **_settings: Any) -> HTTPConnectionPool:
-        return self._pool
-
-    def cert_verify(self, *_args: Any, **_settings: Any) -> None:
-        """The connection's TLS is verified already, or is not to be."""
+    )
+    answer = session.post(
+        target.url, message, headers=fields, timeout=timeout, allow_redirects=False, stream=True
+    )
+    answer._content = answer.raw.read(wire.MAX_ANSWER_SIZE, decode_content=False)
+    return answer

@@ -63,6 +63,9 @@ class TimeLimit:
             raise
         finally:
             timer.cancel()
+        if late.is_set():
+            # What came may look whole, as a body without a length does.
+            raise TimeoutError(self._over())
 
     def _over(self) -> str:
         if self.left:

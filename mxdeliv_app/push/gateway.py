@@ -21,7 +21,7 @@ import requests
 import urllib3.exceptions
 
 from mxdeliv_app.https.connection import Connection
-from mxdeliv_app.https.session import GuardedSession
+from mxdeliv_app.https.session import GuardedSession, lost
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
 
@@ -47,13 +47,13 @@ class Gateway:
         self._user_agent = user_agent
         self._tls = tls
         self._timeout = timeout
-        self._session: GuardedSession | None = None
+        self._open: tuple[Connection, GuardedSession] | None = None
         self._used = 0.0
 
     def tell(self, token: str) -> tuple[NoticeOutcome, str]:
         """What became of it, and the reason, a slug: `200`, `tls`, `timeout`, …"""
         deadline = time.monotonic() + self._timeout
-        kept = self._session is not None and time.monotonic() - self._used < _KEEP_IDLE
+        kept = self._open is not None and time.monotonic() - self._used < _KEEP_IDLE
         outcome, reason, fresh = self._attempt(token, deadline, kept)
         if reason == "network" and not fresh:
             # The gateway had closed the kept connection. To be told twice does no harm.
@@ -62,31 +62,32 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connection; it is opened again when it is needed."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
 
     def _attempt(self, token: str, deadline: float, kept: bool) -> tuple[NoticeOutcome, str, bool]:
         if not kept:
             self.close()
-        if self._session is None:
-            self._session = GuardedSession(Connection(self._target, self._dial, self._tls))
-        session, connection = self._session, self._session.guarded
+        if self._open is None:
+            made = Connection(self._target, self._dial, self._tls)
+            self._open = made, GuardedSession(made)
+        connection, session = self._open
         connection.begin(deadline)
         cutter = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cut)
         cutter.daemon = True
         cutter.start()
         try:
-            status = self._post(session, token)
+            status = self._post(connection, session, token)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            return NoticeOutcome.FAILED, session.reason(error), connection.fresh
+            return NoticeOutcome.FAILED, connection.reason(lost(error)), connection.fresh
         finally:
             cutter.cancel()
             self._used = time.monotonic()
         return _meaning(status), str(status), connection.fresh
 
-    def _post(self, session: GuardedSession, token: str) -> int:
+    def _post(self, connection: Connection, session: GuardedSession, token: str) -> int:
         request = requests.Request(
             "POST",
             self._target.url,
@@ -104,7 +105,7 @@ class Gateway:
             allow_redirects=False,
             proxies={},
         )
-        session.guarded.answered()
+        connection.answered()
         # The status has said it all. What follows matters only to the next request on this connection.
         try:
             whole = len(response.raw.read(_GOOD_BODY)) < _GOOD_BODY and response.status_code >= 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from typing import ClassVar, cast
 
 import pytest
 
-from mxdeliv_app.probe import smtp
+from mxdeliv_app.https.target import Target
+from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit
+from tests.lab import ca
 
 NEVER = 600.0  # seconds, which no test comes near
+TARGET = Target("peer.test", verify=False)
 MESSAGE = b"Subject: [...]\r\n\r\nHello\r\n"
 
 Talk = Callable[[socket.socket], None]
@@ -59,9 +63,12 @@ class Peer:
     limit: TimeLimit
     cut: bool = False
     timeout: float = NEVER
+    tls: ssl.SSLContext | None = None
     thread: threading.Thread | None = None
 
-    def connect(self, _attempt: ProbeAttempt, _host: str, _port: int) -> socket.socket:
+    def connect(
+        self, _attempt: ProbeAttempt, _host: str, _port: int, _pinned: object = None
+    ) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.settimeout(self.timeout)
         self.limit.guard(ours)
@@ -72,11 +79,22 @@ class Peer:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                self.talk(connection)
+                if self.tls is not None:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
+                with connection:
+                    self.talk(connection)
             except OSError:
                 self.cut = True
 
+    def post(self) -> ProbeAttempt:
+        """The road by HTTPS."""
+        found = https.attempt(TARGET, "a@here.example", "b@there.example", MESSAGE, cast(Network, self))
+        assert self.thread is not None
+        self.thread.join(NEVER)
+        return found
+
     def attempt(self) -> ProbeAttempt:
+        """The road by SMTP."""
         network = cast(Network, self)
         found = smtp.attempt(
             "mx.example", "a@here.example", "b@there.example", MESSAGE, network, "here.example"
@@ -187,6 +205,102 @@ def test_half_a_reply_is_none() -> None:
     found = Peer(answering(*TO_DATA[:2], then=half), never()).attempt()
     assert (found.steps[-1].name, found.code) == ("RCPT", None)
     assert "the connection ended in a reply" in found.error
+
+
+REFUSAL = b"501 5.5.4 Syntax error in parameters: X-Mail-To\r\n"
+PROVEN = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    certificate, key = ca.self_signed(tmp_path_factory.mktemp("peer"), "peer.test")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def proven(then: Talk, heads: list[bytes] | None = None) -> Talk:
+    """A peer that answers the POST without recipients; the next one it answers as `then`."""
+
+    def talk(connection: socket.socket) -> None:
+        read_request(connection, heads)
+        connection.sendall(PROVEN)
+        read_request(connection, heads)
+        then(connection)
+
+    return talk
+
+
+def read_request(connection: socket.socket, heads: list[bytes] | None) -> None:
+    head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+    if heads is not None:
+        heads.append(head)
+    while b"Content-Length: %d" % len(body) not in head:
+        body += connection.recv(1 << 16)
+
+
+def asked(then: Talk) -> Talk:
+    """A peer that answers the first POST as `then`."""
+
+    def talk(connection: socket.socket) -> None:
+        read_request(connection, None)
+        then(connection)
+
+    return talk
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("talk", "step"),
+    [
+        (asked(dripping(b"HTTP/1.1 400 ")), "proof"),
+        (proven(dripping(b"HTTP/1.1 200 OK\r\nX: ")), "answer"),
+        (proven(dripping(CHUNKED + b"1\r\nx\r\n0\r\n", b"x")), "answer"),
+    ],
+)
+def test_a_web_server_that_drips_is_left_at_the_end_of_the_steps_time(
+    tls: ssl.SSLContext, talk: Talk, step: str
+) -> None:
+    found = Peer(talk, never(), tls=tls).post()
+    assert (found.steps[-1].name, found.steps[-1].error) == (step, "it took longer than 600 s")
+
+
+@pytest.mark.parametrize(
+    ("before", "part"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 60000 + b"\r\n"),
+        (CHUNKED, b"1;" + b"x" * 60000 + b"\r\nx\r\n"),
+        (CHUNKED + b"0\r\n", b"X: " + b"x" * 60000 + b"\r\n"),
+    ],
+    ids=["interim answers", "head", "chunks' frames", "trailers"],
+)
+def test_a_web_server_that_floods_is_left_at_once(tls: ssl.SSLContext, before: bytes, part: bytes) -> None:
+    peer = Peer(proven(flooding(before, part)), never(), tls=tls)
+    found = peer.post()
+    assert found.steps[-1].name == "answer"
+    assert found.error
+    assert peer.cut
+
+
+def test_a_web_server_is_asked_by_its_name_over_one_connection(tls: ssl.SSLContext) -> None:
+    heads: list[bytes] = []
+    reply: Talk = lambda connection: connection.sendall(  # noqa: E731
+        b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n250 OK\r\n"
+    )
+    found = Peer(proven(reply, heads), never(), tls=tls).post()
+    assert (found.code, [step.name for step in found.steps]) == (250, ["TLS", "proof", "POST", "answer"])
+    assert [b"\r\nHost: peer.test\r\n" in head for head in heads] == [True, True]
+    assert b"X-Mail-To: b@there.example" in heads[1]
+
+
+def test_a_web_server_that_closes_between_the_two_is_said_so(tls: ssl.SSLContext) -> None:
+    closing = PROVEN.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    found = Peer(asked(lambda connection: connection.sendall(closing)), never(), tls=tls).post()
+    assert found.steps[-1].name == "answer"
+    assert "the peer closed the connection" in found.error
 
 
 def test_what_is_shown_of_a_peer_is_bounded() -> None:

@@ -13,7 +13,8 @@ from typing import cast
 
 import pytest
 
-from mxdeliv_app.https.connection import MOST_INTERIM, FinalResponse, must_be_replaced
+from mxdeliv_app.https.answer import MOST_INTERIM, FinalResponse
+from mxdeliv_app.https.connection import must_be_replaced
 from mxdeliv_app.https.stall import StallGuard
 from tests.lab import ca
 
