@@ -95,6 +95,7 @@ def closed(*ports: int, how: Literal["refuse", "hang"]) -> Callable[[Scene], Non
 
 def _bite(scene: Scene, host: LabHost, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Until this relay's users have submitted and each message of theirs was delivered or put off."""
+    scene.flow.go_on()
     ours = {mid for mid, at in scene.flow.relays.items() if at == host.name}
 
     def bitten() -> bool:

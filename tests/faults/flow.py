@@ -19,6 +19,9 @@ from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
 from tests.faults.mail import Message
 
+# At most this share of the messages begins beyond what `Flow.reach` waits for, until the next call: a cause that
+# takes seconds to begin still meets messages, however quick the relays are.
+LEAD = 0.25
 # A relay that is away for a moment is asked again soon; one that drops packets is given up by then.
 PAUSE, TIMEOUT = 1.0, 10.0
 # Half of the users come by 465, half by 587.
@@ -56,6 +59,9 @@ class Flow:
         self._logins, self._ips, self._seconds = logins, ips, seconds
         self._end = 0.0
         self._stopped = threading.Event()
+        # Users begin a message while fewer than `_limit` have begun.
+        self._turn = threading.Condition()
+        self._begun = self._limit = 0
         self._by_sender: dict[str, list[Message]] = defaultdict(list)
         for one in messages:
             self._by_sender[one.sender].append(one)
@@ -71,6 +77,7 @@ class Flow:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self._stopped.set()
+        self.go_on()
         self._pool.shutdown()
         if kind is None:
             for user in self._users:
@@ -86,15 +93,38 @@ class Flow:
         return len(self.fates) - len(self.waiting())
 
     def reach(self, share: float) -> None:
-        """Wait until this share of the messages is settled."""
+        """Wait until this share of the messages is settled. `LEAD` more may begin until the next call."""
+        self._allow(share + LEAD)
         wanted = share * len(self.fates)
         until(f"{share:.0%} are submitted", lambda: self.settled >= wanted, self._seconds, every=0.02)
+
+    def go_on(self) -> None:
+        """Let the users send all that is left."""
+        self._allow(1.0)
+
+    def _allow(self, share: float) -> None:
+        with self._turn:
+            self._limit = max(self._limit, round(share * len(self.fates)))
+            self._turn.notify_all()
+
+    def _begin_one(self) -> None:
+        """Returns when the user may begin his next message, or may never."""
+        with self._turn:
+            self._turn.wait_for(
+                lambda: self._begun < self._limit or self._stopped.is_set(), max(0, self._end - monotonic())
+            )
+            self._begun += 1
 
     def _user(self, number: int, sender: str) -> None:
         session: smtplib.SMTP | None = None
         port = (_BY_TLS, _BY_STARTTLS)[number % 2]
         waiting = list(self._by_sender[sender])
+        begun = False
         while waiting and monotonic() < self._end and not self._stopped.is_set():
+            if not begun:
+                self._begin_one()
+                begun = True
+                continue
             message = waiting[0]
             fate = Fate.WAITING
             try:
@@ -109,6 +139,7 @@ class Flow:
                 self._stopped.wait(PAUSE)
                 continue
             waiting.pop(0)
+            begun = False
             if fate is Fate.CUT:
                 _leave(session)
                 session = None
