@@ -1,8 +1,8 @@
-"""The PGP-only rule: what a message must look like to enter the queue, on every road.
+"""The PGP-only gate: decides by its form alone whether a message may enter the queue.
 
-Pure code over a stream. It opens nothing, reads no clock and no configuration, keeps a bounded amount of
-a message however large that is, and looks at each octet once. `gate.Gate` is given the message. Behind it,
-from the outside in: `header` (RFC 5322), `mime` (RFC 2045, 2046), `payload` and `armor` (RFC 9580, 6),
-`packets` and `contents` (RFC 9580, 4 and 5). docs/gate.md says what passes and why. An `observer`
-may watch them at work; `reasons` says in words what the answers mean.
+A streaming parser without I/O, clock or configuration. It reads each octet once and buffers a bounded
+amount, whatever the size of the message. The entry point is `gate.Gate`. Its layers, outermost first:
+`header` (RFC 5322), `mime` (RFC 2045, 2046), `payload` and `armor` (RFC 9580, 6), `packets` and `contents`
+(RFC 9580, 4 and 5). docs/gate.md specifies what passes and why. An `observer` receives each layer's
+events; `reasons` describes each refusal reason in a sentence.
 """

@@ -1,8 +1,8 @@
-"""ASCII armor (RFC 9580, 6.2): one `PGP MESSAGE`, from its first line to its last, white space aside.
+"""Parser for ASCII armor (RFC 9580, 6.2): exactly one `PGP MESSAGE`, with nothing but white space around it.
 
-Line by line around the Base64, in bulk through it. The checksum (CRC24) may be there or not, and is not
-computed: RFC 9580, 6.1 forbids to refuse a message because of it. Armor headers are for peers only: an
-OpenPGP library writes them by itself, and up to 80 octets of a user's text fit into each.
+Armor lines are parsed one by one, the Base64 between them in bulk. The CRC24 checksum is optional and not
+verified: RFC 9580, 6.1 forbids refusing a message because of it. Armor headers are accepted from peers, whose
+OpenPGP libraries add them, but not from our users: each header has room for 80 octets of readable text.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 
-# RFC 9580, 6.2.2, and MessageID as RFC 4880, 6.2 has it. Trailing space is gone. The
-# value has as many octets as the longest that a program writes by itself, which is Enigmail's Comment of
-# 58, and some more.
+# RFC 9580, 6.2.2, and MessageID from RFC 4880, 6.2; trailing space is stripped before the match. 80 octets of
+# value: the longest that a program writes by default is Enigmail's Comment, with 58.
 _HEADER = re.compile(rb"(Version|Comment|MessageID|Hash|Charset):(?: [^\x00-\x08\x0a-\x1f\x7f]{0,80})?")
-# As many as there are names; GnuPG writes a Comment again for each option `comment` that its user set.
+# One per name. Names may repeat: GnuPG writes one Comment for each `comment` option.
 _HEADERS_MOST = 5
 
-# Of the lines around the Base64, where real ones stay under 100 octets and are a handful.
+# Octets and number of the lines around the Base64. Real messages have a handful, each under 100 octets.
 _LINE_MOST = 256
 _LINES_MOST = 64
 
 
 class Armor:
-    """A sink for armored text; the octets inside go on to `sink`. Armor headers only if `headers`."""
+    """A sink for armored text; feeds the decoded octets to `sink`. `headers`: accept armor headers."""
 
     def __init__(self, sink: Sink, *, headers: bool, observer: Observer = NOBODY) -> None:
         self._sink = sink
         self._base64 = Base64(sink)
         self._headers_left = _HEADERS_MOST if headers else 0
         self._observer = observer
-        self._take: _Take = Armor._take_begin  # what the next line goes to
+        self._take: _Take = Armor._take_begin  # the handler of the next line
         self._in_base64 = False
         self._ended = False
         self._lines_left = _LINES_MOST
@@ -49,8 +48,7 @@ class Armor:
         at = 0
         if self._take is Armor._take_begin and not self._line:
             data = data.lstrip(WHITE_SPACE)
-            # RFC 9580, 4.2: the highest bit of a packet's first octet is set: not armor, but what it is
-            # made of.
+            # RFC 9580, 4.2: the highest bit of a packet's first octet is set, so this is binary, not armor.
             if data and data[0] & 0x80:
                 raise RefusedError("armor-begin")
         while at < len(data):
@@ -64,7 +62,7 @@ class Armor:
         self._sink.finish()
 
     def _feed_lines(self, data: bytes, at: int) -> int:
-        """Takes lines from `data` until the Base64 begins or there are no more; where it stopped."""
+        """Consumes lines until the Base64 begins or `data` ends. Returns the offset where it stopped."""
         while at < len(data) and not self._in_base64:
             if self._ended:
                 if data[at:].strip(WHITE_SPACE):
@@ -82,7 +80,7 @@ class Armor:
         return at
 
     def _feed_base64(self, data: bytes, at: int) -> int:
-        """Takes Base64 until padding, checksum or last line; where it stopped."""
+        """Consumes Base64 until padding, checksum or the last line. Returns the offset where it stopped."""
         equals = data.find(b"=", at)
         dash = data.find(b"-", at, equals if equals >= 0 else len(data))
         end = dash if dash >= 0 else equals if equals >= 0 else len(data)
@@ -96,7 +94,7 @@ class Armor:
         return end
 
     def _take_line(self, line: bytes) -> None:
-        """One line around the Base64, whole, without its newline."""
+        """Handles one complete line outside the Base64, without its newline."""
         if not self._lines_left:
             raise RefusedError("armor-lines")
         self._lines_left -= 1
@@ -127,7 +125,7 @@ class Armor:
 
     def _take_checksum(self, line: bytes) -> None:
         if line in (b"=", b"=="):
-            # The padding alone on its line: so it comes out of a writer whose lines are not whole fours.
+            # Padding alone on its line: written when the line length is not a multiple of four.
             self._take_padding(line)
         elif _CHECKSUM.fullmatch(line):
             self._base64.close()

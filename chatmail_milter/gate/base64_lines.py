@@ -1,8 +1,8 @@
-"""Base64 (RFC 4648, 4) in lines of one length, the last of which may be shorter, and nothing else in it.
+"""Decoder for Base64 (RFC 4648, 4) in lines of equal length; only the last line may be shorter.
 
-White space within a line, or lines of many lengths, would let the text be read as words. Both are looked
-for in bulk: where the lines must end is known from the length of the first. One endless line is a line,
-too.
+White space within a line, or lines of different lengths, would let the Base64 text be laid out as readable
+words, so both are refused. The first line's length gives the offsets of all line ends, which are compared in
+bulk. Base64 without any line end is accepted, as one line.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _LINE_END = b"\r\n"
 
 
 class Base64:
-    """Takes the text, and hands the octets on to `sink`.
+    """Decodes Base64 text and feeds the octets to `sink`.
 
-    Padding is given separately, to `pad`: the reader of the text knows what else an `=` may mean there.
+    The caller passes padding to `pad`, not to `feed`: in armor an `=` may also begin the checksum.
     """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._odd = b""  # characters that are not a whole four yet
-        self._held = b""  # a CR that may be half of a line end
-        self._length: int | None = None  # of every line but the last, once the first has ended
+        self._odd = b""  # up to three characters of an incomplete group of four
+        self._held = b""  # a CR at the end of a chunk, whose LF may follow
+        self._length: int | None = None  # of each line but the last; known when the first line has ended
         self._line_end = b""  # CRLF or LF, as after the first line
-        self._column = 0  # characters of the line so far
+        self._column = 0  # characters in the current line so far
         self._over = False  # the last line has ended: only white space may follow
 
     @property
     def line_begins(self) -> bool:
-        """Whether the next character would be the first of a line."""
+        """Whether the decoder is at the beginning of a line."""
         return not self._column and not self._held
 
     def feed(self, data: bytes) -> None:
-        """More text, without padding. Raises `RefusedError`, as all methods do."""
+        """Decodes more text, without padding. Raises `RefusedError`, as all methods do."""
         if self._held:
             data, self._held = self._held + data, b""
         if data[-1:] == b"\r":
@@ -48,7 +48,7 @@ class Base64:
             self._take_space(data[end:])
 
     def pad(self, padding: bytes) -> None:
-        """The `=` or `==` that fills up the last four characters, on their line or on its own."""
+        """Takes the final `=` or `==`, at the end of the last line or on a line of its own."""
         if self._column and self._length is not None and self._column + len(padding) > self._length:
             raise RefusedError("base64-lines")
         text = self._odd + padding
@@ -58,12 +58,12 @@ class Base64:
         self._decode(text)
 
     def close(self) -> None:
-        """The text is over: it must have come in whole fours."""
+        """Ends the text, which must consist of complete groups of four characters."""
         if self._odd or self._held:
             raise RefusedError("base64")
 
     def _take_lines(self, text: bytes) -> None:
-        """Text that ends with a character, not with white space."""
+        """Decodes text that does not end with white space."""
         if self._over:
             raise RefusedError("base64-lines")
         if self._length is None:
@@ -77,7 +77,7 @@ class Base64:
         if self._length is None:
             self._column += size
         else:
-            first = self._length - self._column  # where the first line end must be
+            first = self._length - self._column  # offset of the first line end
             width = len(self._line_end)
             stride = self._length + width
             ends = max(0, -((first - size) // stride))
@@ -96,7 +96,7 @@ class Base64:
         self._decode(text[:whole])
 
     def _take_space(self, space: bytes) -> None:
-        """White space after the text so far."""
+        """Takes the white space that follows the text so far."""
         if not self._column:
             if self._length is not None:
                 self._over = True

@@ -1,7 +1,7 @@
-"""The boundary that a Content-Type names (RFC 2046, 5.1.1), one that all programs read alike.
+"""The boundary parameter of a Content-Type (RFC 2046, 5.1.1).
 
-RFC 2231 lets a parameter be cut into numbered pieces and percent-encoded; servers that fold long lines do
-so to boundaries, and peers may.
+RFC 2231 lets a parameter be split into numbered pieces and percent-encoded. Servers that fold long lines do
+this to boundaries, so it is accepted from peers, but not from our own users.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from urllib.parse import unquote_to_bytes
 
 from chatmail_milter.gate.errors import RefusedError
 
-# RFC 2046, 5.1.1: bcharsnospace, 1 to 70. A blank within, which it allows too, is lost where a field is
-# folded.
+# RFC 2046, 5.1.1: 1 to 70 bcharsnospace. A blank, which the RFC allows inside, is refused: folding loses it.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}")
-# RFC 2231, 4: charset and language before the value. Every charset says the characters of a boundary alike.
+# RFC 2231, 4: charset and language before the value. The charset is ignored: a boundary is ASCII.
 _EXTENDED = re.compile(r"[A-Za-z0-9_-]*'[A-Za-z0-9-]*'(.*)")
-# More than enough for 70 characters.
+# Pieces of a split boundary: more than enough for 70 characters.
 _PIECES_MOST = 10
 
 
 def boundary(parameters: Mapping[str, str], *, strict: bool) -> bytes:
-    """The one boundary among a multipart's parameters, named in lower case. Raises `RefusedError`."""
+    """The boundary among a multipart's `parameters` (names in lower case).
+
+    `strict`: refuse RFC 2231 encoding. Raises `RefusedError` if there is none, or more than one.
+    """
     names = [name for name in parameters if name == "boundary" or name.startswith("boundary*")]
     if names == ["boundary"]:
         text = parameters["boundary"]
@@ -36,7 +38,7 @@ def boundary(parameters: Mapping[str, str], *, strict: bool) -> bytes:
 
 
 def _joined(parameters: Mapping[str, str], count: int) -> str:
-    """RFC 2231, 3 and 4: the value of all `count` parameters with names that begin with `boundary`."""
+    """Joins the `count` parameters `boundary*`, `boundary*0`, `boundary*1*`... (RFC 2231, 3 and 4)."""
     if count == 1 and "boundary*" in parameters:
         pieces = [(parameters["boundary*"], True)]
     else:

@@ -1,12 +1,12 @@
-"""How the layers of the gate say no to one another. Nothing outside of `gate` ever sees it raised."""
+"""The exception by which a layer of the gate refuses a message. `gate.Gate` catches it."""
 
 from __future__ import annotations
 
 
 class RefusedError(Exception):
-    """The message is not what the gate lets through.
+    """The gate refuses the message.
 
-    `reason` is a short fixed slug (log field, metric label, name of a test); nothing of the message is in it.
+    `reason` is a fixed slug (log field, metric label, name of a test). It holds nothing of the message.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""Which fields of a message the gate reads, and its author (RFC 5322, 3.6.2); for MIME's see `mime_fields`.
+"""The header fields that the gate keeps, and the author's address in From (RFC 5322, 3.6.2).
 
-Stricter than the RFC where programs are known to read the same text differently: no unquoted specials in a
-display name. What is refused here is nothing that a chat client writes.
+MIME's fields are in `mime_fields`. Stricter than the RFC where programs read the same text differently: a
+display name must not have unquoted specials. No chat client writes any.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 
-# The fields of a message that the gate reads, in lower case: by these it knows what a message is ...
+# The values of these fields, in lower case, decide the kind of a message ...
 _READ = (
     b"content-type",
     b"content-transfer-encoding",
@@ -21,7 +21,7 @@ _READ = (
     b"auto-submitted",
     b"secure-join",
 )
-# ... and these it counts with them (RFC 5322, 3.6), or asks for in a setup message (Autocrypt 1.1).
+# ... and of these only the number counts: they must not repeat (RFC 5322, 3.6).
 _COUNTED = (
     b"date",
     b"sender",
@@ -35,36 +35,36 @@ _COUNTED = (
 )
 FIELDS = frozenset((*_READ, *_COUNTED, b"autocrypt-setup-message"))
 
-# RFC 5322, 2.2.3. A line end that folds nothing stays, and is a control character then.
+# RFC 5322, 2.2.3. A line end without white space after it stays, and is then refused as a control character.
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-# Longest value of a field that is read, and how many of a name: the second shows that there are too many.
+# Octets of the longest value that is parsed, and values kept per name: a second shows that the field repeats.
 FIELD_MOST = 4096
 FIELDS_KEPT = 2
 
 
 def unfolded(value: bytes) -> str:
-    """A field's value on one line (RFC 5322, 2.2.3), octets as Latin-1."""
+    """A field's value without its folds (RFC 5322, 2.2.3), decoded as Latin-1."""
     return (_FOLD.sub(b"", value) if b"\n" in value else value).decode("latin-1").strip(" \t")
 
 
-# Of a From: quoted pairs, quoted strings, parentheses, and runs of what means nothing.
+# The tokens of a From: quoted pair, quoted string, parenthesis, run of other characters.
 _AUTHOR_PIECE = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[()]|[^\\"()]+|.')
 _NAME_AND_ADDRESS = re.compile(r'[^<>@,;:\\"]*<([^<>]*)>[ \t]*')
 
 
 def author(values: Sequence[bytes]) -> str:
-    """The one mailbox of the one From field among `values`, canonical. Raises `MalformedAddressError`.
+    """The canonical address of the author, given the `values` of all From fields.
 
-    A group, a second mailbox, or a display name with unquoted specials is malformed: programs disagree
-    about whom those name. Time is linear in the field's length.
+    There must be one From, with one mailbox. Raises `MalformedAddressError`, also for a group or for a
+    display name with unquoted specials: programs read different addresses from these. Linear time.
     """
     if len(values) != 1:
         raise MalformedAddressError("a message has one From header")
     if len(values[0]) > FIELD_MOST:
         raise MalformedAddressError("the From header is too long")
-    # Read as UTF-8, like clients do: as Latin-1, a domain that isn't ASCII would be somebody else's.
+    # UTF-8, as clients decode it: as Latin-1, a non-ASCII domain would become a different domain.
     whole = unfolded(values[0]).encode("latin-1").decode("utf-8", "surrogateescape")
     if _CONTROL.search(whole):
         raise MalformedAddressError("the From header has control characters")
@@ -76,7 +76,8 @@ def author(values: Sequence[bytes]) -> str:
             if depth < 0:
                 raise MalformedAddressError("the From header can't be parsed")
         elif not depth:
-            # A quoted string may be a display name; where it is an address, NUL has that refused.
+            # A quoted string may be a display name, but not part of an address: there, `parse` refuses the
+            # NUL.
             plain.append("\0" if len(piece) > 1 and piece[0] == '"' else piece)
     text = "".join(plain).strip(" \t")
     matched = _NAME_AND_ADDRESS.fullmatch(text)

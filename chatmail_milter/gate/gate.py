@@ -1,8 +1,8 @@
-"""The PGP-only gate: may a message of this shape enter the queue? (docs/gate.md, 1)
+"""Entry point of the PGP-only gate (docs/gate.md, 1): finds which of four kinds a message is, or refuses it.
 
-`Gate` is given direction, envelope and header, then the body in chunks of any size, and says at the end
-what kind of message it was: one of four that pass, or none and why. It does not look at who sent it
-beyond what those four kinds ask; that is for `rules`. `check` does all of it for a message in one piece.
+`Gate` takes direction, envelope and header, then the body in chunks of any size; `finish` returns the
+`Classification`. Whether the sender may send at all is decided in `rules`, not here. `check` does the same
+for a whole message.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from chatmail_milter.gate.shapes import SECURE_JOIN_STEPS, encrypted, secure_joi
 from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 from chatmail_milter.verdict import Verdict
 
-# What is decoded at a time, however large the chunks are that come.
+# Octets that are decoded at a time, whatever the size of the chunks fed: bounds the memory in use.
 _PIECE = 65536
 
 
 class Direction(Enum):
-    """`OUT`: submitted by a user of ours. `IN`: from a peer, whatever the road."""
+    """`OUT`: submitted by a user of this relay. `IN`: from a peer, by SMTP or HTTPS."""
 
     IN = "in"
     OUT = "out"
 
 
 class Kind(Enum):
-    """What a message turned out to be."""
+    """The kinds of message that pass, and `NONE`, which is refused."""
 
     ENCRYPTED = "encrypted"
     SECURE_JOIN = "securejoin"
@@ -47,7 +47,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Addresses in canonical form; `sender` is empty for the null sender."""
+    """Envelope sender and recipients (RFC 5321, 2.3.1), canonical; `sender` is empty for the null sender."""
 
     sender: str
     recipients: tuple[str, ...] = ()
@@ -55,19 +55,19 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The kind of a message; for `NONE`, `reason` is a slug that says what it failed by."""
+    """The kind of a message. `reason` is the kind's value; for `NONE`, the slug of the failed check."""
 
     kind: Kind
     reason: str
 
     @property
     def verdict(self) -> Verdict:
-        """Every kind passes but `NONE`."""
+        """523 5.7.1 for `NONE`, else pass."""
         return (codes.ENCRYPTION_NEEDED if self.kind is Kind.NONE else codes.PASS).because(self.reason)
 
 
 class Gate:
-    """One message: its `header`, then its body, then `finish`."""
+    """Classifies one message: construct with its header, `feed` the body, then `finish`. Never raises."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Gate:
             self._refused = refusal.reason
 
     def feed(self, chunk: bytes) -> None:
-        """The next octets of the body."""
+        """Takes the next octets of the body."""
         if self._body is not None and self._refused is None:
             try:
                 if len(chunk) <= _PIECE:
@@ -98,7 +98,7 @@ class Gate:
                 self._refused = refusal.reason
 
     def finish(self) -> Classification:
-        """The body is over: what was it?"""
+        """Ends the body and returns the result."""
         if self._body is not None and self._refused is None:
             try:
                 self._body.finish()
@@ -110,7 +110,7 @@ class Gate:
 
 
 def check(direction: Direction, envelope: Envelope, message: bytes | BinaryIO) -> Verdict:
-    """The gate's verdict on a whole message, octets or a stream of them."""
+    """The gate's verdict on a whole message, given as bytes or as a binary stream."""
     opened = read(io.BytesIO(message) if isinstance(message, bytes) else message)
     gate = Gate(direction, envelope, opened.header)
     for chunk in opened.body:
@@ -121,14 +121,14 @@ def check(direction: Direction, envelope: Envelope, message: bytes | BinaryIO) -
 def _expect(
     direction: Direction, envelope: Envelope, header: Header, observer: Observer
 ) -> tuple[Kind, Sink]:
-    """What the header claims to be, and the sink that sees whether the body is. Raises `RefusedError`."""
+    """The kind that the header claims, and a sink that checks the body against it. Raises `RefusedError`."""
     strict = direction is Direction.OUT
     content_type = mime_fields.content_type(header.values(b"content-type"), strict=strict)
     transfer_encoding = mime_fields.transfer_encoding(
         header.values(b"content-transfer-encoding"), strict=strict
     )
     observer.message(content_type.type, transfer_encoding)
-    # RFC 2045, 6.4: a multipart has no other. Programs that decode one all the same see another body.
+    # RFC 2045, 6.4: a multipart has no other encoding. A program that decodes one anyway sees another body.
     if transfer_encoding not in IDENTITY:
         raise RefusedError("transfer-encoding")
     if header.refused:
@@ -155,7 +155,7 @@ def _secure_join_step(header: Header) -> bytes:
 
 
 def _check_quoted_header(octets: bytes) -> None:
-    """The header of a message that a report is about. Raises `RefusedError`."""
+    """Checks a part of a report that quotes only the header of the original. Raises `RefusedError`."""
     quoted = read(io.BytesIO(octets))
     if quoted.header.refused:
         raise RefusedError(quoted.header.refused)
@@ -164,14 +164,17 @@ def _check_quoted_header(octets: bytes) -> None:
 
 
 def _check_quoted(octets: bytes) -> None:
-    """A message that a report is about: its header, or all of one that passes. Raises `RefusedError`."""
+    """Checks a part of a report that quotes the original: its header alone, or a message that itself passes.
+
+    Raises `RefusedError`.
+    """
     quoted = read(io.BytesIO(octets))
     body = b"".join(quoted.body)
     if quoted.header.refused:
         raise RefusedError(quoted.header.refused)
     if not body.strip(WHITE_SPACE):
         return
-    # A sender that isn't the null sender: a report that quotes a report has nothing for a user.
+    # Any sender but the null sender, so that a quoted report is refused: no user's message caused it.
     gate = Gate(Direction.IN, Envelope("quoted@invalid"), quoted.header)
     gate.feed(body)
     if gate.finish().kind is Kind.NONE:

@@ -1,8 +1,8 @@
-"""The header of one message (RFC 5322, 3.6): what the gate reads of it, and whether it keeps within bounds.
+"""The header of one message (RFC 5322, 3.6): checks its size limits and keeps the fields that the gate reads.
 
-Header fields are in clear, so they have about the room that real mail needs, and no more. How much that is
-was seen in mail that crossed Exchange Online twice, Gmail, mailing lists and spam filters (docs/header.md).
-Fields are given one at a time; only what `FIELDS` names is kept, at most `FIELDS_KEPT` values of each.
+Header fields are cleartext, so their limits leave the room that real mail needs and little more. The limits
+come from mail that passed Exchange Online twice, Gmail, mailing lists and spam filters (docs/header.md).
+Fields are added one at a time; only those in `FIELDS` are kept, at most `FIELDS_KEPT` values of each.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of the fields of one name: octets of a value; whether it may be there once only; whether it has names.
+    """Limits for the fields of one name.
 
-    `apart`: the first is not counted among the octets of all fields together, for it has a bound of its own.
+    `most`: octets of a value. `once`: the field must not repeat. `names`: it holds display names, whose
+    length is limited too. `apart`: the first such field does not count towards the total size of the header.
     """
 
     most: int
@@ -27,18 +28,18 @@ class Bounds:
     apart: bool = False
 
 
-# A thousand recipients have 70 kB. Where there are milters Postfix cuts a field off at 60,000 octets,
-# whatever header_size_limit says (102,400 by default).
+# A thousand recipients take 70 kB. With milters, Postfix truncates a field at 60,000 octets, whatever
+# header_size_limit says (102,400 by default).
 _RECIPIENTS = Bounds(102_400, once=True, names=True, apart=True)
 _AUTHOR = Bounds(FIELD_MOST, names=True)
-# What programs show to people. 250 Cyrillic letters in encoded words (RFC 2047) have 1.9 kB.
+# Fields that programs display. 250 Cyrillic letters in encoded words (RFC 2047) take 1.9 kB.
 _SHOWN = Bounds(2048)
-# Ciphers and results of checks: of Exchange Online, 8 kB in one field; DKIM, ARC.
+# Signatures and check results: DKIM, ARC; Exchange Online writes 8 kB into one field.
 _OPAQUE = Bounds(16_384)
-# Any other: filters' reports, list addresses, `X-` fields.
+# All other fields: reports of spam filters, list addresses, `X-` fields.
 _OTHER = Bounds(8192)
 
-# RFC 5322, 3.6: the fields that are there at most once, and bounds of their own.
+# `once` as in RFC 5322, 3.6.
 _BOUNDS = {
     b"date": Bounds(256, once=True),
     b"from": Bounds(FIELD_MOST, once=True, names=True),
@@ -64,42 +65,43 @@ _BOUNDS = {
     **dict.fromkeys((b"user-agent", b"x-mailer", b"mime-version", b"x-priority"), _SHOWN),
     **dict.fromkeys((b"authentication-results", b"dkim-signature", b"x-google-dkim-signature"), _OPAQUE),
 }
-# Names that begin so are opaque, too.
+# Fields whose names begin with these have the limits of `_OPAQUE`.
 _OPAQUE_BEGINNINGS = (b"arc-", b"x-ms-", b"x-microsoft-", b"x-forefront-", b"x-exchange-")
 
-# RFC 5322, 2.2 has any printable characters in a name. Exchange writes 62.
+# RFC 5322, 2.2 allows any printable characters but the colon. Exchange's longest name has 62.
 _NAME = re.compile(rb"[!-9;-~]{1,100}")
-# How many fields: Exchange twice, thirty hops and three ARC sets are a hundred and fifty.
+# Number of fields. Exchange twice, thirty hops and three ARC sets make a hundred and fifty.
 _FIELDS_MOST = 400
-# All fields together, but for those that stand apart.
+# Octets of all fields without those that are `apart`.
 _TOTAL_MOST = 65_536
-# To and Cc together.
+# Octets of To, Cc and Bcc together.
 _RECIPIENTS_MOST = 131_072
-# A display name: fifty letters of Thai in encoded words, by their hexadecimal digits (RFC 2047, 4.2). And all
-# of a field's: names in Cyrillic have two thirds of the 60,000 octets and more.
+# Octets of one display name: fifty Thai letters in encoded words of the Q encoding (RFC 2047, 4.2). And of
+# all display names of a field: Cyrillic names take more than two thirds of 60,000 octets.
 _DISPLAY_NAME_MOST = 640
 _DISPLAY_NAMES_MOST = 49_152
 
-# Between what cannot be a name: commas, a group's colon and semicolon, and addresses in angle brackets, of
-# no more octets than RFC 5321, 4.5.3.1 gives them. Anything else in angle brackets counts as a name.
+# What separates display names: commas, a group's colon and semicolon, and addresses in angle brackets, within
+# the sizes of RFC 5321, 4.5.3.1. Anything else in angle brackets counts as part of a name.
 _COMMAS = bytes.maketrans(b":;", b",,")
 _IN_BRACKETS = re.compile(rb"[^\s<>@]{1,64}@[^\s<>@]{1,255}")
 _ADDRESS = re.compile(rb"[^\s\"(),:;<>@\\]{1,64}@[^\s\"(),;<>@\\]{1,255}")
 
 
 def canonical(name: bytes) -> bytes:
-    """A field's name in lower case, without the white space that RFC 5322, 4.5 has before the colon.
+    """A field's name in lower case, without white space before the colon (RFC 5322, 4.5).
 
-    Some programs heed such fields.
+    Some programs accept fields with such white space, so the gate must see them as well.
     """
     return name.strip().lower()
 
 
 class Header:
-    """Give every field to `add`, in order. `refused` is the reason why the header can't pass, or empty.
+    """Collects the fields of a header, added in order.
 
-    `octets` is how long all of it is, with line ends; `fields` is what was kept, names in lower case, a value
-    that is too long to be read cut where that can be seen.
+    `refused`: reason slug of the first failed check, or empty. `octets`: size of the header with line ends.
+    `fields`: the kept fields, (lower-case name, value); a value is truncated to slightly more than
+    `FIELD_MOST` octets, so that its reader still sees that it is too long.
     """
 
     __slots__ = ("_apart", "_counts", "_number", "_recipients", "_total", "fields", "octets", "refused")
@@ -117,7 +119,7 @@ class Header:
             self.add(canonical(name), value)
 
     def add(self, name: bytes, value: bytes) -> None:
-        """The next field: its name as `canonical` has it, its value folded as it is (RFC 5322, 2.2.3)."""
+        """Adds the next field: `name` as `canonical` returns it, `value` still folded (RFC 5322, 2.2.3)."""
         size = len(name) + len(value)
         self.octets += size + 4
         before = 0
@@ -125,20 +127,20 @@ class Header:
             before = self._counts.get(name, 0)
             if before < FIELDS_KEPT:
                 self._counts[name] = before + 1
-                # Longer than any reader of a field takes.
+                # Longer than any reader of a field accepts.
                 self.fields.append((name, value[: FIELD_MOST + 16]))
         if not self.refused:
             self.refused = self._judged(name, value, size, before)
 
     def add_unseen(self, name: bytes, value: bytes) -> None:
-        """The next field, which the relay removes before it signs: only the number of fields is bounded."""
+        """Adds a field that the relay will remove: it counts only towards the number of fields."""
         self.octets += len(name) + len(value) + 4
         self._number += 1
         if self._number > _FIELDS_MOST and not self.refused:
             self.refused = "header-size"
 
     def values(self, name: bytes) -> Sequence[bytes]:
-        """The values of one of the fields that are kept."""
+        """The values of a kept field, in order."""
         return [value for found, value in self.fields if found == name]
 
     def _judged(self, name: bytes, value: bytes, size: int, before: int) -> str:
@@ -166,7 +168,7 @@ class Header:
 
 
 def _names_fit(value: bytes) -> bool:
-    """Whether the display names of an address field (RFC 5322, 3.4) are names and not a letter."""
+    """Whether the display names of an address field (RFC 5322, 3.4) are short enough for names."""
     if len(value) <= _DISPLAY_NAME_MOST:
         return True
     pieces: list[bytes] = []

@@ -1,8 +1,8 @@
-"""A multipart that is short enough to be held as a whole, as its parts (RFC 2046, 5.1).
+"""Buffers a small multipart and splits it into parts (RFC 2046, 5.1).
 
-For reports and setup messages, which have a fixed bound and parts that need a look back. Encrypted messages
-go through `mime`, which holds nothing. Stricter than the RFC where programs read the same octets differently:
-a lone CR is refused, and so is a line that begins like a boundary and isn't exactly one.
+For delivery reports and setup messages, whose size is limited and whose parts depend on each other. Encrypted
+messages are streamed by `mime`. Stricter than the RFC where programs read the same octets differently:
+refuses a lone CR, and a line that begins like a boundary and isn't exactly one.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from chatmail_milter.gate.mime_fields import part_fields
 from chatmail_milter.gate.payload import IDENTITY
 from chatmail_milter.gate.stream import WHITE_SPACE
 
-# A part without a Content-Type (RFC 2045, 5.2): Sendmail writes the text of its reports so.
+# Type of a part without Content-Type (RFC 2045, 5.2). Sendmail omits it for the text of its reports.
 _DEFAULT_TYPE = "text/plain"
-# Control characters that text doesn't use. It uses line ends, tab, form feed, and the ESC of ISO-2022-JP
-# (RFC 1468).
+# Control characters that don't occur in text. Line ends, tab, form feed and ISO-2022-JP's ESC (RFC 1468) do.
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _DISPOSITION = re.compile(
     rb"^content-disposition[ \t]*:(?![ \t]*inline[ \t]*$)", re.IGNORECASE | re.MULTILINE
 )
 # (Some programs allow comments before the equals sign.)
 _NAMED = re.compile(rb"[;\s](?:file)?name(?:\*[0-9*]*)?(?:[\s(][^=;]*)?=[ \t]*\"?([^;\"\n]*)", re.IGNORECASE)
-# Names that no program opens but as text or mail.
+# File names that every system opens as text or mail.
 _HARMLESS_NAME = re.compile(rb"[A-Za-z0-9_ .-]{1,64}\.(?:txt|eml|dsn|msg)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`header` and `body` are as in the message, with LF; `type` and `transfer_encoding` in lower case."""
+    """A body part. `header`, `body`: as sent, with LF. `type`, `transfer_encoding`: in lower case."""
 
     header: bytes
     body: bytes
@@ -43,16 +42,16 @@ class Part:
 
     @property
     def is_a_file(self) -> bool:
-        """Whether programs may offer the part as a file: it has a name, or isn't to be shown inline."""
+        """Whether programs may offer the part as a file: it has a name, or its disposition isn't inline."""
         return bool(_DISPOSITION.search(self.header) or _NAMED.search(self.header))
 
     @property
     def has_a_harmful_name(self) -> bool:
-        """Whether it would be saved as more than text or mail."""
+        """Whether its file name has an extension other than of text or mail."""
         return not all(_HARMLESS_NAME.fullmatch(name.strip()) for name in _NAMED.findall(self.header))
 
     def decoded(self) -> bytes:
-        """The body without its transfer encoding. Raises `RefusedError`."""
+        """The body with its transfer encoding undone. Raises `RefusedError`."""
         if self.transfer_encoding in IDENTITY:
             return self.body
         if self.transfer_encoding == "quoted-printable":
@@ -66,7 +65,7 @@ class Part:
 
 
 class Held:
-    """A sink that keeps at most `most` octets. Raises `RefusedError` for `reason` when there are more."""
+    """A sink that buffers at most `most` octets. Raises `RefusedError(reason)` when there are more."""
 
     def __init__(self, most: int, reason: str) -> None:
         self._left = most
@@ -80,7 +79,7 @@ class Held:
         self._chunks.append(data)
 
     def octets(self) -> bytes:
-        """All of it, each line with LF. Raises `RefusedError` if a CR ends no line."""
+        """All octets, with CRLF turned into LF. Raises `RefusedError` for a CR without LF."""
         octets = b"".join(self._chunks).replace(b"\r\n", b"\n")
         if b"\r" in octets:
             raise RefusedError("line-end")
@@ -88,7 +87,7 @@ class Held:
 
 
 def split(octets: bytes, boundary: bytes, preamble_most: int) -> list[Part]:
-    """The parts of a multipart with this boundary. Raises `RefusedError`."""
+    """The parts of a multipart (lines end with LF). `preamble_most`: octets. Raises `RefusedError`."""
     pieces: list[bytes] = []
     begins = at = 0
     closed = False
@@ -114,12 +113,11 @@ def split(octets: bytes, boundary: bytes, preamble_most: int) -> list[Part]:
 
 
 def is_text(octets: bytes) -> bool:
-    """Whether this is text in some charset, and no program or picture."""
+    """Whether the octets may be text in some charset: no binary control characters."""
     return _NOT_TEXT.search(octets) is None
 
 
 def _part(octets: bytes) -> Part:
-    # (Nothing between two boundaries is no part to some programs: it has no header.)
     if octets.startswith(b"\n"):
         return Part(b"", octets[1:], _DEFAULT_TYPE, "")
     header, blank, body = octets.partition(b"\n\n")

@@ -1,8 +1,8 @@
-"""A message in a file, opened for the gate: its header, then the body in chunks.
+"""Reads a message from a stream for the gate: the header as fields, then the body in chunks.
 
-Only for `chatmailctl`, tests, and messages that reports quote: in the milter, Postfix has taken the message
-apart already. The header ends where Postfix lets it end: at an empty line, or before a line that is no field.
-What is kept of it is bounded, however long it is.
+Used by `chatmailctl`, by tests, and for messages quoted in delivery reports; to the milter Postfix passes
+header fields and body separately. As for Postfix, the header ends at an empty line, or before a line that is
+no field. Memory is bounded, whatever the size of the header.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from chatmail_milter.gate.header import Header, canonical
 Field = tuple[bytes, bytes]
 
 _CHUNK = 65536
-# More than any field may have (header_size_limit of Postfix, which cuts off the rest).
+# More octets than the gate accepts in any field, so that truncation is noticed. Postfix truncates at
+# header_size_limit.
 _VALUE_MOST = 102_400 + 16
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`body` can be read once. `header_octets` counts the header, with the empty line that ends it."""
+    """`body` can be iterated once. `header_octets`: size of the header with the empty line that ends it."""
 
     header: Header
     header_octets: int
@@ -32,16 +33,16 @@ class Message:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The fields that the gate asks for, in order, too long ones cut."""
+        """The fields that the gate reads, in order, (lower-case name, value), long values truncated."""
         return tuple(self.header.fields)
 
 
 def read(stream: BinaryIO) -> Message:
-    """The message that `stream` holds, read as far as its body."""
+    """Parses the header from `stream`. The body is read from the stream later, when it is iterated."""
     header = Header()
     name = b""  # of the current field, empty before the first
     value = bytearray()
-    begins = True  # whether what comes is the beginning of a line
+    begins = True  # whether `line` is the beginning of a line, not the rest of a long one
     octets = 0
     while line := stream.readline(_CHUNK):
         if begins and not line.rstrip(b"\r\n"):

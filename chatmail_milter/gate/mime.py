@@ -1,9 +1,8 @@
-"""Splits a multipart body (RFC 2046, 5.1) as it streams by, into the parts expected of it and nothing else.
+"""Streaming parser for a multipart body (RFC 2046, 5.1) that must have exactly the expected parts.
 
-Preamble and epilogue must be white space, but for a preamble of the closed list that is given. A line that
-begins like a boundary and isn't exactly one is refused, since programs disagree about it. Parts of parts
-are not looked for: no part may be a multipart. Line ends are CRLF or LF; a lone CR ends no line, and is
-refused wherever some program takes it to.
+Preamble and epilogue must be white space; a preamble may also be a text from a given list. A line that begins
+like a boundary and isn't exactly one is refused, because programs disagree about it. No part may itself be a
+multipart. Lines end with CRLF or LF. A lone CR ends no line, and is refused where some programs say it does.
 """
 
 from __future__ import annotations
@@ -16,25 +15,24 @@ from chatmail_milter.gate.mime_fields import PART_HEADER_MOST, part_fields
 from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
-# Of a boundary line with the white space that may follow it: RFC 5322, 2.1.1.
+# Octets of a boundary line with trailing white space: RFC 5322, 2.1.1.
 _LINE_MOST = 998
-# Of a preamble: more than any of the list has, with a CR before each LF.
+# Octets of a preamble: more than any text in `shapes.PREAMBLES`.
 _PREAMBLE_MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A part: its media type, and what makes the sink for its body, given the transfer encoding."""
+    """An expected part: its media type, and a factory from transfer encoding to the body's sink."""
 
     type: str
     open: Callable[[str], Sink]
 
 
 class Multipart:
-    """A sink for the body of a multipart that has just the parts that are `expected`, in that order.
+    """A sink for the body of a multipart with exactly the `expected` parts, in that order.
 
-    `strict`: how the fields of parts are read, see `mime_fields`. `preambles`: texts, trimmed and with LF,
-    of which one may stand before the first boundary.
+    `strict`: see `mime_fields`. `preambles`: texts, trimmed and with LF, that may precede the first boundary.
     """
 
     def __init__(
@@ -53,13 +51,13 @@ class Multipart:
         self._strict = strict
         self._preambles = preambles
         self._step: _Step = Multipart._preamble
-        self._kept = b""  # octets that can't be judged without those that follow
-        self._known = 0  # how many octets of the data have been looked at in vain already
+        self._kept = b""  # octets that can't be parsed before the next chunk arrives
+        self._known = 0  # how many octets at the beginning of the data were searched before, without a match
         self._line_begins = True  # in the preamble: whether the next octet is the first of a line
-        self._outside = "preamble"  # what is wrong when text stands where a boundary line should
+        self._outside = "preamble"  # reason slug for text where a boundary line is expected
         self._parts = 0
         self._part: Sink
-        self._lead = 0  # 1 while the first octet kept is the newline before the body, not of the body
+        self._lead = 0  # 1 while the first kept octet is the newline before the body
 
     def feed(self, data: bytes) -> None:
         self._known = len(self._kept)
@@ -73,7 +71,7 @@ class Multipart:
         self._kept = data[at:]
 
     def finish(self) -> None:
-        # The last boundary may end with the message, without a line end of its own.
+        # The message may end right after the last boundary, without a line end.
         self.feed(b"\r\n")
         if self._step is not Multipart._epilogue:
             raise RefusedError(
@@ -82,8 +80,8 @@ class Multipart:
         if self._parts != len(self._expected):
             raise RefusedError("part-count")
 
-    # Each step takes what it can of `data` from `at` on, and returns how far it came. It is called again
-    # with more data from there, or the next step is, if it changed `_step`.
+    # States. Each consumes what it can of `data` from offset `at`, and returns the offset where it stopped.
+    # It sets `_step` to enter another state; else it is called again from there, with more data.
 
     def _preamble(self, data: bytes, at: int) -> int:
         text = data[at:].lstrip(WHITE_SPACE)
@@ -99,7 +97,7 @@ class Multipart:
         return begin
 
     def _preamble_text(self, data: bytes, at: int) -> int:
-        """Text that isn't a boundary: from its first octet to the newline before the first boundary."""
+        """Consumes preamble text, up to the newline before the first boundary."""
         end = data.find(self._newline_delimiter, at)
         if (end if end >= 0 else len(data)) - at > _PREAMBLE_MOST or not self._preambles:
             raise RefusedError("preamble")
@@ -126,7 +124,7 @@ class Multipart:
         raise RefusedError(self._outside)
 
     def _part_header(self, data: bytes, at: int) -> int:
-        """From the newline before the header to the one that ends the empty line after it."""
+        """Consumes a part's header with the empty line after it; `at` is the newline before the header."""
         most = at + PART_HEADER_MOST
         since = max(at, self._known - 2)
         crlf = data.find(b"\n\r\n", since, most)
@@ -155,8 +153,8 @@ class Multipart:
 
     def _body(self, data: bytes, at: int) -> int:
         found = data.find(self._newline_delimiter, at)
-        # RFC 2046, 5.1.1: the line end before a boundary is the boundary's. What may be the beginning of
-        # one waits, and so does the CR before it.
+        # RFC 2046, 5.1.1: the line end before a boundary belongs to the boundary. Octets that may begin a
+        # boundary, with a CR before them, are kept until the next chunk.
         end = found if found >= 0 else len(data) - len(self._newline_delimiter)
         begin = at + self._lead
         if found > begin and data[found - 1] == 0x0D:

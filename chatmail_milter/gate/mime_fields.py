@@ -1,9 +1,9 @@
-"""MIME's header fields as values (RFC 2045, 5 and 6), and the header of a body part.
+"""Parsers for Content-Type and Content-Transfer-Encoding (RFC 2045, 5 and 6), and for a part's header.
 
-Of what users submit, stricter than the RFCs where programs read the same text differently: no comments, no
-RFC 2231 boundary, no unquoted specials. Mail of peers may have these (`strict=False`): a reader that takes
-such a text otherwise finds other parts or none, but nothing readable in them, since all that is outside of
-the ciphertext is known text. Nothing may be there twice, from anyone.
+For our users' mail (`strict=True`) they are stricter than the RFCs where programs read the same text
+differently: no comments, no RFC 2231 boundary, no unquoted specials. Peers' mail may have these
+(`strict=False`). A program that parses them in another way finds other parts, or none, but nothing readable:
+all text outside the ciphertext is fixed. No field and no parameter may occur twice, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from chatmail_milter.gate.boundary import boundary
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.fields import unfolded
 
-# Octets of a whole Content-Type, and of a transfer encoding. Real ones stay under 300 and 20.
+# Octets of a Content-Type and of a Content-Transfer-Encoding. Real ones stay under 300 and 20.
 _CONTENT_TYPE_MOST = 1024
 _TRANSFER_ENCODING_MOST = 128
-# Parameters of a Content-Type, and the length of their names. Real ones have six, of 17 characters.
+# Number of a Content-Type's parameters, and octets of a parameter's name. Real ones have up to six, and 17.
 _PARAMETERS_MOST = 16
 _NAME_MOST = 32
 
 # RFC 2045, 5.1: token, and a quoted string without control characters.
 _WORD = r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]+"
 _IN_QUOTES = r"[^\x00-\x08\x0a-\x1f\x7f\"\\]"
-# Of quoted pairs, a quote and a backslash: others are undone by some programs and kept by others.
+# Quoted pairs only of a quote or a backslash: programs disagree on whether to undo others.
 _QUOTED = rf'"{_IN_QUOTES}*(?:\\["\\]{_IN_QUOTES}*)*"'
 _QUOTED_PAIR = re.compile(r"\\(.)")
-# RFC 822, 3.4.3, narrowed: none of the characters by which a program that knows no comments finds parameters.
+# RFC 822, 3.4.3, narrowed: without the characters by which a program without support for comments would find
+# parameters.
 _COMMENT = r"\([!#-'*-:<>-\[\]-~ \t]{0,64}\)"
-# RFC 2045, 5.1 requires quotes around a value with these; nothing else can be meant by them.
+# RFC 2045, 5.1 requires quotes around a value with `/`, `:`, `=` or `?`; without them it is still
+# unambiguous.
 _UNQUOTED = r"[!#$%&'*+./0-:=?A-Z^_`a-z{|}~-]+"
 
 
 class _Grammar:
-    """A Content-Type's type and one parameter, and a transfer encoding, each with what may surround it."""
+    """Patterns for a media type, a parameter and a transfer encoding, each with the space after it."""
 
     def __init__(self, space: str, value: str) -> None:
         self.type = re.compile(rf"({_WORD}/{_WORD}){space}")
@@ -48,20 +50,19 @@ class _Grammar:
 _STRICT = _Grammar(r"[ \t]*", _WORD)
 _LENIENT = _Grammar(rf"[ \t]*(?:{_COMMENT}[ \t]*)*", _UNQUOTED)
 
-# RFC 5322, 2.2, narrowed: names that no program takes for a boundary; no control characters, since some
-# programs take a CR or NUL for an end; folded lines that aren't blank.
+# RFC 5322, 2.2, narrowed: no name that resembles a boundary; no control characters, since some programs end a
+# line at CR or NUL; no blank folded lines.
 _TEXT = rb"[\t -~\x80-\xff]*"
 _PART_FIELD = re.compile(
     rb"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):(" + _TEXT + rb"(?:\r?\n[ \t]+[!-~\x80-\xff]" + _TEXT + rb")*)\r?\n"
 )
-# Octets of a part's header as a whole; mail programs write up to 400, and servers on the way add a few
-# fields.
+# Octets of a part's header. Mail programs write up to 400; servers on the way add a few fields.
 PART_HEADER_MOST = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class ContentType:
-    """`type` and the names of `parameters` are in lower case."""
+    """A parsed Content-Type. `type` and the names of `parameters` are in lower case."""
 
     type: str
     parameters: dict[str, str] = field(default_factory=dict)
@@ -69,20 +70,20 @@ class ContentType:
 
     @property
     def boundary(self) -> bytes:
-        """The boundary of a multipart. Raises `RefusedError` if it has none that all programs agree about."""
+        """A multipart's boundary. Raises `RefusedError` without one that all programs parse alike."""
         return boundary(self.parameters, strict=self.strict)
 
 
 @dataclass(frozen=True, slots=True)
 class PartFields:
-    """What we need of the header of a body part."""
+    """The media type and transfer encoding of a body part, in lower case."""
 
     type: str
     transfer_encoding: str
 
 
 def content_type(values: Sequence[bytes], *, strict: bool = True) -> ContentType:
-    """The one Content-Type among `values`. Raises `RefusedError`."""
+    """Parses Content-Type, given the values of all such fields. Raises `RefusedError` unless there is one."""
     if len(values) != 1 or len(values[0]) > _CONTENT_TYPE_MOST:
         raise RefusedError("content-type")
     grammar = _STRICT if strict else _LENIENT
@@ -111,7 +112,7 @@ def content_type(values: Sequence[bytes], *, strict: bool = True) -> ContentType
 
 
 def transfer_encoding(values: Sequence[bytes], *, strict: bool = True) -> str:
-    """The Content-Transfer-Encoding in lower case, empty if there is none. Raises `RefusedError`."""
+    """Parses Content-Transfer-Encoding; lower case, empty without such a field. Raises `RefusedError`."""
     if not values:
         return ""
     if len(values) > 1 or len(values[0]) > _TRANSFER_ENCODING_MOST:
@@ -123,7 +124,7 @@ def transfer_encoding(values: Sequence[bytes], *, strict: bool = True) -> str:
 
 
 def part_fields(header: bytes, strict: bool = True) -> PartFields:
-    """The header of a body part, each line with its end. Raises `RefusedError`."""
+    """Parses the header of a body part, whose lines have their line ends. Raises `RefusedError`."""
     return (_usual_part_fields if len(header) <= _USUAL_MOST else _part_fields)(header, strict)
 
 
@@ -144,7 +145,7 @@ def _part_fields(header: bytes, strict: bool) -> PartFields:
     return PartFields(content_type(types, strict=strict).type, transfer_encoding(encodings, strict=strict))
 
 
-# A mail program writes the same few octets above the parts of all its messages, and to read those again is a
-# fifth of what a chat message costs here. Bounded in number and size.
+# Cache of parsed part headers: a mail program writes the same ones in all messages, and parsing them is a
+# fifth of the CPU of a chat message. Headers up to this many octets are cached.
 _USUAL_MOST = 512
 _usual_part_fields = lru_cache(maxsize=32)(_part_fields)

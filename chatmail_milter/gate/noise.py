@@ -1,13 +1,14 @@
-"""Whether octets can be ciphertext: by the share that has the high bit, and by how their Base64 reads.
+"""Statistical tests for ciphertext: how many octets have the high bit, and which letters their Base64 has.
 
-In ciphertext each octet has it with probability 1/2: of `n` octets a binomial number, Bin(n, 1/2). Plain
-ASCII has none, UTF-8 in most scripts nearly all. Too few and too many are refused, each where a lesser
-probability than 2^-64 lies beyond: real ciphertext of 64 octets or more is refused once in 2^63 messages.
-Fewer octets prove less: of 40, all or none must have the bit to be refused, which happens once in 2^39.
+High bits: in ciphertext each octet has the high bit with probability 1/2, so their number among `n` octets is
+distributed as Bin(n, 1/2). ASCII text has none, UTF-8 in most scripts has nearly all. A number is refused if
+it lies in a tail of probability under 2^-64: of real ciphertexts of 64 octets or more, one in 2^63 is
+refused. Shorter ones are refused only if all or none have the bit; of those of 40 octets that is one in 2^39.
 
-Octets can have any share of high bits if their Base64 reads as words. But words are in lower case, and of the
-characters of ciphertext 26 in 64 are: Bin(n, 26/64). In either case they are mostly made of ten letters, and
-of what stands for blanks: of ciphertext 22 in 64 are these. Too many are refused, by the same probability.
+Base64: octets with any number of high bits can be chosen so that their Base64 reads as words. Words are
+mostly lower case, as are 26 of 64 characters of ciphertext's Base64, Bin(n, 26/64). In either case, most
+letters are ten common ones; with the two characters that may stand for blanks they are 22 of 64. Too many of
+either kind are refused, with the same tail probability.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import binascii
 from functools import cache
 from typing import Final
 
-# Where enough is known: the probability that all of so many octets are ASCII is 2^-64.
+# Octets from which the full test applies: random octets are all ASCII with probability 2^-64.
 ENOUGH: Final = 64
-# More octets are never counted at once: a PKESK of the largest size has fewer, with what may wait before it.
+# Most octets counted at once. The largest PKESK has fewer, even with the small packets added up before it.
 _MOST: Final = 4096
 _ASCII: Final = bytes(range(128))
 
 
 def _limits() -> tuple[int, ...]:
-    """For each number of octets the least number with the high bit that passes; the most mirrors it.
+    """For each number `n` of octets, the least number of high bits that passes; `n` minus it is the greatest.
 
-    For `n` octets that is one more than the largest `k` with P(Bin(n, 1/2) <= k) <= 2^-64, but at least 1. By
-    Pascal's rule: with S(n, k) the sum of the binomials of n up to k, S(n + 1, k) is 2 S(n, k) - C(n, k).
+    That is one more than the largest `k` with P(Bin(n, 1/2) <= k) <= 2^-64, and at least 1. Computed by
+    Pascal's rule: with S(n, k) the sum of the binomials of n up to k, S(n + 1, k) = 2 S(n, k) - C(n, k).
     """
     limits = [0]
     k, binomial, total = 0, 1, 1
@@ -49,16 +50,19 @@ def high_bits(octets: bytes) -> int:
 
 
 def plausible(count: int, high: int, structured: int = 0) -> bool:
-    """Whether `count` octets may be ciphertext, `structured` of them aside; `high` have the high bit."""
+    """Whether `count` octets, `high` of them with the high bit, may be ciphertext.
+
+    `structured`: how many of them are not expected to be random.
+    """
     least = _LIMITS[count - structured]
     return least <= high <= count - least
 
 
-# So many octets are read as Base64: 680 characters, all of them before the second of any partial lengths.
+# Octets whose Base64 is checked: 680 characters. They lie before a second partial length.
 _READ_MOST: Final = 510
 _LOWER_CASE: Final = b"abcdefghijklmnopqrstuvwxyz"
-# The ten that are three quarters of a text in English, two thirds in other languages, in both cases; and the
-# two characters of Base64 that may stand for blanks.
+# The ten most common letters, in both cases: three quarters of English text, two thirds in other languages.
+# And the two characters of Base64 that may stand for blanks.
 _COMMON: Final = b"etaoinsrhlETAOINSRHL/+"
 
 
@@ -71,9 +75,9 @@ _NOT_COMMON: Final = _without(_COMMON)
 
 
 def reads_as_words(octets: bytes, at: int) -> bool:
-    """Whether too much of the Base64 of `octets` is in lower case, or is what words are mostly made of.
+    """Whether the Base64 of `octets` has too many lower-case or too many common letters for ciphertext.
 
-    `at` octets come before in what is encoded.
+    `at`: offset of `octets` in the encoded data, which decides where its groups of three begin.
     """
     begin = -at % 3
     size = min(len(octets) - begin, _READ_MOST) // 3 * 3
@@ -86,8 +90,8 @@ def reads_as_words(octets: bytes, at: int) -> bool:
 
 @cache
 def _most(count: int, kinds: int) -> int:
-    """The largest `k` so that of `count` characters more than `k` are of these `kinds` with at most 2^-64."""
-    # All probabilities times 64^count, from that of all characters down.
+    """The least `k` with P(Bin(count, kinds / 64) > k) <= 2^-64."""
+    # Sums the tail from k = count downwards; all probabilities are multiplied by 64^count.
     k, tail, term, whole = count, 0, kinds**count, 1 << 6 * count
     while tail + term << ENOUGH <= whole:
         tail += term

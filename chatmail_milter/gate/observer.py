@@ -1,14 +1,14 @@
-"""Who may watch the gate at work: told by each layer what it meets, as it meets it.
+"""Callbacks by which the gate reports what it parses, for `chatmailctl gate check`.
 
-For `chatmailctl gate check`, which explains a verdict without a second parser. Nothing readable of a message
-is handed over but media types and transfer encodings. No observer ever changes a verdict.
+So the command explains a verdict without a second parser. Of a message's text, only media types, transfer
+encodings and names of armor headers are passed on. An observer never changes a verdict.
 """
 
 from __future__ import annotations
 
 
 class Observer:
-    """Hears what happens, in order. This one doesn't listen: it is what the gate has when nobody asks."""
+    """The callbacks, called in the order of the message. This base class does nothing; it is the default."""
 
     def message(self, content_type: str, transfer_encoding: str) -> None:
         """The message's own media type and transfer encoding, both in lower case."""
@@ -17,26 +17,26 @@ class Observer:
         """A body part begins."""
 
     def octets_of_part(self, count: int) -> None:
-        """So many more octets of that part's body, as they are in the message."""
+        """The next `count` octets of that part's body were read, in their transfer encoding."""
 
     def armor(self) -> None:
-        """That body is ASCII armor, and its first line is right."""
+        """The body is ASCII armor: its first line was read."""
 
     def armor_header(self, name: str) -> None:
-        """`Version` or `Comment` (RFC 9580, 6.2.2)."""
+        """An armor header was read (RFC 9580, 6.2.2). `name`: `Version`, `Comment` or another known one."""
 
     def armor_checksum(self) -> None:
-        """The armor has a CRC24 line (RFC 9580, 6.1)."""
+        """A checksum line was read (CRC24; RFC 9580, 6.1)."""
 
     def packet(self, tag: int, version: int | None, length: int | None, *, partial: bool) -> None:
-        """An OpenPGP packet begins, the one that is refused included.
+        """An OpenPGP packet begins. Also called for a packet that is then refused.
 
-        `version` is None where the packet type has none, `length` (octets of the body, of its first stretch
-        if `partial`) where the gate refuses before it reads that.
+        `version`: None if the packet type has none. `length`: octets of the body, or of its first chunk if
+        `partial`; None if the gate refuses the packet before it reads the length.
         """
 
     def stretch(self, length: int) -> None:
-        """The last packet's length was partial, and goes on by so many octets."""
+        """The body of a packet with partial lengths continues with a chunk of `length` octets."""
 
 
 NOBODY = Observer()

@@ -1,10 +1,10 @@
-"""Walks OpenPGP packets (RFC 9580, 4) without opening them: is this one encrypted message and nothing else?
+"""Parses OpenPGP packet headers (RFC 9580, 4): the data must be one encrypted message and nothing else.
 
-Zero or more session keys, PKESK (5.1) or SKESK (5.3), then one SEIPD (5.13) that ends where the data ends.
-Marker (5.8) and Padding (5.14) packets before it are legal and skipped, and of peers those that readers
-needn't know (4.3). Everything else is refused: it would be readable, or is obsolete. So is anything after
-the SEIPD, padding too: its place is inside of the encrypted data (10.3), and readers differ about what
-comes later. What the bodies must be like is in `contents`.
+That is: zero or more PKESK (5.1) and SKESK (5.3) packets, then one SEIPD (5.13), which ends with the data.
+Marker (5.8) and Padding (5.14) packets may come before the SEIPD, and from peers unknown non-critical packets
+(4.3). All else is refused: other packets are readable or obsolete. Nothing may follow the SEIPD: padding
+belongs inside the encrypted data (10.3), and OpenPGP programs disagree about packets after it. `contents`
+checks the bodies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chatmail_milter.gate.contents import (
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.observer import NOBODY, Observer
 
-# How the body of each packet that may come must begin: its version, or for a Marker all of it.
+# Allowed packets, each with how its body must begin: with a version, or for a Marker the whole body.
 _BEGINNINGS: Final[dict[int, frozenset[bytes]]] = {
     PKESK: frozenset((b"\x03", b"\x06")),
     SKESK: frozenset((b"\x04", b"\x05", b"\x06")),
@@ -36,18 +36,18 @@ _BEGINNINGS: Final[dict[int, frozenset[bytes]]] = {
     SEIPD: frozenset((b"\x01", b"\x02")),
     PADDING: frozenset((b"",)),
 }
-# RFC 9580, 4.3: an unknown packet from here on is not critical, and must be skipped. No other version of
-# them is known.
+# RFC 9580, 4.3: unknown packets of these types are non-critical, and readers must skip them.
 _NOT_CRITICAL: Final = range(40, 64)
 _BEGINNINGS_FROM_PEERS: Final = _BEGINNINGS | dict.fromkeys(_NOT_CRITICAL, frozenset((b"",)))
 _BEGINNING_SIZE: Final = {tag: max(map(len, texts)) for tag, texts in _BEGINNINGS_FROM_PEERS.items()}
 _VERSIONED: Final = frozenset((PKESK, SKESK, SEIPD))
 
-# Tag, five-octet length, and the longest of the beginnings.
+# Most octets of a packet header: tag, five-octet length, and the longest of the beginnings.
 _HEAD_MOST: Final = 1 + 5 + 3
 
-# A header is dear, its body is not: a message may have this many, and one more for each so many octets.
-# Of real ones none comes near: a key for each of 1000 recipients, lengths of 4 KiB and more.
+# Limit on packet headers and partial lengths: parsing one costs CPU, skipping its body does not. A message
+# may have this many, and one more for each 256 octets. Real ones stay far below: one PKESK for each of 1000
+# recipients, partial lengths of 4 KiB or more.
 _HEADERS_FREE: Final = 4096
 _OCTETS_PER_HEADER: Final = 256
 
@@ -56,19 +56,19 @@ _FIRST_PARTIAL_LEAST: Final = 512
 
 
 class Packets:
-    """A sink for the octets of an OpenPGP message. `strict`: without packets that readers don't know."""
+    """A sink for the octets of an OpenPGP message. `strict`: refuse unknown non-critical packets."""
 
     def __init__(self, observer: Observer = NOBODY, *, strict: bool = True) -> None:
         self._observer = observer
         self._beginnings = _BEGINNINGS if strict else _BEGINNINGS_FROM_PEERS
-        self._head = b""  # of a header that is not complete yet
-        self._tag = 0  # of the packet that has begun last
-        self._left = 0  # octets of the body still to come
-        self._more = False  # the length was partial: after this much of the body comes another length
-        self._body = b""  # its beginning, as much of it as is looked at
-        self._wanted = 0  # octets of it still wanted for that
-        self._begins = 0  # where it begins in all that is encoded
-        self._sealed = 0  # octets of the SEIPD's body, 0 as long as it has not begun
+        self._head = b""  # octets of an incomplete header
+        self._tag = 0  # type of the current packet
+        self._left = 0  # octets of its body, or of the current partial length, still to come
+        self._more = False  # the length was partial: another length follows
+        self._body = b""  # the beginning of the body, as far as it is checked
+        self._wanted = 0  # how many octets `_body` still lacks
+        self._begins = 0  # offset of the body in the encoded data
+        self._sealed = 0  # octets of the SEIPD's body so far, 0 before it begins
         self._skipped = 0  # octets of packets that readers skip
         self._skesks = 0
         self._noise = Noise()
@@ -86,7 +86,6 @@ class Packets:
                     self._body += data[at : at + seen]
                     self._wanted -= seen
                     if not self._wanted:
-                        # The part of the body that the checks look at is complete.
                         if self._tag == SEIPD:
                             judge_seipd(self._body, self._begins)
                         else:
@@ -120,7 +119,7 @@ class Packets:
             judge_seipd(self._body, self._begins)
 
     def _next_packet(self, head: bytes) -> int:
-        """Takes a packet's header and the beginning of its body; how many octets that was, 0 if too few."""
+        """Parses a packet header and the body's beginning. Returns octets used, 0 if more are needed."""
         first = head[0]
         if not first & 0x80:
             raise RefusedError("packets-after-seipd" if self._sealed else "packets-malformed")
@@ -150,7 +149,7 @@ class Packets:
         return begun
 
     def _begin(self, tag: int, beginning: bytes, length: int) -> None:
-        """A packet's body begins, of so many octets as far as is known."""
+        """Begins a packet's body. `length`: its octets, or those of its first partial length."""
         self._tag = tag
         self._body = beginning
         if tag == SEIPD:
@@ -174,7 +173,7 @@ class Packets:
         self._wanted = length - len(beginning)
 
     def _next_length(self, head: bytes) -> int:
-        """Takes the length of a packet's next stretch; how many octets that was, 0 if too few."""
+        """Parses the next of a body's partial lengths. Returns octets used, 0 if more are needed."""
         size, self._left, partial = _length(head, 0)
         if size:
             self._more = partial
@@ -184,7 +183,7 @@ class Packets:
 
 
 def _length(head: bytes, at: int) -> tuple[int, int, bool]:
-    """RFC 9580, 4.2.1: octets that the length takes (0: more are needed), the length, whether partial."""
+    """RFC 9580, 4.2.1. Returns (octets used, 0 if more are needed; the length; whether it is partial)."""
     if len(head) <= at:
         return 0, 0, False
     first = head[at]
@@ -200,7 +199,7 @@ def _length(head: bytes, at: int) -> tuple[int, int, bool]:
 
 
 def _legacy_length(head: bytes) -> tuple[int, int, bool]:
-    """RFC 9580, 4.2.2, the same way. Length type 3, until the end of the data, is refused before this."""
+    """RFC 9580, 4.2.2. Returns as `_length`. Length type 3 (indeterminate) was refused by the caller."""
     size = 1 << (head[0] & 3)
     if len(head) <= size:
         return 0, 0, False

@@ -1,9 +1,9 @@
-"""The body of a part with its transfer encoding, and of the encrypted part: armor, or packets in Base64.
+"""Sinks that undo a part's transfer encoding, and parse the encrypted part: armor, or packets in Base64.
 
-RFC 3156, 3 recommends armor without a transfer encoding, and so every chat client writes it. Other mail
-programs and the servers between them may turn it into Base64 or quoted-printable, so those are understood
-of incoming mail. Packets that are neither armored nor Base64 are refused: no program writes them (RFC 3156,
-2 requires 7-bit data), and readable text can be framed as a packet.
+RFC 3156, 3 recommends armor without a transfer encoding, and all chat clients write that. Other mail programs
+and servers may encode it in Base64 or quoted-printable, so both are accepted in incoming mail. Binary packets
+without Base64 are refused: no program writes them (RFC 3156, 2 requires 7-bit data), and readable text could
+be framed as a packet.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from chatmail_milter.gate.packets import Packets
 from chatmail_milter.gate.quoted_printable import QuotedPrintable
 from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
-# RFC 2045, 6.2: these three, and none at all, leave a body as it is.
+# Transfer encodings that leave the body as it is (RFC 2045, 6.2), with none at all.
 IDENTITY = frozenset(("", "7bit", "8bit", "binary"))
 
 
 class ArmoredOrRaw:
-    """A sink for what was in Base64: armored text or the packets themselves, by the first octet."""
+    """A sink for the decoded Base64: by its first octet, feeds binary packets or armored text."""
 
     def __init__(self, packets: Packets, armor: Armor) -> None:
         self._packets = packets
@@ -41,7 +41,7 @@ class ArmoredOrRaw:
 
 
 class TransferBase64:
-    """A sink for a body in the transfer encoding Base64 (RFC 2045, 6.8), without its liberties."""
+    """A sink that decodes Base64 (RFC 2045, 6.8), without the other characters that the RFC tolerates."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -68,9 +68,9 @@ class TransferBase64:
 
 
 def decoded(transfer_encoding: str, sink: Sink, *, strict: bool) -> Sink:
-    """What undoes this transfer encoding before `sink`; only those of RFC 2045 if not `strict`, none if so.
+    """A sink that undoes `transfer_encoding` and feeds `sink`. Raises `RefusedError` if it is not allowed.
 
-    Raises `RefusedError`.
+    `strict`: allow none that changes the body. Else also `quoted-printable` and `base64`.
     """
     if transfer_encoding in IDENTITY:
         return sink
@@ -84,7 +84,7 @@ def decoded(transfer_encoding: str, sink: Sink, *, strict: bool) -> Sink:
 def payload(transfer_encoding: str, *, strict: bool, observer: Observer = NOBODY) -> Sink:
     """The sink for an encrypted part with this transfer encoding. Raises `RefusedError`.
 
-    `strict`: no transfer encoding, no armor headers, no packets that readers don't know.
+    `strict`: refuse Base64 and quoted-printable, armor headers, and unknown non-critical packets.
     """
     packets = Packets(observer, strict=strict)
     armor = Armor(packets, headers=not strict, observer=observer)

@@ -1,6 +1,7 @@
-"""Quoted-printable (RFC 2045, 6.7) as a stream: gateways put armor into it, and the version part.
+"""Streaming decoder for quoted-printable (RFC 2045, 6.7). Gateways encode armor and the version part in it.
 
-Only what all readers decode alike: printable ASCII, two hexadecimal digits after each `=`, or a line end.
+Accepts only what all programs decode alike: printable ASCII, and `=` before two hexadecimal digits or a line
+end.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import re
 from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.stream import Sink
 
-# RFC 2045, 6.7 (5) has 76; RFC 5322, 2.1.1 is what no server exceeds.
+# RFC 2045, 6.7 (5) allows 76 octets per line. Some programs write more, up to the limit of RFC 5322, 2.1.1.
 _LINE_MOST = 998
 _MALFORMED = re.compile(rb"=(?!\r?\n|[0-9A-Fa-f]{2})|[^\t\r\n -~]")
 
 
 class QuotedPrintable:
-    """A sink for the encoded text; what it says goes on to `sink`."""
+    """A sink for the encoded text; feeds the decoded octets to `sink`."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink

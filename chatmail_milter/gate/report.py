@@ -1,9 +1,9 @@
-"""Delivery reports (RFC 3464, RFC 6522): who may write one, and what may be in it.
+"""Delivery reports (RFC 3464, RFC 6522): recognises their authors and checks their contents.
 
-The only mail that comes in readable, so that users learn why theirs failed. A report is text, a delivery
-status that can be parsed, and what it is about: a header, or a message that itself passes the gate. It has
-64 kB with its header. Left out on purpose: read receipts (RFC 8098), reports with HTML (Gmail's and most of
-Exchange's), and qmail's bounces, which are plain text.
+They come in unencrypted, so that users learn why their mail failed. A report has a text, a delivery status
+that can be parsed, and optionally the original: its header alone, or a message that itself passes the gate.
+At most 64 kB with its header. Refused on purpose: read receipts (RFC 8098), reports with HTML (Gmail's, most
+of Exchange's), and qmail's plain-text bounces.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from chatmail_milter.gate.held import Held, Part, is_text, split
 from chatmail_milter.gate.mime_fields import ContentType
 from chatmail_milter.gate.payload import IDENTITY
 
-# All of a report, its own header included. Postfix returns at most 50 kB of a message (bounce_size_limit).
+# Octets of a report with its header. Postfix returns at most 50 kB of the original (bounce_size_limit).
 REPORT_MOST = 65536
-# The text for people. Its content can't be checked, so it gets no more room than real reports use.
+# Octets of the text. Its content can't be checked, so it gets no more room than real reports use.
 _TEXT_MOST = 32768
-# Sendmail, Postfix and Courier say in one or two lines that this is MIME.
+# Octets of the preamble: Sendmail, Postfix and Courier write one or two lines about MIME.
 _PREAMBLE_MOST = 512
 
-# The authors of reports: Postfix, Sendmail, Exim, OpenSMTPD, Haraka, maddy, Gmail; chasquid; Courier, mox,
-# Exchange, Dovecot; Exchange Online's mailbox has one name for all customers.
+# Local parts in From. With Auto-Submitted: Postfix, Sendmail, Exim, OpenSMTPD, Haraka, maddy, Gmail;
+# chasquid. With or without it: Courier, mox, Exchange, Dovecot; Exchange Online, the same for all customers.
 _ALWAYS_MARKED = frozenset(("mailer-daemon", "postmaster-dsn"))
 _PERHAPS_MARKED = frozenset(("postmaster", "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e"))
 
@@ -34,8 +34,8 @@ _PERHAPS_MARKED = frozenset(("postmaster", "microsoftexchange329e71ec88ae4615bbc
 _AUTO_SUBMITTED = re.compile(r"([a-z0-9-]+)[ \t]*(?:[;(].*)?", re.DOTALL)
 _AUTO_SUBMITTED_MOST = 998
 
-# RFC 6522, 3 and its counterparts with 8-bit addresses (RFC 6533), which chasquid writes always. maddy and
-# madmail write a header's type wrong.
+# RFC 6522, 3, and for 8-bit addresses RFC 6533, which chasquid always uses. maddy and madmail write the wrong
+# type message/rfc822-headers.
 _STATUS_TYPES = frozenset(("message/delivery-status", "message/global-delivery-status"))
 _HEADER_TYPES = frozenset(("text/rfc822-headers", "message/global-headers", "message/rfc822-headers"))
 _MESSAGE_TYPES = frozenset(("message/rfc822", "message/global"))
@@ -44,10 +44,10 @@ Quoted = Callable[[bytes], None]
 
 
 def claims(content_type: ContentType, sender: str, authors: Sequence[bytes], marks: Sequence[bytes]) -> bool:
-    """Whether the header is that of a delivery report, made by a mail system.
+    """Whether the header claims to be that of a delivery report from a mail system.
 
-    `sender` is the envelope's, empty for the null sender (RFC 3464, 2); `authors` are the values of From,
-    `marks` those of Auto-Submitted. Courier and mox write none of the latter.
+    `sender`: the envelope sender, empty for the null sender (RFC 3464, 2). `authors`: values of From.
+    `marks`: values of Auto-Submitted, which Courier and mox don't write.
     """
     if content_type.type != "multipart/report":
         return False
@@ -61,7 +61,7 @@ def claims(content_type: ContentType, sender: str, authors: Sequence[bytes], mar
         return not sender
     if not _says_automatic(marks):
         return False
-    # Some write their own address where the null sender belongs.
+    # Some mail systems use their own address in place of the null sender.
     null_sender = not sender or _local_part(sender) == author == "mailer-daemon"
     return null_sender and (author in _ALWAYS_MARKED or author in _PERHAPS_MARKED)
 
@@ -78,10 +78,10 @@ def _says_automatic(marks: Sequence[bytes]) -> bool:
 
 
 class Report:
-    """A sink for the body of a report of which the header took `header_octets`.
+    """A sink for the body of a report. `header_octets`: size of the report's own header.
 
-    `quoted_header` and `quoted_message` raise `RefusedError` for one that mustn't be quoted. Both are given
-    lines with LF.
+    `quoted_header` and `quoted_message` check the quoted original, as bytes with LF; they raise
+    `RefusedError`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Report:
         if part.type in _HEADER_TYPES:
             self._quoted_header(_text_of(part))
         elif part.type in _MESSAGE_TYPES:
-            # RFC 2046, 5.2.1: it has no transfer encoding.
+            # RFC 2046, 5.2.1: message/rfc822 has no transfer encoding that changes it.
             if part.transfer_encoding not in IDENTITY:
                 raise RefusedError("transfer-encoding")
             self._quoted_message(_text_of(part))

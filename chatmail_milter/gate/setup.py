@@ -1,7 +1,7 @@
-"""The Autocrypt Setup Message (Autocrypt 1.1, 4.4): a user's own key, for the user's other devices.
+"""Checks an Autocrypt Setup Message (Autocrypt 1.1, 4.4): a secret key, sent to its owner.
 
-Two parts: text for the user, and `application/autocrypt-setup`, which is one armored message, encrypted with
-a passphrase, within a little HTML or none. Who has the passphrase reads the key; what is in clear is bounded.
+It has two parts: text for the user, and `application/autocrypt-setup`, which holds one armored message,
+encrypted with a passphrase, in a little HTML or none. The size of the cleartext is limited.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from chatmail_milter.gate.held import Held, is_text, split
 from chatmail_milter.gate.observer import Observer
 from chatmail_milter.gate.payload import payload
 
-# All of the body. A secret key of RSA 4096 with its signatures has about 10 kB in armor.
+# Octets of the body. An RSA 4096 secret key with its signatures has about 10 kB in armor.
 _BODY_MOST = 65536
-# Of the text for the user, and of the HTML around the armor: what Enigmail, K-9 and Delta Chat wrote has
-# less than 1 kB of each.
+# Octets of the text for the user, and of the HTML around the armor. Enigmail, K-9 and Delta Chat write less
+# than 1 kB of each.
 _TEXT_MOST = 4096
 _AROUND_MOST = 2048
 
 _ARMORED = re.compile(rb"(.*?)(-----BEGIN PGP MESSAGE-----\n.*?-----END PGP MESSAGE-----)(.*)", re.DOTALL)
-# Autocrypt 1.1, 4.4.2: how the passphrase looks and begins. OpenPGP has no such armor headers.
+# Armor headers of Autocrypt 1.1, 4.4.2: format and first digits of the passphrase. OpenPGP does not know
+# them.
 _PASSPHRASE = re.compile(rb"^Passphrase-(?:Format: numeric9x4|Begin: [0-9]{1,4})[ \t]*\n", re.MULTILINE)
 _PASSPHRASE_MOST = 2
-# How armor of any kind begins: there is one.
+# Armor of any kind begins with these: none may be outside the one armored message.
 _DASHES = b"-----"
 _PKESK = 1
 
@@ -38,9 +39,10 @@ def claims(
     subjects: Sequence[bytes],
     marks: Sequence[bytes],
 ) -> bool:
-    """Whether the header is that of a setup message, from a user to that user alone.
+    """Whether the header claims to be that of a setup message, from a user to only that user.
 
-    `sender` and `recipients` are the envelope's, canonical; `marks` the values of Autocrypt-Setup-Message.
+    `content_type`: the media type. `sender`, `recipients`: of the envelope, canonical. `subjects`, `marks`:
+    values of Subject and Autocrypt-Setup-Message.
     """
     return (
         content_type == "multipart/mixed"
@@ -52,7 +54,7 @@ def claims(
 
 
 class _Tags(Observer):
-    """Remembers which packets there are."""
+    """Records the packet types of a message."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()

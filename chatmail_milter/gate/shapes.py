@@ -1,4 +1,7 @@
-"""The two multiparts whose every octet the gate accounts for, as sinks for a message's body."""
+"""Sinks for the bodies of `multipart/encrypted` (RFC 3156, 4) and of SecureJoin's first step.
+
+In both, all text outside the ciphertext is fixed.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,11 @@ from chatmail_milter.gate.stream import Exactly, Sink
 
 SECURE_JOIN_STEPS = frozenset((b"vc-request", b"vg-request"))
 _SECURE_JOIN_TEXT = re.compile(rb"(?i:secure-join: v[cg]-request)")
-# RFC 3156, 4 has the first; a field's name has no case, and the space after its colon is not required.
+# RFC 3156, 4 prescribes the first. Peers may differ in case and in white space around the colon.
 _VERSION_TEXT = re.compile(rb"Version: 1")
 _VERSION_TEXT_OF_PEERS = re.compile(rb"(?i:version)[ \t]*:[ \t]*1")
 
-# What programs write before the first boundary, where a reader without MIME would see it, whole and
-# trimmed, with LF:
+# Texts that mail programs write before the first boundary, for readers without MIME; trimmed, with LF.
 PREAMBLES = frozenset(
     (
         # Thunderbird, Enigmail, Roundcube; older Enigmail, GPGMail, Ruby's mail-gpg; the same with OpenPGP's
@@ -41,7 +43,7 @@ PREAMBLES = frozenset(
 
 
 def encrypted(boundary: bytes, *, strict: bool, observer: Observer = NOBODY) -> Sink:
-    """A sink for the body of `multipart/encrypted` (RFC 3156, 4). `strict` if a user of ours wrote it."""
+    """A sink for the body of `multipart/encrypted` (RFC 3156, 4). `strict`: for mail of our own users."""
 
     def open_payload(transfer_encoding: str) -> Sink:
         return payload(transfer_encoding, strict=strict, observer=observer)
@@ -52,7 +54,7 @@ def encrypted(boundary: bytes, *, strict: bool, observer: Observer = NOBODY) -> 
 
 
 def secure_join(boundary: bytes, observer: Observer = NOBODY) -> Sink:
-    """A sink for the body of SecureJoin's first step as it was before it was encrypted."""
+    """A sink for the body of SecureJoin's first message, in the older form, which is not encrypted."""
     return Multipart(boundary, (_SECURE_JOIN,), observer)
 
 
@@ -65,7 +67,7 @@ def _open_version_of_peers(transfer_encoding: str) -> Sink:
 
 
 def _open_secure_join(transfer_encoding: str) -> Sink:
-    # The text reads the same in quoted-printable.
+    # Quoted-printable leaves this text as it is.
     if transfer_encoding not in IDENTITY and transfer_encoding != "quoted-printable":
         raise RefusedError("transfer-encoding")
     return Exactly(_SECURE_JOIN_TEXT, "securejoin-body")

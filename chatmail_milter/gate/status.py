@@ -1,8 +1,8 @@
-"""`message/delivery-status`, read (RFC 3464, 2.1): a group of fields for the message, one for each recipient.
+"""Checks a `message/delivery-status` (RFC 3464, 2.1): fields of the message, then a group for each recipient.
 
-Asks for what a reader of reports needs, and that there is nothing but fields. Between what real mail systems
-write and the RFC's grammar lie: two recipients in one group (chasquid), a comment after the status
-(PowerMTA), address types of RFC 6533, `X-` fields of every kind.
+Requires the fields that readers of reports need, and nothing but fields. Tolerates how mail systems deviate
+from the RFC's grammar: two recipients in one group (chasquid), a comment after the status (PowerMTA), address
+types of RFC 6533, `X-` fields of all kinds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 from chatmail_milter.gate.errors import RefusedError
 
-# RFC 3464, 2.1: fields as RFC 822 has them. What is longer than any diagnostic text is somebody's letter.
+# RFC 3464, 2.1: fields as in RFC 822. A value longer than any diagnostic text would be a message in clear.
 _FIELD = re.compile(r"([a-z][a-z0-9-]{0,76})[ \t]*:[ \t]*(.*)", re.IGNORECASE | re.DOTALL)
 _VALUE_MOST = 4096
 _FIELDS_MOST = 32
@@ -24,7 +24,7 @@ Group = list[tuple[str, str]]
 
 
 def check(octets: bytes) -> None:
-    """Raises `RefusedError` unless `octets`, with LF, are a delivery status."""
+    """Raises `RefusedError` unless `octets` (lines end with LF) are a delivery status."""
     groups = _groups(octets.decode("latin-1"))
     if len(groups) < 2 or not any(name == "reporting-mta" and value for name, value in groups[0]):
         raise RefusedError("report-status")
@@ -37,7 +37,7 @@ def check(octets: bytes) -> None:
 
 
 def _groups(text: str) -> list[Group]:
-    """The fields, group by group, names in lower case, values unfolded. Raises `RefusedError`."""
+    """Groups of (lower-case name, value) pairs. Raises `RefusedError`."""
     groups: list[Group] = []
     fields: list[str] = []
     for line in (*text.split("\n"), ""):

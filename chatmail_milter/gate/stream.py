@@ -1,8 +1,8 @@
-"""What the layers of the gate hand to one another, and the smallest of them.
+"""The interface of the gate's layers (`Sink`), and a sink for a short fixed text.
 
-Every sink takes octets in chunks of any size, raises `RefusedError` as soon as it knows, and says at
-`finish` whether what came was whole. How the octets were cut into chunks never changes whether they pass;
-of several faults it may change which is named.
+A sink takes octets in chunks of any size, and raises `RefusedError` as soon as it finds a fault; `finish`
+raises if the data is incomplete. The chunk sizes never change whether a message passes. If it has several
+faults, they may change which one is reported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from chatmail_milter.gate.errors import RefusedError
 
-# What "white space aside" means: RFC 5234's WSP and line ends. Not NUL, not form feed.
+# White space throughout the gate: RFC 5234's WSP and line ends; not NUL, not form feed.
 WHITE_SPACE = b" \t\r\n"
 
 
@@ -20,16 +20,16 @@ class Sink(Protocol):
     """Takes a stream of octets."""
 
     def feed(self, data: bytes) -> None:
-        """The next octets. Raises `RefusedError`."""
+        """Takes the next octets. Raises `RefusedError`."""
 
     def finish(self) -> None:
-        """There are no more. Raises `RefusedError`."""
+        """Ends the data. Raises `RefusedError` if it is incomplete."""
 
 
 class Exactly:
-    """A body that, trimmed, is one short text: what `pattern` matches as a whole."""
+    """A sink for a body that, trimmed, must match `pattern` as a whole. `reason`: the slug if it does not."""
 
-    # More than any text we look for: what is longer can't be it.
+    # Octets kept: more than any matching text has.
     _MOST = 64
 
     def __init__(self, pattern: re.Pattern[bytes], reason: str) -> None:

@@ -94,7 +94,7 @@ def test_shows_people_what_passes(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "pass: 250 2.0.0 OK (encrypted)",
-        "rule: one OpenPGP message, encrypted and nothing else, in multipart/encrypted",
+        "rule: one encrypted OpenPGP message, and nothing else, in multipart/encrypted",
         f"multipart/encrypted, transfer encoding none, {len(body)} octets",
         "  part 1: application/pgp-encrypted, transfer encoding 7bit, 12 octets",
         f"  part 2: application/octet-stream, transfer encoding 7bit, {len(armor)} octets",
