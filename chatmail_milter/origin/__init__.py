@@ -1,1 +1,1 @@
-"""Where an incoming message is from, as far as the milter finds out itself: DNS, and DKIM after OpenDKIM."""
+"""Checks where an incoming message is from: DNS queries, and DKIM verification beyond OpenDKIM's."""

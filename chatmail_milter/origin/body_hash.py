@@ -1,7 +1,6 @@
-"""The body hash of DKIM (RFC 6376, 3.4.3, 3.4.4 and 3.7), computed while the body comes in.
+"""Streaming computation of DKIM's body hash (RFC 6376, 3.4.3, 3.4.4 and 3.7), in constant memory.
 
-Memory does not grow with the body, whatever it is made of: of blank lines at its end only their number is
-kept.
+Blank lines, which count only if text follows, are kept as a number.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ _LINES_AT_ONCE = 4096
 
 
 class BodyHash:
-    """SHA-256 of a body, `form` being "simple" or "relaxed". `feed` all of it, then ask for `digest`."""
+    """SHA-256 of a canonicalized body. `form`: "simple" or "relaxed". `feed` the body, then call `digest`."""
 
     def __init__(self, form: str) -> None:
         self._relaxed = form == "relaxed"
         self._hash = hashlib.sha256()
-        # The last octets of the input, held because the next ones decide how they are hashed: two at most.
+        # At most two octets at the end of the input: the next octets decide how these are hashed.
         self._held = b""
         self._blank_lines = 0
         self._empty = True
 
     def feed(self, chunk: bytes) -> None:
-        """The next octets of the body."""
+        """Takes the next octets of the body."""
         text = self._held + chunk if self._held else chunk
         end = len(text)
         if text.endswith(b"\r"):
@@ -38,10 +37,10 @@ class BodyHash:
         self._take(text[:end])
 
     def digest(self) -> bytes:
-        """The hash of the whole body. `feed` must not be called again."""
+        """The 32 octets of the hash. Ends the body: don't call `feed` again."""
         self._take(self._held)
-        # What ends without a line end gets one; an empty body is one line end in simple form, nothing in
-        # relaxed.
+        # RFC 6376, 3.4.3, 3.4.4: a missing last line end is added. An empty body is hashed as one line end in
+        # simple form, as nothing in relaxed.
         if not (self._empty and self._relaxed):
             self._hash.update(_CRLF)
         return self._hash.digest()
@@ -61,7 +60,7 @@ class BodyHash:
 
 
 def _without_blanks(text: bytes) -> bytes:
-    """Runs of blanks are one space, at line ends none. (By regular expression, 30 MB of blanks took 3 s.)"""
+    """Replaces runs of blanks by one space, none at line ends. (With `re`, 30 MB of blanks took 3 s.)"""
     text = text.replace(b"\t", b" ")
     while b"  " in text:
         text = text.replace(b"  ", b" ")
@@ -71,6 +70,6 @@ def _without_blanks(text: bytes) -> bytes:
 def _line_ends_at_end(text: bytes) -> int:
     """How many CRLF `text` ends with."""
     run = text[len(text.rstrip(_CRLF)) :]
-    # From the last place where CR and LF don't take turns.
+    # Begin after the last place where CR and LF don't alternate.
     run = run[max(run.rfind(b"\r\r"), run.rfind(b"\n\n")) + 1 :]
     return len(run.removeprefix(b"\n")) // 2 if run.endswith(b"\n") else 0

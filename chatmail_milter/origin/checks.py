@@ -1,7 +1,6 @@
-"""What the milter asks DNS about a message's origin: keys of signatures that OpenDKIM left open, hosts of a
-domain.
+"""The milter's DNS queries: DKIM keys for signatures that OpenDKIM left undecided, and hosts of a domain.
 
-The rules are `rules.dkim` and `rules.inbound`; here is what they need to know. One object serves all threads.
+Gathers the facts for `rules.dkim` and `rules.inbound`. Thread-safe.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from chatmail_milter.store.missing_keys import MissingKeys
 
 log = logging.getLogger("chatmail-milter")
 
-# Key records asked for per message. Two are usual: an RSA and an Ed25519 key of the author's domain.
+# Most key records queried per message. Two are usual: an RSA and an Ed25519 key of the author's domain.
 MOST_KEYS = 8
-# A stranger may list hundreds. smtp(8) tries five addresses (smtp_mx_address_limit).
+# Most MX hosts queried per message: a hostile domain may list hundreds. smtp(8) tries five addresses
+# (smtp_mx_address_limit).
 MOST_MAIL_HOSTS = 16
 
 
 class OriginChecks:
-    """`key_patience`: for how many seconds a missing key record may be one that DNS doesn't show yet."""
+    """`key_patience`: seconds for which a missing key record counts as not yet visible in DNS."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class OriginChecks:
         fields: Sequence[tuple[str, bytes]],
         body_digests: Mapping[str, bytes],
     ) -> dict[Signature, SignatureOutcome]:
-        """The outcome of each signature, up to the first that is valid.
+        """Verifies signatures in order, up to the first valid one; returns the outcome of each.
 
-        `fields` are the header's, in order. `body_digests`: of the body in the forms that the signatures
-        name.
+        `fields`: the header's, (name, raw value), in order. `body_digests`: SHA-256 of the body by canonical
+        form, for the forms that the signatures use.
         """
         deadline = Deadline()
         header = SignedHeader(fields)
@@ -62,7 +62,7 @@ class OriginChecks:
         found: dict[Signature, SignatureOutcome] = {}
         for one in signatures:
             found[one] = SignatureOutcome.INVALID
-            # First, as it costs nothing.
+            # First, because it costs no DNS query.
             if not fits_body(one, body_digests[one.body_form]):
                 continue
             name = f"{one.selector}._domainkey.{one.domain}."
@@ -78,7 +78,7 @@ class OriginChecks:
         return found
 
     def origin(self, domain: str, peer: Peer) -> Origin:
-        """Whether `peer` is an address that `domain`, in canonical form, or one of its mail hosts has."""
+        """Whether `peer` is an address of the canonical `domain` or of one of its MX hosts, in DNS."""
         if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
             peer = peer.ipv4_mapped
         if peer is None:
@@ -120,7 +120,7 @@ class OriginChecks:
         try:
             since = self._open_missing_keys().missed(name, now)
         except SQLAlchemyError as fault:
-            # Not str(fault), which has the statement's parameters.
+            # Not str(fault): it contains the statement's parameters.
             log.error("store=away fault=%s", type(fault).__name__)
             return SignatureOutcome.KEY_AWAITED
         return (

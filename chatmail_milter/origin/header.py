@@ -1,4 +1,4 @@
-"""A message's header as DKIM signs it: canonical forms (RFC 6376, 3.4) and the choice of fields (5.4.2)."""
+"""The header octets that a DKIM signature covers: canonical form (RFC 6376, 3.4), choice of fields (5.4.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWN_NAME = "dkim-signature"
 
 
 class SignedHeader:
-    """The header `fields`, in order: names, and values as they came, with the blanks after the colon."""
+    """`fields`: the header's, in order: (name, raw value with the blanks after the colon)."""
 
     def __init__(self, fields: Sequence[tuple[str, bytes]]) -> None:
         self._fields = fields
@@ -23,10 +23,9 @@ class SignedHeader:
         self._canonical: dict[str, list[bytes]] = {}
 
     def signed_octets(self, signature: Signature) -> Iterable[bytes]:
-        """What `signature` signs of the header, in pieces: the fields of `h`, then the signature's own field.
+        """The signed header octets, in pieces: the fields in `h`, then the signature's own field.
 
-        Of fields with one name, `h` means the last one first. A name for which no field is left stands for
-        nothing.
+        A name in `h` means the last field of that name that is not used yet, or nothing if none is left.
         """
         own = self._place_of(signature)
         canonical = self._in_form(signature.header_form)
@@ -43,14 +42,14 @@ class SignedHeader:
         return next(at for at in self._places[_OWN_NAME] if self._fields[at][1] == signature.raw)
 
     def _in_form(self, form: str) -> list[bytes]:
-        # Once for all signatures: there may be many, of a header of 256 kB.
+        # Cached: there may be many signatures on a header of 256 kB.
         if form not in self._canonical:
             self._canonical[form] = [_field(name, value, form) for name, value in self._fields]
         return self._canonical[form]
 
 
 def _field(name: str, value: bytes, form: str) -> bytes:
-    # Postfix hands folded fields on with LF.
+    # Postfix passes folded fields to milters with LF; DKIM signs CRLF.
     folded = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") + b"\r\n"
     ((canonical_name, canonical_value),) = _FORMS[form].canonicalize_headers([(name.encode(), folded)])
     return bytes(canonical_name) + b":" + bytes(canonical_value)

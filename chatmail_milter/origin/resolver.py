@@ -1,7 +1,7 @@
-"""DNS as the milter asks it: the host's validating resolver, by a stream socket in the file system.
+"""The milter's DNS client: queries the host's validating resolver over a Unix stream socket (RFC 7766).
 
-The milter has no network (`PrivateNetwork=` of its unit). `chatmail-resolver.socket` leads to unbound and to
-nothing else; DNS over a stream is RFC 7766. Nothing is remembered here, as unbound does that.
+The milter has no network (`PrivateNetwork=` in its unit); `chatmail-resolver.socket` forwards to unbound
+only. No cache here: unbound has one.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.TXT
 import dns.rrset
 
-# Seconds for one question, and for all that one message raises. Postfix waits 300 s for the answer to a
-# message's end (milter_content_timeout), and a peer 10 min (RFC 5321, 4.5.3.2.6).
+# Seconds for one query, and for all queries of one message. At the end of a message Postfix waits 300 s for
+# the milter (milter_content_timeout), and the peer waits 10 min for Postfix (RFC 5321, 4.5.3.2.6).
 QUESTION_LIFETIME = 5.0
 MESSAGE_LIFETIME = 10.0
 
 
 class LookupFailedError(Exception):
-    """No answer that could be used; asking later may help."""
+    """The query failed for now: no response, or none that is usable."""
 
 
 class NoNameError(Exception):
-    """The text can't be a domain name, so there is nothing to ask."""
+    """The text is not a valid domain name, so nothing was queried."""
 
 
 class Deadline:
-    """The time that is left for a message's questions."""
+    """The time limit for all queries of one message."""
 
     def __init__(self, seconds: float = MESSAGE_LIFETIME) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds for the next question. Raises `LookupFailedError` when there are none."""
+        """Seconds for the next query. Raises `LookupFailedError` if no time is left."""
         left = min(self._end - time.monotonic(), QUESTION_LIFETIME)
         if left <= 0:
             raise LookupFailedError("no time left")
@@ -49,10 +49,10 @@ class Deadline:
 
 
 class MilterResolver:
-    """Asks the resolver at the socket `path`; safe for threads.
+    """Queries the resolver at the Unix socket `path`. Thread-safe.
 
-    All methods raise `LookupFailedError` and `NoNameError`; a name or record that isn't there is an empty
-    answer.
+    All methods raise `LookupFailedError` and `NoNameError`, and return an empty list for a name or record
+    that does not exist.
     """
 
     def __init__(self, path: str) -> None:
@@ -64,7 +64,7 @@ class MilterResolver:
         return [b"".join(one.strings) for one in found or () if isinstance(one, dns.rdtypes.ANY.TXT.TXT)]
 
     def mail_hosts(self, domain: str, deadline: Deadline) -> list[str]:
-        """The mail hosts (MX) of `domain`, the preferred first; a null MX (RFC 7505) names none."""
+        """The MX hosts of `domain`, by preference; none for a null MX (RFC 7505)."""
         found = self._ask(domain, dns.rdatatype.MX, deadline)
         records = [one for one in found or () if isinstance(one, dns.rdtypes.ANY.MX.MX)]
         hosts = [one.exchange.to_text() for one in sorted(records, key=lambda one: one.preference)]
@@ -92,9 +92,9 @@ class MilterResolver:
             if not query.is_response(response):
                 raise LookupFailedError("not the answer")
             if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                # SERVFAIL is what a validating resolver says of forged records, too (RFC 4035, 5.5).
+                # Among them SERVFAIL, also the response for forged records (RFC 4035, 5.5).
                 raise LookupFailedError(dns.rcode.to_text(response.rcode()))
-            # An alias (CNAME) is followed.
+            # Follows aliases (CNAME) within the response.
             return (
                 response.resolve_chaining().answer if isinstance(response, dns.message.QueryMessage) else None
             )

@@ -1,6 +1,6 @@
-"""Is a DKIM signature valid, given the key record? (RFC 6376, 6.1.2 and 6.1.3; by dkimpy.)
+"""Verifies a DKIM signature with a given key record (RFC 6376, 6.1.2 and 6.1.3), by dkimpy.
 
-For signatures that OpenDKIM leaves open. No lookups here, and no clock.
+For signatures that OpenDKIM left undecided. Makes no DNS queries and reads no clock.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from nacl.exceptions import BadSignatureError
 from chatmail_milter.rules.dkim import SignatureOutcome
 from chatmail_milter.rules.signature import Signature
 
-# RFC 8301, 3.2 wants 1024 to 4096 bits verified. Larger keys cost more than they protect; an exponent of any
-# size would cost seconds.
+# RFC 8301, 3.2 requires verification of 1024 to 4096 bits. The limits bound the CPU per signature: with a
+# huge exponent, one would cost seconds.
 KEY_BITS = range(1024, 8193)
 EXPONENT_MOST_BITS = 64
-# A key of 8192 bits in base64 has 1,400 octets.
+# Octets of a key record. A key of 8192 bits in Base64 has 1,400.
 RECORD_MOST = 4096
-# As OpenDKIM's ClockDrift: a clock that is wrong by hours must not send mail back.
+# Seconds, like OpenDKIM's ClockDrift: a clock that is wrong by hours must not cause refusals.
 CLOCK_DRIFT = 86400
 
 _WORDS = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
-# What dkimpy and PyNaCl raise about a record or signature that is not one. (Both errors of base64 are
-# ValueErrors.)
+# What dkimpy and PyNaCl raise for a malformed record or signature. (Errors of base64 are ValueErrors.)
 _MALFORMED = (dkim.DKIMException, AssertionError, IndexError, KeyError, TypeError, ValueError)
 
 
 class KeyUnusableError(Exception):
-    """The record holds no key that this signature may be verified with."""
+    """The record has no key that may be used for this signature."""
 
 
 def fits_body(signature: Signature, body_digest: bytes) -> bool:
-    """Whether the signature is of a body with this SHA-256, in its canonical form."""
+    """Whether the signature's body hash (`bh`) equals `body_digest`, SHA-256 of the canonicalized body."""
     try:
         return base64.b64decode(signature.body_hash + "==") == body_digest
     except binascii.Error:
-        # No number of octets has so many characters.
+        # The length is impossible for Base64.
         return False
 
 
 def verify(
     signature: Signature, signed_octets: Iterable[bytes], records: Sequence[bytes], now: float
 ) -> SignatureOutcome:
-    """What the signature is worth: `PASS`, `INVALID`, `KEY_UNUSABLE`. The body is `fits_body`'s business.
+    """Verifies the signature over the header: `PASS`, `INVALID` or `KEY_UNUSABLE`. For the body, `fits_body`.
 
-    `records` are the TXT records at the selector, at least one. `now` is POSIX time.
+    `signed_octets`: from `SignedHeader`. `records`: the TXT records of the selector, at least one. `now`:
+    POSIX time.
     """
     if signature.expires is not None and signature.expires + CLOCK_DRIFT < now:
         return SignatureOutcome.INVALID
-    # RFC 6376, 3.6.2.2: with several, what is meant is undefined.
+    # RFC 6376, 3.6.2.2: the result with several records is undefined.
     if len(records) != 1:
         return SignatureOutcome.KEY_UNUSABLE
     try:
@@ -82,14 +82,14 @@ def verify(
 
 
 def _key(record: bytes, signature: Signature):  # type: ignore[no-untyped-def] # dkimpy's types
-    """The key, in dkimpy's form, and its kind. Raises `KeyUnusableError` and what `_MALFORMED` lists."""
+    """The key as dkimpy's object, and its type. Raises `KeyUnusableError` and the errors in `_MALFORMED`."""
     if len(record) > RECORD_MOST:
         raise KeyUnusableError("too long")
     try:
         tags = parse_tag_value(record)
     except InvalidTagValueList:
         raise KeyUnusableError("no tags") from None
-    # RFC 6376, 3.6.1: an empty `p` revokes; `h`, `s` and `t` say what the key is for.
+    # RFC 6376, 3.6.1: an empty `p` means revoked; `h`, `s` and `t` restrict the use of the key.
     services, hashes = _listed(tags, b"s", b"*"), _listed(tags, b"h", b"sha256")
     if not tags.get(b"p") or not services & {b"*", b"email"} or b"sha256" not in hashes:
         raise KeyUnusableError("not for this")

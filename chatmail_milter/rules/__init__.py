@@ -1,1 +1,1 @@
-"""The rules around the gate: pure functions from facts to a `Verdict`. No sockets, no clock, no store."""
+"""Mail policy besides the gate: pure functions from facts to a `Verdict`. No I/O, clock or database."""

@@ -1,8 +1,8 @@
-"""Does the value of an Autocrypt field have the form of one (Autocrypt 1.1, 2.1), with nothing to read in it?
+"""Checks that an Autocrypt field (Autocrypt 1.1, 2.1) is well-formed and its key data is not readable text.
 
-A field of 16 kB in clear is room for a letter. The key in it is Base64, folded or broken into lines of one
-length, which words are not; and without the blanks words still have more letters in lower case than a key.
-Whether the octets are a key is for the program that reads it: what can't be read is no letter.
+The field is cleartext of up to 16 kB, enough for a message. Key data is Base64 in long lines; text would have
+short words between blanks, or, without blanks, more lower-case letters than a key. Whether the octets are a
+valid OpenPGP key is left to the recipient's program.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import re
 
 from chatmail_milter.gate.noise import reads_as_words
 
-# Attributes, then the key. Programs write two of them, or one.
+# One to four attributes (programs write one or two), then the key.
 _FORM = re.compile(
     rb"(?:[ \t\r\n]*(?:addr|prefer-encrypt|_[a-z-]{1,30})[ \t]*=[ \t]*[!-:<-~]{1,256}[ \t\r\n]*;){1,4}"
     rb"[ \t\r\n]*keydata[ \t]*=([A-Za-z0-9+/= \t\r\n]+);?[ \t\r\n]*"
 )
-# Of all lines but the first, which the rest of the field may shorten, and the last. Programs write 64 to 78.
+# Least length of each line of key data but the first, which shares a line with the attributes, and the last.
+# Programs write lines of 64 to 78 characters.
 _LINE_LEAST = 32
-# As many octets as are looked at for words at a time.
+# Octets that `reads_as_words` checks at a time.
 _STRETCH = 510
 
 
 def is_key(value: bytes) -> bool:
-    """Whether the value, folded as it is, has the form that programs write, and no words for a key."""
+    """Whether the value (still folded) has the form that programs write, and key data that is no text."""
     form = _FORM.fullmatch(value)
     if form is None:
         return False

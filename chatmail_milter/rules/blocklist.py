@@ -1,9 +1,9 @@
-"""Whom an operator keeps out: addresses, domains, sub-domains and networks.
+"""The operator's blocklist of addresses, domains, subdomains and networks.
 
-An entry is `u@example.org`, `example.org`, `.example.org` (all below that domain and not itself, as Postfix
-means it), an IP address, or a network such as `192.0.2.0/24`. IPv4 mapped into IPv6 (RFC 4291, 2.5.5.2) is
-IPv4. What a look-up costs depends on the labels of a domain and on how many prefix lengths there are, never
-on how many entries.
+An entry is `u@example.org`, `example.org`, `.example.org` (subdomains without the domain itself, as in
+Postfix), an IP address, or a network such as `192.0.2.0/24`. IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2)
+count as IPv4. The cost of a lookup depends on the number of labels of a domain and of different prefix
+lengths, not on the number of entries.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from chatmail_milter.address import MalformedAddressError, Peer
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Of one prefix length: how many bits an address is shifted to the right, and what may then be left of it.
+# The networks of one prefix length: how many host bits an address is shifted by, and the blocked prefixes.
 _Group = tuple[int, frozenset[int]]
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-# What no name looks like: most entries are names, and need not be tried as a network.
+# Only text of this form is parsed as a network: most entries are names.
 _NUMERIC = re.compile(r"[0-9.]+(?:/\d+)?|[0-9a-f:.]*:[0-9a-f:.]*(?:/\d+)?")
 _FORMS = "write user@example.org, example.org, .example.org, 192.0.2.1 or 192.0.2.0/24"
 
 
 class MalformedEntryError(ValueError):
-    """The text is no entry; the message says what to write instead."""
+    """The text is not a valid entry. The message tells the operator what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocklist:
-    """Entries, ready for look-ups; made by `of`."""
+    """The entries, indexed for lookups. Construct with `of`."""
 
     names: frozenset[str] = frozenset()
     networks: Mapping[int, tuple[_Group, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Blocklist:
-        """The list of `entries`, each canonical (see `entry`)."""
+        """A blocklist of `entries`, each as `entry` returns it."""
         names: set[str] = set()
         groups: dict[int, dict[int, set[int]]] = {}
         for one in entries:
@@ -58,17 +58,17 @@ class Blocklist:
         return cls(frozenset(names), networks)
 
     def has_address(self, mailbox: str) -> bool:
-        """Whether a canonical address, its domain or a domain above that is blocked."""
+        """Whether a canonical address, its domain or a parent domain is blocked."""
         return mailbox in self.names or self.has_domain(address.domain_of(mailbox))
 
     def has_domain(self, domain: str) -> bool:
-        """Whether a canonical domain or one above it is blocked; of an IP literal, whether its network is."""
+        """Whether a canonical domain or a parent domain is blocked; for an IP literal, also its network."""
         if domain.startswith("["):
             return domain in self.names or self.has_peer(address.ip_literal(domain))
         return not self.names.isdisjoint(address.patterns(domain))
 
     def has_peer(self, peer: Peer) -> bool:
-        """Whether an IP address is in a blocked network; a process of this host never is."""
+        """Whether an IP address is in a blocked network. False for None, a local process."""
         if peer is None:
             return False
         if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
@@ -78,10 +78,10 @@ class Blocklist:
 
 
 def entry(text: str) -> str:
-    """The canonical form of what an operator writes. Raises `MalformedEntryError`."""
+    """Parses an operator's entry into its canonical form. Raises `MalformedEntryError`."""
     bare = text.strip()
     if "*" in bare:
-        # A character like any other in an address, but surely not meant as one.
+        # Legal in a local part, but surely meant as a wildcard.
         raise MalformedEntryError("there is no *: write example.org for a domain, .example.org for all below")
     literal = None if "@" in bare else address.ip_literal(bare)
     if literal is not None or ("/" in bare and "@" not in bare):
@@ -93,7 +93,7 @@ def entry(text: str) -> str:
 
 
 def domain_entry(text: str) -> str:
-    """The same where only a domain can be meant: `example.org`, `.example.org`, `[192.0.2.1]`."""
+    """Parses a domain entry: `example.org`, `.example.org`, `[192.0.2.1]`. Raises `MalformedEntryError`."""
     bare = text.strip()
     literal = address.ip_literal(bare)
     if literal is not None:
@@ -105,11 +105,11 @@ def domain_entry(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """An address, a domain, or a domain with a dot before it; raises `MalformedAddressError`."""
+    """Parses an address, a domain, or a domain with a leading dot. Raises `MalformedAddressError`."""
     if "@" in text:
         return address.parse(text)
     name = address.domain(text.removeprefix("."))
-    # No top-level domain is a number (RFC 3696, 2): this was to be an IP address.
+    # No top-level domain is a number (RFC 3696, 2), so this is a malformed IP address.
     if name.startswith("[") or name.rpartition(".")[2].isdecimal():
         raise MalformedAddressError("this is neither a domain nor an IP address")
     return f".{name}" if text.startswith(".") else name

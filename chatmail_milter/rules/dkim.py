@@ -1,16 +1,15 @@
-"""Is an incoming message signed by the domain of its author? The rule on what OpenDKIM and `origin` found.
+"""The DKIM rule for incoming mail: the author's domain must have a valid signature on the message.
 
-Any sender can write our name into an Authentication-Results field. Three things together make the first such
-field OpenDKIM's own. Postfix drops the fields that a message brings along before a milter sees them
-(`header_checks` of the incoming services). OpenDKIM adds its own above all others, and is asked before us.
-And when OpenDKIM is away, Postfix takes no message (`milter_default_action = tempfail`). So only the first
-field with our name counts, and `DkimFacts.forged` has the others removed, since readers after us trust our
-name.
+Results come from OpenDKIM, in an Authentication-Results field (RFC 8601) with our authserv-id. A sender could
+forge such a field. The first one is nevertheless OpenDKIM's: Postfix removes those that a message arrives
+with (`header_checks` of the incoming services), OpenDKIM adds its own at the top and is called before this
+milter, and without OpenDKIM Postfix accepts nothing (`milter_default_action = tempfail`). So only the first
+field with our authserv-id counts. The others are listed in `DkimFacts.forged` and removed, because later
+readers trust our authserv-id.
 
-Of that field only a `pass` counts, and only for the signature that it names by domain, selector and
-`header.b`. OpenDKIM verifies three signatures and no more, can't read keys in RSAPublicKey form, and adds no
-field where DNS fails. So every other signature of the author's domain is verified again, by
-`origin.verifier`: see `undecided`.
+In that field only `pass` counts, and only for the signature with the same domain, selector and `header.b`.
+OpenDKIM verifies at most three signatures, can't read keys in RSAPublicKey form, and adds no field when DNS
+fails. So the remaining signatures of the author's domain (`undecided`) are verified by `origin.verifier`.
 """
 
 from __future__ import annotations
@@ -24,29 +23,28 @@ from chatmail_milter.rules import results, signature
 from chatmail_milter.rules.signature import Flaw, Signature
 from chatmail_milter.verdict import Verdict
 
-# RFC 6008, 3: what identifies a signature in `header.b` has at least 8 characters.
+# RFC 6008, 3: `header.b` has at least the first 8 characters of the signature.
 _SIGNATURE_LEAST = 8
-# How many signatures of the author's domain are verified after OpenDKIM, the topmost ones. Lists and
-# forwarders leave one or two of the author's; each costs a hash of the header and at worst one question to
-# DNS.
+# Most signatures of the author's domain that are verified after OpenDKIM, topmost first. Through lists and
+# forwarders one or two arrive; each costs a hash of the header and at most one DNS query.
 MOST_UNDECIDED = 32
 
 
 class SignatureOutcome(Enum):
-    """What verifying one signature gave."""
+    """The result of verifying one signature; the value is the `Verdict` it leads to."""
 
     PASS = codes.PASS
     INVALID = codes.INVALID_DKIM
     DNS_FAILED = codes.DKIM_DNS
-    # No key record: for hours after the first such message it may be DNS that doesn't show it yet.
+    # No key record. For hours after the first such message, it may be new and not yet visible in DNS.
     KEY_AWAITED = codes.KEY_AWAITED
     KEY_MISSING = codes.INVALID_DKIM.because("dkim-key-missing")
-    # Two records, a revoked key, or one that can't be read (RFC 6376, 3.6.1 and 3.6.2.2).
+    # Several records, a revoked key, or a malformed one (RFC 6376, 3.6.1 and 3.6.2.2).
     KEY_UNUSABLE = codes.INVALID_DKIM.because("dkim-key-unusable")
 
 
-# Of several signatures, the one that is most worth telling decides: a temporary trouble, then what an
-# operator of the other side can mend.
+# Precedence among the outcomes of several signatures: pass, temporary failures, then what the sending
+# domain's operator can fix.
 _BY_WEIGHT = (
     SignatureOutcome.PASS,
     SignatureOutcome.DNS_FAILED,
@@ -59,11 +57,11 @@ _BY_WEIGHT = (
 
 @dataclass(slots=True)
 class DkimFacts:
-    """What the header of one message says of DKIM. Give every field to `see`, in order.
+    """Collects the DKIM facts in a message's header; pass every field to `see`, in order.
 
-    `signed`: there is a DKIM-Signature, well-formed or not. `forged`: which Authentication-Results fields are
-    not OpenDKIM's though they bear our name, counted from 1 among the fields of that name. `plain`: every
-    signature can be read, and none is written so that its result could be taken for another's.
+    `signed`: there is a DKIM-Signature, well-formed or not. `forged`: positions of Authentication-Results
+    fields with our authserv-id that are not OpenDKIM's, counted from 1 among the fields of that name.
+    `plain`: all signatures are well-formed, and none can make its result look like another signature's.
     """
 
     authserv_id: str
@@ -75,11 +73,11 @@ class DkimFacts:
     _seen: int = 0
 
     def see(self, name: bytes, value: bytes) -> None:
-        """The next field of the header; `name` in lower case."""
+        """Takes the next header field; `name` in lower case."""
         if name == b"dkim-signature":
             self.signed = True
             parsed = signature.parse(value)
-            # (Of one that is malformed to us OpenDKIM may have a result all the same.)
+            # OpenDKIM may report a result even for a signature that we can't parse.
             self.plain = self.plain and parsed is not None and signature.is_plain(value)
             if parsed is not None:
                 self.signatures.append(parsed)
@@ -94,15 +92,15 @@ class DkimFacts:
                 self.forged.append(self._seen)
 
     def aligned(self, domain: str) -> list[Signature]:
-        """The signatures with `d` equal to `domain`, in canonical form: a domain below does not count."""
+        """The signatures whose `d` equals the canonical `domain`; a subdomain does not count."""
         return [one for one in self.signatures if one.domain == domain]
 
     def passed(self, one: Signature) -> bool:
-        """Whether OpenDKIM says that this very signature is valid."""
+        """Whether OpenDKIM reported that this signature is valid."""
         if self.found is None or not self.plain:
             return False
         named = [result for result in self.found.dkim if _names(result, one)]
-        # Two signatures that one result fits: it may be of either.
+        # If two signatures match one result, it could belong to either.
         alike = sum(
             other.domain == one.domain and _names(named[0], other) for other in self.signatures if named
         )
@@ -110,10 +108,9 @@ class DkimFacts:
 
 
 def undecided(facts: DkimFacts, domain: str) -> list[Signature]:
-    """The signatures that decide about a message of `domain` and that OpenDKIM did not call valid, topmost
-    first.
+    """The acceptable signatures of `domain` that OpenDKIM did not report as valid, topmost first.
 
-    Empty where one that counts is valid already.
+    Empty if OpenDKIM reported one of them as valid: then no more need to be verified.
     """
     sound = [one for one in facts.aligned(domain) if one.flaw is None]
     if any(facts.passed(one) for one in sound):
@@ -122,7 +119,7 @@ def undecided(facts: DkimFacts, domain: str) -> list[Signature]:
 
 
 def judge(facts: DkimFacts, domain: str, outcomes: Mapping[Signature, SignatureOutcome]) -> Verdict:
-    """Whether `domain`, in canonical form, signed the message; `outcomes`: of the `undecided` signatures."""
+    """The verdict on a message of the canonical `domain`. `outcomes`: of the `undecided` signatures."""
     if not facts.signed:
         return codes.NO_DKIM
     aligned = facts.aligned(domain)

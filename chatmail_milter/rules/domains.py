@@ -1,8 +1,9 @@
-"""Which mail is judged where Postfix serves other domains too: what concerns a chat domain, and nothing else.
+"""Selects the mail that the rules apply to, where Postfix serves chat domains and other domains.
 
-A user's session concerns one if the sender or the login is of one, or a recipient is. A peer's mail does if a
-recipient is of one, or the envelope sender, which is refused then: senders of ours log in. All other mail
-passes as it is, with one exception: no user of another domain may name a chat domain in From.
+The rules apply to a submission if its sender, login or a recipient is in a chat domain. They apply to a
+peer's mail if a recipient is; if its envelope sender is in a chat domain, it is refused, because our own
+senders log in. Other mail passes unchanged, with one exception: a user of another domain must not name a chat
+domain in From.
 """
 
 from __future__ import annotations
@@ -18,27 +19,28 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.rules.submission import quotable
 from chatmail_milter.verdict import Verdict
 
-# RFC 5322, 3.6: a message has one From. With so many it may name anybody.
+# RFC 5322, 3.6: a message has one From. With this many, it is refused like one that names a chat domain.
 AUTHORS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ChatDomains:
-    """Canonical names; none means that every domain here is one."""
+    """The canonical names of the chat domains. If empty, every domain of this Postfix is one."""
 
     names: frozenset[str] = frozenset()
 
     @property
     def are_all(self) -> bool:
-        """Whether all mail is judged."""
+        """Whether the rules apply to all mail."""
         return not self.names
 
     def named_in(self, mailboxes: Iterable[str]) -> bool:
-        """Whether one of these spellings of a mailbox is of a chat domain, or may be.
+        """Whether a mailbox is in a chat domain, or may be.
 
-        One spelling is the client's, another what Postfix made of it, empty if it didn't say: to Postfix
-        `u%chat.example@other.example`, `chat.example!u` and `u` can all be `u@chat.example`. Without
-        Postfix's, a spelling that is none of RFC 5321's is taken for a chat domain's.
+        `mailboxes`: the address as the client wrote it, then as Postfix rewrote it (empty if unknown). To
+        Postfix, `u%chat.example@other.example`, `chat.example!u` and `u` may all be `u@chat.example`. If
+        Postfix's form is unknown, an address with a malformed domain or an unusual local part counts as one
+        of a chat domain.
         """
         if self.are_all:
             return True
@@ -55,7 +57,11 @@ ALL = ChatDomains()
 
 
 class Concern(Enum):
-    """What becomes of a recipient: judged by our rules, let by, or told to come in another transaction."""
+    """How a recipient is treated.
+
+    `JUDGED`: by the rules. `OTHERS`: not a matter of the rules. `SPLIT`: tempfailed, to be sent in a
+    transaction of its own.
+    """
 
     JUDGED = "judged"
     OTHERS = "others"
@@ -63,11 +69,10 @@ class Concern(Enum):
 
 
 class Sorter:
-    """The recipients of one transaction, in order.
+    """Decides for one transaction which recipients the rules apply to.
 
-    `road` says whether Postfix took it from a user or from a peer. `sender` is the canonical envelope sender,
-    `spellings` are those of `ChatDomains.named_in` for it. `login` is the canonical login, empty if Postfix
-    named none.
+    `road`: whether the message is a submission or from a peer. `sender`: the canonical envelope sender, and
+    `spellings` its forms for `ChatDomains.named_in`. `login`: the canonical SASL login, empty if unknown.
     """
 
     def __init__(
@@ -78,35 +83,37 @@ class Sorter:
         self._sender, self._login = sender, login
         users = road is Direction.OUT
         self._ours = domains.named_in(spellings) or (users and address.domain_of(login) in domains.names)
-        # To us another domain's user is what a peer is, but for the login.
+        # A user of another domain is treated like a peer that has logged in.
         self.direction = Direction.OUT if users and self._ours else Direction.IN
         self._seen: set[Concern] = set()
 
     @property
     def lets_by(self) -> bool:
-        """Whether there is a recipient whose mail is not judged."""
+        """Whether there is a recipient that the rules don't apply to."""
         return Concern.OTHERS in self._seen
 
     @property
     def watches_author(self) -> bool:
-        """Whether From is to be looked at by `forged_author`."""
+        """Whether `forged_author` has to check From."""
         return self._road is Direction.OUT and not self._ours
 
     def refused_sender(self) -> Verdict | None:
-        """Why nothing is taken from this sender; None if the rules go on deciding."""
+        """The refusal of this envelope sender; None if it is not refused here."""
         if self._road is Direction.IN:
-            # Where all mail is judged, Postfix knows its own senders (postfix/our_senders).
+            # If the rules apply to all mail, Postfix refuses these itself (postfix/our_senders).
             return codes.OWN_SENDER if self._ours and not self._domains.are_all else None
         if not self._ours or not self._sender or self._login == self._sender:
             return None
-        # Where all mail is judged and Postfix names no login, it has compared the two itself.
+        # If the rules apply to all mail and the login is unknown, Postfix has compared the two itself.
         return None if self._domains.are_all and not self._login else codes.NOT_OWNED
 
     def sort(self, spellings: Iterable[str]) -> Concern:
-        """The next recipient that Postfix takes.
+        """Classifies the next recipient that Postfix accepts, given its forms for `ChatDomains.named_in`.
 
-        A peer's message is for recipients of one kind, so that each kind gets it by its own rules: the peer's
-        queue sends the rest again. A user's app would fail it as a whole, so there our rules decide for all.
+        In a peer's transaction all recipients must be of the kind of the first, so that either the rules
+        apply or not; others are tempfailed, and the peer's queue sends to them again. In a submission the
+        rules apply as soon as one recipient is in a chat domain: an app would treat a tempfail as a failure
+        of the message.
         """
         judged = self._ours or self._domains.named_in(spellings)
         concern = Concern.JUDGED if judged else Concern.OTHERS
@@ -117,14 +124,14 @@ class Sorter:
 
 
 def forged_author(domains: ChatDomains, values: Sequence[bytes], mail_from: str) -> Verdict | None:
-    """The refusal of a message of another domain's user whose From names a chat domain, else None.
+    """The refusal of a message by a user of another domain whose From names a chat domain; else None.
 
-    `values` are those of its From fields, `AUTHORS_KEPT` of them at most.
+    `values`: of its From fields, at most `AUTHORS_KEPT`. `mail_from`: quoted in the reply.
     """
     try:
         author = fields.author(values)
     except MalformedAddressError:
-        # What programs read differently may name one to some of them.
+        # Programs read a malformed From differently: refuse it if some may find a chat domain in it.
         whole = b" ".join(values).lower()
         many = len(values) == AUTHORS_KEPT
         if not many and not any(f"@{name}".encode() in whole for name in domains.names):
@@ -137,7 +144,7 @@ def forged_author(domains: ChatDomains, values: Sequence[bytes], mail_from: str)
 
 
 def _domain(mailbox: str) -> str | None:
-    """The canonical domain, None where there is none."""
+    """The canonical domain of an address, None if it has none or a malformed one."""
     _, at, text = mailbox.rpartition("@")
     try:
         return address.domain(text.rstrip(".")) if at else None

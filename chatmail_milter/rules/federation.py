@@ -1,4 +1,4 @@
-"""With which domains this relay exchanges mail: with all but some, or with none but some."""
+"""The federation policy: which domains this relay exchanges mail with."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Rule = Literal["open", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """`open`: all domains but the exceptions. `closed`: none but the exceptions.
+    """`open`: all domains except the `exceptions`. `closed`: only the `exceptions`.
 
-    Exceptions are canonical domains (`example.org`, an IP literal in brackets), or `.example.org` for all
-    below a domain and not itself.
+    An exception is a canonical domain (`example.org`, an IP literal in brackets), or `.example.org` for all
+    subdomains without the domain itself.
     """
 
     rule: Rule = "open"
     exceptions: frozenset[str] = frozenset()
 
     def admits(self, domain: str) -> bool:
-        """Whether mail may go to, and come from, a canonical domain."""
+        """Whether mail may be sent to and accepted from a canonical domain."""
         excepted = not self.exceptions.isdisjoint(address.patterns(domain))
         return excepted is (self.rule == "closed")

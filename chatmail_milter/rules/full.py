@@ -1,10 +1,10 @@
-"""A mailbox that fills up: which mail goes, so that whoever fills it loses, and nobody else's unread mail.
+"""Selects messages to remove from a mailbox near its quota: read ones, then those of senders that fill it.
 
-Facts to what goes; nothing is removed here. `docs/keeping.md` has the rule in words. A sender is the address
-in From. On mail from outside, DKIM or the peer's address vouches for its domain; on mail from here it is the
-login. So a domain has a share, whatever addresses it makes up, and within it each address has one. The shares
-are a part of what is free (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-switches", 1998): the more senders there are, the smaller is each one's share, and some room is always left.
+Pure: the caller removes them. `docs/keeping.md` explains the rule. A sender is the address in From. Its
+domain is verified, by DKIM or by the peer's IP address, or by the login if the user is ours. So each domain
+has a share of the mailbox, whatever addresses it invents, and within it each address has one. Shares are a
+part of the free space (Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+switches", 1998): the more senders, the smaller each share, and some space always stays free.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Protocol, TypeVar
 from chatmail_milter import address
 from chatmail_milter.gate import fields
 
-# Percent of the quota; dovecot.conf calls for us from the first on. Apps warn their users at 80.
+# Percent of the quota: removal starts at the first (quota_warning in dovecot.conf), and goes down to the
+# second. Apps warn their users at 80.
 FULL_FROM = 75
 DOWN_TO = 70
-# Percent of the quota: unread mail of domains other than the one that fills the mailbox goes only down to
-# this, for they may only have been there first. What is then free has room for two of the largest messages.
+# Percent of the quota down to which unread mail is removed of domains other than the one that fills the
+# mailbox: theirs may only have arrived earlier. The free rest has room for two messages of the greatest size.
 OTHERS_DOWN_TO = 85
-# Seconds. Mail that was read stays as long as this for another device, which may be off for the night.
+# Seconds that read mail is kept for the user's other devices, which may be off for the night.
 KEPT = 24 * 3600
-# Percent of the quota: who sent most of this much mail, the last that came, is the one who fills the mailbox.
+# Percent of the quota: the sender of most octets among this much of the latest mail is the one that fills it.
 LATEST = 25
 
 _BETWEEN_FIELDS = re.compile(r"\n(?![ \t])")
@@ -52,14 +53,15 @@ _M = TypeVar("_M", bound=_Message)
 
 
 def is_filling_up(used: int, limit: int) -> bool:
-    """Whether a mailbox of `used` octets is full enough that mail has to go; without a limit (0) none is."""
+    """Whether mail must be removed from a mailbox with `used` of `limit` octets; never if `limit` is 0."""
     return limit > 0 and used * 100 >= limit * FULL_FROM
 
 
 def sender(from_fields: str) -> str:
-    """The canonical address in the From fields of a message: lines, in which a field may be folded.
+    """The canonical address in a message's From fields, given as text of one field per line, maybe folded.
 
-    Empty for all that name nobody, together: only a user's own app can put such a message into a mailbox.
+    Empty if they name no one address. All such messages share one share; only a user's own app can store
+    them.
     """
     values = [one.encode("utf-8", "surrogateescape") for one in _BETWEEN_FIELDS.split(from_fields)]
     try:
@@ -69,23 +71,25 @@ def sender(from_fields: str) -> str:
 
 
 def exceeds_share(by_address: int, by_domain: int, free: int) -> bool:
-    """Whether an address has more mail in a mailbox than its share, all in octets; `free`: of the quota.
+    """Whether an address has more mail in a mailbox than its share.
 
-    A domain's share is half of what others leave. An address's is half of what others of its domain leave of
-    that: so it has its share when what it takes twice, and its domain once, is free.
+    In octets: `by_address` and `by_domain` is the mail of the address and of its domain, `free` the rest of
+    the quota. A domain's share is half of what other domains leave; an address's share is half of what other
+    addresses of its domain leave of that. So the address is within its share while 2 * by_address + by_domain
+    fits into the free space.
     """
     return 2 * by_address + by_domain > free
 
 
 def leaving(messages: Sequence[_M], limit: int, now: float) -> list[_M]:
-    """Which of `messages`, all that a mailbox holds, go; it may hold `limit` octets.
+    """Selects messages to remove until the mailbox is down to `DOWN_TO` percent of `limit`.
 
-    No more of them than it takes for `DOWN_TO` percent, and first those that were read and came `KEPT` ago or
-    earlier, the oldest first. Of the others only those of addresses that exceed their share: first of the
-    domain that sent most of the `LATEST` mail, and of its address that did; of other domains only down to
-    `OTHERS_DOWN_TO`. `now` is POSIX time.
+    `messages`: all of the mailbox. `limit`: its quota in octets. `now`: POSIX time. First come messages that
+    are read and older than `KEPT`, oldest first. Then only those of addresses that exceed their share: of the
+    domain that sent most of the `LATEST` mail, beginning with its busiest address, then of other domains, but
+    of those only down to `OTHERS_DOWN_TO`.
     """
-    # By these very messages: what Dovecot counted a moment ago may have been removed by another such program.
+    # Summed up from `messages`: Dovecot's count may be outdated, if another process is trimming the mailbox.
     too_much = sum(one.octets for one in messages) - limit * DOWN_TO // 100
     go: list[_M] = []
     held: list[_M] = []
@@ -115,7 +119,7 @@ def leaving(messages: Sequence[_M], limit: int, now: float) -> list[_M]:
                 free += one.octets
                 of_domain -= one.octets
                 of_address -= one.octets
-        # What is too much for this domain is not yet too much for the next.
+        # For the domains after the first, the target is `OTHERS_DOWN_TO`.
         too_much = limit * (100 - OTHERS_DOWN_TO) // 100 - free
     return go
 
@@ -133,7 +137,7 @@ def _domain(one: _Message) -> str:
 
 
 def _latest(by_age: Sequence[_M], octets: int, now: float) -> list[tuple[_M, int]]:
-    """The last `octets` of what came within `KEPT`: each message, and its octets among them."""
+    """The latest `octets` of mail received within `KEPT`: (message, how many of its octets count)."""
     found: list[tuple[_M, int]] = []
     for one in reversed(by_age):
         if octets <= 0 or one.received <= now - KEPT:
@@ -151,7 +155,7 @@ def _grouped(messages: Iterable[_M], name: Callable[[_M], str]) -> dict[str, lis
 
 
 def _sums(counted: Iterable[tuple[_M, int]], name: Callable[[_M], str]) -> dict[str, int]:
-    """How many octets there are by each name."""
+    """Octets per name."""
     sums: defaultdict[str, int] = defaultdict(int)
     for one, octets in counted:
         sums[name(one)] += octets

@@ -1,4 +1,4 @@
-"""What peers may send us: encrypted, and signed by the author's domain or from one of its hosts."""
+"""The rule for peers' mail: it passes the gate, and the author's domain signed it or its hosts sent it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from chatmail_milter.verdict import Action, Verdict
 
 
 class Origin(Enum):
-    """Whether the peer's address is one that the author's domain, or one of its mail hosts, has in DNS."""
+    """Whether the peer's IP address is in DNS as one of the author's domain or of its MX hosts.
+
+    `UNKNOWN`: DNS failed.
+    """
 
     PROVEN = "proven"
     UNPROVEN = "unproven"
-    # DNS failed.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of where a message is from.
+    """The facts about a message's origin.
 
-    `outcomes`: of the signatures that `dkim.undecided` names. `origin`: of a message without a signature;
-    UNPROVEN if DNS was not asked. `logged_in`: the author is a user of another domain of this host, who
-    submitted it.
+    `outcomes`: of the signatures from `dkim.undecided`. `origin`: for messages without a signature; UNPROVEN
+    if DNS was not queried. `logged_in`: a user of another domain of this host submitted it.
     """
 
     peer: Peer
@@ -45,10 +46,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, and whether the envelope sender must become the null sender if the message passes.
+    """A verdict, and whether to replace the envelope sender by the null sender if the message passes.
 
-    It must where it isn't the author: the author is whom DKIM vouches for, and a bounce to anybody else
-    would be backscatter.
+    That is done if it differs from the author: only the author's domain is verified, so a bounce to another
+    address could be backscatter.
     """
 
     verdict: Verdict
@@ -56,7 +57,7 @@ class Judgement:
 
 
 def author_of(from_values: Sequence[bytes]) -> str | None:
-    """Who wrote the message, canonical; None where its From doesn't name one."""
+    """The author's canonical address, given the values of From; None if they don't name exactly one."""
     try:
         return fields.author(from_values)
     except MalformedAddressError:
@@ -64,9 +65,9 @@ def author_of(from_values: Sequence[bytes]) -> str | None:
 
 
 def content(author: str | None, found: Classification) -> Verdict:
-    """The verdict on a message of `author`, but for the question whether it comes from there."""
+    """The verdict by content alone: what the gate found, and a well-formed From."""
     if found.verdict.action is Action.PASS and author is None:
-        # With no author there is no domain that could have signed.
+        # Without an author there is no domain whose signature could be checked.
         return codes.INVALID_DKIM.because("from-malformed")
     return found.verdict
 
@@ -79,9 +80,10 @@ def judge(
     *,
     any_ip_literal: bool,
 ) -> Judgement:
-    """The judgement on a message of `author`.
+    """The verdict on a peer's message.
 
-    `any_ip_literal` is the config's `ip_literals = open`.
+    `author`: from `author_of`. `mail_from`: canonical envelope sender. `found`: the gate's classification.
+    `any_ip_literal`: accept an author at an IP literal from any address (the setting `ip_literals = open`).
     """
     by_content = content(author, found)
     if author is None or by_content.action is not Action.PASS:
@@ -89,10 +91,10 @@ def judge(
     domain = address.domain_of(author)
     literal = address.ip_literal(domain)
     if evidence.logged_in:
-        # Signed, if at all, by a milter after this one.
+        # The login proves the origin; a signing milter may come after this one.
         origin = codes.PASS
     elif literal is not None:
-        # No DNS, so no DKIM: the connection itself must vouch for the address.
+        # An IP literal has no DKIM keys in DNS, so the peer must connect from that address.
         origin = codes.PASS if any_ip_literal or _same(evidence.peer, literal) else codes.IP_LITERAL_MISMATCH
     elif evidence.signatures.signed:
         origin = dkim.judge(evidence.signatures, domain, evidence.outcomes)
@@ -103,8 +105,7 @@ def judge(
     return Judgement(found.verdict, null_sender=bool(mail_from) and mail_from != author)
 
 
-# A signature that is there and fails is refused all the same: only a peer that signs nothing is known by its
-# host.
+# Only for messages without any signature: one that fails is refused, wherever it comes from.
 _UNSIGNED: Mapping[Origin, Verdict] = MappingProxyType(
     {Origin.PROVEN: codes.PASS, Origin.UNPROVEN: codes.NO_DKIM, Origin.UNKNOWN: codes.ORIGIN_DNS}
 )

@@ -1,8 +1,8 @@
-"""Which header fields of a user's message leave this relay; the others are taken off before it is signed.
+"""Removes header fields from submitted messages, before OpenDKIM signs them, except those in a list.
 
-What is encrypted is inside. Header fields are in clear, so those that no reader needs only tell strangers
-about the sender. A field that stays is there for the reason beside it, and has the form that programs write;
-in another form it could hold anything, and is taken off as well. docs/header.md has this table for operators.
+Header fields are cleartext, and those that no recipient needs reveal something about the sender. Each allowed
+field has its reason beside it, and must have the form that programs write; in another form it could hold any
+text, so it is removed too. docs/header.md has this table for operators.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from types import MappingProxyType
 from chatmail_milter.gate import fields
 from chatmail_milter.rules import autocrypt
 
-# RFC 5322, 3.6.4: identifiers, folded anywhere between them.
+# RFC 5322, 3.6.4: message identifiers, with folds between them.
 _IDENTIFIERS = re.compile(rb"(?:[ \t\r\n]*<[!-;=?-~]{1,996}>)+[ \t\r\n]*")
 _IDENTIFIER = re.compile(rb"[ \t\r\n]*<[!-;=?-~]{1,996}>[ \t]*")
-# RFC 5322, 3.3, and the zones in letters of 4.3.
+# RFC 5322, 3.3, and the alphabetic zones of 4.3.
 _DATE = re.compile(
     rb"[ \t\r\n]*(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),[ \t]*)?[0-9]{1,2}[ \t]+"
     rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ \t]+[0-9]{2,4}[ \t]+"
     rb"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?[ \t]+(?:[+-][0-9]{4}|[A-Z]{1,5})"
     rb"(?:[ \t]*\([A-Za-z0-9:+ -]{1,40}\))?[ \t]*"
 )
-# One word: a version, a keyword (RFC 3834, 5), a number of an invitation, an address.
+# One word: a version, a keyword (RFC 3834, 5), an invitation number, an address.
 _WORD = re.compile(rb"[ \t]*[!-~]{1,256}[ \t]*")
 _HIDDEN_SUBJECT = "[...]"
-# The gate knows a user's own setup message by this subject, and other clients find it by that.
+# The gate recognises an Autocrypt Setup Message by this subject, and so do clients.
 _SETUP_SUBJECT = "Autocrypt Setup Message"
 _MIME_VERSION = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Why a field stays, and the form that its value must have (None: any within the gate's bounds).
+    """Why a field is kept, and the form its value must have (None: any within the gate's limits).
 
-    `first`: only the first that stays does. Of the other names the gate refuses a second one.
+    `first`: keep only the first such field. The gate refuses a second field of the other names.
     """
 
     reason: str
@@ -45,7 +45,7 @@ class Allowed:
     first: bool = False
 
 
-# By name in lower case.
+# By name in lower case. docs/header.md repeats names and reasons (a test compares).
 ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
     {
         b"from": Allowed("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
@@ -95,9 +95,9 @@ ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class HeaderChange:
-    """The `number`th field of this `name`, counted from 1, gets `value`, or goes if that is None.
+    """Sets field `number` of this `name`, counted from 1, to `value`; None removes it, number 0 adds one.
 
-    `number` 0 adds a field. Changes are in an order in which none renumbers a field of a later one.
+    Apply changes in the order given: then none shifts the number of a later one.
     """
 
     name: str
@@ -106,7 +106,7 @@ class HeaderChange:
 
 
 class OutgoingHeader:
-    """Give every field to `stays`, in order; then ask for the `changes`."""
+    """Call `stays` for every field, in order, then `changes` once."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
@@ -116,7 +116,7 @@ class OutgoingHeader:
         self._version = _MIME_VERSION
 
     def stays(self, name: bytes, value: bytes) -> bool:
-        """Whether the next field stays, by its `name` in lower case."""
+        """Whether the next field is kept; `name` in lower case."""
         number = self._numbers[name] = self._numbers.get(name, 0) + 1
         allowed = ALLOWED.get(name)
         stays = allowed is not None and (allowed.form is None or bool(allowed.form(value)))
@@ -133,7 +133,7 @@ class OutgoingHeader:
         return False
 
     def changes(self, *, setup_message: bool) -> tuple[HeaderChange, ...]:
-        """What is done to a message that passes. `setup_message`: it is the sender's own (`gate.setup`)."""
+        """The changes to a message that passes. `setup_message`: keep the subject of a setup message."""
         changes = self._gone[::-1]
         if self._subject is None:
             changes.append(HeaderChange("Subject", 0, _HIDDEN_SUBJECT))

@@ -1,8 +1,8 @@
-"""What an operator decided about users and peers, as verdicts: blocklist, federation, suspended accounts.
+"""The operator's policy as verdicts: blocklist, federation, suspended accounts.
 
-Asked before anything is known of a message but its envelope, but for `author`. Addresses and domains are
-canonical (`address.parse`); of a sender that has no such form, its domain is looked for all the same, or a
-quoted local part would pass by every list.
+All but `author` need only the login or the envelope. Addresses and domains are canonical (`address.parse`). A
+sender's domain is looked up even if the address has no canonical form; else a quoted local part would evade
+the lists.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from chatmail_milter.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One state of it; it never changes."""
+    """An immutable snapshot of the policy."""
 
     blocklist: Blocklist
     federation: Federation
     suspended: frozenset[str]
 
     def login(self, user: str, peer: Peer) -> Verdict:
-        """May `user`, a canonical address of ours, log in from `peer`?"""
+        """Whether `user`, a canonical address of this relay, may log in from `peer`."""
         if user in self.suspended:
             return codes.SUSPENDED
         if self.blocklist.has_peer(peer):
@@ -33,21 +33,21 @@ class Policy:
         return codes.BLOCKED_USER if self.blocklist.has_address(user) else codes.PASS
 
     def submission(self, sender: str, peer: Peer) -> Verdict:
-        """May `sender`, who is logged in, send from `peer`? A session may be older than the change."""
+        """Whether the logged-in `sender` may send. As `login`, which may have been before a policy change."""
         return self.login(sender, peer)
 
     def incoming(self, sender: str, peer: Peer) -> Verdict:
-        """May `peer` send us mail whose envelope sender is `sender`, empty for the null sender?"""
+        """Whether `peer` may send mail with the envelope sender `sender` (empty: null sender)."""
         if self.blocklist.has_peer(peer):
             return codes.BLOCKED_SENDER.because("blocked-network")
         return self._from_outside(sender) if sender else codes.PASS
 
     def author(self, author: str) -> Verdict:
-        """May a message of this author, as its From says, come in?"""
+        """Whether to accept a message with this author in From."""
         return self._from_outside(author)
 
     def outgoing(self, domain: str) -> Verdict:
-        """May our users' mail go to `domain`?"""
+        """Whether our users may send to `domain`."""
         if self.blocklist.has_domain(domain):
             return codes.BLOCKED_RECIPIENT
         return codes.PASS if self.federation.admits(domain) else codes.FEDERATION_CLOSED

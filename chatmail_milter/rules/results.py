@@ -1,7 +1,7 @@
-"""Authentication-Results (RFC 8601, 2.2) as values, for the one method that we ask about: `dkim` (2.7.1).
+"""Parser for Authentication-Results (RFC 8601, 2.2), for the method `dkim` (2.7.1).
 
-Strict where it matters: a sender chooses much of what a verifier prints there (`d=`, `i=`, `s=`), so a
-result with a stray word, or with a property twice, says nothing.
+Senders choose part of what a verifier prints there (`d=`, `i=`, `s=`), so a result with a stray word or a
+repeated property is ignored.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _ESCAPED = re.compile(r"\\.")
 
 @dataclass(frozen=True, slots=True)
 class DkimResult:
-    """One signature: `result` as in RFC 8601, 2.7.1.
+    """The `result` for one signature (RFC 8601, 2.7.1).
 
-    `domain`, `selector` and `signature` are its `header.d`, `header.s` and `header.b` (the first characters
-    of the signature itself, RFC 6008), each empty if not said.
+    `domain`, `selector`, `signature`: its `header.d`, `header.s` and `header.b` (the first characters of the
+    signature, RFC 6008), each empty if missing.
     """
 
     result: str
@@ -31,22 +31,22 @@ class DkimResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One header field: who wrote it, and what it says of DKIM."""
+    """One header field: the authserv-id of its writer, and the DKIM results in it."""
 
     authserv_id: str
     dkim: tuple[DkimResult, ...]
 
 
 def parse(value: bytes) -> Results:
-    """The field's value. What can't be read is left out; a field that names nobody has an empty id."""
+    """Parses the field's value. Ignores malformed results; the authserv-id is empty if missing."""
     clauses = list(_clauses(value))
-    # The id may be followed by a version (2.2).
+    # A version may follow the authserv-id (RFC 8601, 2.2).
     authserv_id = clauses[0][0].lower() if clauses[0] else ""
     return Results(authserv_id, tuple(filter(None, map(_dkim, clauses[1:]))))
 
 
 def _clauses(value: bytes) -> Iterator[list[str]]:
-    """What stands between the semicolons, in words and equals signs, comments and white space left out."""
+    """The clauses between semicolons, each a list of words and equals signs, without comments."""
     text = _ESCAPED.sub("_", value.decode("latin-1"))
     depth = 0
     clause: list[str] = []
@@ -64,7 +64,7 @@ def _clauses(value: bytes) -> Iterator[list[str]]:
 
 
 def _dkim(clause: list[str]) -> DkimResult | None:
-    """`dkim=pass header.d=example.org …` as a result; None if it is another method's, or malformed."""
+    """Parses `dkim=pass header.d=example.org …`; None if it is malformed or of another method."""
     if len(clause) % 3 or any(clause[at] != "=" for at in range(1, len(clause), 3)):
         return None
     names = [name.lower() for name in clause[0::3]]

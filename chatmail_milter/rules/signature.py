@@ -1,6 +1,6 @@
-"""A DKIM-Signature field as values (RFC 6376, 3.5), and what a signature needs so that it counts here.
+"""Parser for DKIM-Signature (RFC 6376, 3.5), and our minimum requirements on a signature.
 
-Pure. Nothing is verified in this module: OpenDKIM does that, and `origin.verifier` where OpenDKIM can't.
+Verifies nothing: OpenDKIM does that, and `origin.verifier` where OpenDKIM can't.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALGORITHMS = frozenset(("rsa-sha256", "ed25519-sha256"))
 
 
 class Flaw(StrEnum):
-    """Why a signature of the right domain does not count, however well it verifies; a verdict's reason."""
+    """Why even a valid signature of the right domain is not accepted; the value is a verdict's reason."""
 
     ALGORITHM = "dkim-algorithm"
     LENGTH = "dkim-length"
@@ -35,12 +35,12 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One DKIM-Signature field. Names are in lower case, `signature` and `body_hash` are base64 without
-    blanks.
+    """One DKIM-Signature field. Names are in lower case.
 
-    `fields` are the names of `h`, in order. `header_form` and `body_form` are the two halves of `c`: "simple"
-    or "relaxed". `expires` is POSIX time. `identity_is_domain`: the domain of `i` is that of `d`, not one
-    below it. `raw` is the field's value as it came.
+    `signature`, `body_hash`: Base64 without blanks. `fields`: the names in `h`, in order. `header_form`,
+    `body_form`: the halves of `c`, "simple" or "relaxed". `has_length`: there is an `l`. `expires`: POSIX
+    time. `identity_is_domain`: the domain of `i` equals `d`, it is not a subdomain. `raw`: the unchanged
+    value.
     """
 
     domain: str
@@ -58,9 +58,9 @@ class Signature:
 
     @property
     def flaw(self) -> Flaw | None:
-        """What is wrong with what the signature covers and how; None if it counts once it verifies.
+        """Why the signature is not acceptable even if it is valid; None if it is acceptable.
 
-        No more fields are required than large providers sign: Gmail signs no Content-Type, Outlook no To.
+        Requires no fields that large providers leave unsigned: Gmail signs no Content-Type, Outlook no To.
         """
         if self.algorithm not in ALGORITHMS:
             return Flaw.ALGORITHM
@@ -68,13 +68,13 @@ class Signature:
             # RFC 6376, 8.2: anything could be appended to the body.
             return Flaw.LENGTH
         if "from" not in self.fields or not {"date", "message-id"}.intersection(self.fields):
-            # RFC 6376, 5.4 demands From. A signature of From alone fits any message with the same body.
+            # RFC 6376, 5.4 requires From. A signature of From alone could be replayed with other headers.
             return Flaw.FIELDS
         return None
 
 
 def parse(raw: bytes) -> Signature | None:
-    """The field's value; None where it is not a signature of RFC 6376, 3.5."""
+    """Parses the field's value; None if it does not conform to RFC 6376, 3.5."""
     tags = _tags(raw)
     if tags is None or tags.get(b"v") != b"1" or tags.get(b"q", b"dns/txt") != b"dns/txt":
         return None
@@ -109,10 +109,10 @@ def parse(raw: bytes) -> Signature | None:
 
 
 def is_plain(raw: bytes) -> bool:
-    """Whether the field holds nothing that has a meaning in an Authentication-Results field.
+    """Whether no tag's value has characters with a meaning in Authentication-Results.
 
-    OpenDKIM prints `a`, `b`, `d`, `i` and `s` as they are, `i` decoded: an `i` of
-    `x=3B=20dkim=3Dpass=20header.d=3Dpeer.example@evil.example` makes a second result, of no signature.
+    OpenDKIM prints `a`, `b`, `d`, `i` and `s` there without escaping, `i` decoded. So an `i` of
+    `x=3B=20dkim=3Dpass=20header.d=3Dpeer.example@evil.example` would inject a forged result.
     """
     for tag in raw.split(b";"):
         name, _, value = tag.partition(b"=")
@@ -129,7 +129,7 @@ def is_plain(raw: bytes) -> bool:
 
 
 def unsigned_value(raw: bytes) -> bytes:
-    """The field's value as it was signed: without the value of `b` and blanks around that (RFC 6376, 3.7)."""
+    """The field's value as it was signed: with the value of `b` removed (RFC 6376, 3.7)."""
     tags = raw.split(b";")
     for at, tag in enumerate(tags):
         name, equals, _ = tag.partition(b"=")
@@ -139,7 +139,7 @@ def unsigned_value(raw: bytes) -> bytes:
 
 
 def _tags(raw: bytes) -> dict[bytes, bytes] | None:
-    """RFC 6376, 3.2: a tag that is there twice makes the whole list invalid."""
+    """Parses a tag list (RFC 6376, 3.2); None if it is malformed or has a tag twice."""
     tags: dict[bytes, bytes] = {}
     for tag in raw.split(b";"):
         name, equals, value = tag.partition(b"=")
@@ -153,7 +153,7 @@ def _tags(raw: bytes) -> dict[bytes, bytes] | None:
 
 
 def _is_below(identity: tuple[bytes, bytes, bytes], domain: bytes) -> bool:
-    """RFC 6376, 3.5: the domain of `i` is that of `d`, or below it."""
+    """RFC 6376, 3.5: the domain of `i` must be `d` or a subdomain of it."""
     _, at, host = identity
     return bool(at) and (host == domain or host.endswith(b"." + domain))
 

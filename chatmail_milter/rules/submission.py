@@ -1,4 +1,7 @@
-"""What our own users may send: the author is who the envelope says, and who that is, Postfix has checked."""
+"""The rule for submitted mail: it passes the gate, and the author in From equals the envelope sender.
+
+Postfix has checked that the envelope sender is the login.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,21 @@ from chatmail_milter.gate import fields
 from chatmail_milter.gate.gate import Classification
 from chatmail_milter.verdict import Action, Verdict
 
-# Of a text of the sender's that goes into a reply: RFC 5321, 4.5.3.1.3 lets an address have 256 octets.
+# Octets of the sender's text that are quoted in a reply: the longest path (RFC 5321, 4.5.3.1.3).
 _QUOTED_MOST = 256
 
 
 def judge(from_values: Sequence[bytes], mail_from: str, found: Classification) -> Verdict:
-    """The verdict on a submitted message. Of two faults it is the author that is told, as peers do."""
+    """The verdict on a submitted message.
+
+    If both fail, it reports the author and not the gate's finding, as other chatmail relays do.
+    """
     verdict = sender(from_values, mail_from)
     return found.verdict if verdict.action is Action.PASS else verdict
 
 
 def sender(from_values: Sequence[bytes], mail_from: str) -> Verdict:
-    """The From rule alone: one author, equal to `mail_from` (canonical, empty for the null sender)."""
+    """The verdict on From alone: one author, equal to `mail_from` (canonical, empty for the null sender)."""
     try:
         author = fields.author(from_values)
     except MalformedAddressError:
@@ -33,6 +39,6 @@ def sender(from_values: Sequence[bytes], mail_from: str) -> Verdict:
 
 
 def quotable(text: str) -> str:
-    """`text` as a reply line can repeat it (RFC 5321, 4.2: printable US-ASCII), without its own brackets."""
+    """`text` made safe for an SMTP reply line (RFC 5321, 4.2: printable US-ASCII), without angle brackets."""
     bare = text.strip("<> ")[:_QUOTED_MOST]
     return "".join(c if " " <= c <= "~" else "?" for c in bare)
