@@ -1,4 +1,4 @@
-"""What is opened when first asked for: a program serves, and says "later", before its store is there."""
+"""Lazy, thread-safe initialisation, retried until it succeeds: a daemon can start before its database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 def once(opened: Callable[[], _T]) -> Callable[[], _T]:
-    """`opened`, called at the first question, and at each further one as long as it raises."""
+    """A function that calls `opened` once and caches the result; if it raises, the next call tries again."""
     found: list[_T] = []
     lock = threading.Lock()
 

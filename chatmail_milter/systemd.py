@@ -1,4 +1,4 @@
-"""Listening sockets by name: those that systemd has opened for us (sd_listen_fds(3)), or `--listen`."""
+"""Listening sockets by name: passed by systemd (sd_listen_fds(3)), or opened for `--listen`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 _FIRST_FD = 3
-# A connection for each process of Postfix, all at once after its restart.
+# Postfix's processes, one connection each, may all connect at once after its restart.
 _BACKLOG = 1024
-# Who may connect to a socket that we open: Postfix's programs run as this group.
+# The group that may connect to a socket opened here: that of Postfix's programs.
 _GROUP = "postfix"
 
 
 class NotActivatedError(Exception):
-    """No sockets were passed; the message says how the program is to be started."""
+    """The required sockets were not passed. The message tells the operator how to start the program."""
 
 
 def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.socket]:
     """The sockets passed to this process, by `FileDescriptorName=`. Raises `NotActivatedError`."""
-    # The environment is inherited by children; LISTEN_PID says whom the sockets are for.
+    # Children inherit the environment; LISTEN_PID is the process that the sockets are for.
     if environment.get("LISTEN_PID") != str(os.getpid()):
         raise NotActivatedError(
             "no sockets passed: start it by its systemd socket units, or tell it to --listen (--help)"
@@ -40,9 +40,9 @@ def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.soc
 def listening(
     given: Sequence[str], required: Collection[str], optional: Collection[str] = ()
 ) -> dict[str, socket.socket]:
-    """The sockets that `--listen` names (`NAME=unix:PATH` or `NAME=HOST:PORT`), else systemd's.
+    """The sockets in `given`, values of `--listen` (`NAME=unix:PATH` or `NAME=HOST:PORT`), else systemd's.
 
-    Where a program has one socket, the name may be left out, and systemd's has any. Raises
+    A program with a single socket needs no NAME, and accepts any name from systemd. Raises
     `NotActivatedError`.
     """
     only = next(iter(required)) if len(required) == 1 and not optional else ""
@@ -64,10 +64,10 @@ def listening(
 
 
 def opened(where: str) -> socket.socket:
-    """A new socket that listens at `unix:PATH` or `HOST:PORT`. Raises `NotActivatedError`.
+    """A new listening socket at `unix:PATH` or `HOST:PORT`. Raises `NotActivatedError`.
 
-    One of a path takes the place of one that nobody listens on any more, and lets the group of Postfix's
-    programs in, if this process may give it away.
+    For a path: replaces a stale socket, and lets Postfix's group connect, if this process may change the
+    group.
     """
     kind, _, path = where.partition(":")
     try:
@@ -90,7 +90,7 @@ def _opened_at(path: str) -> socket.socket:
     except ConnectionRefusedError:
         Path(path).unlink()
     except OSError:
-        pass  # there is none, or it is no socket: bind says so
+        pass  # none there, or not a socket: then bind raises
     else:
         raise NotActivatedError(f"can't listen at unix:{path}: another program does")
     finally:
@@ -101,7 +101,7 @@ def _opened_at(path: str) -> socket.socket:
         found.bind(path)
     finally:
         os.umask(before)
-    # No Postfix here, or whoever started us has to be in its group.
+    # Without Postfix, or without the right to change the group, the socket keeps the group of this process.
     with contextlib.suppress(KeyError, PermissionError):
         os.chown(path, -1, grp.getgrnam(_GROUP).gr_gid)
     found.listen(_BACKLOG)

@@ -1,7 +1,6 @@
-"""The answer of a rule: a frozen value that the socket layers turn into a protocol's reply.
+"""`Verdict`, the immutable result of a rule, which the protocol layers turn into a reply.
 
-A rule never raises to refuse and never talks to a socket; it returns one of these.
-Replies themselves are in `codes.py`.
+A rule returns it, also to refuse; it never raises and does no I/O. The replies are in `codes.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from enum import Enum
 
 
 class Action(Enum):
-    """What is done with the message: `PASS`, `REJECT` (5yz, final) or `TEMPFAIL` (4yz, try later)."""
+    """`PASS` accepts the message; `REJECT` replies 5yz (permanent), `TEMPFAIL` 4yz (the client retries)."""
 
     PASS = "pass"  # noqa: S105 (the word, not a secret)
     REJECT = "reject"
@@ -20,11 +19,11 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An SMTP answer and why it was given.
+    """An SMTP reply and the reason for it.
 
-    `code` is the three-digit reply (RFC 5321, 4.2), `enhanced` the status code (RFC 3463), `text` the
-    words after them. `reason` is a short fixed slug: the metric's label, the log's field, the test's name.
-    It never holds anything from the message.
+    `code`: the reply code (RFC 5321, 4.2). `enhanced`: the enhanced status code (RFC 3463). `text`: the text
+    after them. `reason`: a fixed slug (log field, metric label, name of a test); it holds nothing of the
+    message.
     """
 
     action: Action
@@ -39,5 +38,5 @@ class Verdict:
         return f"{self.code} {self.enhanced} {self.text}"
 
     def because(self, reason: str) -> Verdict:
-        """The same answer under a more exact reason."""
+        """The same reply with a more specific reason."""
         return Verdict(self.action, self.code, self.enhanced, self.text, reason)

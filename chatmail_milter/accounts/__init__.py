@@ -1,1 +1,1 @@
-"""What an account is made of, by whom it may be made, and the links that apps take."""
+"""Accounts: credentials, the rules and limits of registration, and account links for apps."""

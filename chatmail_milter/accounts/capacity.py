@@ -1,4 +1,4 @@
-"""Whether there is room for another account: what is left of a machine, beside the limits for it. Pure."""
+"""Compares a machine's load, memory and disk with the limits for creating another account. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shortage = Literal["load", "memory", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One look at a machine: load average for each processor, octets of memory and of disk to be had."""
+    """State of a machine. `load`: load average per processor. `memory`, `disk`: available octets."""
 
     load: float
     memory: int
@@ -20,7 +20,7 @@ class Machine:
 
 
 def shortage(limits: LimitSettings, machine: Machine) -> Shortage | None:
-    """What `machine` is short of; None if there is room for another account."""
+    """The resource that is beyond its limit; None if another account may be created."""
     if limits.load and machine.load > limits.load:
         return "load"
     if machine.memory < limits.memory:

@@ -1,8 +1,8 @@
-"""Limit of accounts that one address may make in a minute, by first logins and at `/new`.
+"""Rate limit on new accounts per IP address and minute, by first login or at `/new`.
 
-GCRA (`processes.rate`) over a table of fixed size (`ratelimit.py`), which the workers of the hooks and of
-the web app share (`shared_table.py`). No address is stored, only its hash under a key that is made with
-the table. Existing accounts' logins are not counted.
+GCRA (`processes.rate`) in a table of fixed size (`ratelimit.py`), which the workers of `chatmail-hooks` and
+of `mxdeliv-app` share (`shared_table.py`). Stores no IP address, only its keyed hash; the key is random and
+kept in the table. Logins to existing accounts don't count.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.processes.shared_table import SharedTable
 
-# The playbook makes it, empty, for the group of our programs.
+# The playbook creates this empty file, writable for the group of our programs.
 PATH = Path("/run/chatmail/new-accounts")
 
-# 16 octets each. Of more networks than this at once, those with least to wait for are forgotten.
+# Slots of 16 octets. With more networks than slots at once, those with the shortest wait are evicted.
 _SLOTS = 1 << 16
 _SLOT_SIZE = 16
 
@@ -31,7 +31,7 @@ _shared: list[Limiter] = []
 
 
 def limiter(rules: config.AccountSettings, path: Path | None = None) -> Limiter:
-    """As many at once as in a minute. Of the file `path`, else of memory of its own."""
+    """A limiter with a burst of one minute's number. Its table is the file `path`, else private memory."""
     rate = Rate(rules.new_per_minute, max(1, rules.new_per_minute))
     if path is None:
         return Limiter(rate, _SLOTS, ProcessLock())
@@ -40,19 +40,19 @@ def limiter(rules: config.AccountSettings, path: Path | None = None) -> Limiter:
 
 
 def share(rules: config.AccountSettings, path: Path = PATH) -> None:
-    """Before workers are forked: make the one that `shared` gives each of them."""
+    """Creates the limiter that `shared` returns. Call before workers are forked."""
     if not path.exists():
         _log.warning("event=limit-not-shared")
     _shared[:] = [limiter(rules, path if path.exists() else None)]
 
 
 def shared(rules: config.AccountSettings) -> Limiter:
-    """The one of all workers; a new one where there are none."""
+    """The limiter of all workers; a private one if `share` was not called."""
     return _shared[0] if _shared else limiter(rules)
 
 
 def network_named(ip: str) -> str | None:
-    """`network` of an address as text; None where it is none, as of a program on this host."""
+    """`network` for an IP address as text; None if it is not one, as for a local program."""
     try:
         return network(ipaddress.ip_address(ip))
     except ValueError:
@@ -60,7 +60,7 @@ def network_named(ip: str) -> str | None:
 
 
 def network(peer: Peer) -> str:
-    """What is counted as one client: an IPv4 address, or an IPv6 /64, as one customer of a provider has."""
+    """The network that counts as one client: an IPv4 address, or the IPv6 /64 of a provider's customer."""
     if isinstance(peer, ipaddress.IPv6Address):
         if peer.ipv4_mapped is not None:
             return str(peer.ipv4_mapped)

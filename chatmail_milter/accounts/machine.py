@@ -1,4 +1,4 @@
-"""A look at the machine: load, memory and disk, as the kernel tells them. `capacity` says what it means."""
+"""Reads load, memory and disk usage from the kernel, for `capacity`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEMORY = Path("/proc/meminfo")
 
 
 def room(settings: Config) -> Callable[[], Shortage | None]:
-    """A question: what is the machine short of now, by these settings?"""
+    """A function that returns the resource that is beyond its limit now, or None."""
     places = [MAIL]
     if settings.store.file is not None:
         places.append(settings.store.file.parent)
@@ -22,9 +22,9 @@ def room(settings: Config) -> Callable[[], Shortage | None]:
 
 
 def look(places: Iterable[Path], memory: Path = MEMORY) -> Machine:
-    """The machine now; of the disks, the fullest of those that `places` are on.
+    """The current state of the machine. `disk` is that with the least space among those of `places`.
 
-    Raises `OSError` and `ValueError` where the kernel doesn't tell.
+    Raises `OSError` and `ValueError` if the kernel does not provide a value.
     """
     return Machine(
         os.getloadavg()[0] / (os.cpu_count() or 1), available(memory.read_text()), min(map(_free, places))
@@ -32,7 +32,7 @@ def look(places: Iterable[Path], memory: Path = MEMORY) -> Machine:
 
 
 def available(meminfo: str) -> int:
-    """Octets of memory that programs can still get, as proc(5) has it."""
+    """MemAvailable in octets, from the text of /proc/meminfo (proc(5)). Raises `ValueError`."""
     for line in meminfo.splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -40,7 +40,7 @@ def available(meminfo: str) -> int:
 
 
 def _free(place: Path) -> int:
-    # Made later, it will be on its parent's disk.
+    # A directory that does not exist yet will be on the file system of its parent.
     there = next(one for one in (place, *place.parents) if one.exists())
     disk = os.statvfs(there)
     return disk.f_bavail * disk.f_frsize

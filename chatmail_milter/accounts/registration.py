@@ -1,6 +1,6 @@
-"""Who may have an account: the rules of a first login, as facts to a reason for refusing, or none.
+"""The rules for names and passwords of new accounts. Each function returns a reason for refusal, or None.
 
-Registration open or closed is not looked at here: the operator may make accounts where strangers may not.
+Whether registration is open is checked elsewhere: an operator may create accounts while it is closed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import re
 
 from chatmail_milter import config
 
-# What the classic chatmail relay allows. No leading dot or dash: a Maildir of that name, or an argument.
+# The names that other chatmail relays allow. No leading dot or dash: mail directories are named after the
+# user, and so are arguments of programs.
 _LOCAL_PART = re.compile(r"[a-z0-9_][a-z0-9._-]*\Z")
 _LOCAL_PART_MAX = 64  # RFC 5321, 4.5.3.1.1
-# Argon2 would hash megabytes as gladly.
+# Characters. Argon2 would hash megabytes, at our cost.
 _PASSWORD_MAX = 256
-# Names that mean a role (RFC 2142), or the mail system itself to the gate and to Postfix.
+# Role names (RFC 2142), and names that the gate and Postfix reserve for the mail system.
 _RESERVED = frozenset(
     {"mailer-daemon", "double-bounce", "postmaster", "hostmaster", "webmaster", "security", "marketing"}
 )
@@ -22,10 +23,10 @@ _ELSEWHERE = "not an address of this server's domain"
 
 
 def refuse(rules: config.AccountSettings, domain: str, user: str, password: str) -> str | None:
-    """Why `user`, as it was typed, may not have an account with `password` on `domain`; None if it may.
+    """Why `user` may not register with `password` on `domain`; None if it may.
 
-    Names are taken in canonical form only, as Dovecot hands them on (`auth_username_format = %Lu`): were
-    `Alice` and `alice` two spellings of one account here, they would be two home directories there.
+    Accepts names in canonical form only, as Dovecot passes them (`auth_username_format = %Lu`): for Dovecot,
+    `Alice` and `alice` would have two home directories.
     """
     local_part, at, user_domain = user.rpartition("@")
     if not at or user_domain != domain:
@@ -36,7 +37,7 @@ def refuse(rules: config.AccountSettings, domain: str, user: str, password: str)
 
 
 def refuse_name(domain: str, user: str) -> str | None:
-    """Why `user` can be nobody's address here, however short or long: what holds for the operator too."""
+    """Why `user` is not allowed as an address, even by the operator; None if it is. Ignores the lengths."""
     local_part, at, user_domain = user.rpartition("@")
     if not at or user_domain != domain:
         return _ELSEWHERE
@@ -47,7 +48,7 @@ def refuse_name(domain: str, user: str) -> str | None:
 
 
 def refuse_password(rules: config.AccountSettings, password: str) -> str | None:
-    """Why nobody may have this password; None if one may."""
+    """Why the password is not allowed; None if it is."""
     if len(password) < rules.password_min:
         return f"a password has at least {rules.password_min} characters"
     if len(password) > _PASSWORD_MAX or not password.isprintable():

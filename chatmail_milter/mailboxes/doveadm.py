@@ -1,7 +1,7 @@
-"""What is in mailboxes, and taking it out, by `doveadm`: clients are told at once, and indexes stay right.
+"""Lists and removes messages and folders by `doveadm`, which keeps indexes consistent and notifies clients.
 
-Runs as the user who owns the mail, or as root. Names users to doveadm in a file, since there may be many and
-Dovecot can't list them. What it prints is read as it comes. doveadm(1), doveadm-search-query(7)
+Must run as the user that owns the mail, or as root. Users are passed to doveadm in a file, because there may
+be many and Dovecot can't list them. Output is parsed as a stream. doveadm(1), doveadm-search-query(7)
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from chatmail_milter.rules import full
 from chatmail_milter.store.words import anonymous
 
 PROGRAM = "/usr/bin/doveadm"
-# Statistics are for Dovecot's own users; without this it says on stderr that it can't give any.
+# Only Dovecot's own users may write to the stats socket. Without this option doveadm complains on stderr.
 _ALWAYS = ("-o", "stats_writer_socket_path=")
-# One argument may have 128 KiB.
+# A command-line argument may have 128 KiB.
 _UIDS_AT_ONCE = 5000
 _MOST_WORDS = 1000  # characters
-# doveadm's exit status where a mailbox is not there (and nothing worse happened): one that went since it was
-# listed, and for Dovecot 2.3 each that was deleted from above its children, which it goes on listing.
+# doveadm's exit status if a mailbox does not exist and there was no worse error. Either it was deleted since
+# it was listed, or it is a deleted parent of existing folders, which Dovecot 2.3 still lists.
 _NOT_FOUND = 68
 
-# What a message's index entry holds, then what doveadm may have to read the message for.
+# The fields in a message's index entry, then those for which doveadm may have to read the message.
 _MESSAGE_FIELDS = "user mailbox-guid uid flags size.virtual date.received.unixtime"
-_HEAD = 4  # of these are from the index
+_HEAD = 4  # number of fields from the index
 _GUID, _UID, _NUMBER = (re.compile(one) for one in ("[0-9a-f]{32}", "[0-9]{1,10}", "[0-9]{1,19}"))
-# doveadm's exit status where something failed for now, a message that it could not read too; sysexits(3)
+# doveadm's exit status for a temporary failure, also if it could not read one message; sysexits(3)
 _SOME_FAILED = 75
 
 
 class DoveadmError(Exception):
-    """It ended with an error; what it printed was yielded before. The message names nobody.
+    """doveadm failed. The results before the error were yielded. The message contains no addresses.
 
-    `status` is doveadm's exit status, None where it ended well and said what can't be read.
+    `status`: doveadm's exit status; None if that was 0 but its output was malformed.
     """
 
     def __init__(self, words: str, status: int | None = None) -> None:
@@ -49,9 +49,10 @@ class DoveadmError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message: its octets as the quota counts them, and when it came, in POSIX time.
+    """A message in a mailbox.
 
-    Its `sender` (`full.sender`) is known where `Doveadm.everything` found it, and its header could be read.
+    `mailbox`: the folder's GUID. `octets`: as the quota counts them. `received`: POSIX time. `sender`: as
+    `full.sender` returns it; only `Doveadm.everything` sets it, if the header could be read.
     """
 
     user: str
@@ -65,7 +66,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a mailbox is, in octets, rounded up to KiB."""
+    """Quota usage and limit of a user, in octets, multiples of 1 KiB."""
 
     user: str
     used: int
@@ -74,7 +75,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder: how many messages it has, and when it was made (its UIDVALIDITY), in POSIX time."""
+    """A folder. `messages`: their number. `made`: when it was created, POSIX time (its UIDVALIDITY)."""
 
     name: str
     messages: int
@@ -82,39 +83,40 @@ class Folder:
 
 
 class Doveadm:
-    """All of these raise `DoveadmError`, and `OSError` where there is no such program.
+    """Runs doveadm: `program`, else `$CHATMAIL_DOVEADM`, else `PROGRAM`.
 
-    That is `program`, else `$CHATMAIL_DOVEADM`, else `PROGRAM`.
+    All methods raise `DoveadmError`, and `OSError` if the program can't be started.
     """
 
     def __init__(self, program: str | None = None) -> None:
         self._program = program or os.environ.get("CHATMAIL_DOVEADM", PROGRAM)
 
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
-        """The messages of `users` that `query` finds, in all of their folders."""
+        """The messages of `users`, in all folders, that match `query` (doveadm-search-query(7))."""
         with _listed(users) as file:
             lines = self._lines("tab", "fetch", "-F", file, _MESSAGE_FIELDS, "mailbox", "*", *query)
             next(lines, "")
-            # doveadm prints the user before each line by itself, of whichever message the line begins with.
+            # doveadm adds a column with the user before each line; the query's own user field is used
+            # instead.
             values = (value for line in lines for value in line.rstrip("\n").split("\t")[1:])
             yield from _messages(values)
 
     def everything(self, user: str) -> Sequence[StoredMessage]:
-        """All messages of `user`, in all folders; without those whose size or time can't be read."""
+        """All messages of `user`, in all folders, with senders. Skips those without readable size or time."""
         wanted = f"{_MESSAGE_FIELDS} hdr.from"
         failed: DoveadmError | None = None
         printed = ""
         try:
-            # In a table a header field could end its column, or its row.
+            # JSON, because in a table a header field could contain column and row separators.
             for line in self._lines("json", "fetch", "-u", user, wanted, "mailbox", "*", "ALL"):
                 printed += line
         except DoveadmError as error:
             failed = error
-        # After a value that is missing the last row is not full, and doveadm doesn't close it.
+        # If a value is missing, the last row is incomplete and doveadm does not close the JSON.
         if printed.endswith('"]'):
             printed = f"{printed[:-1]}}}]"
         try:
-            # A field may have control characters that Dovecot leaves as they are.
+            # Not strict: Dovecot does not escape control characters in header fields.
             rows = json.loads(printed or "[]", strict=False)
         except ValueError:
             raise failed or DoveadmError("doveadm fetch: its JSON is malformed") from None
@@ -124,17 +126,18 @@ class Doveadm:
         return found
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
-        """How full the mailboxes of `users` are; not of those without a limit."""
+        """Quota usage of those `users` that have a limit."""
         with _listed(users) as file:
             for row in self._rows("quota", "get", "-F", file):
                 if row["Type"] == "STORAGE" and row["Limit"].isdecimal():
                     yield Usage(row["Username"], int(row["Value"]) << 10, int(row["Limit"]) << 10)
 
     def folders(self, users: Sequence[str]) -> Iterator[tuple[str, Folder]]:
-        """The folders of `users` that are there, each with its user."""
+        """The existing folders of `users`, as (user, folder)."""
         status = ("mailbox", "status", "-F")
         with _listed(users) as file:
-            # Names are anything that a client wanted. JSON is not read as it comes, but there are few.
+            # JSON, because clients may put any character into a folder's name. Read as a whole: there are
+            # few.
             printed = "".join(
                 self._lines("json", *status, file, "messages uidvalidity", "*", fine=(_NOT_FOUND,))
             )
@@ -145,7 +148,7 @@ class Doveadm:
             )
 
     def expunge(self, messages: Sequence[StoredMessage]) -> None:
-        """Remove messages."""
+        """Removes messages."""
         wanted: dict[tuple[str, str], list[int]] = {}
         for one in messages:
             wanted.setdefault((one.user, one.mailbox), []).append(one.uid)
@@ -155,11 +158,11 @@ class Doveadm:
                 self._do("expunge", "-u", user, "mailbox-guid", mailbox, "uid", some)
 
     def delete_if_empty(self, user: str, folder: str) -> None:
-        """Remove a folder and the subscription to it, unless a message has come to it."""
+        """Removes a folder and the subscription to it, unless it has a message."""
         self._do("mailbox", "delete", "-e", "-s", "-u", user, "--", folder)
 
     def _rows(self, *arguments: str) -> Iterator[dict[str, str]]:
-        """A table with a header. Nothing in what we ask for has a tab."""
+        """The rows of a tab-separated table, by column name. No requested value may contain a tab."""
         lines = self._lines("tab", *arguments)
         names = next(lines, "").rstrip("\n").split("\t")
         for line in lines:
@@ -189,11 +192,11 @@ class Doveadm:
 
 
 def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
-    """The messages in what doveadm printed, value by value; without those whose size or time is missing.
+    """Parses messages from doveadm's values, skipping those without size or time.
 
-    Of a field that it can't read, since the message is corrupt or was just removed, doveadm prints nothing,
-    so that all values after it stand in the wrong columns. A message begins where its user, mailbox and UID
-    do: a sender can't write that, since no number follows the From field.
+    doveadm prints nothing for a field that it can't read, if the message is corrupt or was just removed, and
+    all following values are then in the wrong columns. So a message's beginning is found by its user, mailbox
+    GUID and UID in a row. A sender can't forge that, because no number follows the From field.
     """
     for user, mailbox, uid, flags, *rest in _records(values):
         numbers, senders = rest[:2], rest[2:]
@@ -206,7 +209,7 @@ def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
 
 
 def _records(values: Iterable[str]) -> Iterator[list[str]]:
-    """The values of one message each; what came before an error comes first, then the error."""
+    """Splits values into one list per message. On `DoveadmError`, yields the last list, then raises it."""
     record: list[str] = []
     failed: DoveadmError | None = None
     try:
@@ -225,7 +228,7 @@ def _records(values: Iterable[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _listed(users: Sequence[str]) -> Iterator[str]:
-    """The path of a file that lists `users`."""
+    """A temporary file with one of `users` per line; yields its path."""
     with tempfile.NamedTemporaryFile("w", encoding="ascii", suffix=".users") as file:
         file.write("".join(f"{user}\n" for user in users))
         file.flush()

@@ -1,8 +1,8 @@
-"""`chatmail-expire`: one pass over all accounts, in which goes what was kept for long enough (`[expiry]`).
+"""`chatmail-expire`: removes expired mail, empty folders and unused accounts (section `[expiry]`).
 
-A timer starts it. It also empties mailboxes that filled up while nothing in them could go (`rules.full`). A
-pass that is cut off is resumed by the next; `--dry-run` says what would be done. While the clock is not to be
-gone by (`rules.clock`), nothing goes by its age. It prints numbers, no names.
+Started hourly by a timer. Also trims mailboxes near their quota (`rules.full`). A run that is interrupted is
+resumed by the next one; `--dry-run` only prints what would be removed. If the clock can't be trusted
+(`rules.clock`), nothing is removed by age. Prints numbers only, no addresses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
 from chatmail_milter.store.names import ReservedNames, key_file
 
-# Accounts that one doveadm is asked about. Between two such batches a pass can be cut off.
+# Accounts per call of doveadm. An interrupted run is resumed after the last complete batch.
 _BATCH = 200
 _NEVER = Duration(0)
 
@@ -41,7 +41,7 @@ P = ParamSpec("P")
 
 
 class Pass:
-    """What is done for each account; `say` is told how much it was."""
+    """One run over all accounts; `say` prints a line of results."""
 
     def __init__(
         self,
@@ -66,17 +66,17 @@ class Pass:
         self.failures = 0
 
     def doubt_clock(self, ahead: float) -> None:
-        """Leave all that is done by age: the clock is `ahead` seconds after the last pass."""
+        """Disables removal by age: the clock is `ahead` seconds after the last run, too much to trust it."""
         self._rules = config.ExpirySettings(
             mail=_NEVER, large_mail=_NEVER, accounts=_NEVER, empty_folders=_NEVER
         )
         self._failed(
-            f"the clock is {ahead / 86400:.0f} days after the last pass, so nothing goes by its age; "
+            f"the clock is {ahead / 86400:.0f} days after the last pass, so nothing is removed by age; "
             "if the clock is right, run chatmail-expire --clock-is-right"
         )
 
     def look_at(self, users: Sequence[str]) -> None:
-        """Expire what is in the mailboxes of `users`. What fails is told, and hinders nothing else."""
+        """Processes the mailboxes of `users`. A failed step is reported, and the others continue."""
         for step in (self._expire_mail, self._empty_the_full, self._delete_folders):
             try:
                 step(users)
@@ -84,7 +84,7 @@ class Pass:
                 self._failed(str(error))
 
     def delete_unused(self, accounts: Accounts, removal: Removal, root: Path) -> None:
-        """Delete the accounts that nobody has used for long enough, and what is left of others deleted."""
+        """Deletes unused accounts, and completes interrupted deletions."""
         since = _day(self._now) - timedelta(seconds=self._rules.accounts)
         users = accounts.unused(since) if self._rules.accounts else ()
         if not self._dry_run:
@@ -98,7 +98,7 @@ class Pass:
         self._say(f"what=unused-accounts accounts={len(users)}")
 
     def summarise(self) -> None:
-        """Say what was done to mailboxes."""
+        """Prints the totals."""
         for what, numbers in self._done.items():
             self._say(f"what={what} " + " ".join(f"{name}={number}" for name, number in numbers.items()))
 
@@ -110,7 +110,7 @@ class Pass:
         query = expired(self._rules, self._now)
         if not query:
             return
-        # Whatever else was found is large and read.
+        # The query also finds large read messages, which are younger.
         old_before = self._now - self._rules.mail if self._rules.mail else 0.0
         for some in _by_user(self._doveadm.messages(users, query)):
             self._remove("old-mail", [one for one in some if one.received < old_before])
@@ -145,7 +145,7 @@ class Pass:
             self._done[why]["octets"] += sum(one.octets for one in messages)
 
     def _does(self, what: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> bool:
-        """Whether it is done, or would be. One mailbox that is in trouble must not keep the others."""
+        """Calls `what`, unless it is a dry run. False if it failed: other mailboxes are still processed."""
         if self._dry_run:
             return True
         try:
@@ -157,7 +157,7 @@ class Pass:
 
 
 def expired(rules: config.ExpirySettings, now: float) -> tuple[str, ...]:
-    """What to search for in a mailbox; nothing if nothing expires."""
+    """The search query for expired messages (doveadm-search-query(7)); empty if none ever expire."""
     queries: list[tuple[str, ...]] = []
     if rules.mail:
         queries.append(("BEFORE", str(int(now - rules.mail))))
@@ -170,15 +170,15 @@ def expired(rules: config.ExpirySettings, now: float) -> tuple[str, ...]:
 
 
 def is_left_over(folder: Folder, made_before: float) -> bool:
-    """Whether nobody misses a folder. One that was made lately will have mail soon."""
+    """Whether to delete a folder: empty, not INBOX, and not new. (A new one is likely to get mail soon.)"""
     return folder.messages == 0 and folder.name.upper() != "INBOX" and folder.made < made_before
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--clock-is-right", is_flag=True, help="Go by the clock, however long ago the last pass was.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--clock-is-right", is_flag=True, help="Trust the clock, however long ago the last pass was.")
 def main(dry_run: bool, clock_is_right: bool) -> None:
-    """Remove mail and accounts that have been kept for long enough."""
+    """Remove expired mail, empty folders and unused accounts, as [expiry] in chatmail.toml says."""
     settings = config.load_or_exit()
     root = Path(settings.store.mail)
     os.umask(0o007)
@@ -195,7 +195,7 @@ def main(dry_run: bool, clock_is_right: bool) -> None:
 
 
 def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: bool) -> int:
-    """One pass; the exit status (sysexits.h)."""
+    """Runs one pass; returns the exit status (sysexits.h)."""
     began, now = time.monotonic(), time.time()
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
     engine = existing_store(settings.store.url)
@@ -213,7 +213,8 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
             if not ahead:
                 names.release_due(engine)
                 ended_logins.forget_old(engine, _day(now))
-            # Of these, and of those for whom the store was too busy.
+            # Overwrites deleted rows: of these accounts, and of earlier ones whose rows could not be
+            # overwritten because the database was busy.
             scrub(engine)
         users = [one.address for one in accounts.list() if one.address > progress.reached]
         for batch in _batches(user for user in users if (place := home(root, user)) and place.is_dir()):
@@ -224,9 +225,9 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     spent = time.monotonic() - began
     say(f"what=pass accounts={len(users)} failures={work.failures} resumed={resumed} seconds={spent:.1f}")
     if ahead:
-        # No later pass will do better: somebody has to see to the clock.
+        # Not EX_TEMPFAIL: only an operator can fix the clock.
         return os.EX_OSERR
-    # The next pass finds what this one left.
+    # The next pass tries again.
     return os.EX_TEMPFAIL if work.failures else os.EX_OK
 
 
@@ -239,7 +240,7 @@ def _delete(accounts: Accounts, removal: Removal, place: Path | None, user: str,
 
 
 def _by_user(messages: Iterable[StoredMessage]) -> Iterator[list[StoredMessage]]:
-    """Each user's messages: they come user by user. What came before an error comes first, then the error."""
+    """Groups messages that are sorted by user. On `DoveadmError`, yields the last group, then raises it."""
     mine: list[StoredMessage] = []
     try:
         for one in messages:
@@ -260,10 +261,11 @@ def _batches(users: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _become_owner(root: Path) -> None:
-    """Started by root, as by an operator, it is the mailboxes' user, as by the timer."""
+    """If root started the program, becomes the user that owns the mailboxes, as under the timer."""
     if os.geteuid() == 0:
         owner = root.stat()
-        # The group that may read the configuration shares the store; another may read the key of names.
+        # Supplementary groups: one may read the configuration and the database, another the key of
+        # `ReservedNames`.
         groups = [config.place().stat().st_gid]
         with suppress(OSError):
             groups.append(key_file().stat().st_gid)

@@ -1,8 +1,8 @@
-"""Where the mail of an account lies, and how it goes: put away in one step, then removed.
+"""The mail directory of an account, and its removal: renamed in one step, then deleted.
 
-A mailbox is a directory named by its address (`mail_home` of dovecot.conf). Put away it has a name that says
-nothing, in a directory that is nobody's, so nobody can come upon it: not who has the address next, and not
-after a crash half-way, for whatever lies there is removed by whoever comes next.
+The directory is named after the address (`mail_home` in dovecot.conf). `put_away` renames it to a random name
+in a directory that no user can own. So the next owner of the address never sees old mail, even after a crash
+during deletion: the next call of `finish` deletes whatever is left there.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from pathlib import Path
 
 from chatmail_milter import address
 
-# No domain: it begins with a dot.
+# Begins with a dot, so it is not a domain.
 _PUT_AWAY = ".deleted"
 
-# Seconds. A delivery that asked for the account before it was deleted may make its directory once more. That
-# takes milliseconds, but nobody is told when it is over; so this is for how long nothing must have come.
+# Seconds. A delivery that looked up the account before its deletion may create the directory again. That
+# takes milliseconds, but its end can't be observed; so removal waits until nothing has appeared for this
+# long.
 SETTLED = 1.0
 _DEADLINE = 30.0
 
 
 def home(root: Path, user: str) -> Path | None:
-    """The directory of `user`, a canonical address; None if nobody's can be called that."""
+    """The mail directory of `user`; None if that is not a canonical address, or contains a slash."""
     try:
         canonical = address.parse(user)
     except address.MalformedAddressError:
@@ -39,7 +40,7 @@ def home(root: Path, user: str) -> Path | None:
 
 
 class Removal:
-    """Removes mailboxes below `root`, for good."""
+    """Removes mail directories below `root`, irrevocably. Methods raise `OSError`."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Removal:
         self._sleep = sleep
 
     def put_away(self, mailbox: Path) -> Path | None:
-        """Take a mailbox out of everybody's sight; where it is now, or None if there is none."""
+        """Renames a mail directory out of reach. Returns its new path, or None if it does not exist."""
         if not mailbox.is_dir():
             return None
         self._make_aside()
@@ -65,7 +66,7 @@ class Removal:
         return place
 
     def finish(self, mailboxes: Collection[Path] = ()) -> None:
-        """Remove all that was put away, and what still comes to `mailboxes`."""
+        """Deletes all that was put away, and waits for late deliveries to `mailboxes` to delete these too."""
         self._empty()
         if not mailboxes or not self._root.is_dir():
             return
@@ -80,7 +81,7 @@ class Removal:
         with suppress(FileExistsError):
             self._aside.mkdir(mode=0o700)
             if os.geteuid() == 0:
-                # Who owns the mailboxes has to be able to go on where root was cut off.
+                # The owner of the mailboxes must be able to complete a deletion that root began.
                 owner = self._root.stat()
                 os.chown(self._aside, owner.st_uid, owner.st_gid)
 
@@ -93,6 +94,6 @@ class Removal:
 def _unless_gone(
     _function: object, _path: str, error: tuple[type[BaseException], BaseException, object]
 ) -> None:
-    """Somebody else may be removing the same."""
+    """Ignores missing files: another process may be removing the same directory."""
     if not isinstance(error[1], FileNotFoundError):
         raise error[1]

@@ -1,6 +1,7 @@
-"""When the last pass was that went by the clock: the modification time of a file beside the mailboxes.
+"""The time of the last expiry pass that trusted the clock, as the modification time of a file.
 
-The latest of them: one whose clock was behind is none to go by. `rules.clock` says what follows.
+The file is in the directory of the mailboxes. The time never goes back, even if a pass ran while the clock
+was behind. `rules.clock` uses it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _NAME = ".expired"
 
 
 def last(root: Path) -> float | None:
-    """In POSIX time; None if there was none yet."""
+    """POSIX time of the last pass; None before the first."""
     try:
         return (root / _NAME).stat().st_mtime
     except FileNotFoundError:
@@ -20,7 +21,7 @@ def last(root: Path) -> float | None:
 
 
 def record_pass(root: Path, now: float) -> None:
-    """There is one now."""
+    """Records a pass at `now` (POSIX time)."""
     if (last(root) or 0.0) < now:
         file = os.open(root / _NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.utime(file, (now, now))

@@ -1,6 +1,6 @@
-"""How far a pass over all accounts has come, in a file beside the mailboxes: for the next, if it is cut off.
+"""Progress of an expiry pass, in a file beside the mailboxes, so that the next can resume an interrupted one.
 
-The file is there only while a pass is under way or cut off, and it is locked while it is under way.
+The file exists while a pass is running or interrupted, and is locked while it is running.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from types import TracebackType
 from typing import Self
 
 _NAME = ".expiring"
-# Seconds. Who came before then is due again.
+# Seconds. An older interrupted pass is not resumed: the accounts that it processed are due again.
 _RESUMED_WITHIN = 86400.0
 
 
 class UnderWayError(Exception):
-    """There is such a pass at this moment."""
+    """Another pass is running."""
 
 
 class Progress:
-    """A context manager for a pass; `now` is POSIX time. Where nothing is `kept`, it begins at the beginning.
+    """A context manager for a pass; on entry it raises `UnderWayError` if another is running.
 
-    `reached`: the last address that is done, in their order. Raises `UnderWayError`.
+    `now`: POSIX time. `kept`: False for a dry run, which neither reads nor writes the file. `reached`: the
+    last address that was processed; addresses are processed in sorted order. `resumed`: whether it was read
+    from the file.
     """
 
     def __init__(self, root: Path, now: float, *, kept: bool) -> None:

@@ -1,9 +1,9 @@
-"""`chatmail-trim USER`: makes room in a mailbox that passed 75 % of its quota. Dovecot starts it, by
-`quota_warning`.
+"""`chatmail-trim USER`: removes mail from a mailbox that passed 75 % of its quota.
 
-Removes what `rules.full` names. Runs as the mailboxes' user and knows nothing but doveadm. Several for one
-mailbox at once are no harm: they choose the same messages, or others of the same sender. What it can't do, it
-says; Dovecot calls again as the mailbox fills further, and chatmail-expire comes by.
+Dovecot runs it (`quota_warning`). `rules.full` selects the messages. Runs as the user that owns the mail, and
+accesses it only by doveadm. Several at once for one mailbox do no harm: they select the same messages, or
+others of the same sender. After a failure, Dovecot runs it again when the mailbox passes the next threshold,
+and chatmail-expire does the same work hourly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import click
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, StoredMessage
 from chatmail_milter.rules import full
 
-# What comes during a turn may pass all the marks that are left, so another turn follows until there is
-# nothing to do. Not for ever: whatever is wrong with a mailbox, the next mark, or the next pass, begins anew.
+# Mail that arrives meanwhile may pass the last quota_warning threshold, so the check is repeated until there
+# is nothing to remove. Limited, in case removal has no effect.
 _MOST_TURNS = 20
 
 
 def trim(doveadm: Doveadm, user: str, now: float) -> list[StoredMessage]:
-    """Which messages have to go (`full.leaving`); none if there is no limit, or room enough."""
+    """The messages to remove (`full.leaving`); none without a quota, or with enough free space."""
     for usage in doveadm.usage([user]):
         if full.is_filling_up(usage.used, usage.limit):
             return full.leaving(doveadm.everything(user), usage.limit, now)
@@ -34,7 +34,7 @@ def trim(doveadm: Doveadm, user: str, now: float) -> list[StoredMessage]:
 @click.argument("user")
 def main(user: str) -> None:
     """Make room in the mailbox of USER that passed 75 % of its quota. Dovecot starts it, by quota_warning."""
-    # What a script of Dovecot's prints, Dovecot takes for an error.
+    # Not printed: Dovecot logs output of its scripts as errors.
     syslog.openlog("chatmail-trim", 0, syslog.LOG_MAIL)
     doveadm = Doveadm()
     try:

@@ -1,4 +1,4 @@
-"""The header octets that a DKIM signature covers: canonical form (RFC 6376, 3.4), choice of fields (5.4.2)."""
+"""The header octets that a DKIM signature covers: canonical form, choice of fields (RFC 6376, 3.4, 5.4.2)."""
 
 from __future__ import annotations
 

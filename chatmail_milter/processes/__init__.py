@@ -1,1 +1,1 @@
-"""One program in several processes: the fork, its end, and what the processes share."""
+"""Programs of several processes: forking, termination, shared memory, locks, rate limits."""

@@ -1,4 +1,4 @@
-"""A lock for all threads of all forked processes, which a process that is killed does not keep."""
+"""A lock across threads and processes, which the kernel releases if its holder is killed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import threading
 
 
 class ProcessLock:
-    """A context manager. Make it before the processes are forked; others share the `file` (a descriptor)."""
+    """A context manager. Create it before the fork, or pass a descriptor of one `file` in each program."""
 
     def __init__(self, file: int | None = None) -> None:
-        # A record lock (fcntl(2)) belongs to the process and ends with it; among its threads it is none.
+        # A record lock (fcntl(2)) belongs to the process and ends with it, but does not exclude its own
+        # threads.
         self._file = os.memfd_create("lock") if file is None else file
         self._threads = threading.Lock()
 

@@ -1,9 +1,9 @@
-"""One program in several processes that share what they had before: a listening socket, and shared memory.
+"""Runs a program in several worker processes, which share a listening socket and memory.
 
-Python runs one thread of a process at a time, and libmilter has a thread for each of Postfix's connections:
-under load most of them would wait for their turn. The first process serves nobody, it waits for a signal or
-for the end of one of the others, and ends all of them then; who starts it again is systemd's to know.
-Where one process is enough, none is forked: each costs what it changes of the memory that it shared.
+Python runs one thread of a process at a time, and libmilter uses a thread per connection, so under load one
+process would be the bottleneck. The parent serves nothing: it waits for a signal or for the end of a worker,
+and then ends all workers; systemd restarts the program. With one worker nothing is forked, which saves
+memory.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _ENDING = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) -> int:
-    """Runs `serve`, which never returns, in so many processes; the exit status, 0 if a signal ended it.
+    """Runs `serve`, which must not return, in `number` processes. Returns the exit status, 0 after a signal.
 
-    Call before any other thread is started. On SIGTERM, SIGINT or SIGHUP a process calls
-    `at_end` and exits at once, whatever it is doing.
+    Call before any other thread is started. On SIGTERM, SIGINT or SIGHUP each process calls `at_end` and
+    exits at once, even while `serve` is busy.
     """
     if number == 1:
         return _alone(serve, at_end)
@@ -34,17 +34,17 @@ def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) 
             os.close(held)
             _run(alive, serve, at_end)
     os.close(alive)
-    # Nobody reads or writes the pipe: its end is what tells, and that comes however this process ends.
+    # Nothing is written to the pipe. Workers read end-of-file when this process ends, in whatever way.
     if signal.sigwait(_ENDING | {signal.SIGCHLD}) != signal.SIGCHLD:
         return os.EX_OK
     _, status = os.wait()
-    # No process ends by itself unless something is wrong.
+    # A worker ended by itself, which is always a fault.
     code = os.waitstatus_to_exitcode(status)
     return code if code > 0 else os.EX_SOFTWARE
 
 
 def _alone(serve: Callable[[], None], at_end: Callable[[], None]) -> NoReturn:
-    """Serve in this process. It ends by `_exit`, as nothing stops a library's threads."""
+    """Serves in this process. Ends by `_exit`, because a library's threads can't be stopped."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
     def run() -> None:
@@ -56,8 +56,8 @@ def _alone(serve: Callable[[], None], at_end: Callable[[], None]) -> NoReturn:
         finally:
             os._exit(status)
 
-    # Not in the main thread: libmilter waits for the same signals, and looks up to five seconds later. Of a
-    # signal to the process the kernel tells the main thread first (complete_signal() of kernel/signal.c).
+    # Not in the main thread: libmilter waits for the same signals and reacts up to five seconds late. The
+    # kernel prefers the main thread for a signal to the process (complete_signal() in kernel/signal.c).
     threading.Thread(target=run, daemon=True).start()
     signal.sigwait(_ENDING)
     try:
@@ -67,17 +67,17 @@ def _alone(serve: Callable[[], None], at_end: Callable[[], None]) -> NoReturn:
 
 
 def share_memory() -> None:
-    """Before a fork: let the processes share what there is, for as long as they live.
+    """Keeps memory shared after a fork, by exempting all present objects from garbage collection.
 
-    The garbage collector writes to each object that it looks at, and the kernel then copies the page for the
-    process that wrote. It looks at none of those that are here now. https://docs.python.org/3/library/gc.html#gc.freeze
+    The collector writes to each object that it visits, and the kernel then copies that page for the process.
+    https://docs.python.org/3/library/gc.html#gc.freeze
     """
     gc.collect()
     gc.freeze()
 
 
 def _run(alive: int, serve: Callable[[], None], at_end: Callable[[], None]) -> None:
-    """One of the processes; it ends with the first one. Signals meant for all are left to that."""
+    """Serves in a worker, until the parent ends. The parent handles the signals (they are blocked here)."""
 
     def end() -> None:
         os.read(alive, 1)
@@ -101,5 +101,5 @@ def _status(ended: SystemExit) -> int:
 
 
 def default_workers() -> int:
-    """One process for two processors, four at most: Postfix needs several times what we need of a message."""
+    """One worker per two processors, at most four: Postfix uses several times our CPU for a message."""
     return max(1, min(4, len(os.sched_getaffinity(0)) // 2))

@@ -1,23 +1,23 @@
-"""How often each of our users may send: the generic cell rate algorithm (ITU-T I.371, annex A).
+"""GCRA, the generic cell rate algorithm (ITU-T I.371, annex A), for rate limits per user or client.
 
-A user has a time by which all that was taken is worn off, one interval for each taking. They may take while
-that time is less than `burst` intervals ahead: `burst` at once, then one each interval. The times are kept by
-`ratelimit.py`; one that has passed says no more than none.
+Each event advances the key's theoretical arrival time (TAT) by one interval. An event is allowed while the
+TAT is less than `burst` intervals ahead of now: so `burst` events at once, then one per interval.
+`ratelimit.py` stores the TATs. A TAT in the past is the same as none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Times are whole microseconds, multiplied by the number per minute: then an interval is whole as well, and
-# no sum of them is off by a rounding.
+# Times are integers: microseconds multiplied by the number of events per minute. So an interval is an
+# integer, too (`_MINUTE`), and sums are exact.
 _SECOND = 1_000_000
 _MINUTE = 60 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`per_minute` takings in the long run, `burst` at once. 0 per minute: no limit."""
+    """`per_minute`: events allowed per minute on average; 0: no limit. `burst`: events allowed at once."""
 
     per_minute: int
     burst: int
@@ -27,15 +27,15 @@ class Rate:
             raise ValueError("wants 0 or more per minute, and a burst of 1 or more")
 
     def time(self, seconds: float) -> int:
-        """A time (monotonic clock) in the unit of the other functions."""
+        """Converts seconds of the monotonic clock into the unit of the other methods."""
         return round(seconds * _SECOND) * self.per_minute
 
-    def taken(self, worn_off: int, time: int) -> int | None:
-        """When all is worn off after one more taking at `time`; None if that may not be."""
-        if worn_off - time > (self.burst - 1) * _MINUTE:
+    def taken(self, tat: int, time: int) -> int | None:
+        """The TAT after one more event at `time`; None if that event is not allowed."""
+        if tat - time > (self.burst - 1) * _MINUTE:
             return None
-        return self.charged(worn_off, time)
+        return self.charged(tat, time)
 
-    def charged(self, worn_off: int, time: int) -> int:
-        """The same, whether it may be or not."""
-        return max(worn_off, time) + _MINUTE
+    def charged(self, tat: int, time: int) -> int:
+        """The TAT after one more event at `time`, allowed or not."""
+        return max(tat, time) + _MINUTE

@@ -1,10 +1,10 @@
-"""Rates of all users (`processes.rate`), in memory that the processes of the milter share.
+"""Rate limits of many keys (`processes.rate`), in memory that several processes share.
 
-A table of fixed size: a user's place is a set of eight slots, by hash. A slot holds the hash and the time by
-which all is worn off; when that has passed, it says no more than an empty one, and whoever needs a slot of
-the set takes it. So nothing grows and nothing has to be swept. Were all eight in use, which a quarter of a
-million slots make unlikely for 100 000 who send at once, whoever has least to wait for is forgotten: that is
-a message too many, not one too few. Make it before the processes are forked: they then hash alike, too.
+A set-associative hash table of fixed size: a key's hash selects a set of eight slots. A slot holds the hash
+and the TAT; once the TAT has passed, the slot counts as free. So the table never grows and needs no cleanup.
+If all eight slots are in use, the one with the earliest TAT is evicted, and its key may send more than the
+limit, never less. With the 262,144 slots of the milter that is unlikely, even for 100,000 senders at once.
+Create the limiter before the fork, so that all processes hash alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SLOTS = 1 << 18
 
 
 class Table(Protocol):
-    """Octets of fixed size, as `mmap.mmap` has them."""
+    """A mutable byte sequence of fixed size, like `mmap.mmap`."""
 
     def __getitem__(self, octets: slice, /) -> bytes: ...
 
@@ -33,7 +33,11 @@ class Table(Protocol):
 
 
 class Limiter:
-    """One object serves all threads of all processes."""
+    """Limits the `rate` of each key. One object serves all threads of all forked processes.
+
+    `slots`: size of the table. `lock`, `table` (of `slots` * 16 octets) and `mark` (a hash of 64 bits,
+    signed): for programs that share a table without a common fork, see `SharedTable`.
+    """
 
     def __init__(
         self,
@@ -46,55 +50,55 @@ class Limiter:
         self._rate = rate
         self._sets = slots // _WAYS
         self._table: Table = table or mmap.mmap(-1, self._sets * _SET.size)
-        # Programs that were not forked from one another give the memory that they share, and the same hash.
         self._mark = mark
-        # Its owner can't be killed alone: where one process of the milter ends, all do.
-        # Programs whose workers can be killed one by one give a `ProcessLock`.
+        # The default lock would stay locked if its holder were killed. That is no problem for the milter,
+        # where all processes end together. Programs whose workers may be killed one by one pass a
+        # `ProcessLock`.
         self._lock = lock or multiprocessing.get_context("fork").Lock()
 
     def take(self, key: str, now: float) -> bool:
-        """Whether `key` may, at `now` (monotonic, seconds); if it may not, nothing was taken."""
+        """Counts an event of `key` at `now` (monotonic seconds), if allowed. Returns whether it is."""
         if not self._rate.per_minute:
             return True
         time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
-            slot, worn_off = self._found(mark)
-            after = self._rate.taken(worn_off, time)
+            slot, tat = self._found(mark)
+            after = self._rate.taken(tat, time)
             if after is None:
                 return False
             self._write(slot, mark, after)
             return True
 
     def may(self, key: str, now: float) -> bool:
-        """Whether `take` would allow it; nothing is taken."""
+        """Whether `take` would allow an event; counts none."""
         if not self._rate.per_minute:
             return True
         with self._lock:
-            _, worn_off = self._found(self._mark(key))
-        return self._rate.taken(worn_off, self._rate.time(now)) is not None
+            _, tat = self._found(self._mark(key))
+        return self._rate.taken(tat, self._rate.time(now)) is not None
 
     def charge(self, key: str, now: float) -> None:
-        """Take one at `now`, allowed or not: `key` then waits longer."""
+        """Counts an event of `key` at `now`, even if it is not allowed; then `key` has to wait longer."""
         if not self._rate.per_minute:
             return
         time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
-            slot, worn_off = self._found(mark)
-            self._write(slot, mark, self._rate.charged(worn_off, time))
+            slot, tat = self._found(mark)
+            self._write(slot, mark, self._rate.charged(tat, time))
 
     def _found(self, mark: int) -> tuple[int, int]:
-        """Offset of the slot of `mark`, or of the one to give to it, and its time (0 where it had none)."""
+        """Offset of the slot of `mark`, or of the slot to use for it; and its TAT, 0 if it has none."""
         begin = mark % self._sets * _SET.size
         slots = _SET.unpack(self._table[begin : begin + _SET.size])
         marks, times = slots[::2], slots[1::2]
         found = marks.index(mark) if mark in marks else times.index(min(times))
         return begin + found * _SLOT.size, times[found] if marks[found] == mark else 0
 
-    def _write(self, slot: int, mark: int, worn_off: int) -> None:
-        self._table[slot : slot + _SLOT.size] = _SLOT.pack(mark, worn_off)
+    def _write(self, slot: int, mark: int, tat: int) -> None:
+        self._table[slot : slot + _SLOT.size] = _SLOT.pack(mark, tat)
 
     def remembered(self, now: float) -> int:
-        """Of how many keys something is known that still counts at `now`."""
+        """The number of keys with a TAT after `now`, for tests."""
         time = self._rate.time(now)
         slots = _SLOT.iter_unpack(self._table[0 : self._sets * _SET.size])
-        return sum(worn_off > time for _, worn_off in slots)
+        return sum(tat > time for _, tat in slots)

@@ -1,8 +1,8 @@
-"""Octets of fixed size that all workers of several programs share: a file in memory (tmpfs).
+"""A byte array of fixed size in a tmpfs file, shared by the workers of several programs.
 
-It is read and written in place (pread(2), pwrite(2)) and not mapped: where another program truncates a file,
-whoever has it mapped ends by SIGBUS. What is missing reads as zeros. A header has the table's layout and a
-key for hashes, made with the table. A table of another layout, as of an earlier version, is emptied.
+Accessed by pread(2) and pwrite(2), not mmap(2): if another program truncated a mapped file, an access would
+raise SIGBUS. Missing octets read as zeros. The file begins with a header of the layout's name and a random
+hash key. A table with another layout, from another version of the program, is cleared.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from pathlib import Path
 
 from chatmail_milter.processes.lock import ProcessLock
 
-# Layout and key.
+# Name of the layout, hash key.
 _HEADER = struct.Struct("32s32s")
 
 
 class SharedTable:
-    """Slices of it are read and assigned as those of `mmap.mmap`; between processes only under `lock`.
+    """Slices are read and assigned as with `mmap.mmap`; hold `lock` while doing so.
 
-    `layout` names what is at which place, in at most 32 octets; `size` is the number of octets.
+    `path`: an existing file. `layout`: name of the layout, at most 32 octets. `size`: in octets. Raises
+    `OSError`.
     """
 
     def __init__(self, path: Path, layout: str, size: int) -> None:
@@ -31,26 +32,26 @@ class SharedTable:
         self.lock = ProcessLock(self._file)
 
     def __getitem__(self, octets: slice) -> bytes:
-        """The octets of a slice with a beginning and an end."""
+        """The octets of a slice, which must have a start and a stop."""
         number = octets.stop - octets.start
         return os.pread(self._file, number, _HEADER.size + octets.start).ljust(number, b"\0")
 
     def __setitem__(self, octets: slice, value: bytes) -> None:
-        """Write at the beginning of a slice."""
+        """Writes `value` at the start of a slice."""
         os.pwrite(self._file, value, _HEADER.size + octets.start)
 
     def mark(self, text: str) -> int:
-        """A hash of 64 bits, signed, under the table's key."""
+        """A keyed hash of `text`: 64 bits, signed. All programs that share the table use the same key."""
         digest = blake2b(text.encode(), key=self._key(), digest_size=8).digest()
         return int.from_bytes(digest, "big", signed=True)
 
     def _key(self) -> bytes:
-        # Read each time: another program may have emptied the file, and all have to use one key.
+        # Read each time: another program may have cleared the file, and all must use the same key.
         header = os.pread(self._file, _HEADER.size, 0)
         if len(header) == _HEADER.size and header.startswith(self._layout):
             return header[len(self._layout) :]
-        # Not truncated: a program of an earlier version may have it mapped. Of two that do this at once, the
-        # key of the second is used by both from then on.
+        # Overwritten, not truncated: a program of an earlier version may have it mapped. If two programs do
+        # this at once, both use the key of the second from then on.
         key = os.urandom(32)
         filled = min(os.fstat(self._file).st_size, _HEADER.size + self._size)
         os.pwrite(self._file, _HEADER.pack(self._layout, key).ljust(filled, b"\0"), 0)

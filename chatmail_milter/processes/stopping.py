@@ -1,4 +1,4 @@
-"""An event that SIGTERM and SIGINT set, for programs on an event loop."""
+"""An asyncio event that SIGTERM and SIGINT set."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import signal
 
 
 def requested() -> asyncio.Event:
-    """The event, of the running loop. A signal that comes after the loop has ended does nothing.
+    """An event of the running loop, set by SIGTERM and SIGINT. Signals after the loop has ended are ignored.
 
-    (asyncio's own handlers end with the loop. A second SIGTERM then kills a program that writes its last.)
+    (asyncio's own handlers are removed with the loop. A second SIGTERM would then kill a program that is
+    still writing its state.)
     """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
