@@ -1,8 +1,8 @@
-"""Accounts: address, password hash, and the days of creation and last login.
+"""The accounts: address, password hash, quota, and dates of creation and last login.
 
-Days, never times: that is all a relay remembers of when its users are there. Addresses are canonical
-(`address.parse`); whether one may have an account is not decided here. Hashes are in Dovecot's form, scheme
-first (`{ARGON2ID}$argon2id$…`).
+Dates, not times: the store keeps nothing more exact about when users are active. Addresses are canonical
+(`address.parse`); the rules for new ones are in `accounts.registration`. Password hashes have Dovecot's
+scheme prefix (`{ARGON2ID}$argon2id$…`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ONE = select(accounts).where(accounts.c.address == bindparam("address"))
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `last_login` is None until the first; `quota`, in octets, where it is as the others'."""
+    """One account. `last_login`: None before the first. `quota`: in octets; None for the default."""
 
     address: str
     password_hash: str
@@ -35,9 +35,9 @@ class Account:
 
 
 class Accounts:
-    """The accounts in a store. `today` is asked for the day of creation, `names` which are not given out yet.
+    """Access to the accounts. Methods raise `sqlalchemy.exc.SQLAlchemyError`.
 
-    Without `names`, none of a former account ever is.
+    `names`: for how long addresses of deleted accounts stay reserved; by default, for ever.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class Accounts:
         self._names = names or ReservedNames()
 
     def lookup(self, address: str) -> Account | None:
-        """The account of a canonical address."""
+        """The account with a canonical address; None if there is none."""
         with self._engine.connect() as connection:
             row = connection.execute(_ONE, {"address": address}).one_or_none()
         return None if row is None else Account(*row)
 
     def reserved(self, address: str) -> bool:
-        """Whether an account of this canonical address is gone, and nobody may have it yet."""
+        """Whether a canonical address is reserved, because its account was deleted."""
         with self._engine.connect() as connection:
             return bool(self._names.reserved(connection, (address,)))
 
     def create(
         self, address: str, password_hash: str, last_login: date | None = None, *, reuse: bool = False
     ) -> bool:
-        """Make an account. False, and nothing changed, if there is one: of ten at once, one gets True.
+        """Creates an account, atomically. False if it exists already; then nothing is changed.
 
-        Raises `NameReservedError` where the name is reserved, unless `reuse`, which ends that.
+        `reuse`: allow a reserved address, and end the reservation. Else raises `NameReservedError` for it.
         """
         try:
             with self._engine.begin() as connection:
@@ -75,10 +75,10 @@ class Accounts:
         return True
 
     def carry_over(self, those: Sequence[Account], *, reuse: bool = False) -> tuple[set[str], set[str]]:
-        """Make accounts as they were elsewhere: the addresses of the new ones, and those that are reserved.
+        """Imports accounts. Returns the addresses of the new ones, and those skipped as reserved.
 
-        Those that are here stay as they are. Of several with one address the first counts. Those whose names
-        are reserved are not made, unless `reuse`, which ends that.
+        Existing accounts are not changed. Of several with one address, the first counts. `reuse`: allow
+        reserved addresses, and end their reservation.
         """
         rows = {one.address: asdict(one) for one in reversed(those)}
         here = select(accounts.c.address).where(accounts.c.address.in_(rows))
@@ -92,7 +92,7 @@ class Accounts:
         return new - reserved, reserved
 
     def set_password(self, address: str, password_hash: str) -> bool:
-        """Give an account another password, and end its SMTP sessions. False if there is none."""
+        """Sets an account's password hash, and ends its SMTP sessions. False if there is no such account."""
         mine = accounts.c.address == address
         name = self._names.pseudonym(address)
         with self._engine.begin() as connection:
@@ -104,7 +104,7 @@ class Accounts:
         return True
 
     def touch(self, address: str, day: date) -> bool:
-        """Remember a login on `day`; one write a day at most. False if there is no such account."""
+        """Records a login on `day`, with at most one write per day. False if there is no such account."""
         account = self.lookup(address)
         if account is None:
             return False
@@ -117,13 +117,14 @@ class Accounts:
     def delete(
         self, address: str, *, unused_since: date | None = None, beforehand: Callable[[], None] = lambda: None
     ) -> bool:
-        """Forget an account with all rows that refer to it, and reserve its name. False if there is none.
+        """Deletes an account with all rows that refer to it; reserves its address. False if there is none.
 
-        With `unused_since`, False also if it was made or logged in on that day or later. `beforehand` is done
-        before anybody can know, and nobody logs in meanwhile; if it raises, nothing is forgotten.
+        `unused_since`: returns False also if the account was created or used on that day or later.
+        `beforehand`: called before the commit, without a login in between; if it raises, nothing is
+        deleted.
 
-        SMTP sessions of the account have ended `LEASE` after this returns. That is not waited for here, since
-        many accounts may be deleted one after the other.
+        SMTP sessions of the account end within `LEASE` seconds. This method does not wait for that, because
+        many accounts may be deleted in a row.
         """
         which = accounts.c.address == address
         if unused_since is not None:
@@ -132,23 +133,23 @@ class Accounts:
             if not connection.execute(delete(accounts).where(which)).rowcount:
                 return False
             self._names.reserve(connection, address)
-            # Before: it raises where there is no key.
+            # Before `beforehand`, because it raises if there is no key.
             name = self._names.pseudonym(address)
             beforehand()
             ended_logins.end(connection, name, self._today())
         return True
 
     def set_quota(self, address: str, octets: int | None) -> bool:
-        """Let an account hold that many octets, or for None as many as the others. False if there is none.
+        """Sets an account's quota in octets; None for the default. False if there is no such account.
 
-        In force for the next delivery and session: Dovecot asks anew for each.
+        Effective from the next delivery or session, for which Dovecot looks it up again.
         """
         mine = update(accounts).where(accounts.c.address == address).values(quota=octets)
         with self._engine.begin() as connection:
             return connection.execute(mine).rowcount > 0
 
     def unused(self, since: date) -> tuple[str, ...]:
-        """Who made an account before `since` and has not logged in from that day on."""
+        """Addresses of accounts that were created before `since` and not used since then, sorted."""
         used = func.coalesce(accounts.c.last_login, accounts.c.created)
         with self._engine.connect() as connection:
             found = select(accounts.c.address).where(used < since).order_by(accounts.c.address)
@@ -161,7 +162,7 @@ class Accounts:
         return tuple(Account(*row) for row in rows)
 
     def each(self) -> Iterator[Account]:
-        """The same one by one: of a million, a few hundred are in memory."""
+        """All accounts, by address, as a stream of which at most `_AT_ONCE` are in memory."""
         with self._engine.connect().execution_options(yield_per=_AT_ONCE) as connection:
             for row in connection.execute(select(accounts).order_by(accounts.c.address)):
                 yield Account(*row)
@@ -175,13 +176,14 @@ def new_account(
     created: date,
     last_login: date | None = None,
 ) -> None:
-    """Make an account in a transaction, to be rolled back where this raises.
+    """Creates an account within a transaction, which the caller rolls back if this raises.
 
-    `sqlalchemy.exc.IntegrityError` if there is one, `NameReservedError` if its name is not given out yet.
+    Raises `sqlalchemy.exc.IntegrityError` if the account exists, `NameReservedError` if the address is
+    reserved.
     """
     values = {"address": address, "password_hash": password_hash}
     connection.execute(insert(accounts).values({**values, "created": created, "last_login": last_login}))
-    # Afterwards: who deletes an account of this address at the same time has reserved its name by now.
+    # Checked after the INSERT: a concurrent deletion of the same account has then reserved the address.
     if names.reserved(connection, (address,)):
         raise NameReservedError
 

@@ -1,6 +1,6 @@
-"""The blocklist as an operator keeps it: entries, the day each was added, and why.
+"""The operator's blocklist in the store: entries, the day each was added, and a note.
 
-Entries are canonical (`rules.blocklist.entry`); whether one locks out too many is not decided here.
+Entries are canonical (`rules.blocklist.entry`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chatmail_milter.store.upsert import insert_new
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One entry; `note` is the operator's."""
+    """One entry, with the operator's note."""
 
     entry: str
     added: date
@@ -26,20 +26,20 @@ class Block:
 
 
 class Blocks:
-    """The entries in a store. Whatever changes them is in force everywhere when it returns."""
+    """Access to the entries. When a method that changes them returns, all processes apply the change."""
 
     def __init__(self, engine: Engine, today: Callable[[], date] = date.today) -> None:
         self._engine = engine
         self._today = today
 
     def list(self) -> tuple[Block, ...]:
-        """All entries, in order of their text."""
+        """All entries, sorted."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(blocklist).order_by(blocklist.c.entry)).all()
         return tuple(Block(*row) for row in rows)
 
     def add(self, entries: Iterable[str], note: str | None = None) -> int:
-        """Block them, all or none; how many were not blocked before. A note replaces that of the others."""
+        """Adds entries in one transaction. Returns how many are new. A `note` is set on known ones, too."""
         wanted = dict.fromkeys(entries)
         with change(self._engine) as connection:
             known = set(connection.execute(select(blocklist.c.entry)).scalars())
@@ -53,7 +53,7 @@ class Blocks:
         return len(new)
 
     def remove(self, entries: Iterable[str]) -> int:
-        """Block them no longer; how many of them were blocked."""
+        """Removes entries. Returns how many there were."""
         removed = 0
         with change(self._engine) as connection:
             for one in dict.fromkeys(entries):

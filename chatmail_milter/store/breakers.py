@@ -1,7 +1,7 @@
-"""Which peers keep a relay process waiting so much that it makes no further attempts, for whoever looks.
+"""Reports of open circuit breakers: peers that a relay process makes no further attempts to, for operators.
 
-The breaker itself is in the process's memory (`mxdeliv_app.relay.breaker`); this is its report, which ends by
-itself when the process does.
+The breaker is in the process's memory (`mxdeliv_app.relay.breaker`). A report has an expiry time, so it also
+ends when the process does.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from chatmail_milter.store.upsert import insert_new
 
 
 class Breakers:
-    """The reports, in the store."""
+    """Access to the reports."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def report(self, host: str, until: Mapping[str, datetime]) -> None:
-        """Say which breakers are open on `host`, and until when at the latest; all others are not."""
+        """Replaces the report of `host`: domains with open breakers, and when each closes at the latest."""
         rows = [{"domain": one, "host": host, "until": end.timestamp()} for one, end in until.items()]
         with self._engine.begin() as connection:
             connection.execute(delete(breakers).where(breakers.c.host == host))
             insert_new(connection, breakers, rows)
 
     def open(self, now: datetime) -> dict[str, datetime]:
-        """The domains whose breakers are open on some host, each with until when at the latest."""
+        """The domains with an open breaker on any host, each with the latest time until which it is open."""
         latest = select(breakers.c.domain, func.max(breakers.c.until)).group_by(breakers.c.domain)
         with self._engine.connect() as connection:
             return {
@@ -39,7 +39,7 @@ class Breakers:
             }
 
     def open_until(self, domain: str, now: datetime) -> datetime | None:
-        """Until when the breaker of `domain` is open on some host, at the latest; None if on none."""
+        """The latest time until which a host's breaker of `domain` is open; None if none is."""
         with self._engine.connect() as connection:
             latest = select(func.max(breakers.c.until)).where(breakers.c.domain == domain)
             until = connection.execute(latest).scalar_one()

@@ -1,9 +1,9 @@
 """SQLite checkpoints: what was committed moves from the log (the WAL) into the database file, within seconds.
 
-By itself SQLite does so after 1000 pages, or when the last program closes the store, and ours run for months:
-`store.sqlite`, copied alone, was an empty database for hours. So a process that commits makes a checkpoint
-when it has committed nothing for `QUIET` seconds, `LATEST` after the first of its commits at the latest, and
-when it ends. Where others are busy with the store, it tries again.
+SQLite itself does so only after 1000 pages, or when the last program closes the database, and our daemons run
+for months: a copy of `store.sqlite` without its WAL was an empty database for hours. So each process that
+commits makes a checkpoint `QUIET` seconds after its last commit, at most `LATEST` seconds after the first one
+that is not in the file yet, and when it ends. If the database is busy, it tries again.
 https://www.sqlite.org/wal.html (2.1, 3.1, 11), https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
 """
 
@@ -21,10 +21,10 @@ from sqlalchemy.pool import NullPool
 
 QUIET = 5.0  # seconds
 LATEST = 60.0  # seconds
-# How long a checkpoint waits for another's transaction, of which ours take some milliseconds. Others that
-# write wait for it.
+# How long a checkpoint waits for another process's transaction, which takes milliseconds. Other writers have
+# to wait for the checkpoint.
 _LOCK_TIMEOUT = 0.1  # seconds
-# When a process ends, another one may be at its own checkpoint, which takes as long as its disk does.
+# How long, and how often, a process that ends retries while another process makes a checkpoint.
 _END_WAITS = 2.0  # seconds
 _END_AGAIN = 0.02  # seconds
 
@@ -32,26 +32,26 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one engine of SQLite's, `quiet` and `latest` in seconds. Safe for threads.
+    """Makes checkpoints after commits through `engine`. `quiet`, `latest`: seconds. Thread-safe.
 
-    A thread of its own runs only while one is due.
+    Its thread runs only while a checkpoint is due.
     """
 
     def __init__(self, engine: Engine, quiet: float, latest: float) -> None:
-        # Connections of its own, each for one checkpoint: the engine's may all be in use.
+        # A separate connection for each checkpoint: all of the engine's may be in use.
         patience = {"timeout": _LOCK_TIMEOUT}
         self._engine = create_engine(engine.url, poolclass=NullPool, connect_args=patience)
         self._quiet = quiet
         self._latest = latest
         self._changed = threading.Condition()
-        self._first: float | None = None  # of the commits that no checkpoint follows yet; monotonic
+        self._first: float | None = None  # first commit without a checkpoint; monotonic
         self._last = 0.0
         self._running = False
         self._ended = False
         event.listen(engine, "commit", lambda _connection: self.due())
 
     def due(self) -> None:
-        """Something is being committed. (SQLAlchemy ends a transaction that only reads by a rollback.)"""
+        """Notes a commit. (SQLAlchemy ends read-only transactions with a rollback.)"""
         with self._changed:
             self._note()
             if self._running or self._ended:
@@ -60,7 +60,7 @@ class Checkpoints:
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
     def finish(self) -> None:
-        """Make the last one now, if one is due: the process ends."""
+        """Makes a checkpoint now, if one is due. For the end of the process."""
         with self._changed:
             due = self._running and not self._ended
             self._ended = True
@@ -90,24 +90,24 @@ class Checkpoints:
                     return
 
     def _left(self) -> float:
-        """Seconds until one is due."""
+        """Seconds until the next checkpoint is due."""
         first = self._last if self._first is None else self._first
         return min(self._last + self._quiet, first + self._latest) - time.monotonic()
 
     def _try(self) -> bool:
-        """Whether all of the log is in the file. Where the store fails, there is nothing to wait for."""
+        """Makes a checkpoint. False if the database was busy. True after an error: a retry would not help."""
         try:
             return _checkpoint(self._engine)
         except SQLAlchemyError as error:
-            # What can't be written now, SQLite writes with a later commit's.
+            # No data is lost: a later checkpoint includes these commits.
             log.error("event=no-checkpoint error=%s", type(error).__name__)
             return True
 
 
 def _checkpoint(engine: Engine) -> bool:
-    """Whether all of the log is in the file."""
-    # TRUNCATE also empties the log, so that nothing stays in there that was deleted. It holds the writers'
-    # lock: with two PASSIVE ones and a writer SQLite up to 3.51.2 may lose data (wal.html, 11).
+    """Makes a checkpoint. Returns False if the database was busy."""
+    # TRUNCATE also empties the log, so that no deleted data stays there. It holds the writer lock: with two
+    # PASSIVE checkpoints and a writer, SQLite up to 3.51.2 may lose data (wal.html, 11).
     with engine.connect() as connection:
         busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
@@ -117,13 +117,13 @@ _all: weakref.WeakKeyDictionary[Engine, Checkpoints] = weakref.WeakKeyDictionary
 
 
 def keep(engine: Engine) -> None:
-    """From now on, let what is committed through `engine` be followed by a checkpoint."""
+    """Makes checkpoints after commits through `engine`, if it is a SQLite file."""
     if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
         _all[engine] = Checkpoints(engine, QUIET, LATEST)
 
 
 @atexit.register
 def finish() -> None:
-    """Make those now that are due in this process. A program that ends by `os._exit` calls this itself."""
+    """Makes all checkpoints due in this process. A program that ends by `os._exit` must call this."""
     for one in list(_all.values()):
         one.finish()

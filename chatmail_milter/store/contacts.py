@@ -1,4 +1,4 @@
-"""One attempt to hand over a message, and many of them added up, as `peers` writes them."""
+"""A delivery attempt to or from a peer, and sums of attempts, for the statistics in `peers` and `traffic`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Door = Literal["smtp", "mxdeliv"]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """One attempt and how it ended.
+    """One attempt and its result.
 
-    `latency` in seconds; `reason` (a slug) and `words` (the peer's, `words.anonymous`) only of a failure.
-    `instead_of`: the attempt was counted as a failure for that reason, and was none after all.
-    `claimed`: `domain` is unproven, so it is counted under that name only if the store knows it already, or
-    if `named`: the operator must see which domains are refused because they are unproven.
-    `door`: by which it came, of what is inbound. A submission has no domain: it is of no peer.
+    `latency`: seconds. `reason` (a slug) and `words` (the peer's reply, through `words.anonymous`): only for
+    failures. `instead_of`: the attempt was counted before, as a failure with this reason; this corrects it.
+    `claimed`: the sender's domain is not verified, so the attempt counts for `domain` only if the store knows
+    that domain already, or if `named`, so that operators see which domains are refused for being unverified.
+    `door`: the protocol, for incoming mail. `domain`: empty for submissions, which have no peer.
     """
 
     domain: str
@@ -40,7 +40,7 @@ class Contact:
 
 @dataclass(slots=True)
 class Sum:
-    """Attempts of one peer by one road, added up; `errors` are the last of the failures that have words."""
+    """Totals of one peer and one road. `errors`: the failures of deliveries to the peer, for `errors.py`."""
 
     attempts: int = 0
     successes: int = 0
@@ -52,7 +52,7 @@ class Sum:
     errors: list[Contact] = field(default_factory=list)
 
     def add(self, contact: Contact) -> None:
-        """Add one."""
+        """Adds one attempt."""
         self.attempts += contact.instead_of is None
         self.successes += contact.ok
         self.last_contact = max(self.last_contact, contact.at.timestamp())
@@ -69,7 +69,7 @@ class Sum:
 
 
 def sums(contacts: Iterable[Contact]) -> dict[tuple[str, str], Sum]:
-    """By domain and road, sorted: so that two writers lock rows in the same order."""
+    """Totals by (domain, road), sorted, so that concurrent writers lock rows in the same order."""
     found: dict[tuple[str, str], Sum] = {}
     for contact in contacts:
         found.setdefault((contact.domain, contact.road), Sum()).add(contact)

@@ -1,8 +1,8 @@
-"""Device tokens: what an app gave us so that its phone can be told of new mail while it is not connected.
+"""Device tokens, which apps register for push notifications to their phone.
 
-Several to an account, each for as long as `lifetime` after it was last given, and no more than `MOST`. The
-account takes its tokens with it, whoever deletes it. Kept with the day, as logins are; a token itself is a
-secret between the app and the gateway, and belongs in no log.
+An account has at most `MOST`; each expires `lifetime` after the app last registered it, and all are deleted
+with the account. Only the day of registration is kept. A token is a secret of the app and the push gateway:
+never log one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sqlalchemy.exc import IntegrityError
 from chatmail_milter.store.tables import device_tokens
 from chatmail_milter.store.upsert import upsert
 
-MOST = 16  # of one account; the one given longest ago makes room
+MOST = 16  # per account; the least recently registered one is evicted
 
 
 def digest(token: str) -> str:
-    """What stands for a token where it can't stand itself: SHA-256, in hex."""
+    """SHA-256 of a token, in hex: its key in the database."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class DeviceTokens:
-    """The tokens in a store. `today` is asked for the day that one is given."""
+    """Access to the tokens. Methods raise `sqlalchemy.exc.SQLAlchemyError`."""
 
     def __init__(self, engine: Engine, lifetime: timedelta, today: Callable[[], date] = date.today) -> None:
         self._engine = engine
@@ -34,7 +34,7 @@ class DeviceTokens:
         self._today = today
 
     def add(self, address: str, token: str) -> bool:
-        """Remember a token, or that it was given again. False if there is no such account."""
+        """Registers a token, or renews it. False if there is no such account."""
         row = {"address": address, "digest": digest(token), "token": token, "given": self._today()}
         try:
             with self._engine.begin() as connection:
@@ -45,7 +45,7 @@ class DeviceTokens:
         return True
 
     def of(self, address: str) -> list[str]:
-        """The tokens of an account that are not too old, the one given last first."""
+        """The unexpired tokens of an account, most recently registered first."""
         mine = select(device_tokens.c.token).where(
             device_tokens.c.address == address, device_tokens.c.given >= self._oldest()
         )
@@ -54,17 +54,17 @@ class DeviceTokens:
             return list(connection.execute(newest_first).scalars())
 
     def forget_all(self, address: str) -> None:
-        """Forget those of an account."""
+        """Deletes the tokens of an account."""
         with self._engine.begin() as connection:
             connection.execute(delete(device_tokens).where(device_tokens.c.address == address))
 
     def forget(self, digest: str) -> None:
-        """Forget a token, in whichever accounts: the gateway says that no device has it any more."""
+        """Deletes a token from all accounts: the gateway reported that it is no longer valid."""
         with self._engine.begin() as connection:
             connection.execute(delete(device_tokens).where(device_tokens.c.digest == digest))
 
     def forget_old(self) -> int:
-        """Forget all that are too old; how many."""
+        """Deletes expired tokens; returns their number."""
         too_old = device_tokens.c.given < self._oldest()
         with self._engine.begin() as connection:
             return connection.execute(delete(device_tokens).where(too_old)).rowcount

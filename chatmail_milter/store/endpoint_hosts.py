@@ -1,7 +1,7 @@
-"""What single hosts of a domain have shown over HTTPS: to be chatmail servers or not, and a size limit.
+"""Facts about single HTTPS hosts of a domain: whether it is a chatmail server, and its size limit.
 
-Shared by all relay processes. Each fact runs out by itself: software and limits change. A host is named by
-the target's key (`mxdeliv_app.https.target.Target.key`): another port, path or pinned address is
+Shared by all relay processes. Each fact has an expiry time, because software and limits change. The key of a
+host is that of the target (`mxdeliv_app.https.target.Target.key`): another port, path or pinned address is
 another host.
 """
 
@@ -27,14 +27,15 @@ from chatmail_milter.store.tables import endpoint_hosts
 from chatmail_milter.store.upsert import upsert
 
 PROVEN_FOR = timedelta(days=1)
-# A web server that says yes to everything may be a maintenance page; asking again costs one empty POST.
+# Shorter, since a web server that accepts everything may be a maintenance page; a new test costs one empty
+# POST.
 DISPROVEN_FOR = timedelta(hours=1)
 LIMITED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """What is known of one host. `size_limit` in octets; each fact has the time until which it holds."""
+    """The facts about one host, each with its expiry time. `size_limit`: octets."""
 
     host: str
     proven_until: datetime | None = None
@@ -43,38 +44,38 @@ class HostState:
     limited_until: datetime | None = None
 
     def holds(self, now: datetime) -> bool:
-        """Whether any of it still holds."""
+        """Whether any fact is still valid."""
         times = (self.proven_until, self.disproven_until, self.limited_until)
         return any(until is not None and now < until for until in times)
 
     def proven(self, now: datetime) -> bool:
-        """Whether it has proved to be a chatmail server."""
+        """Whether it is known to be a chatmail server."""
         return self.proven_until is not None and now < self.proven_until
 
     def disproven(self, now: datetime) -> bool:
-        """Whether it has shown that it is none."""
+        """Whether it is known not to be a chatmail server."""
         return self.disproven_until is not None and now < self.disproven_until
 
     def limits(self, size: int, now: datetime) -> bool:
-        """Whether it refuses messages of `size` octets."""
+        """Whether it is known to refuse messages of `size` octets."""
         limited = self.limited_until is not None and now < self.limited_until
         return limited and self.size_limit is not None and size >= self.size_limit
 
 
 class EndpointHosts:
-    """The facts, in the store."""
+    """Access to the facts."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def of(self, domain: str) -> Mapping[str, HostState]:
-        """What is known of the hosts of `domain`, by host."""
+        """The facts about the hosts of `domain`, by host."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(endpoint_hosts).where(endpoint_hosts.c.domain == domain))
             return {row.host: _state(row) for row in rows}
 
     def all(self, now: datetime) -> dict[str, list[HostState]]:
-        """What holds of any host, by domain."""
+        """The valid facts about all hosts, by domain."""
         found: dict[str, list[HostState]] = {}
         with self._engine.connect() as connection:
             rows = select(endpoint_hosts).order_by(endpoint_hosts.c.domain, endpoint_hosts.c.host)
@@ -111,7 +112,7 @@ class EndpointHosts:
 
 
 def forget(connection: Connection, domain: str | None) -> set[str]:
-    """Forget the hosts of `domain`, or of all domains for None; of which domains there were any."""
+    """Deletes the facts about hosts of `domain`, or of all domains for None. Returns the domains found."""
     statement = delete(endpoint_hosts).returning(endpoint_hosts.c.domain)
     if domain is not None:
         statement = statement.where(endpoint_hosts.c.domain == domain)
@@ -119,7 +120,7 @@ def forget(connection: Connection, domain: str | None) -> set[str]:
 
 
 def forget_old(connection: Connection, now: datetime, most: int) -> int:
-    """Forget what has run out, and of more than `most` rows those that run out first; how many."""
+    """Deletes expired rows, and of more than `most` rows those that expire first; returns their number."""
     columns = endpoint_hosts.c
     until = case(
         (columns.proven_until.is_not(None), columns.proven_until),

@@ -1,7 +1,7 @@
-"""Which host of a domain took HTTPS last, and which domains have none for now. Shared by all workers.
+"""The endpoint cache: the host of a domain that accepted mail over HTTPS last, and domains without HTTPS.
 
-A domain whose HTTPS failed is marked: its mail goes to SMTP without waiting until the mark runs out, after
-one minute at first, doubling to thirty. Whatever is learnt from a success takes the mark away.
+Shared by all workers. If HTTPS fails for a domain, the domain is marked, and its mail goes by SMTP at once
+until the mark expires: after one minute at first, doubling up to thirty minutes. A success removes the mark.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from chatmail_milter.store import endpoint_hosts, lease
 from chatmail_milter.store.tables import endpoints
 from chatmail_milter.store.upsert import upsert
 
-# Of a domain that was not written to for so long, nothing is known any more.
+# Rows of domains without mail for this long are deleted.
 FORGOTTEN_AFTER = timedelta(days=90)
-# Strangers choose names, and can have any number: of more than this, those heard of last are kept.
+# Most rows, of which the most recently used are kept: anybody can create any number of domains.
 MOST = 20_000
 FIRST_MARK = timedelta(minutes=1)
 LONGEST_MARK = timedelta(minutes=30)
-# A success is written again only after this long: a busy peer need not cost a write a message.
+# A success is written again only after this long, so that a busy peer does not cost one write per message.
 _REFRESH = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is known of HTTPS at a domain. `failures` counts those since the last success."""
+    """The state of HTTPS for a domain. `failures`: their number since the last success."""
 
     domain: str
     host: str | None
@@ -38,29 +38,29 @@ class Endpoint:
     reason: str | None
 
     def marked(self, now: datetime) -> bool:
-        """Whether HTTPS need not be tried at `now`."""
+        """Whether the domain is marked at `now`: HTTPS is not tried."""
         return self.no_https_until is not None and now < self.no_https_until
 
 
 class Endpoints:
-    """The endpoint cache, in the store."""
+    """Access to the endpoint cache."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def get(self, domain: str) -> Endpoint | None:
-        """What is known of `domain`, if anything."""
+        """The row of `domain`; None if there is none."""
         with self._engine.connect() as connection:
             row = connection.execute(select(endpoints).where(endpoints.c.domain == domain)).one_or_none()
         return None if row is None else _endpoint(row)
 
     def list(self) -> list[Endpoint]:
-        """All that is known, by domain."""
+        """All rows, by domain."""
         with self._engine.connect() as connection:
             return [_endpoint(row) for row in connection.execute(select(endpoints).order_by("domain"))]
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> bool:
-        """`host` took HTTPS for `domain`; `known` is what `get` said before. True if that was written."""
+        """Records that `host` accepted mail for `domain`. `known`: from `get`. True if it wrote a row."""
         if not is_news(host, now, known):
             return False
         values = {"domain": domain, "host": host, "worked": now.timestamp(), "failures": 0}
@@ -69,7 +69,7 @@ class Endpoints:
         return True
 
     def failed(self, domain: str, reason: str, now: datetime, known: Endpoint | None) -> None:
-        """No host of `domain` took HTTPS; `known` is what `get` said before."""
+        """Records that HTTPS failed at all hosts of `domain`, and marks it. `known`: from `get`."""
         failures = (known.failures if known else 0) + 1
         mark = min(FIRST_MARK * 2 ** min(failures - 1, 10), LONGEST_MARK)
         until = (now + mark).timestamp()
@@ -78,14 +78,14 @@ class Endpoints:
             upsert(connection, endpoints, values)
 
     def unmark(self, domain: str) -> None:
-        """Try HTTPS at `domain` again: SMTP could not reach it either. Its count of failures stays."""
+        """Removes the mark of `domain`, because SMTP fails too. Keeps the number of failures."""
         with self._engine.begin() as connection:
             connection.execute(
                 update(endpoints).where(endpoints.c.domain == domain).values(no_https_until=None)
             )
 
     def forget(self, domain: str | None) -> int:
-        """Forget `domain` and its hosts, or all of them for None; how many domains were known."""
+        """Deletes `domain` and its hosts, or all for None. Returns how many domains there were."""
         statement = delete(endpoints)
         if domain is not None:
             statement = statement.where(endpoints.c.domain == domain)
@@ -97,7 +97,7 @@ class Endpoints:
         return number
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:
-        """Forget domains of `FORGOTTEN_AFTER`, facts of hosts that ran out, and what is beyond `most`."""
+        """Deletes rows older than `FORGOTTEN_AFTER`, expired facts about hosts, and rows beyond `most`."""
         heard = func.coalesce(endpoints.c.no_https_until, endpoints.c.worked, 0.0)
         with self._engine.begin() as connection:
             beyond = connection.execute(select(heard).order_by(heard.desc()).offset(most).limit(1))
@@ -107,7 +107,7 @@ class Endpoints:
 
 
 def is_news(host: str, now: datetime, known: Endpoint | None) -> bool:
-    """Whether it is worth writing that `host` took HTTPS, where `known` is what the store says."""
+    """Whether a success of `host` needs to be written, given the present row `known`."""
     return (
         known is None
         or known.host != host

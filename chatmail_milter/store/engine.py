@@ -1,8 +1,8 @@
-"""The store's engine: SQLAlchemy Core over SQLite (default) or PostgreSQL (several hosts).
+"""Opens the database ("store"): SQLAlchemy Core on SQLite (default) or PostgreSQL (for several hosts).
 
-`open_store` gives an empty store its tables, and one of an older program those of this one (`schema.py`).
-Programs open only a store that is there (`existing_store`): the playbook makes an empty file for SQLite, the
-operator an empty database in PostgreSQL.
+`open_store` creates the tables in an empty database and migrates an older one (`schema.py`). Programs use
+`existing_store`, which creates no database: the playbook creates an empty SQLite file, or the operator an
+empty PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from chatmail_milter.store import checkpoint, fault, schema
 
 
 def load(url: str) -> None:
-    """Import what `open_store(url)` takes; before a fork, so that the processes share it.
+    """Imports the database driver for `url`, before a fork, so that processes share its memory.
 
-    Nothing is opened, and nothing said of what is wrong with `url`.
+    Opens nothing, and ignores errors in `url`.
     """
     with contextlib.suppress(ArgumentError, ImportError):
         make_url(url).get_dialect().import_dbapi()
 
 
 def existing_store(url: str) -> Engine:
-    """The store at `url`, as `open_store`; where there is none, `fault.StoreError` and no new one."""
+    """As `open_store`, but raises `fault.StoreError` instead of creating a missing SQLite file."""
     fault.look(url)
     return open_store(url)
 
@@ -47,30 +47,30 @@ def open_store(url: str) -> Engine:
     try:
         schema.bring_up_to_date(engine)
     except BaseException:
-        # Whoever asks again opens it anew.
+        # The caller retries with a new engine.
         engine.dispose()
         raise
     return engine
 
 
 def scrub(engine: Engine) -> bool:
-    """Let nothing of what was deleted be left in SQLite's files; False where others were busy for long.
+    """Removes deleted data from SQLite's files. False if other processes were busy for too long.
 
-    Their log (the WAL) has pages as they were, until the next checkpoint; so it is emptied at once.
+    The write-ahead log holds pages from before the deletion until the next checkpoint, which this makes now.
     """
     if engine.dialect.name != "sqlite":
         return True
     with engine.connect() as connection:
-        # Waits for those who read, `busy_timeout` long.
+        # Waits for readers, up to `busy_timeout`.
         busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # WAL: readers never wait for the one writer. The timeout outlasts any transaction of ours by far.
+    # WAL: readers never wait for the writer. The timeout is much longer than any of our transactions.
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What is deleted is written over in the file; Debian's does so by itself.
+    # Overwrites deleted data in the file. The default in Debian's build, not in all.
     connection.execute("PRAGMA secure_delete = ON")

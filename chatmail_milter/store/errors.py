@@ -1,7 +1,7 @@
-"""The last failures of each peer by each road, in the peer's own words, for an operator who looks into it.
+"""The latest delivery failures per peer and road, with the peer's reply text, for operators.
 
-As long as the journal keeps the lines that they are in, no longer, and only so many: these are for what is
-the matter now. They name nobody (`words.anonymous`, by whoever writes them down).
+Kept no longer than the journal keeps the same lines, and only a few: they are for diagnosing present trouble.
+The caller has removed addresses from the texts (`words.anonymous`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.tables import peer_errors
 from chatmail_milter.store.words import LONGEST
 
-KEPT = 5  # by peer and road
+KEPT = 5  # per peer and road
 KEPT_FOR = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerError:
-    """One failure; `words` is empty where the peer said nothing."""
+    """One failure. `words`: the peer's reply text, empty without a reply."""
 
     road: str
     at: datetime
@@ -31,7 +31,7 @@ class PeerError:
 
 
 def remember(connection: Connection, domain: str, road: str, failed: Sequence[Contact]) -> None:
-    """Keep the last of `failed`, in order of time, in place of the oldest that are kept."""
+    """Stores the last of `failed` (sorted by time), and deletes all but the latest `KEPT`."""
     rows = [
         {
             "domain": domain,
@@ -52,7 +52,7 @@ def remember(connection: Connection, domain: str, road: str, failed: Sequence[Co
 
 
 def last_errors(engine: Engine, domain: str, now: datetime) -> list[PeerError]:
-    """The last failures of `domain`, latest first."""
+    """The stored failures of `domain`, latest first."""
     since = (now - KEPT_FOR).timestamp()
     mine = select(peer_errors).where(peer_errors.c.domain == domain, peer_errors.c.at >= since)
     latest = mine.order_by(peer_errors.c.at.desc(), peer_errors.c.number.desc())
@@ -64,7 +64,7 @@ def last_errors(engine: Engine, domain: str, now: datetime) -> list[PeerError]:
 
 
 def last_of_all(engine: Engine, now: datetime) -> dict[tuple[str, str], PeerError]:
-    """The last failure of each domain by each road."""
+    """The latest failure per (domain, road)."""
     last = select(func.max(peer_errors.c.number)).group_by(peer_errors.c.domain, peer_errors.c.road)
     recent = peer_errors.c.at >= (now - KEPT_FOR).timestamp()
     with engine.connect() as connection:
@@ -77,5 +77,5 @@ def last_of_all(engine: Engine, now: datetime) -> dict[tuple[str, str], PeerErro
 
 
 def forget_old(connection: Connection, now: datetime) -> None:
-    """Forget those of `KEPT_FOR`."""
+    """Deletes failures older than `KEPT_FOR`."""
     connection.execute(delete(peer_errors).where(peer_errors.c.at < (now - KEPT_FOR).timestamp()))

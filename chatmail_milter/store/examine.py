@@ -1,4 +1,4 @@
-"""Whether a store can be used, for an operator who asks: nothing is made, migrated or written."""
+"""Checks a database read-only, for `chatmailctl`: creates, migrates and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from chatmail_milter.store.tables import metadata
 
 
 def examine(url: str) -> str:
-    """A sentence or two about the store at `url`.
+    """One or two sentences for operators about the state of the database at `url`.
 
-    Raises `sqlalchemy.exc.SQLAlchemyError` where it can't be used, which `fault.explained` puts into words.
+    Raises `sqlalchemy.exc.SQLAlchemyError` if it is unusable; `fault.explained` turns that into advice.
     """
     fault.look(url)
     try:
@@ -39,7 +39,7 @@ def _check_file(connection: Connection) -> None:
 
 
 def _compare(connection: Connection) -> None:
-    """Raise `fault.StoreError` where a table or column is missing."""
+    """Raises `fault.StoreError` if a table or column is missing."""
     look = inspect(connection)
     present = schema.present(connection)
     for name, table in metadata.tables.items():

@@ -1,6 +1,6 @@
-"""What is the matter with the store, in one line that begins with what to do about it, and an exit status.
+"""Turns a database error into one line of advice for operators, and an exit status (sysexits(3)).
 
-For programs that can't go on without it. The line names the store, no row of it and no password. sysexits(3)
+For programs that can't work without the database. The line contains no data from it and no password.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chatmail_milter.store.words import anonymous
 
 _DATA, _NO_INPUT, _UNAVAILABLE, _SOFTWARE, _IO, _LATER, _PERMISSION, _CONFIG = 65, 66, 69, 70, 74, 75, 77, 78
 
-# What is in the databases' own words, and what to do then; the first that fits counts. SQLite's are the texts
+# (Part of the database's error text, exit status, advice); the first match counts. SQLite's texts are those
 # of https://www.sqlite.org/rescode.html
 _ADVICE = (
     ("is locked", _LATER, "try again, for another program is writing to the store"),
@@ -27,7 +27,7 @@ _ADVICE = (
     ("malformed", _DATA, "restore the store from a copy, for it is corrupt"),
     ("no such", _DATA, "restore the store from a copy, or install the program that wrote it"),
     ("has no column", _DATA, "restore the store from a copy, or install the program that wrote it"),
-    # PostgreSQL's, in English: its messages are in the language of the server.
+    # PostgreSQL's, only in English: its messages are in the language of the server.
     ("authentication failed", _PERMISSION, "correct the user or the password in store.url"),
     ("permission denied", _PERMISSION, "let the user in store.url own the database"),
     ('relation "', _DATA, "restore the store from a copy, or install the program that wrote it"),
@@ -39,7 +39,7 @@ _ADVICE = (
 
 
 class StoreError(SQLAlchemyError):
-    """A store that is not opened: `advice` says what to do, `status` is the exit status."""
+    """The database can't be used. `advice`: what the operator should do. `status`: the exit status."""
 
     def __init__(self, status: int, advice: str) -> None:
         super().__init__(advice)
@@ -47,9 +47,9 @@ class StoreError(SQLAlchemyError):
 
 
 def look(url: str) -> None:
-    """Raise `StoreError` where `url` names no store that is there, so that none is made by mistake.
+    """Raises `StoreError` if `url` names no existing SQLite file, so that none is created by mistake.
 
-    An empty file is a store that nobody has opened yet.
+    An empty file is valid: its tables are created when it is first opened. PostgreSQL is not checked.
     """
     try:
         parsed = make_url(url)
@@ -72,40 +72,40 @@ def look(url: str) -> None:
 
 
 def newer(found: str, known: int) -> StoreError:
-    """A store whose schema, `found`, a newer program made; this one's is `known`."""
+    """The error for a database with schema `found`, newer than this program's, `known`."""
     return StoreError(
         _DATA, f"install the newer program again, for it made this store (schema {found}; here {known})"
     )
 
 
 def corrupt(why: str) -> StoreError:
-    """A store that a program can't have left so; `why` is a clause about it."""
+    """The error for a corrupt database; `why` is a clause such as "it has no table peers"."""
     return StoreError(_DATA, f"restore the store from a copy, for {why}")
 
 
 def missing_driver(error: ImportError) -> StoreError:
-    """A database for which there is no library here."""
+    """The error for a database whose Python driver is not installed."""
     return StoreError(
         _CONFIG, f"install the database driver that store.url names, or correct store.url: {error}"
     )
 
 
 def missing_key(path: Path, why: str) -> StoreError:
-    """A key of pseudonyms that can't be read, as `why` says, or is too short."""
+    """The error for a pseudonym key that can't be read or is too short; `why`: name of the exception."""
     return StoreError(
         _CONFIG, f"run this as root, or run the playbook, which makes the key: {path} can't be used ({why})"
     )
 
 
 def explained(error: SQLAlchemyError) -> StoreError:
-    """The same fault with what to do about it."""
+    """The `StoreError` with advice for any error from SQLAlchemy."""
     if isinstance(error, StoreError):
         return error
     if isinstance(error, (ArgumentError, NoSuchModuleError)):
         return StoreError(_CONFIG, f"correct store.url: {anonymous(str(error))}")
     if not isinstance(error, DBAPIError):
         return StoreError(_SOFTWARE, f"report this, with the journal: {type(error).__name__}")
-    # Not all that SQLAlchemy says: it has the statement's parameters.
+    # Not str(error): it contains the statement's parameters.
     said = anonymous(str(error.orig))
     for words, status, advice in _ADVICE:
         if words in said:

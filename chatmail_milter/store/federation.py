@@ -1,7 +1,7 @@
-"""With whom this relay exchanges mail: the rule, and its exceptions.
+"""The federation policy in the store: the rule (open or closed), and exceptions from it.
 
-Each rule has exceptions of its own: were there one list, closing the federation would let in just those whom
-the open one kept out.
+Each rule has its own list of exceptions. With a common list, changing the rule from open to closed would
+admit exactly the domains that were blocked before.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from chatmail_milter.store.upsert import insert_new
 
 
 class Federations:
-    """The rule in force and its exceptions, in the store. A change is in force everywhere when it returns."""
+    """Access to the policy. When a method that changes it returns, all processes apply the change."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def get(self) -> Federation:
-        """What is in force."""
+        """The present policy."""
         with self._engine.connect() as connection:
             rule = revision.current(connection).rule
             return Federation(rule, read_exceptions(connection, rule))
 
     def set_rule(self, rule: Rule) -> Federation:
-        """Put `rule` in force, with the exceptions that were made from it; both are given back."""
+        """Changes the rule. Its earlier exceptions apply again. Returns the new policy."""
         with change(self._engine, federation=rule):
             pass
         return self.get()
 
     def add(self, domains: Iterable[str]) -> int:
-        """Make exceptions (canonical domains) from the rule in force; how many are new."""
+        """Adds exceptions (canonical domains) to the present rule. Returns how many are new."""
         with change(self._engine) as connection:
             rule = revision.current(connection).rule
             known = read_exceptions(connection, rule)
@@ -45,7 +45,7 @@ class Federations:
         return len(new)
 
     def remove(self, domains: Iterable[str]) -> int:
-        """Take exceptions from the rule in force back; how many there were."""
+        """Removes exceptions from the present rule. Returns how many there were."""
         removed = 0
         with change(self._engine) as connection:
             mine = exceptions.c.rule == revision.current(connection).rule
@@ -56,6 +56,6 @@ class Federations:
 
 
 def read_exceptions(connection: Connection, rule: Rule) -> frozenset[str]:
-    """The exceptions from `rule`."""
+    """The exceptions of `rule`."""
     found = connection.execute(select(exceptions.c.domain).where(exceptions.c.rule == rule))
     return frozenset(found.scalars())

@@ -1,4 +1,4 @@
-"""How long the store keeps what no setting says; apart from the tables, for programs without SQLAlchemy."""
+"""Retention times that are not settings, in a module that programs can import without SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Latencies as counts in fixed buckets, so that quantiles of any number of them need a bounded place.
+"""A histogram of latencies with fixed exponential buckets, to compute quantiles in bounded space.
 
-Bucket `n` holds what took more than 2^((n-1)/4) and up to 2^(n/4) seconds: four to an octave, each 19 %
-longer than the one before. A quantile is given as the geometric middle of the bucket it lies in, and so is
-within 9.1 % (2^(1/8) - 1) of the true one, above or below. The buckets are the same everywhere and for ever:
-counts of several writers, hosts or days are merged by adding them.
+Bucket `n` counts latencies above 2^((n-1)/4) and up to 2^(n/4) seconds: four buckets per doubling, each bound
+19 % above the previous one. A quantile is reported as the geometric middle of its bucket, so it is within 9.1
+% (2^(1/8) - 1) of the true value. The buckets never change: counts of several processes, hosts or days are
+merged by addition.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ import math
 from collections.abc import Mapping
 
 _PER_OCTAVE = 4
-# 61 microseconds and 68 minutes: what is shorter or longer counts as that. 105 buckets a road at most.
+# 61 microseconds and 68 minutes; latencies beyond count in these buckets. At most 105 buckets.
 LOWEST, HIGHEST = -14 * _PER_OCTAVE, 12 * _PER_OCTAVE
 
 
 def bucket(seconds: float) -> int:
-    """The bucket of a latency."""
+    """The number of a latency's bucket."""
     if seconds <= 2 ** (LOWEST / _PER_OCTAVE):
         return LOWEST
     return min(math.ceil(_PER_OCTAVE * math.log2(seconds)), HIGHEST)
 
 
 def quantile(counts: Mapping[int, int], share: float) -> float | None:
-    """The latency, in seconds, that `share` (above 0, up to 1) of those counted by bucket do not exceed.
+    """The latency in seconds that `share` (above 0, up to 1) of the counted ones don't exceed.
 
-    It is that of the nearest rank, so it is one that was measured, but for the bucket's width. None for none.
+    `counts`: by bucket. None without any. Uses the nearest rank, so it is a measured value, up to the width
+    of its bucket.
     """
     rank = math.ceil(share * sum(counts.values()))
     seen = 0

@@ -1,7 +1,7 @@
-"""How long any process may go by what it has read of the store, and how to wait until none goes by the old.
+"""The maximum age of cached policy, and a wait until all caches have expired.
 
-Whoever reads holds it for at most `LEASE`; whoever changes it then waits that long after the commit. So when
-a command returns, what it changed is in force, in any number of processes on any number of hosts.
+A reader caches policy for at most `LEASE`; a writer waits that long after its commit. So when a command
+returns, all processes on all hosts apply its change.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ LEASE = 0.05  # seconds
 
 
 def wait_for_caches_to_expire() -> None:
-    """Wait until nobody holds what was read before now."""
-    # Hosts' clocks may differ; how long this takes doesn't.
+    """Sleeps until no process uses data that it read before this call."""
+    # A duration, not a point in time, because the clocks of hosts may differ.
     time.sleep(LEASE)

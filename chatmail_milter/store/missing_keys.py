@@ -1,8 +1,6 @@
-"""DKIM key records that peers sign by and DNS doesn't have, and since when: a new record takes hours to be
-seen.
+"""DKIM key records that were missing in DNS, and since when: a new record may take hours to become visible.
 
-What is stored of a record's name is a hash, so that rows are small and name no peer. Rows are few, whatever
-strangers send: see `MOST`.
+Stores a hash of the record's name, so that rows are small and name no peer. At most `MOST` rows.
 """
 
 from __future__ import annotations
@@ -14,23 +12,24 @@ from sqlalchemy import Engine, delete, func, select
 from chatmail_milter.store.tables import missing_keys
 from chatmail_milter.store.upsert import upsert
 
-# A record that was not missed for this long, in seconds, was there meanwhile; the next time is a new one.
-# Mail servers try again more often: every 4 h at the longest (RFC 5321, 4.5.4.1 wants 30 min at least).
+# Seconds without a failed lookup after which a row expires: then the time starts anew. Mail servers retry
+# more often, at least every 4 h (RFC 5321, 4.5.4.1 asks for 30 min or more).
 FORGOTTEN_AFTER = 12 * 3600.0
-# Of more names than this, the first are kept: a flood of made-up ones must not make old ones new again.
+# Most rows. When full, the oldest are kept: a flood of invented names must not evict them and restart their
+# time.
 MOST = 20_000
-# How exactly it is noted when a record was missed last, in seconds: not a write for each message.
+# Seconds for which a row is not updated again, to save a write per message.
 _EXACTNESS = 60.0
 
 
 class MissingKeys:
-    """The records that were missing, in the store."""
+    """Access to the missing records."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def missed(self, name: str, now: float) -> float:
-        """The record `name` is missing: since when, in POSIX time, `now` if it wasn't before.
+        """Records that the DNS record `name` is missing. Returns since when (POSIX time; `now` if new).
 
         Raises `sqlalchemy.exc.SQLAlchemyError`.
         """
@@ -39,7 +38,7 @@ class MissingKeys:
             row = connection.execute(
                 select(missing_keys).where(missing_keys.c.name_hash == key)
             ).one_or_none()
-            # A time of the future is of a clock that was wrong.
+            # A time in the future was written while the clock was wrong, and does not count.
             counts = row is not None and now - FORGOTTEN_AFTER < row.last and row.since <= now
             if row is not None and counts and now - row.last < _EXACTNESS:
                 return float(row.since)

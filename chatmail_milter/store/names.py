@@ -1,10 +1,9 @@
-"""Reserved names: those of former accounts, not given out for a time, as people still write to the old owner.
+"""Reserved names: addresses of deleted accounts, which can't be registered for a time.
 
-Deletion removes everything else, so the store keeps a pseudonym of the name (`pseudonyms.py`), under a key of
-its own, and the time of the deletion. Only the programs that need that key can read it: those that make or
-delete accounts, and the milter, for the pseudonyms of `ended_logins.py`.
-`accounts.py` reserves the name in the transaction that deletes the account, and looks for it in the one that
-makes an account, whoever asks for either.
+Mail for the former owner may still arrive. Stores only a pseudonym of the address (`pseudonyms.py`), under a
+separate key, and the time of the deletion. Only programs that create or delete accounts can read the key, and
+the milter, for the pseudonyms in `ended_logins.py`. `accounts.py` reserves the name in the transaction that
+deletes an account, and checks it in the transaction that creates one.
 """
 
 from __future__ import annotations
@@ -27,13 +26,14 @@ _DAY = 86400.0
 
 
 class NameReservedError(Exception):
-    """A former account's name, which is not given out yet."""
+    """The address belonged to a deleted account and is still reserved."""
 
 
 class ReservedNames:
-    """The reserved names in a store, for `seconds` after the deletion; for good if left out; 0: none is.
+    """Access to the reserved names.
 
-    `now` is POSIX time. The key is read when it is needed; all raise `fault.StoreError` where there is none.
+    `seconds`: how long they stay reserved; by default for ever; 0: not at all. `now`: POSIX time. The key is
+    read when first needed; methods raise `fault.StoreError` if it is missing.
     """
 
     def __init__(self, seconds: float = math.inf, now: Callable[[], float] = time.time) -> None:
@@ -42,17 +42,17 @@ class ReservedNames:
         self._key: bytes | None = None
 
     def reserve(self, connection: Connection, address: str) -> None:
-        """Reserve the name of a canonical address, whose account is deleted in the same transaction."""
+        """Reserves a canonical address, whose account is deleted in the same transaction."""
         if not self._seconds:
             return
         gone = self._now()
         if self._seconds >= _DAY:
-            # The store remembers days of its users, and no times: the end of this one.
+            # Rounded up to the end of the day: the store keeps no exact times of users.
             gone = math.ceil(gone / _DAY) * _DAY
         upsert(connection, reserved_names, {"name": self.pseudonym(address), "gone": gone})
 
     def reserved(self, connection: Connection, addresses: Collection[str]) -> set[str]:
-        """Those of some canonical addresses that were an account's that is gone, and nobody may have yet."""
+        """Those of the canonical `addresses` that are reserved."""
         if not self._seconds or not self._any(connection):
             return set()
         by_name = {self.pseudonym(one): one for one in addresses}
@@ -61,13 +61,13 @@ class ReservedNames:
         return {by_name[row.name] for row in found if row.gone + self._seconds > self._now()}
 
     def release(self, connection: Connection, addresses: Collection[str]) -> None:
-        """Let canonical addresses be had again."""
+        """Ends the reservation of canonical addresses."""
         if addresses and self._any(connection):
             these = [self.pseudonym(one) for one in addresses]
             connection.execute(delete(reserved_names).where(reserved_names.c.name.in_(these)))
 
     def release_due(self, engine: Engine) -> int:
-        """Release the names whose time is over; how many."""
+        """Deletes expired reservations; returns their number."""
         if math.isinf(self._seconds):
             return 0
         due = reserved_names.c.gone <= self._now() - self._seconds
@@ -75,16 +75,16 @@ class ReservedNames:
             return connection.execute(delete(reserved_names).where(due if self._seconds else true())).rowcount
 
     def _any(self, connection: Connection) -> bool:
-        """Whether any name is; where none is, no key is needed."""
+        """Whether any name is reserved. If not, the key is not needed."""
         return connection.execute(select(reserved_names.c.gone).limit(1)).first() is not None
 
     def pseudonym(self, address: str) -> str:
-        """What stands in the store for a canonical address that was an account's, or is."""
+        """The pseudonym of a canonical address. Raises `fault.StoreError` without a key."""
         if self._key is None:
             try:
                 self._key = read_key(key_file())
             except (OSError, ValueError) as error:
-                # With a key made up here, another process would give the names out.
+                # No temporary key instead: other processes would not recognise its pseudonyms.
                 raise fault.missing_key(key_file(), type(error).__name__) from None
         return pseudonym(self._key, address)
 

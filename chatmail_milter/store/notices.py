@@ -1,8 +1,8 @@
-"""Notices: which device tokens are still to be told of new mail, when next, and how often it was tried.
+"""The queue of push notifications: device tokens to notify of new mail, when next, and the number of tries.
 
-One for each token, however much mail comes: `mails` counts it, so that mail that comes while a notice is on
-its way is not taken for told. Who takes one has it for a while only; whatever becomes of the taker, it is due
-again then. Nothing here says what came, or from whom.
+One row per token, however much mail arrives: `mails` counts messages, so that one that arrives while a
+notification is being sent leads to another. `take` leases a row for a limited time; if its process dies, the
+row is due again then. Nothing is stored about the messages or their senders.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sqlalchemy import (
 from chatmail_milter.store.tables import device_tokens, notices
 from chatmail_milter.store.upsert import insert_new
 
-# Read for each delivery: to make the statement takes longer than to run it.
+# Built once, since it runs for each delivery and takes longer to build than to run.
 _TOKENS = select(device_tokens.c.digest).where(
     device_tokens.c.address == bindparam("address"), device_tokens.c.given >= bindparam("oldest")
 )
@@ -31,7 +31,7 @@ _TOKENS = select(device_tokens.c.digest).where(
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One that was taken, to be told to `token`."""
+    """A leased row: a notification to send to `token`."""
 
     address: str
     digest: str
@@ -42,13 +42,13 @@ class Notice:
 
 
 class Notices:
-    """The notices in a store; `now` is POSIX time throughout."""
+    """Access to the queue. All times are POSIX time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, address: str, now: float, oldest: date) -> int:
-        """New mail for `address`: due at once for each token given since `oldest`. How many tokens."""
+        """Queues new mail of `address`, due now, for its tokens since `oldest`; returns their number."""
         with self._engine.begin() as connection:
             digests = connection.execute(_TOKENS, {"address": address, "oldest": oldest}).scalars().all()
             if not digests:
@@ -60,7 +60,7 @@ class Notices:
         return len(digests)
 
     def take(self, now: float, until: float) -> Notice | None:
-        """One that is due, which nobody else gets before `until`; those tried least come first."""
+        """Leases a due row until `until`, those with the fewest tries first; None if none is due."""
         columns = (notices, device_tokens.c.token)
         due = select(*columns).join(device_tokens).where(notices.c.due <= now)
         first = due.order_by(notices.c.tries, notices.c.due).limit(1)
@@ -69,13 +69,13 @@ class Notices:
                 row = connection.execute(first).one_or_none()
                 if row is None:
                     return None
-                # Unless somebody else took it meanwhile.
+                # Succeeds unless another process took it meanwhile.
                 seen = _of(row.address, row.digest) & (notices.c.due == row.due)
                 if connection.execute(update(notices).where(seen).values(due=until)).rowcount:
                     return Notice(row.address, row.digest, row.token, row.mails, row.tries, row.since)
 
     def settle(self, notice: Notice, now: float, again: float) -> None:
-        """It was told, or need not be; mail that came meanwhile is due at `again`."""
+        """Completes a notification. If mail arrived meanwhile, the row stays, due at `again`."""
         mine = _of(notice.address, notice.digest)
         afresh = {"tries": 0, "since": now, "due": again}
         with self._engine.begin() as connection:
@@ -84,19 +84,19 @@ class Notices:
                 connection.execute(update(notices).where(mine).values(afresh))
 
     def put_off(self, notice: Notice, due: float) -> None:
-        """It could not be told; try again at `due`."""
+        """Records a failed try; the row is due again at `due`."""
         mine = _of(notice.address, notice.digest)
         with self._engine.begin() as connection:
             connection.execute(update(notices).where(mine).values(tries=notice.tries + 1, due=due))
 
     def next_due(self) -> float | None:
-        """When the next one is due; None if there are none."""
+        """When the next row is due; None if there are none."""
         with self._engine.connect() as connection:
             due: float | None = connection.execute(select(func.min(notices.c.due))).scalar_one()
         return due
 
     def count(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         with self._engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(notices)).scalar_one()
 

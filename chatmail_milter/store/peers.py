@@ -1,8 +1,8 @@
-"""How each peer was reached, counted per road: `https` and `smtp` are ours to them, `inbound` theirs to us.
+"""Delivery statistics per peer domain and road: `https` and `smtp` are outgoing, `inbound` is incoming.
 
-An attempt is one try to hand over a message for one domain: one POST, one SMTP transaction. Latency is
-measured by whoever makes the attempt, in seconds, and counts successes only. Failure reasons come from
-closed lists of short slugs, so that rows stay few. What adds up is in `contacts`, quantiles are in `latency`.
+An attempt is one POST or one SMTP transaction for one domain. Latency is in seconds, of successes only.
+Failure reasons are slugs from fixed lists, so there are few rows. `contacts` has the sums, `latency` the
+quantiles.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from chatmail_milter.store.latency import quantile
 from chatmail_milter.store.tables import peer_failures, peer_latencies, peer_log_marks, peers
 from chatmail_milter.store.upsert import upsert, upsert_all
 
-# Who was not heard of for a season is not a peer; when it comes back, it is counted anew.
+# Rows of peers without an attempt for this long are deleted.
 FORGOTTEN_AFTER = timedelta(days=90)
-# And a domain can have any number of names below it, each with a key to sign by: of more than this many,
-# those heard of last are kept.
+# Most rows, of which the most recent are kept: one owner can have any number of subdomains, each with a DKIM
+# key.
 MOST = 20_000
-# Names of which nothing was ever proven are kept for less time, and are fewer: any stranger can write them.
+# The same for domains that were never verified, which anybody can write into a message.
 CLAIMED_FORGOTTEN_AFTER = timedelta(days=7)
 MOST_CLAIMED = 500
-# What was said under a name that nobody vouches for and that is no peer's.
+# Stands for all domains that are neither verified nor known.
 UNPROVEN = "(unproven)"
 
-# Rows of names that are only claimed: mail that came under them was never taken, and we sent none there.
+# Rows of unverified domains: no incoming message of theirs was ever accepted.
 _CLAIMED = (peers.c.road == "inbound") & (peers.c.successes == 0) & (peers.c.domain != UNPROVEN)
 
 _ADDED = ("attempts", "successes", "timed", "seconds")
@@ -49,7 +49,7 @@ _ADDED = ("attempts", "successes", "timed", "seconds")
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
-    """What is known of one peer on one road. Latencies in seconds, None before the first success."""
+    """Statistics of one peer on one road. Latencies in seconds, None before the first success."""
 
     domain: str
     road: str
@@ -64,13 +64,16 @@ class PeerRow:
 
 
 class Peers:
-    """The counts, in the store."""
+    """Access to the statistics."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def add(self, contacts: Iterable[Contact], *, reader: str | None = None, mark: str = "") -> None:
-        """Count attempts, by peer and by hour; with `reader`, remember with them how far its log is read."""
+        """Adds attempts to the totals per peer and per hour.
+
+        `reader`, `mark`: name of a log reader and how far it has read, stored in the same transaction.
+        """
         with self._engine.begin() as connection:
             vouched = _vouched(connection, list(contacts))
             _write(connection, sums(one for one in vouched if one.road != "submission"))
@@ -79,18 +82,19 @@ class Peers:
                 upsert(connection, peer_log_marks, {"reader": reader, "mark": mark})
 
     def mark(self, reader: str) -> str | None:
-        """Up to where `reader` has counted, or None if it never did."""
+        """The stored `mark` of a log reader; None if there is none."""
         with self._engine.connect() as connection:
             found = connection.execute(select(peer_log_marks.c.mark).where(peer_log_marks.c.reader == reader))
             return found.scalar_one_or_none()
 
     def list(self, domain: str | None = None) -> list[PeerRow]:
-        """All peers, or one, by domain and road."""
+        """Statistics of all peers, or of one, sorted by domain and road."""
         with self._engine.connect() as connection:
             latencies: dict[tuple[str, str], dict[int, int]] = {}
             for row in connection.execute(select(peer_latencies).where(_of(peer_latencies, domain))):
                 latencies.setdefault((row.domain, row.road), {})[row.bucket] = row.successes
-            # In one statement: between two of them attempts may be counted, and no reason would be theirs.
+            # In one statement: between two, other processes may add attempts, and the reasons would not add
+            # up.
             why = (peers.c.domain == peer_failures.c.domain) & (peers.c.road == peer_failures.c.road)
             counted = (
                 select(peers, peer_failures.c.reason, peer_failures.c.failures.label("of_reason"))
@@ -123,7 +127,7 @@ class Peers:
         ]
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:
-        """Forget the rows of `FORGOTTEN_AFTER`, and those beyond `most`; how many."""
+        """Deletes rows older than `FORGOTTEN_AFTER`, and those beyond `most`; returns their number."""
         with self._engine.begin() as connection:
             since = (now - FORGOTTEN_AFTER).timestamp()
             latest = select(peers.c.last_contact).order_by(peers.c.last_contact.desc())
@@ -142,7 +146,7 @@ class Peers:
 
 
 def _vouched(connection: Connection, contacts: list[Contact]) -> list[Contact]:
-    """The same, with names that are only claimed replaced where they aren't known."""
+    """The same contacts, with unverified domains that are not known replaced by `UNPROVEN`."""
     claims = {contact.domain for contact in contacts if contact.claimed}
     if not claims:
         return contacts

@@ -1,7 +1,7 @@
-"""The policy for those who go by it (milter, hooks, relay): a snapshot, never older than `LEASE`.
+"""A cached snapshot of the policy for milter, hooks and relay, never older than `LEASE`.
 
-A question costs a comparison while the snapshot is held, then one row read of the store; all is read anew
-only where the revision in that row has changed. Who changes the policy waits for `LEASE` (`lease.py`).
+While the snapshot is valid, a lookup costs a comparison of times. Then one row is read, and the policy only
+if the revision in that row has changed. Writers of the policy wait for `LEASE` (`lease.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chatmail_milter.store.tables import blocklist, suspensions
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """A policy, the revision that it is of, and the logins that are over (`ended_logins.py`)."""
+    """A policy, its revision, and the revisions at which sessions were ended (`ended_logins.py`)."""
 
     policy: Policy
     revision: int
@@ -33,45 +33,46 @@ class PolicyState:
 
 @dataclass(frozen=True, slots=True)
 class _CachedState:
-    """A snapshot, and the time after which it may not be used."""
+    """A snapshot, and its expiry (monotonic seconds)."""
 
     state: PolicyState
     until: float
 
 
 class Policies:
-    """The policy in a store. One object serves all threads of a process."""
+    """Reads and caches the policy. Thread-safe."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
         self._clock = clock
         self._reading = threading.Lock()
-        # Of a store in which nothing was ever decided; not held for any time.
+        # The policy of an empty store, already expired.
         self._held = _CachedState(PolicyState(OPEN, 0, {}), float("-inf"))
 
     def held(self) -> Policy | None:
-        """The policy in force where it is at hand; None where it has to be read. Never blocks."""
+        """The cached policy; None if it has expired. Never blocks."""
         held = self._held
         return held.state.policy if self._clock() < held.until else None
 
     def current(self) -> Policy:
-        """The policy in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        """The present policy. Raises `sqlalchemy.exc.SQLAlchemyError`."""
         return self.state().policy
 
     def state(self) -> PolicyState:
-        """All that is in force. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        """The present policy with revisions. Raises `sqlalchemy.exc.SQLAlchemyError`."""
         held = self._held
         if self._clock() < held.until:
             return held.state
         with self._reading:
-            # Whoever waited here may find that another has read meanwhile.
+            # Another thread may have read it while this one waited for the lock.
             now, held = self._clock(), self._held
             if now >= held.until:
                 held = self._held = _CachedState(self._read(held.state), now + LEASE)
             return held.state
 
     def _read(self, held: PolicyState) -> PolicyState:
-        # The time was taken before, and the revision is read first: what changes meanwhile is read next time.
+        # The caller took the time before, and the revision is read first: a change meanwhile is read next
+        # time.
         with self._engine.connect() as connection:
             found = revision.current(connection)
             if found.revision == held.revision:

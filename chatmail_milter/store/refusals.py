@@ -1,11 +1,11 @@
-"""Recipients elsewhere that their own servers refused for good: in which words, for a day. Holds no address.
+"""Remote recipients that their server refused permanently, and its reply, for a day. Contains no addresses.
 
-Who writes to such a recipient within the day learns at submission what the peer said; apps show no bounces.
-A recipient has a pseudonym (`pseudonyms.py`), and `RECIPIENT` stands for its address in the peer's words.
-Nothing is kept of the sender or the message.
+Within the day, a user who writes to such a recipient gets that reply at submission, because apps don't show
+bounces. The recipient is stored as a pseudonym (`pseudonyms.py`); in the reply's text, `RECIPIENT` replaces
+its address. Nothing is stored about the sender or the message.
 
-Each message that a peer brings or takes may end a refusal, and hardly any does: every process knows which
-pseudonyms there are, and asks the store for no other. What it knows is no older than `LEASE`.
+A message from or to a peer may end a refusal, but rarely does. So each process caches the set of pseudonyms,
+and queries the database only for those. The cache is never older than `LEASE`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from chatmail_milter.store.pseudonyms import pseudonym
 from chatmail_milter.store.tables import recipient_refusals
 from chatmail_milter.store.words import LONGEST
 
-# A user of ours can write to any number of names: of more than this, the last are kept.
+# Most rows, of which the latest are kept: a user can write to any number of invented addresses.
 MOST = 20_000
-# Stands for the recipient's address in words. (U+FFFC, the object replacement character.)
+# Replaces the recipient's address in a reply's text. (U+FFFC, the object replacement character.)
 RECIPIENT = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A peer's final reply about one recipient: reply code, status (RFC 3463), and words with `RECIPIENT`."""
+    """A peer's permanent reply about a recipient: code, status (RFC 3463), and text with `RECIPIENT`."""
 
     code: int
     status: str
@@ -40,10 +40,10 @@ class Refusal:
 
 
 class Refusals:
-    """The refusals in a store, by canonical address. All may raise `sqlalchemy.exc.SQLAlchemyError`.
+    """Access to the refusals, by canonical address. Thread-safe.
 
-    Safe for threads. `key` is that of the pseudonyms, `now` POSIX time, `clock` monotonic; `waits` is called
-    before the store is asked, and may raise.
+    Methods raise `sqlalchemy.exc.SQLAlchemyError`. `key`: for pseudonyms. `now`: POSIX time. `clock`:
+    monotonic seconds. `waits`: called before each query of the database; it may raise.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Refusals:
         self._read_again = float("-inf")
 
     def remember(self, address: str, refusal: Refusal, at: float | None = None) -> None:
-        """`address` was refused `at` a POSIX time, now if left out; in place of what was known of it."""
+        """Stores a refusal of `address`, replacing an earlier one. `at`: POSIX time, by default now."""
         who, now = pseudonym(self._key, address), self._now()
         until = (now if at is None else at) + REFUSALS_KEPT.total_seconds()
         if until <= now:
@@ -78,14 +78,14 @@ class Refusals:
             "until": until,
         }
         with self._engine.begin() as connection:
-            # Not over the old row: other processes look for new numbers.
+            # A new row instead of an update: other processes look for new row numbers.
             connection.execute(delete(recipient_refusals).where(recipient_refusals.c.recipient == who))
             connection.execute(recipient_refusals.insert(), row)
         with self._reading:
             self._there.add(who)
 
     def of(self, address: str) -> Refusal | None:
-        """What was said of `address` within the day, and is not forgotten."""
+        """The refusal of `address`; None if there is none."""
         who = pseudonym(self._key, address)
         if not self._may_be_there(who):
             return None
@@ -95,14 +95,14 @@ class Refusals:
         return None if row is None or row.until <= self._now() else Refusal(row.code, row.status, row.words)
 
     def forget(self, address: str) -> bool:
-        """`address` writes, or takes mail. True if a refusal is forgotten."""
+        """Deletes the refusal of `address`, which sent or accepted mail. True if there was one."""
         who = pseudonym(self._key, address)
         if not self._may_be_there(who):
             return False
         self._waits()
         mine = recipient_refusals.c.recipient == who
         with self._reading:
-            # Before it goes from the store: should it come anew meanwhile, it is known again.
+            # Before the DELETE: a new refusal that is stored meanwhile must not be lost from the cache.
             self._there.discard(who)
         try:
             with self._engine.begin() as connection:
@@ -113,7 +113,7 @@ class Refusals:
             raise
 
     def _may_be_there(self, who: str) -> bool:
-        """False where the store has nothing of this pseudonym."""
+        """False if the database has no row of this pseudonym."""
         if self._clock() >= self._read_again:
             self._waits()
             with self._reading:
@@ -128,7 +128,7 @@ class Refusals:
             last = connection.execute(select(func.max(number))).scalar_one() or 0
             if last > self._seen:
                 if len(self._there) > 2 * MOST:
-                    # Most of it has gone from the store since.
+                    # The cache keeps deleted rows, too. By now most are, so it is read anew.
                     self._there, self._seen = set(), 0
                 new = select(recipient_refusals.c.recipient).where(number > self._seen)
                 self._there.update(connection.execute(new).scalars())
@@ -137,13 +137,13 @@ class Refusals:
 
 
 def forget_all(engine: Engine) -> int:
-    """Forget all refusals; how many."""
+    """Deletes all refusals; returns their number."""
     with engine.begin() as connection:
         return connection.execute(delete(recipient_refusals)).rowcount
 
 
 def forget_old(engine: Engine, now: float, most: int = MOST) -> int:
-    """Forget the refusals of `REFUSALS_KEPT` at `now` (POSIX time), and those beyond `most`; how many."""
+    """Deletes refusals expired at `now` (POSIX time), and those beyond `most`; returns their number."""
     number = recipient_refusals.c.number
     with engine.begin() as connection:
         beyond = select(number).order_by(number.desc()).offset(most).limit(1)

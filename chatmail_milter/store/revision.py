@@ -1,7 +1,7 @@
-"""How a change of policy is made, so that all processes on all hosts go by it when it is done.
+"""Changes the policy so that all processes on all hosts apply it when the change returns.
 
-Whoever goes by the policy holds a snapshot for as long as `lease.py` says, and reads a new one only where the
-revision has changed. So each change counts the revision up in its own transaction, and then waits.
+Readers cache the policy for at most `LEASE` (`lease.py`) and read it anew only if its revision has changed.
+So each change increments the revision in its transaction, and then waits until the caches have expired.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _ID = 1
 
 @contextmanager
 def change(engine: Engine, **columns: str) -> Iterator[Connection]:
-    """A transaction that changes the policy, and `columns` of its row; in force when this returns."""
+    """A transaction that changes the policy. `columns`: new values in the policy row.
+
+    When the context manager exits, all processes apply the change.
+    """
     with engine.begin() as connection:
         yield connection
         count_up(connection, **columns)
@@ -31,9 +34,10 @@ def change(engine: Engine, **columns: str) -> Iterator[Connection]:
 
 
 def count_up(connection: Connection, **columns: str) -> int:
-    """Count the revision up, and set `columns`; the new one. Last in a transaction.
+    """Increments the revision and sets `columns` of the policy row. Returns the new revision.
 
-    The row is locked only from here to the commit, and revisions are committed in order.
+    Call it as the last statement of a transaction: the row is then locked only until the commit, and
+    revisions become visible in order.
     """
     upsert(connection, policy, {"id": _ID, "revision": 1, **columns}, add=("revision",))
     return current(connection).revision
@@ -41,14 +45,14 @@ def count_up(connection: Connection, **columns: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RevisionState:
-    """The revision, and the federation rule in force."""
+    """The revision, and the present federation rule."""
 
     revision: int
     rule: Rule
 
 
 def current(connection: Connection) -> RevisionState:
-    """What the row says."""
+    """Reads the policy row."""
     row = connection.execute(_CURRENT).one_or_none()
     return (
         RevisionState(0, "open") if row is None else RevisionState(row.revision, cast(Rule, row.federation))

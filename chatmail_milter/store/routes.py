@@ -1,7 +1,7 @@
-"""Where the operator says that mail for a domain goes, over what DNS says. Effective on the next message.
+"""Routes: the operator's overrides of DNS for mail to a domain. Effective on the next message.
 
-A target is a host name, an IP address (the domain's own name is then what the certificate must show), or
-an https URL. No target: the usual hosts, and only `https`, `verify` or `one_per_recipient` differ.
+A target is a host name, an IP address (the certificate must then be for the domain's name), or an https URL.
+Without a target the usual hosts are used, and only `https`, `verify` or `one_per_recipient` differ.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ Https = Literal["prefer", "only", "never"]
 
 
 class RouteError(ValueError):
-    """A route that can't be; the message says what to write instead."""
+    """The route is invalid. The message tells the operator what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One domain's route. Raises `RouteError` for a target that is none."""
+    """One domain's route. Raises `RouteError` for an invalid target.
+
+    `verify`: whether certificates must be valid; None for the default of the domain. `one_per_recipient`:
+    send a separate POST to each recipient.
+    """
 
     domain: str
     target: str | None = None
@@ -47,13 +51,13 @@ class Route:
 
 
 class Routes:
-    """The routes, in the store."""
+    """Access to the routes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def get(self, domain: str) -> Route | None:
-        """The route of `domain`, if it has one."""
+        """The route of `domain`; None if it has none."""
         with self._engine.connect() as connection:
             row = connection.execute(select(routes).where(routes.c.domain == domain)).one_or_none()
         return None if row is None else _route(row)
@@ -64,7 +68,7 @@ class Routes:
             return [_route(row) for row in connection.execute(select(routes).order_by(routes.c.domain))]
 
     def set(self, route: Route) -> None:
-        """Make or replace the route of `route.domain`."""
+        """Sets or replaces the route of `route.domain`."""
         with self._engine.begin() as connection:
             upsert(
                 connection,
@@ -80,7 +84,7 @@ class Routes:
         lease.wait_for_caches_to_expire()
 
     def unset(self, domain: str) -> bool:
-        """Take the route of `domain` away; False if it had none."""
+        """Removes the route of `domain`; False if it had none."""
         with self._engine.begin() as connection:
             found = connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
         lease.wait_for_caches_to_expire()

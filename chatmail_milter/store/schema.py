@@ -1,9 +1,9 @@
-"""The number of the store's schema, and how a store gets from an older number to this one.
+"""The version number of the database schema, and the migration of older databases.
 
-A store has its number in Alembic's table. A program whose number it is reads that row and does not import
-Alembic. Otherwise: an empty store gets all tables at once; one of an older program is migrated
-(`migrations/`); one of a newer program is refused, as programs before the first migration refuse every store
-that has that table. If several programs start at once, one does it in one transaction, and the others wait.
+The number is in Alembic's table. If it is this program's, Alembic is not imported. Otherwise: an empty
+database gets all tables at once, an older one is migrated (`migrations/`), and a newer one is refused.
+(Programs from before the first migration refuse any database that has Alembic's table.) If several programs
+start at once, one migrates in a transaction, and the others wait.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from sqlalchemy import Connection, Engine, func, inspect, select
 from chatmail_milter.store import fault
 from chatmail_milter.store.tables import alembic_version, metadata
 
-# That of the last file in `migrations/versions`; a test compares them.
+# The number of the last file in `migrations/versions`; a test compares them.
 SCHEMA = 3
-# A migration may copy a large table; whoever starts meanwhile waits for it, not as long as for a transaction.
+# How long a program waits for another's migration, which may copy a large table.
 _PATIENCE = 120  # seconds
-_LOCK = 0x636861746D61696C  # of PostgreSQL's advisory locks, "chatmail"
+_LOCK = 0x636861746D61696C  # key of a PostgreSQL advisory lock: "chatmail" in ASCII
 
 log = logging.getLogger(__name__)
 
 
 def bring_up_to_date(engine: Engine) -> None:
-    """Give the store the tables of `tables.py`. Raises `fault.StoreError` if a newer program made it."""
+    """Creates or migrates the tables to `SCHEMA`. Raises `fault.StoreError` if the database is newer."""
     with engine.connect() as connection:
         if number(connection) == SCHEMA:
             return
     with _alone(engine) as connection:
-        # Another program may have done it meanwhile.
+        # Another program may have migrated meanwhile.
         found = number(connection)
         if found == SCHEMA:
             return
@@ -46,7 +46,7 @@ def bring_up_to_date(engine: Engine) -> None:
 
 
 def number(connection: Connection) -> int:
-    """The number of a store's schema; 0 where there is none: an empty store, or one of the first programs.
+    """The schema number of a database; 0 if it is empty or from before the first migration.
 
     Raises `fault.StoreError` for a number above `SCHEMA`.
     """
@@ -61,7 +61,7 @@ def number(connection: Connection) -> int:
 
 
 def present(connection: Connection) -> set[str]:
-    """Which of our tables a store has."""
+    """The names of our tables that exist in the database."""
     return metadata.tables.keys() & set(inspect(connection).get_table_names())
 
 
@@ -73,20 +73,20 @@ def _make(connection: Connection) -> None:
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
-    """A transaction during which no other program changes the schema. An exception rolls all of it back."""
+    """A transaction that excludes other migrations. An exception rolls it back."""
     with engine.connect() as connection:
         if engine.dialect.name != "sqlite":
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             yield connection
             connection.commit()
             return
-        # These settings are for this connection, which is closed afterwards.
+        # Detached from the pool, so that the settings below don't outlive this transaction.
         connection.detach()
-        # Some changes of a table need a copy of it. With foreign keys on, dropping the old one would delete
-        # the rows that refer to it. https://www.sqlite.org/lang_altertable.html (7)
+        # SQLite needs a copy of the table for some changes. With foreign keys on, dropping the old table
+        # would delete the rows that refer to it. https://www.sqlite.org/lang_altertable.html (7)
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
-        # Python's sqlite3 begins no transaction before DDL.
+        # Python's sqlite3 does not begin a transaction before DDL.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
         if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:

@@ -1,8 +1,8 @@
-"""All tables of the store, so that no table can be missing because a module was not imported.
+"""All tables of the database. In one module, so that none can be missing because a module was not imported.
 
-The module that reads and writes a table says what it is for. A column of type Float is a POSIX time, but for
-sums called `seconds`. What belongs to an account refers to it, and goes with it (ON DELETE CASCADE). A change
-of a table comes with a migration (`migrations/`), and raises `schema.SCHEMA`; a test compares what both make.
+The module that reads and writes a table documents it. Columns of type Float are POSIX times, except sums
+called `seconds`. Rows that belong to an account refer to it, and are deleted with it (ON DELETE CASCADE). A
+change here needs a migration (`migrations/`) and a new `schema.SCHEMA`; a test compares the results of both.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from chatmail_milter.store.words import LONGEST
 
 NOTE_MAX = 200  # characters
 ROUTE_TARGET_MAX = 512  # characters
-# Octets. What an app sends is a literal without a round trip, and RFC 7888, 5 has those no longer than this.
+# Octets. Apps send a token as a non-synchronizing literal, which may have no more (LITERAL-; RFC 7888, 5).
 DEVICE_TOKEN_MAX = 4096
 
 metadata = MetaData()
 
-# The number of the schema, as Alembic keeps it: apart from the tables that its migrations make.
+# Alembic's table with the schema number. Alembic itself creates it, so it has separate metadata.
 alembic_version = Table(
     "alembic_version",
     MetaData(),
@@ -71,7 +71,7 @@ notices = Table(
     Column("tries", Integer, nullable=False),
     Column("since", Float, nullable=False),
     Column("due", Float, nullable=False),
-    # Forgotten with its token, and so with its account.
+    # Deleted with its token, and so with its account.
     ForeignKeyConstraint(
         ["address", "digest"], [device_tokens.c.address, device_tokens.c.digest], ondelete="CASCADE"
     ),
@@ -114,7 +114,7 @@ tokens = Table(
 
 # The policy.
 
-# The one row of what is not a list. A store has none before its first change.
+# A single row, which is missing before the first change of the policy.
 policy = Table(
     "policy",
     metadata,
@@ -138,7 +138,7 @@ exceptions = Table(
     Column("domain", String(256), primary_key=True),  # 255, and the dot of `.example.org`
 )
 
-# Ways to other domains.
+# Routing to other domains.
 
 routes = Table(
     "routes",
@@ -180,7 +180,7 @@ breakers = Table(
     Column("until", Float, nullable=False),  # at the latest
 )
 
-# Counts and failures of peers.
+# Statistics of peers.
 
 peers = Table(
     "peers",
@@ -212,7 +212,8 @@ peer_latencies = Table(
     Column("successes", Integer, nullable=False),
 )
 
-# How far a reader of a log has counted. In the same transaction as its counts: none lost, none twice.
+# How far a log reader has read. Written in the transaction of its counts, so that none is lost or counted
+# twice.
 peer_log_marks = Table(
     "peer_log_marks",
     metadata,
@@ -234,7 +235,7 @@ peer_errors = Table(
 recipient_refusals = Table(
     "recipient_refusals",
     metadata,
-    # In order of insertion, and none is given twice: what is above the last one seen is new.
+    # Increases with each insertion and is never reused: rows above the last number seen are new.
     Column("number", Integer, primary_key=True),
     Column("recipient", String(32), nullable=False, unique=True),
     Column("code", Integer, nullable=False),

@@ -1,7 +1,8 @@
-"""Tokens: what lets somebody make an account where registration is by token, so many times and until then.
+"""Registration tokens, with which accounts can be created where registration is by token.
 
-Of a token its SHA-256 is kept: whoever reads the store can make no account with it. A token is random, so it
-needs no salt and no slow hash. Times are seconds since the epoch.
+A token may be limited in uses and in time. Only its SHA-256 is stored, so that nobody can create accounts
+with a copy of the database. Tokens are random, so the hash needs no salt and need not be slow. Times are
+POSIX time.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from chatmail_milter.store.accounts import new_account
 from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import tokens
 
-# Neither in a link nor on a command line does any of these mean something.
+# Characters without a special meaning in links and on command lines.
 _CHARACTERS = string.ascii_letters + string.digits
 _LENGTH = 24
-_ID = 8  # hexadecimal digits that tell one token from another
+_ID = 8  # hexadecimal digits of a token's ID
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token; `id` is what an operator calls it."""
+    """A token's state. `id`: the beginning of its hash, for operators. `uses`, `expires`: None: no limit."""
 
     id: str
     created: date
@@ -50,13 +51,13 @@ class Token:
     expires: float | None
 
     def spent(self, now: float) -> bool:
-        """Whether it is used up or over."""
+        """Whether it is used up or expired."""
         over = self.expires is not None and self.expires <= now
         return over or (self.uses is not None and self.used >= self.uses)
 
 
 class Tokens:
-    """The tokens in a store. `names` are as in `Accounts`."""
+    """Access to the tokens. `names`: as in `Accounts`."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Tokens:
         self._names = names or ReservedNames()
 
     def create(self, uses: int | None, seconds: float | None) -> tuple[str, Token]:
-        """A new token, good for `uses` accounts and `seconds`, and what is kept of it."""
+        """Creates a token for `uses` accounts and `seconds` (None: no limit). Returns it and its state."""
         token = "".join(secrets.choice(_CHARACTERS) for _ in range(_LENGTH))
         expires = None if seconds is None else self._clock() + seconds
         values = {"digest": _digest(token), "created": self._today(), "uses": uses, "used": 0}
@@ -80,27 +81,27 @@ class Tokens:
         return token, Token(_digest(token)[:_ID], self._today(), uses, 0, expires)
 
     def list(self) -> tuple[Token, ...]:
-        """All tokens, those that are spent too, oldest first."""
+        """All tokens, also used and expired ones, oldest first."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(tokens).order_by(tokens.c.created, tokens.c.digest)).all()
         return tuple(Token(row.digest[:_ID], row.created, row.uses, row.used, row.expires) for row in rows)
 
     def revoke(self, what: str) -> bool:
-        """Forget the token `what`, or that whose id it is. False if there is none."""
+        """Deletes a token, given itself or its ID. False if there is none."""
         is_id = re.fullmatch(rf"[0-9a-f]{{{_ID}}}", what)
         which = tokens.c.digest.startswith(what) if is_id else tokens.c.digest == _digest(what)
         with self._engine.begin() as connection:
             return connection.execute(delete(tokens).where(which)).rowcount > 0
 
     def usable(self, token: str) -> bool:
-        """Whether an account may be made with it now. Writes nothing, so it may be asked by anybody."""
+        """Whether an account can be created with it now. Writes nothing, so that anybody may call it."""
         with self._engine.connect() as connection:
             return connection.execute(select(tokens.c.used).where(self._usable(token))).first() is not None
 
     def redeem(self, token: str, address: str, password_hash: str) -> Literal["made", "spent", "exists"]:
-        """Make the account `address` with a use of `token`: both, or neither.
+        """Creates the account `address` and counts a use of `token`, in one transaction.
 
-        A name that is reserved is answered as if there were the account: another random one is free.
+        Returns "exists" for a reserved address, too: the caller then tries another random one.
         """
         try:
             with self._engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT, which SQLAlchemy Core spells per dialect and both of our databases know alike."""
+"""INSERT … ON CONFLICT, which SQLite and PostgreSQL both have, but SQLAlchemy Core only per dialect."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def upsert(connection: Connection, table: Table, values: dict[str, Any], *, add: Sequence[str] = ()) -> None:
-    """Write the row `values`, or its columns over the row with the same primary key.
+    """Inserts the row `values`, or updates the row with the same primary key.
 
-    Columns of `add` are then added to what was there; columns not in `values` stay.
+    In an update, columns in `add` are added to the old value; columns not in `values` keep theirs.
     """
     upsert_all(connection, table, [values], add=add)
 
@@ -22,7 +22,7 @@ def upsert(connection: Connection, table: Table, values: dict[str, Any], *, add:
 def upsert_all(
     connection: Connection, table: Table, rows: Sequence[dict[str, Any]], *, add: Sequence[str] = ()
 ) -> None:
-    """The same for each of `rows`, all with the same columns, in their order."""
+    """`upsert` for each of `rows`, in order; all must have the same columns."""
     if not rows:
         return
     insert = _insert(connection, table)
@@ -36,13 +36,13 @@ def upsert_all(
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Write those of `rows` whose primary keys are not there yet."""
+    """Inserts those of `rows` whose primary keys don't exist yet."""
     if rows:
         connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    # Imported here: the other database's modules take 2 MiB in each program.
+    # Imported here: the modules of the unused dialect would take 2 MiB in each program.
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
 

@@ -1,7 +1,6 @@
-"""A peer's own words about a failure, made fit to be stored and shown: short, one line, naming nobody.
+"""Sanitises peers' reply texts for storage and display: one short line, without addresses.
 
-Peers like to repeat the address that they refuse, and may write whatever they want, escape sequences for a
-terminal too.
+Peers often repeat the refused address, and may send any text, even terminal escape sequences.
 """
 
 from __future__ import annotations
@@ -10,23 +9,24 @@ import re
 from collections.abc import Iterable
 
 LONGEST = 200  # characters
-# Looked at before it is cut to that, so that an address at the cut is still one.
+# Characters that are searched for addresses before the text is cut, so that no part of one is left at the
+# cut.
 _READ = 1024
-# Whatever has an @ in it, also as URLs (RFC 3986), quoted-printable and HTML write it.
+# Any word with an @, also as encoded in URLs (RFC 3986), quoted-printable and HTML.
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]*(?:@|%40|=40|&#64;|&#x40;|&commat;)[^\s<>\"'(),;]*", re.IGNORECASE)
 _NOBODY = "…"
 
 
 def printable(text: str) -> str:
-    """`text` without control and formatting characters; each run of them, or of white space, is one space."""
+    """`text` with each run of control characters, formatting characters and white space as one space."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def anonymous(text: str, addresses: Iterable[str] = ()) -> str:
-    """`text` in one short line without addresses, and without the local parts of `addresses` where alone."""
+    """`text` as one short line without addresses, and without the local parts of `addresses` as words."""
     line = printable(text[:_READ])
     lowered = line.lower()
-    # A letter may have a thousand recipients; hardly any of them turns up.
+    # Filtered first: there may be a thousand recipients, of which the text names one.
     named = [one for one in map(printable, addresses) if one and one.rpartition("@")[0].lower() in lowered]
     for one in named:
         line = re.sub(re.escape(one), _NOBODY, line, flags=re.IGNORECASE)

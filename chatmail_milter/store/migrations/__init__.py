@@ -1,7 +1,7 @@
-"""Numbered migrations: how the store of each earlier program becomes one of this program. By Alembic.
+"""Numbered migrations from earlier schemas, by Alembic.
 
-`versions/schema_N.py` makes schema N from N - 1. A released file is never edited, nor does it import our
-tables: it says what they were. Imported only if a store is behind.
+`versions/schema_N.py` migrates from schema N - 1 to N. A released file is never edited. It does not import
+`tables.py`, which describes later schemas. Imported only if a database needs a migration.
 https://alembic.sqlalchemy.org/en/latest/cookbook.html#connection-sharing
 """
 
@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's configuration for a store that is open."""
+    """Alembic's configuration for an open connection."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "chatmail_milter.store:migrations")
     return config
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring a store to the last schema, in the transaction of `connection`, which the caller commits."""
-    # Its lines are not of our form; `schema.py` logs one.
+    """Migrates to the latest schema, in the transaction of `connection`, which the caller commits."""
+    # `schema.py` logs the migration in our format instead.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     command.upgrade(configuration(connection), "head")

@@ -1,4 +1,4 @@
-"""What Alembic runs for each command, here on a connection that its caller opened and commits."""
+"""Alembic's environment script: runs the migrations on the caller's connection, which the caller commits."""
 
 from __future__ import annotations
 
