@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from chatmail_milter.reply import Reply
+
 
 class Action(Enum):
     """`PASS` accepts the message; `REJECT` replies 5yz (permanent), `TEMPFAIL` 4yz (the client retries)."""
@@ -33,9 +35,14 @@ class Verdict:
     reason: str
 
     @property
+    def said(self) -> Reply:
+        """The reply without the reason."""
+        return Reply(self.code, self.enhanced, self.text)
+
+    @property
     def reply(self) -> str:
         """The reply line, e.g. `523 5.7.1 Encryption Needed: …`."""
-        return f"{self.code} {self.enhanced} {self.text}"
+        return self.said.line
 
     def because(self, reason: str) -> Verdict:
         """The same reply with a more specific reason."""

@@ -23,14 +23,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatmail_milter import codes
-from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, PostfixAwayError, Reply
+from chatmail_milter.reply import Reply
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, PostfixAwayError
 from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 Endpoint = tuple[str, int]
 
 
-_SECRET = Reply(codes.TOO_MANY_UNKNOWN.code, codes.TOO_MANY_UNKNOWN.enhanced, codes.TOO_MANY_UNKNOWN.text)
+_SECRET = codes.TOO_MANY_UNKNOWN.said
 
 
 class UnreportableError(Exception):
@@ -177,16 +178,17 @@ def _mixed(answers: dict[str, Reply]) -> bool:
     return len({reply.positive for reply in answers.values()}) > 1
 
 
-def kept_secret(reply: Reply | RecipientReply) -> bool:
+def kept_secret(reply: Reply) -> bool:
     """Whether Postfix did not say if there is such a recipient, to a peer that tried too many."""
-    return (reply.code, reply.status) == (_SECRET.code, _SECRET.status)
+    return (reply.code, reply.enhanced) == (_SECRET.code, _SECRET.enhanced)
 
 
 def _unreportable(reply: RecipientReply) -> bool:
     """Whether this is the milter's answer to a message that allows no bounce to the author."""
-    said = codes.UNREPORTABLE_REFUSAL
-    return (reply.code, reply.status, reply.text) == (said.code, said.enhanced, said.text)
+    return reply.reply == codes.UNREPORTABLE_REFUSAL.said
 
 
 def _each(answers: dict[str, Reply]) -> tuple[RecipientReply, ...]:
-    return tuple(reply.to(one) for one, reply in answers.items())
+    return tuple(
+        RecipientReply(one, reply.code, reply.enhanced, reply.text) for one, reply in answers.items()
+    )

@@ -128,7 +128,7 @@ class Receive:
             return self._failed(envelope, 503, codes.QUEUE_AWAY)
         answer = wire.http_answer(replies, told)
         self._note(envelope, replies, answer, self._clock() - started)
-        return _slowly(answer) if all(map(inject.kept_secret, replies)) else answer
+        return _slowly(answer) if all(inject.kept_secret(one.reply) for one in replies) else answer
 
     def _inject(
         self, request: falcon.Request, envelope: inject.InjectedEnvelope, told: bool

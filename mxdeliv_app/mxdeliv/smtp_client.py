@@ -14,10 +14,10 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from chatmail_milter.reply import Reply
 from mxdeliv_app.mxdeliv import wire
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -44,29 +44,6 @@ class PostfixAwayError(Exception):
 
 class ClientLeftError(Exception):
     """The client whose message this is has hung up; Postfix has accepted nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A reply: `code`, enhanced `status` (made from the code where there is none), `text` in one line."""
-
-    code: int
-    status: str
-    text: str
-
-    @property
-    def positive(self) -> bool:
-        """2yz, or 3yz (go on)."""
-        return self.code < 400
-
-    @property
-    def temporary(self) -> bool:
-        """4yz."""
-        return self.code // 100 == 4
-
-    def to(self, address: str) -> wire.RecipientReply:
-        """The same reply as that for one recipient."""
-        return wire.RecipientReply(address, self.code, self.status, self.text)
 
 
 class Conversation:
@@ -226,6 +203,7 @@ def _literal(peer: IPAddress) -> str:
 
 
 def _reply(lines: Sequence[bytes]) -> Reply:
+    # The enhanced code is made from the code where there is none.
     matches = [match for line in lines if (match := _REPLY_LINE.match(line))]
     code, _, status, _ = matches[-1].groups()
     words = b" ".join(match[4] for match in matches)

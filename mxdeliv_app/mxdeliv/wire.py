@@ -16,6 +16,7 @@ import msgspec
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.reply import Reply
 
 PATH = "/mxdeliv"
 MAIL_FROM = "X-Mail-From"
@@ -49,9 +50,14 @@ class RecipientReply:
     text: str
 
     @property
+    def reply(self) -> Reply:
+        """The reply without the recipient."""
+        return Reply(self.code, self.status, self.text)
+
+    @property
     def line(self) -> str:
         """The reply line, e.g. `550 5.1.1 User unknown`."""
-        return f"{self.code} {self.status} {self.text}"
+        return self.reply.line
 
     @property
     def accepted(self) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chatmail_milter import codes
+from chatmail_milter.reply import Reply
 from chatmail_milter.store.endpoints import Endpoint
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
@@ -44,6 +45,19 @@ class Begun:
         with self.attempt.under_way():
             await self.exchange.wait()
         return self.exchange.answer is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a delivery came to.
+
+    `replies` are in the recipients' order; `road` is `https`, or `smtp` or `none` where HTTPS left somebody;
+    `reason` is the log's word for why.
+    """
+
+    replies: Sequence[Reply]
+    road: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +94,28 @@ class Delivery:
 
     def deliver(
         self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
-    ) -> list[str]:
-        """Reply lines for `recipients`, all of one domain, in order. It goes on with what was begun."""
+    ) -> list[Reply]:
+        """Replies for `recipients`, all of one domain, in order. It goes on with what was begun."""
         domain = recipients[0].domain
         started = time.monotonic() if begun is None else begun.started
-        lines, road, reason = self._deliver(domain, letter, recipients, mode, begun)
+        outcome = self._deliver(domain, letter, recipients, mode, begun)
+        replies = outcome.replies
         log.info(
             "event=delivery domain=%s mode=%s road=%s reason=%s accepted=%d of=%d octets=%d seconds=%.3f"
             " queue=%s",
             domain,
             mode.value,
-            road,
-            reason,
-            sum(line.startswith("2") for line in lines),
-            len(lines),
+            outcome.road,
+            outcome.reason,
+            sum(reply.accepted for reply in replies),
+            len(replies),
             len(letter.content),
             time.monotonic() - started,
             letter.queue_id,
         )
-        if mode is Mode.HTTPS_ONLY and len(lines) > 1:
-            return one_reply.settled(letter, recipients, lines, self.fallback.hand_over)
-        return lines
+        if mode is Mode.HTTPS_ONLY and len(replies) > 1:
+            return one_reply.settled(letter, recipients, replies, self.fallback.hand_over)
+        return list(replies)
 
     def _deliver(
         self,
@@ -109,12 +124,12 @@ class Delivery:
         recipients: Sequence[Recipient],
         mode: Mode,
         begun: Begun | None,
-    ) -> tuple[list[str], str, str]:
+    ) -> Outcome:
         if begun is None:
             known = self.tools.known.endpoint(domain)
             found = self.where.plan(domain, known)
             if not isinstance(found, DeliveryPlan):
-                return [found.reply] * len(recipients), "none", found.reason
+                return Outcome([found.said] * len(recipients), "none", found.reason)
             plan, reason = found, self._unfit(found, known, domain, letter, mode)
         else:
             # What the message was sent by, whatever was decided since.
@@ -124,18 +139,18 @@ class Delivery:
             under_way = [] if begun is None else [begun.exchange]
             attempt = Attempt(self.tools, domain, plan, known, letter, mode, under_way)
             reason = attempt.run(_canonical(recipients), answers)
-        lines = [answers[one.canonical].line if one.canonical in answers else "" for one in recipients]
-        left = [index for index, line in enumerate(lines) if not line]
+        answered = [answers[one.canonical].reply if one.canonical in answers else None for one in recipients]
+        left = [one for one, reply in zip(recipients, answered, strict=True) if reply is None]
         if not left:
-            return lines, "https", "answered"
+            return Outcome([reply for reply in answered if reply is not None], "https", "answered")
         if reason == codes.FORBIDDEN_ADDRESS.reason and plan.routed:
             # The operator wants it there and nowhere else, and has yet to allow that network.
-            rest, road = [codes.NO_PUBLIC_ADDRESS.reply] * len(left), "none"
+            rest, road = [codes.NO_PUBLIC_ADDRESS.said] * len(left), "none"
         else:
-            rest, road = self._without_https(domain, plan, letter, [recipients[i] for i in left], mode)
-        for index, line in zip(left, rest, strict=True):
-            lines[index] = line
-        return lines, road, reason or "no-canonical-address"
+            rest, road = self._without_https(domain, plan, letter, left, mode)
+        following = iter(rest)
+        replies = [next(following) if reply is None else reply for reply in answered]
+        return Outcome(replies, road, reason or "no-canonical-address")
 
     def _unfit(
         self, plan: DeliveryPlan, known: Endpoint | None, domain: str, letter: QueuedMessage, mode: Mode
@@ -167,17 +182,17 @@ class Delivery:
         letter: QueuedMessage,
         recipients: Sequence[Recipient],
         mode: Mode,
-    ) -> tuple[list[str], str]:
+    ) -> tuple[list[Reply], str]:
         if plan.https == "only":
-            return [codes.NO_ROAD.reply] * len(recipients), "none"
+            return [codes.NO_ROAD.said] * len(recipients), "none"
         if mode is Mode.HTTPS_ONLY:
-            return [codes.no_road_but(self.smtp_words(domain)).reply] * len(recipients), "none"
+            return [codes.no_road_but(self.smtp_words(domain)).said] * len(recipients), "none"
         refusal = self.where.smtp_refusal(domain)
         if refusal in (codes.NO_SUCH_DOMAIN, codes.NO_HOST) and plan.routed:
             # The operator knows of a host that DNS doesn't; it is only away.
             refusal = codes.NO_ROAD
         if refusal is not None:
-            return [refusal.reply] * len(recipients), "none"
+            return [refusal.said] * len(recipients), "none"
         return self.fallback.hand_over(letter, recipients), "smtp"
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from chatmail_milter import codes
+from chatmail_milter.reply import Reply
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.relay.deliver import Delivery
@@ -61,12 +62,12 @@ class Dispatch:
             self._turns.end(turn)
             self._places.give_back(turn.domain)
 
-    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[str]:
-        """Reply lines, one for each recipient, in order. A domain's turn, and place, end when it is done."""
+    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]:
+        """Replies, one for each recipient, in order. A domain's turn, and place, end when it is done."""
         domains: dict[str, list[int]] = {}
         for index, recipient in enumerate(letter.recipients):
             domains.setdefault(recipient.domain, []).append(index)
-        lines = [""] * len(letter.recipients)
+        replies = [codes.OUR_FAULT.said] * len(letter.recipients)
 
         async def one(domain: str, indexes: list[int]) -> None:
             recipients = [letter.recipients[index] for index in indexes]
@@ -74,16 +75,16 @@ class Dispatch:
                 found = await self._job(letter, recipients, mode)
             finally:
                 self.leave([turns[domain]])
-            for index, line in zip(indexes, found, strict=True):
-                lines[index] = line
+            for index, reply in zip(indexes, found, strict=True):
+                replies[index] = reply
 
         if len(domains) == 1:  # nearly always, and a task costs
             await one(*next(iter(domains.items())))
         else:
             await asyncio.gather(*(one(domain, indexes) for domain, indexes in domains.items()))
-        return lines
+        return replies
 
-    async def _job(self, letter: QueuedMessage, recipients: list[Recipient], mode: Mode) -> list[str]:
+    async def _job(self, letter: QueuedMessage, recipients: list[Recipient], mode: Mode) -> list[Reply]:
         self._jobs += 1
         self._idle.clear()
         try:
@@ -96,7 +97,7 @@ class Dispatch:
             return await loop.run_in_executor(self._pool, deliver, letter, recipients, mode, begun)
         except Exception:
             log.exception("event=our-fault domain=%s queue=%s", recipients[0].domain, letter.queue_id)
-            return [codes.OUR_FAULT.reply] * len(recipients)
+            return [codes.OUR_FAULT.said] * len(recipients)
         finally:
             self._jobs -= 1
             if not self._jobs:

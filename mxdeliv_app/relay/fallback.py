@@ -7,16 +7,21 @@ that it is in Postfix's queue, on disk.
 from __future__ import annotations
 
 import logging
+import re
 import smtplib
 from collections.abc import Sequence
 
 from chatmail_milter import codes
 from chatmail_milter.config.values import HostPort
+from chatmail_milter.reply import Reply
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
+
+# RFC 3463, 2.
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +33,8 @@ class Fallback:
         self._reinject = reinject
         self._hostname = hostname
 
-    def hand_over(self, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
-        """Reply lines, one for each of `recipients` (some of those of `letter`), in order."""
+    def hand_over(self, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
+        """Replies, one for each of `recipients` (some of those of `letter`), in order."""
         may_wait()
         try:
             host, port = self._reinject.pair
@@ -45,26 +50,28 @@ class Fallback:
                 self._reinject,
                 letter.queue_id,
             )
-            return [codes.REINJECT_AWAY.reply] * len(recipients)
+            return [codes.REINJECT_AWAY.said] * len(recipients)
 
 
-def _transact(client: smtplib.SMTP, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
+def _transact(client: smtplib.SMTP, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
     client.ehlo_or_helo_if_needed()
     parameters = f"BODY=8BITMIME SIZE={len(letter.content)}{' SMTPUTF8' if letter.smtputf8 else ''}"
     # `client.mail` would take addresses apart and put them together in its own way.
     code, text = client.docmd("MAIL", f"FROM:<{letter.sender}> {parameters}")
     if code != 250:
-        return [_line(code, text)] * len(recipients)
-    lines = []
+        return [reply_of(code, text)] * len(recipients)
+    replies = []
     for one in recipients:
         code, text = client.docmd("RCPT", f"TO:<{one.raw}>")
-        lines.append(_line(code, text))
-    if not any(line.startswith("2") for line in lines):
-        return lines
-    answer = _line(*client.data(letter.content))
-    return [answer if line.startswith("2") else line for line in lines]
+        replies.append(reply_of(code, text))
+    if not any(reply.accepted for reply in replies):
+        return replies
+    answer = reply_of(*client.data(letter.content))
+    return [answer if reply.accepted else reply for reply in replies]
 
 
-def _line(code: int, text: bytes) -> str:
-    one_line = wire.one_line(text.replace(b"\n", b" "))
-    return f"{code} {one_line}"
+def reply_of(code: int, text: bytes) -> Reply:
+    """What Postfix said, as smtplib tells it: each line of `text` but the first after a line feed."""
+    words = wire.one_line(text.replace(b"\n", b" "))
+    status, _, rest = words.partition(" ")
+    return Reply(code, status, rest) if _STATUS.fullmatch(status) and rest else Reply(code, "", words)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.reply import Reply
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
 from mxdeliv_app.relay.policy import PolicyInForce
@@ -50,7 +51,7 @@ class Service(Protocol):
 
     def leave(self, turns: Iterable[Turn]) -> None: ...
 
-    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[str]: ...
+    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +248,14 @@ class LmtpSession:
         self._stream.say("354 End data with <CR><LF>.<CR><LF>")
         content = await self._stream.message(self._limits.size)
         if content is None:
-            lines = [codes.TOO_LARGE.reply] * len(self._recipients)
+            replies = [codes.TOO_LARGE.said] * len(self._recipients)
         else:
             letter = QueuedMessage(
                 self._sender, tuple(self._recipients), content, self._smtputf8, self._queue_id
             )
             turns, self._turns = self._turns, {}  # they are the service's now
-            lines = await self._service.deliver(letter, turns, self._mode)
-        self._stream.say(*(lines if self._lmtp else [_for_all(lines)]))
+            replies = await self._service.deliver(letter, turns, self._mode)
+        self._stream.say(*(one.line for one in (replies if self._lmtp else [_for_all(replies)])))
         self._reset()
         if self._last or self._service.refusal() is codes.STOPPING:
             self._open = False
@@ -273,6 +274,6 @@ class LmtpSession:
         self._open = False
 
 
-def _for_all(lines: list[str]) -> str:
+def _for_all(replies: list[Reply]) -> Reply:
     """The one reply of SMTP, which `one_reply.settled` has seen to be that of all."""
-    return lines[0] if len({line[0] for line in lines}) == 1 else codes.OUR_FAULT.reply
+    return replies[0] if len({reply.code // 100 for reply in replies}) == 1 else codes.OUR_FAULT.said

@@ -12,36 +12,36 @@ import logging
 from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
+from chatmail_milter.reply import Reply
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
-HandOver = Callable[[QueuedMessage, Sequence[Recipient]], list[str]]
+HandOver = Callable[[QueuedMessage, Sequence[Recipient]], list[Reply]]
 
 log = logging.getLogger(__name__)
 
 
 def settled(
-    letter: QueuedMessage, recipients: Sequence[Recipient], lines: Sequence[str], hand_over: HandOver
-) -> list[str]:
-    """Reply lines that one reply can stand for: `lines` if they agree; else `hand_over` gets the others back.
+    letter: QueuedMessage, recipients: Sequence[Recipient], replies: Sequence[Reply], hand_over: HandOver
+) -> list[Reply]:
+    """Replies that one can stand for: `replies` if they agree; else `hand_over` gets the others back.
 
     If Postfix refuses one of these messages, all recipients are tried again: twice is better than never.
     """
-    groups = _by_outcome(recipients, lines)
-    if len(groups) <= 1 and not (groups and any(line.startswith("2") for line in lines)):
-        return list(lines)
+    groups = _by_outcome(recipients, replies)
+    if len(groups) <= 1 and not (groups and any(reply.accepted for reply in replies)):
+        return list(replies)
     recipients_left = sum(map(len, groups))
     log.info("event=split recipients=%d messages=%d queue=%s", recipients_left, len(groups), letter.queue_id)
     for group in groups:
-        refused = [line for line in hand_over(letter, group) if not line.startswith("2")]
-        if refused:
-            return [codes.REINJECT_AWAY.reply] * len(lines)
-    return [codes.PASS.reply] * len(lines)
+        if not all(reply.accepted for reply in hand_over(letter, group)):
+            return [codes.REINJECT_AWAY.said] * len(replies)
+    return [codes.PASS.said] * len(replies)
 
 
-def _by_outcome(recipients: Sequence[Recipient], lines: Sequence[str]) -> list[list[Recipient]]:
-    """Recipients without the message: those to try again in one group, the others by the words of refusal."""
-    groups: dict[str, list[Recipient]] = {}
-    for recipient, line in zip(recipients, lines, strict=True):
-        if not line.startswith("2"):
-            groups.setdefault(line if line.startswith("5") else "", []).append(recipient)
+def _by_outcome(recipients: Sequence[Recipient], replies: Sequence[Reply]) -> list[list[Recipient]]:
+    """Recipients without the message: those to try again in one group, the others by their refusal."""
+    groups: dict[Reply | None, list[Recipient]] = {}
+    for recipient, reply in zip(recipients, replies, strict=True):
+        if not reply.accepted:
+            groups.setdefault(reply if reply.final else None, []).append(recipient)
     return list(groups.values())

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatmail_milter.reply import Reply
 from mxdeliv_app.relay import one_reply
+from mxdeliv_app.relay.fallback import reply_of
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 OK, GONE, FULL, LATER, OTHER = (
-    "250 2.0.0 OK",
-    "550 5.1.1 Gone",
-    "552 5.2.2 Full",
-    "451 4.3.0 Later",
-    "421 4.4.5 x",
+    Reply(250, "2.0.0", "OK"),
+    Reply(550, "5.1.1", "Gone"),
+    Reply(552, "5.2.2", "Full"),
+    Reply(451, "4.3.0", "Later"),
+    Reply(421, "4.4.5", "x"),
 )
 
 
@@ -27,27 +29,30 @@ class Postfix:
         self.groups: list[list[str]] = []
         self._refused = refused
 
-    def __call__(self, _letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[str]:
+    def __call__(self, _letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
         self.groups.append([one.raw for one in recipients])
         taken = len(self.groups) - 1 not in self._refused
-        return ["250 2.0.0 Ok: queued" if taken else "452 4.3.1 Full disk"] * len(recipients)
+        reply = Reply(250, "2.0.0", "Ok: queued") if taken else Reply(452, "4.3.1", "Full disk")
+        return [reply] * len(recipients)
 
 
-def settle(lines: Sequence[str], postfix: Postfix) -> list[str]:
-    recipients = [Recipient(f"u{n}@b.test", "b.test", f"u{n}@b.test") for n in range(len(lines))]
+def settle(replies: Sequence[Reply], postfix: Postfix) -> list[Reply]:
+    recipients = [Recipient(f"u{n}@b.test", "b.test", f"u{n}@b.test") for n in range(len(replies))]
     letter = QueuedMessage("a@here.test", tuple(recipients), b"x")
-    return one_reply.settled(letter, recipients, lines, postfix)
+    return one_reply.settled(letter, recipients, replies, postfix)
 
 
-@pytest.mark.parametrize("lines", [[OK, OK], [GONE, GONE], [LATER, LATER], [LATER, OTHER], [OK], [GONE], []])
-def test_what_one_reply_can_say_is_left_as_it_is(lines: list[str]) -> None:
+@pytest.mark.parametrize(
+    "replies", [[OK, OK], [GONE, GONE], [LATER, LATER], [LATER, OTHER], [OK], [GONE], []]
+)
+def test_what_one_reply_can_say_is_left_as_it_is(replies: list[Reply]) -> None:
     postfix = Postfix()
-    assert settle(lines, postfix) == lines
+    assert settle(replies, postfix) == replies
     assert postfix.groups == []
 
 
 @pytest.mark.parametrize(
-    ("lines", "groups"),
+    ("replies", "groups"),
     [
         ([OK, GONE], [["u1@b.test"]]),
         ([LATER, OK, OTHER], [["u0@b.test", "u2@b.test"]]),
@@ -56,23 +61,41 @@ def test_what_one_reply_can_say_is_left_as_it_is(lines: list[str]) -> None:
         ([OK, GONE, FULL, LATER, GONE], [["u1@b.test", "u4@b.test"], ["u2@b.test"], ["u3@b.test"]]),
     ],
 )
-def test_who_has_no_message_goes_back_by_outcome(lines: list[str], groups: list[list[str]]) -> None:
+def test_who_has_no_message_goes_back_by_outcome(replies: list[Reply], groups: list[list[str]]) -> None:
     postfix = Postfix()
-    assert {line[:3] for line in settle(lines, postfix)} == {"250"}
+    assert {one.code for one in settle(replies, postfix)} == {250}
     assert postfix.groups == groups
 
 
 @pytest.mark.parametrize("refused", [[0], [1]])
 def test_what_postfix_does_not_take_back_is_tried_again(refused: list[int]) -> None:
-    assert {line[:3] for line in settle([OK, GONE, FULL], Postfix(refused))} == {"451"}
+    assert {one.code for one in settle([OK, GONE, FULL], Postfix(refused))} == {451}
 
 
 @given(st.lists(st.sampled_from([OK, GONE, FULL, LATER, OTHER]), min_size=1, max_size=6))
-def test_each_message_that_goes_back_is_nearer_to_one_reply(lines: list[str]) -> None:
+def test_each_message_that_goes_back_is_nearer_to_one_reply(replies: list[Reply]) -> None:
     """So no message comes back as it was, and nobody is left out or goes twice."""
     postfix = Postfix()
-    settle(lines, postfix)
+    settle(replies, postfix)
     back = [one for group in postfix.groups for one in group]
-    without = [f"u{n}@b.test" for n, line in enumerate(lines) if line != OK]
+    without = [f"u{n}@b.test" for n, reply in enumerate(replies) if reply != OK]
     assert sorted(back) == (without if postfix.groups else [])
-    assert all(len(group) < len(lines) for group in postfix.groups)
+    assert all(len(group) < len(replies) for group in postfix.groups)
+
+
+@pytest.mark.parametrize(
+    ("text", "enhanced"),
+    [
+        (b"2.0.0 Ok: queued as 4X", "2.0.0"),
+        (b"5.1.1 <u@b.test>: Recipient address rejected", "5.1.1"),
+        (b"Ok", ""),
+        (b"2.0.0", ""),
+        (b"2.0.0.1 Ok", ""),
+        (b"", ""),
+        (b"Go\nand 5.1.1 on", ""),
+    ],
+)
+def test_what_postfix_said_is_said_again_octet_for_octet(text: bytes, enhanced: str) -> None:
+    reply = reply_of(550, text)
+    assert reply.line == "550 " + text.decode().replace("\n", " ")
+    assert reply.enhanced == enhanced
