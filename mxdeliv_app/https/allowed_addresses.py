@@ -2,7 +2,7 @@
 
 Pure. The tables are all of IANA's special-purpose registries (RFC 6890), reachable or not, and multicast;
 written out here, since Python's `is_global` differs from version to version. This is the one table: smtp(8)
-asks it, too (`dns_filter`).
+asks it, too (`dns_filter`), and a test holds `IPAddressDeny=` of the MTA-STS resolver's unit to it.
 """
 
 from __future__ import annotations

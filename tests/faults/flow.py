@@ -19,8 +19,8 @@ from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
 from tests.faults.mail import Message
 
-# At most this share of the messages begins beyond what `Flow.reach` waits for, until the next call: a cause that
-# takes seconds to begin still meets messages, however quick the relays are.
+# At most this share of the messages begins beyond what `Flow.reach` waits for, until the next call: a cause
+# that takes seconds to begin still meets messages, however quick the relays are.
 LEAD = 0.25
 # A relay that is away for a moment is asked again soon; one that drops packets is given up by then.
 PAUSE, TIMEOUT = 1.0, 10.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mxdeliv_app.https import allowed_addresses
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, all rows, and multicast.
@@ -174,3 +177,44 @@ def test_nothing_that_the_standard_library_calls_special_is_permitted(address: I
         mapped = getattr(address, "ipv4_mapped", None) or address
         assert mapped.is_global
         assert not mapped.is_multicast
+
+
+# What is special, and leads to no host of the network that a relay is in. Loopback has the resolver.
+ELSEWHERE = {
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+}
+
+
+def test_the_mta_sts_resolver_keeps_out_of_inside_networks_as_the_relay_does() -> None:
+    unit = Path(__file__).parents[2] / "ansible/roles/mta_sts/templates/unit.conf.j2"
+    found = re.search(r"^IPAddressDeny=(.+)$", unit.read_text(), re.MULTILINE)
+    assert found is not None
+    denied = [ip_network(one) for one in found[1].split()]
+    for network in denied:
+        assert not AllowedAddresses().permits(network[0])
+        assert not AllowedAddresses().permits(network[-1])
+
+    def covered(network: IPv4Network | IPv6Network) -> bool:
+        return any(type(one) is type(network) and network.subnet_of(one) for one in denied)  # type: ignore[arg-type]
+
+    special: list[IPv4Network | IPv6Network] = [
+        *allowed_addresses._SPECIAL_V4,
+        *allowed_addresses._SPECIAL_V6,
+    ]
+    assert {str(one) for one in special if not covered(one)} == ELSEWHERE
+    assert all(map(covered, map(ip_network, ("fc00::/7", "fe80::/10", "ff00::/8"))))
