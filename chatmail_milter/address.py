@@ -46,6 +46,14 @@ def parse(text: str) -> str:
     return f"{local_part}@{domain(domain_text)}"
 
 
+def is_canonical(text: str) -> bool:
+    """Whether `text` is a mailbox in canonical form: any other spelling is nobody's."""
+    try:
+        return parse(text) == text
+    except MalformedAddressError:
+        return False
+
+
 def domain(text: str) -> str:
     """Canonical domain: lower case A-labels, or a bracketed IP literal. Raises `MalformedAddressError`."""
     literal = ip_literal(text)

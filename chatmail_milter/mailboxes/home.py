@@ -29,11 +29,7 @@ _DEADLINE = 30.0
 
 def home(root: Path, user: str) -> Path | None:
     """The mail directory of `user`; None if that is not a canonical address, or contains a slash."""
-    try:
-        canonical = address.parse(user)
-    except address.MalformedAddressError:
-        return None
-    if canonical != user or "/" in user:
+    if not address.is_canonical(user) or "/" in user:
         return None
     local_part, _, domain = user.rpartition("@")
     return root / domain / local_part

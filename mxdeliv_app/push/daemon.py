@@ -76,7 +76,7 @@ class Push:
 
     def delivered(self, delivery: DeliveryEvent) -> None:
         """A message was delivered. When this returns, the notices are in the store."""
-        if self._silent or delivery.error or delivery.by_oneself or not _is_canonical(delivery.user):
+        if self._silent or delivery.error or delivery.by_oneself or not address.is_canonical(delivery.user):
             return
         give_up = time.monotonic() + _STORE_AWAY
         while True:
@@ -159,13 +159,6 @@ def _serve(push: Push, path: str, listening: dict[str, socket.socket]) -> None:
     for one in listeners:
         one.stop()
     push.stop()
-
-
-def _is_canonical(user: str) -> bool:
-    try:
-        return address.parse(user) == user
-    except address.MalformedAddressError:
-        return False
 
 
 def _nobody(_user: str) -> bool:

@@ -40,7 +40,7 @@ class Metadata:
         """The entry's value, None if there is none. Raises `EntryRefusedError`."""
         if found := _DELTACHAT.fullmatch(key):
             return self._deltachat.get(found[1].lower())
-        if not _DEVICE_TOKEN.fullmatch(key) or not _canonical(user):
+        if not _DEVICE_TOKEN.fullmatch(key) or not address.is_canonical(user):
             return None
         try:
             return " ".join(self._tokens.of(user)) or None
@@ -52,7 +52,7 @@ class Metadata:
         made = [one for one in changes if one.value is not None or self._is_kept(one.key)]
         if not made:
             return
-        if not _canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in made):
+        if not address.is_canonical(user) or not all(_DEVICE_TOKEN.fullmatch(one.key) for one in made):
             raise EntryRefusedError("no such entry can be set")
         if not all(one.value is None or _TOKEN.fullmatch(one.value) for one in made):
             raise EntryRefusedError("no device token")
@@ -71,13 +71,6 @@ class Metadata:
         return bool(_DEVICE_TOKEN.fullmatch(key)) or (
             found is not None and found[1].lower() in self._deltachat
         )
-
-
-def _canonical(user: str) -> bool:
-    try:
-        return address.parse(user) == user
-    except address.MalformedAddressError:
-        return False
 
 
 def _not_now(error: SQLAlchemyError) -> EntryRefusedError:

@@ -28,6 +28,8 @@ from chatmail_milter.address import MalformedAddressError
 )
 def test_each_form_of_a_mailbox_has_one_canonical_form(text: str, canonical: str) -> None:
     assert address.parse(text) == canonical
+    assert address.is_canonical(canonical)
+    assert address.is_canonical(text) == (text == canonical)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def test_each_form_of_a_mailbox_has_one_canonical_form(text: str, canonical: str
 def test_a_malformed_mailbox_is_refused(text: str) -> None:
     with pytest.raises(MalformedAddressError):
         address.parse(text)
+    assert not address.is_canonical(text)
 
 
 @pytest.mark.parametrize(

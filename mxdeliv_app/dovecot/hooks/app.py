@@ -320,11 +320,7 @@ def read_secret(path: Path) -> str:
 
 def find(accounts: Accounts, user: str) -> Account | None:
     """The account that `user` names in canonical form."""
-    try:
-        canonical = address.parse(user)
-    except address.MalformedAddressError:
-        return None
-    return accounts.lookup(canonical) if canonical == user else None
+    return accounts.lookup(user) if address.is_canonical(user) else None
 
 
 def _denied(policy: Policy, user: str, ip: str, response: falcon.Response) -> bool:
