@@ -8,6 +8,7 @@ import click
 from sqlalchemy import Engine
 
 from chatmail_milter.ctl.context import accounts
+from chatmail_milter.ctl.deliveries import ask_anew
 from chatmail_milter.ctl.sessions import end_of
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store import lease
@@ -32,6 +33,7 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             if not found:
                 return False
         lease.wait_for_caches_to_expire()
+        ask_anew()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_of(address, found[0] if found else None)
         removal.finish([mailbox] if mailbox is not None else [])

@@ -14,11 +14,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from chatmail_milter.rules import full
 from chatmail_milter.store.words import anonymous
 
 PROGRAM = "/usr/bin/doveadm"
+# Master socket of the auth process that caches user lookups for deliveries (dovecot.conf).
+DELIVERIES = Path("/run/dovecot/deliveries-master")
 # Only Dovecot's own users may write to the stats socket. Without this option doveadm complains on stderr.
 _ALWAYS = ("-o", "stats_writer_socket_path=")
 # A command-line argument may have 128 KiB.
@@ -160,6 +163,14 @@ class Doveadm:
     def delete_if_empty(self, user: str, folder: str) -> None:
         """Removes a folder and the subscription to it, unless it has a message."""
         self._do("mailbox", "delete", "-e", "-s", "-u", user, "--", folder)
+
+    def forget_accounts(self) -> None:
+        """Empties the cache of user lookups for deliveries, after an account was deleted or its quota set.
+
+        Does nothing if Dovecot is not running.
+        """
+        if DELIVERIES.exists():
+            self._do("auth", "cache", "flush", "-a", str(DELIVERIES))
 
     def _rows(self, *arguments: str) -> Iterator[dict[str, str]]:
         """The rows of a tab-separated table, by column name. No requested value may contain a tab."""

@@ -92,6 +92,9 @@ class Pass:
                 users = tuple(
                     user for user in users if _delete(accounts, removal, home(root, user), user, since)
                 )
+                if users:
+                    # What fails is over in a minute.
+                    self._does(self._doveadm.forget_accounts)
                 removal.finish([found for user in users if (found := home(root, user))])
             except OSError as error:
                 self._failed(f"deleting: {error.strerror}")

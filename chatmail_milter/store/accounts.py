@@ -142,7 +142,7 @@ class Accounts:
     def set_quota(self, address: str, octets: int | None) -> bool:
         """Sets an account's quota in octets; None for the default. False if there is no such account.
 
-        Effective from the next delivery or session, for which Dovecot looks it up again.
+        Effective from the next session, and from the next delivery after `Doveadm.forget_accounts`.
         """
         mine = update(accounts).where(accounts.c.address == address).values(quota=octets)
         with self._engine.begin() as connection:

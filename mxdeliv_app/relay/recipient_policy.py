@@ -29,7 +29,7 @@ from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, recipient
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.routing import Router
 
-# Seconds, longer than `names.LIFETIME` unless there are too many. Postfix waits ten for an answer.
+# Seconds, longer than `resolver.LIFETIME` unless there are too many. Postfix waits ten for an answer.
 LOOKUP_TIMEOUT = 6.0
 
 # At once; in threads of their own, as the loop's few are needed for what must not wait for a silent DNS.

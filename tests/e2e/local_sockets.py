@@ -70,6 +70,7 @@ TABLE = (
         "dovenull", "login processes ask for a password's owner, and hand the connection over",
     ),
     _row(_DOVECOT, "auth-userdb indexer imap-hibernate quota-warning", "vmail", "those who hold a mailbox"),
+    _row(_DOVECOT, "deliveries-userdb deliveries-master", "vmail", "deliveries ask who has a mailbox"),
     _row(_DOVECOT, "chatmail-connections", "chatmail-push", "who is connected needs no notice"),
     _row(_DOVECOT, "chatmail-mailboxes", "chatmail-relay", "has a mailbox room?"),
     # -- Ours

@@ -46,10 +46,13 @@ def test_logins_fail_for_now_and_mail_waits(
     b: LabHost,
     mta: LabHost,
     writer: Login,
-    reader: Login,
     without: Callable[[LabHost], AbstractContextManager[None]],
 ) -> None:
     stranger = fresh_address(b.domain), fresh_password()
+    # For one who got mail a moment ago, Dovecot need not ask.
+    reader = fresh_address(b.domain), fresh_password()
+    with Mailbox(b.ip, *reader):
+        pass
     ours, theirs = pgp.message_id(), pgp.message_id(mta.domain)
     with without(b):
         tries = [(login, who) for login in (by_imap, by_submission) for who in (reader, stranger)]
@@ -70,6 +73,17 @@ def test_logins_fail_for_now_and_mail_waits(
 
     until("both messages arrive", arrived, 60, every=1)
     assert by_imap(b.ip, *stranger) == "OK"
+
+
+def test_who_got_mail_a_moment_ago_gets_it_all_the_same(b: LabHost, reader: Login) -> None:
+    first, second = pgp.message_id(), pgp.message_id()
+    with Mailbox(b.ip, *reader) as mailbox:
+        assert smtp.submit(b.ip, reader, [reader[0]], pgp.encrypted(reader[0], reader[0], first)).code == 250
+        until("the first arrives", lambda: mailbox.find(first), 20)
+        with smtp.logged_in(b.ip, reader) as session, _stopped(b):
+            message = pgp.encrypted(reader[0], reader[0], second)
+            session.sendmail(reader[0], [reader[0]], message)
+            until("the second arrives", lambda: mailbox.find(second), 20)
 
 
 def _states(host: LabHost, recipient: str) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmail_milter.mailboxes import doveadm as module
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
@@ -228,6 +229,20 @@ def test_a_failure_comes_after_what_was_found_and_names_nobody(doveadm: Said) ->
     assert "bob12345" not in str(failed.value)
     with pytest.raises(DoveadmError):
         program.expunge(found)
+
+
+def test_deliveries_forget_accounts_where_there_is_a_dovecot(
+    doveadm: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = tmp_path / "deliveries-master"
+    monkeypatch.setattr(module, "DELIVERIES", socket)
+    doveadm.will("").forget_accounts()
+    assert doveadm.asked == []
+    socket.touch()
+    doveadm.will("3 cache entries flushed").forget_accounts()
+    assert doveadm.asked[0].endswith(f" auth cache flush -a {socket}")
+    with pytest.raises(DoveadmError):
+        doveadm.will("", status=75).forget_accounts()
 
 
 def test_no_dovecot_is_an_os_error(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Mailboxes:
         self.full: list[Usage] = []
         self.fails: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
+        self.forgotten = 0
 
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
         self.asked.append(tuple(query))
@@ -62,6 +63,10 @@ class Mailboxes:
 
     def delete_if_empty(self, user: str, folder: str) -> None:
         self.made = [one for one in self.made if (one[0], one[1].name) != (user, folder)]
+
+    def forget_accounts(self) -> None:
+        self.forgotten += 1
+        self._fail("forget")
 
     def _fail(self, what: str) -> None:
         if what in self.fails:
@@ -196,9 +201,17 @@ class TestUnused:
         return accounts
 
     def run(
-        self, accounts: Accounts, root: Path, rules: config.ExpirySettings = DEFAULT, **options: Any
+        self,
+        accounts: Accounts,
+        root: Path,
+        rules: config.ExpirySettings = DEFAULT,
+        *,
+        forget_fails: bool = False,
+        **options: Any,
     ) -> list[str]:
-        work, said = a_pass(Mailboxes(), rules, **options)
+        self.mailboxes = Mailboxes()
+        self.mailboxes.fails = {"forget"} if forget_fails else set()
+        work, said = a_pass(self.mailboxes, rules, **options)
         work.delete_unused(accounts, Removal(root, sleep=lambda _: None, clock=counting()), root)
         return said
 
@@ -207,11 +220,18 @@ class TestUnused:
         assert [one.address for one in accounts.list()] == [BOB]
         assert [path.name for path in (tmp_path / "a.test").iterdir()] == ["bob12345"]
         assert list((tmp_path / ".deleted").iterdir()) == []
+        assert self.mailboxes.forgotten == 1
+
+    def test_goes_all_the_same_if_dovecot_can_not_be_told(self, accounts: Accounts, tmp_path: Path) -> None:
+        said = self.run(accounts, tmp_path, forget_fails=True)
+        assert said == ['what=failure error="forget: no"', "what=unused-accounts accounts=1"]
+        assert list((tmp_path / ".deleted").iterdir()) == []
 
     def test_is_only_counted_in_a_dry_run(self, accounts: Accounts, tmp_path: Path) -> None:
         assert self.run(accounts, tmp_path, dry_run=True) == ["what=unused-accounts accounts=1"]
         assert len(accounts.list()) == 2
         assert (tmp_path / "a.test" / "alice123").exists()
+        assert self.mailboxes.forgotten == 0
 
     def test_stays_where_the_operator_wants_it(self, accounts: Accounts, tmp_path: Path) -> None:
         rules = config.ExpirySettings(accounts=values.Duration(0))
