@@ -129,9 +129,9 @@ def main(where: str | None, processes: int) -> None:
     """Answer Postfix about every message, on the socket that systemd opened.
 
     Postfix asks where its smtpd_milters has that socket's path, seen from its chroot, such as
-    unix:chatmail/milter.sock. Mail from outside needs a milter before this one that verifies DKIM and says so
-    in Authentication-Results, as OpenDKIM does, under the name of mail.hostname; without, DNS is asked for
-    each signature. See chatmail.toml(5), mail.chat_domains, where Postfix serves other domains too.
+    unix:chatmail/milter.sock. Where Postfix serves other domains too, mail.chat_domains in chatmail.toml(5)
+    names those whose mail is judged, and DKIM is verified here. Else OpenDKIM has to be asked before, under
+    the name of mail.hostname, and Postfix has to drop Authentication-Results that a message brings along.
     """
     config = load_or_exit()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)

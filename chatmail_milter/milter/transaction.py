@@ -116,7 +116,7 @@ class Transaction:
         self._recipients: list[str] = []
         self._header = Header()
         self._outgoing = OutgoingHeader()
-        self._signatures = DkimFacts(settings.authserv_id)
+        self._signatures = DkimFacts(settings.authserv_id, believed=settings.domains.are_all)
         # The whole header, as a signature may cover any of it.
         self._fields: list[tuple[str, bytes]] = []
         self._undecided: list[Signature] = []

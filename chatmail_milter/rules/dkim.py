@@ -62,9 +62,11 @@ class DkimFacts:
     `signed`: there is a DKIM-Signature, well-formed or not. `forged`: positions of Authentication-Results
     fields with our authserv-id that are not OpenDKIM's, counted from 1 among the fields of that name.
     `plain`: all signatures are well-formed, and none can make its result look like another signature's.
+    `believed`: the first field with our authserv-id is OpenDKIM's; otherwise none is.
     """
 
     authserv_id: str
+    believed: bool = True
     signed: bool = False
     plain: bool = True
     found: results.Results | None = None
@@ -86,7 +88,7 @@ class DkimFacts:
             said = results.parse(value)
             if said.authserv_id != self.authserv_id.lower():
                 return
-            if self.found is None:
+            if self.believed and self.found is None:
                 self.found = said
             else:
                 self.forged.append(self._seen)

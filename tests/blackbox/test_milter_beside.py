@@ -14,7 +14,8 @@ from tests.milter_client import Answer, MilterClient
 SERVICE = "mx.old.example"
 OLD, REMOTE = "bob@old.example", "carol@peer.example"
 SPLIT = "452 4.5.3 Recipients of this domain take a transaction of their own"
-FROM_REMOTE = told(signed("peer.example")) + written_by(REMOTE)
+CLAIMED = told(signed("peer.example")) + written_by(REMOTE)
+LITERAL = "carol@[192.0.2.7]"
 PASSED = "reason=other-domain"
 
 
@@ -45,9 +46,14 @@ def test_mail_of_other_domains_passes_untouched_and_the_log_says_so(
 
 
 def test_mail_to_a_chat_domain_is_judged_as_everywhere(client: MilterClient) -> None:
-    assert client.message(REMOTE, [ALICE], FROM_REMOTE).reply == "continue"
+    assert client.message(LITERAL, [ALICE], written_by(LITERAL)).reply == "continue"
     assert client.message(REMOTE, [ALICE], CLEAR).reply == CLEARTEXT
     assert client.message(REMOTE, [ALICE], written_by(REMOTE)).reply == "554 5.7.1 No DKIM signature found"
+
+
+def test_no_stranger_s_word_on_dkim_is_believed(client: MilterClient) -> None:
+    # In whole the same field would be OpenDKIM's: Postfix drops what strangers write in our name.
+    assert client.message(REMOTE, [ALICE], CLAIMED).reply.startswith(("451 4.7.5", "554 5.7.1"))
 
 
 def test_what_postfix_makes_of_a_recipient_decides(client: MilterClient) -> None:
@@ -103,4 +109,4 @@ def test_a_store_that_is_away_holds_up_no_mail_of_other_domains() -> None:
     ):
         client.connect(SERVICE)
         assert client.message(REMOTE, [OLD], CLEAR).reply == "continue"
-        assert client.message(REMOTE, [ALICE], FROM_REMOTE).reply.startswith("451 4.3.0")
+        assert client.message(LITERAL, [ALICE], written_by(LITERAL)).reply.startswith("451 4.3.0")
