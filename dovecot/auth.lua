@@ -79,7 +79,7 @@ local function ask(question, fields)
   return status, answer
 end
 
--- 12 bits of a keyed hash of the password, by which the hooks know the owner's while others guess. Nil where Dovecot
+-- 12 bits of a keyed hash of the password: with the network, how the hooks know the owner while others guess. Nil where Dovecot
 -- has no such hash: then no guess is counted.
 local function fingerprint_of(request)
   return request:var_expand("%{sha256;truncate=12,salt=" .. secret .. ":password}"):match("^%x+$")
@@ -118,9 +118,9 @@ local function put_off()
 end
 
 function auth_password_verify(request, password)
-  local who = { user = canonical(request.user), fingerprint = fingerprint_of(request) }
+  local user = canonical(request.user)
   -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
-  local login = { user = who.user, fingerprint = who.fingerprint, ip = request.rip or request.remote_ip or "" }
+  local login = { user = user, fingerprint = fingerprint_of(request), ip = request.rip or request.remote_ip or "" }
   local status, body = ask("lookup", login)
   if status == 404 then
     login.password = password
@@ -133,7 +133,7 @@ function auth_password_verify(request, password)
   end
   if status == 201 then
     -- Made with this password, a moment ago: it need not be hashed once more, and it has its day of login.
-    return dovecot.auth.PASSDB_RESULT_OK, mailbox(who.user, body, "userdb_")
+    return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
   end
   if REFUSED[status] then
     return refuse()
@@ -147,9 +147,9 @@ function auth_password_verify(request, password)
   end
   if not body:match('"seen"%s*:%s*true') then
     -- No login fails for it; `ask` has logged why.
-    ask("login", who)
+    ask("login", login)
   end
-  return dovecot.auth.PASSDB_RESULT_OK, mailbox(who.user, body, "userdb_")
+  return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
 end
 
 -- For whoever has not logged in: LMTP, quota-status, doveadm. A suspended account gets its mail all the same.

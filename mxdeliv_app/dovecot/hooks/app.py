@@ -10,15 +10,15 @@ verifies them itself. Whatever is not one of the answers below, Dovecot takes as
         201 {"password": hash}, 403, 409, 423, 429 or 507 {"reason"}
     POST /dovecot/mailbox {"user"}
         200 {"quota": octets or null}, 404 {"exists": false}
-    POST /dovecot/login {"user","fingerprint"?}
+    POST /dovecot/login {"user","ip"?,"fingerprint"?}
         204, 404 {"exists": false}
 
 `ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
 answered 423 {"reason"}; a first one for which the machine has no room now, 507; one of too many from its
-address or IPv6 /64 (`creation_limit.py`), 429. The IP address is looked at and forgotten.
-`fingerprint` is that of the password, in hexadecimal: a `lookup` for a login with it counts as a guess
-(`guesses.py`), and is answered 429 after too many. Whoever got in is told by `login`, unless `seen` says that
-nothing would be new: today's login and the fingerprint are kept. A `mailbox` is asked about for deliveries,
+address or IPv6 /64 (`creation_limit.py`), 429. The IP address is looked at and forgotten. `fingerprint` is
+that of the password, in hexadecimal: a `lookup` for a login with it counts as a guess (`guesses.py`), and is
+answered 429 after too many. Whoever got in is told by `login`, unless `seen` says that nothing would be new:
+today's login, the fingerprint and a hash of the network are kept. A `mailbox` is asked about for deliveries,
 which no policy forbids. A quota is null if it is everybody's.
 """
 
@@ -96,6 +96,7 @@ class _Create(msgspec.Struct, frozen=True):
 
 class _Login(msgspec.Struct, frozen=True):
     user: str
+    ip: str = ""
     fingerprint: _Fingerprint | None = None
 
 
@@ -132,9 +133,10 @@ class Lookup:
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
-        fingerprint = _bits(asked.fingerprint)
+        fingerprint, peer = _bits(asked.fingerprint), _peer(asked.ip or "")
+        now = time.monotonic()
         # Names without an account are counted alike: else the answer would tell who has one.
-        if fingerprint is not None and not self._guessed.may_check(asked.user, fingerprint, time.monotonic()):
+        if fingerprint is not None and not self._guessed.may_check(asked.user, fingerprint, peer, now):
             response.status, response.media = 429, {"reason": "guesses"}
             return
         account = find(self._accounts(), asked.user)
@@ -142,7 +144,7 @@ class Lookup:
             _unknown(response)
             return
         seen = account.last_login is not None and account.last_login >= self._today()
-        seen = seen and (fingerprint is None or self._guessed.knows(asked.user, fingerprint))
+        seen = seen and (fingerprint is None or self._guessed.knows(asked.user, fingerprint, peer))
         response.media = {
             "exists": True,
             "password": account.password_hash,
@@ -358,7 +360,7 @@ def _bits(fingerprint: str | None) -> int | None:
 def _remember(guessed: Guesses, asked: _Create | _Login) -> None:
     fingerprint = _bits(asked.fingerprint)
     if fingerprint is not None:
-        guessed.right(asked.user, fingerprint)
+        guessed.right(asked.user, fingerprint, _peer(asked.ip))
 
 
 def _refuse(response: falcon.Response, status: int, reason: str) -> None:
