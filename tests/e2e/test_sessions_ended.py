@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import pytest
@@ -137,6 +138,26 @@ def test_so_do_imap_sessions_idle_or_not(b: LabHost, login: Login, change: Calla
     assert by_imap(b.ip, *login).startswith("[AUTHENTICATIONFAILED]")
     if changed.password:
         assert by_imap(b.ip, login[0], changed.password) == "OK"
+
+
+def test_a_login_under_way_meanwhile_has_no_session_for_long(b: LabHost, login: Login) -> None:
+    """Dovecot has let it in by the old password, and nobody can see its session yet."""
+    changed = Change(b, login)
+    programs = b.run("pgrep -x dovecot; pgrep -x imap").stdout.split()
+    b.run(["kill", "-STOP", *programs])
+    with ThreadPoolExecutor(1) as others:
+        try:
+            late = others.submit(Mailbox, b.ip, *login)
+            # imap-login has handed it on, to a process that takes nothing just now.
+            waiting = "ss -Hxl src /run/dovecot/login/imap | awk '{print $3}'"
+            until("its login was answered", lambda: int(b.run(waiting).stdout or 0) > 0, SECONDS)
+            changed.new_password()
+        finally:
+            b.run(["kill", "-CONT", *programs])
+        with late.result() as mailbox:
+            until("its session ends", lambda: not mailbox.is_open(), 60)
+    assert changed.password
+    assert by_imap(b.ip, login[0], changed.password) == "OK"
 
 
 def test_an_app_logs_in_anew_after_its_session_was_ended(stage: Stage, a: LabHost, b: LabHost) -> None:
