@@ -16,6 +16,7 @@ import click
 # Name, the module that has a command of this name, and the first sentence of its help.
 COMMANDS = {
     "account": ("chatmail_milter.ctl.account", "Accounts on this relay."),
+    "backup": ("chatmail_milter.ctl.backup", "Write all of this relay to DIRECTORY."),
     "block": ("chatmail_milter.ctl.block", "Addresses, domains and networks that this relay keeps out."),
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),
     "dns": ("chatmail_milter.ctl.dns", "Which DNS records are published."),
@@ -29,6 +30,7 @@ COMMANDS = {
     "queue": ("chatmail_milter.ctl.queue", "Messages that wait in Postfix's queue, oldest first."),
     "reasons": ("chatmail_milter.ctl.reasons", "What the reason words in figures and log lines mean."),
     "refusals": ("chatmail_milter.ctl.refusals", "Recipients elsewhere that their servers refused for good."),
+    "restore": ("chatmail_milter.ctl.restore", "Make this host the relay that was backed up to DIRECTORY."),
     "route": ("chatmail_milter.ctl.route", "Routes to peers, effective on the next message."),
     "status": ("chatmail_milter.ctl.status", "The relay on one screen."),
     "token": ("chatmail_milter.ctl.token", "Invitations that make accounts."),

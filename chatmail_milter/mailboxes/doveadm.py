@@ -172,6 +172,13 @@ class Doveadm:
         if DELIVERIES.exists():
             self._do("auth", "cache", "flush", "-a", str(DELIVERIES))
 
+    def back_up(self, user: str, maildir: Path) -> None:
+        """Make `maildir`, a directory of the mailboxes' user, what the mail of `user` is, UIDs and all.
+
+        What it has already is not copied again. doveadm-sync(1)
+        """
+        self._do("backup", "-u", user, f"maildir:{maildir}")
+
     def _rows(self, *arguments: str) -> Iterator[dict[str, str]]:
         """The rows of a tab-separated table, by column name. No requested value may contain a tab."""
         lines = self._lines("tab", *arguments)

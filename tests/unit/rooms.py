@@ -73,6 +73,7 @@ ROOMS = (
         "what an operator is told of traffic, peers, accounts, queue, disks, as values",
         ("config", "store"),
     ),
+    Room("chatmail_milter/backup", "a relay on disk: what is backed up, and brought back", ("mailboxes",)),
     Room("chatmail_milter/trace", "the way of a message on this host, from the journal's lines"),
     Room(
         "chatmail_milter/ctl",
@@ -88,6 +89,7 @@ ROOMS = (
             "doctor",
             "figures",
             "trace",
+            "backup",
         ),
     ),
     Room(

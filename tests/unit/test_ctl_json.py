@@ -37,8 +37,8 @@ NO_TABLE = {
     "route remove", "route set",
     "token remove",
 }  # fmt: skip
-# Of the journal, of systemd, or with other keys by option: tested where they are.
-NOT_RUN = {"trace", "account password", "account create", "status"}
+# Of root, of the journal, of systemd, or with other keys by option: tested where they are.
+NOT_RUN = {"backup", "restore", "trace", "account password", "account create", "status"}
 ALICE = "alice123@a.test"
 
 

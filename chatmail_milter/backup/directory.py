@@ -1,0 +1,178 @@
+"""What a backup is: a directory that only root can read, and mail in it that only the mailboxes' user can.
+
+    manifest.json   what this is of, written last: without it a backup was not finished
+    files.tar       keys, certificates and configuration, by their paths; owners by name
+    store.sqlite    accounts and all that the relay remembers
+    mail/LOCAL-PART/Maildir   what `doveadm backup` wrote
+
+A backup into the directory of an earlier one writes what is new, so a copy of a relay can be kept up to date.
+Not in it: Postfix's queue, the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+FORMAT = 1
+# In the order in which they are restored. What does not exist is left out: /etc/letsencrypt is there where
+# certificates are by ACME. Packet filters and DNS records are the playbook's, of the host's own addresses.
+PATHS = (
+    "etc/chatmail/chatmail.toml",
+    "etc/chatmail/hooks.secret",
+    "etc/chatmail/names.key",
+    "etc/chatmail/store.key",
+    "etc/chatmail/push.url",
+    "etc/chatmail/wake.url",
+    "etc/chatmail/tls",
+    "etc/letsencrypt",
+    "etc/opendkim/KeyTable",
+    "etc/opendkim/SigningTable",
+    "etc/opendkim/keys",
+)
+# What is needed to be the same relay; without one of them there is no backup.
+NEEDED = ("etc/chatmail/chatmail.toml", "etc/chatmail/names.key", "etc/chatmail/store.key")
+
+
+class BackupError(Exception):
+    """Nothing can be backed up, or restored, so; the text begins with what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`store` is `sqlite`, or the database that has the store and is backed up by its own means."""
+
+    format: int
+    domain: str
+    version: str
+    made: str
+    store: str
+    accounts: int
+    mailboxes: int
+
+
+class Directory:
+    """The directory at `path`, absolute; nothing is read or made before it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        if any(sign in str(path) for sign in ":%\n"):
+            # doveadm(1) would take them for the end of a path, or for a variable.
+            raise BackupError(f"choose a directory without `:` and `%` in its path: {path}")
+        self.path = path
+        self.store = path / "store.sqlite"
+        self.mail = path / "mail"
+        self._files = path / "files.tar"
+        self._manifest = path / "manifest.json"
+
+    def be_passable(self, mail_owner: tuple[int, int]) -> None:
+        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it."""
+        uid, gid = mail_owner
+        for above in self.path.parents:
+            found = above.stat() if above.exists() else None
+            if found is None or found.st_mode & 0o001 or (found.st_gid == gid and found.st_mode & 0o010):
+                continue
+            if found.st_uid != uid:
+                raise BackupError(
+                    "choose a directory that the mailboxes' user can come to, like /var/backups/relay: "
+                    f"{above} lets nobody pass"
+                )
+
+    def make(self, mail_owner: tuple[int, int]) -> None:
+        """Make it, or go on with that of an earlier backup. `mail_owner`: user and group ID of the mailboxes.
+
+        Raises `BackupError` where other things are in it.
+        """
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=0o700, parents=True)
+        there = {one.name for one in self.path.iterdir()}
+        ours = {"manifest.json", "files.tar", "store.sqlite", "mail"}
+        if there - ours - {f"{name}.new" for name in ours}:
+            raise BackupError(f"choose an empty directory, or that of an earlier backup: {self.path}")
+        uid, gid = mail_owner
+        # doveadm writes as the mailboxes' user, who has to come by here.
+        os.chown(self.path, 0, gid)
+        self.path.chmod(0o710)
+        with suppress(FileExistsError):
+            self.mail.mkdir(mode=0o700)
+        os.chown(self.mail, uid, gid)
+
+    def write_files(self, root: Path = Path("/")) -> list[str]:
+        """Keep the files below `root`; which paths. Raises `BackupError` where a needed one is missing."""
+        missing = [one for one in NEEDED if not (root / one).exists()]
+        if missing:
+            raise BackupError(f"run this on the relay, after the playbook: there is no /{missing[0]}")
+        found = [one for one in PATHS if (root / one).exists()]
+        with _replaced(self._files) as new:
+            _tar("--create", "--file", str(new), "--directory", str(root), "--", *found)
+        return found
+
+    def read_files(self, root: Path = Path("/")) -> list[str]:
+        """Put them back below `root`, with modes and owners; which paths. Any other is an error."""
+        names = [one.rstrip("/") for one in _tar("--list", "--file", str(self._files)).splitlines()]
+        strange = [name for name in names if not any(_is_below(name, one) for one in PATHS)]
+        if strange:
+            raise BackupError(f"choose a backup that is unaltered: it has the file {strange[0]}")
+        _tar(
+            "--extract", "--file", str(self._files), "--directory", str(root),
+            "--preserve-permissions", "--same-owner",
+        )  # fmt: skip
+        return [one for one in PATHS if any(_is_below(name, one) for name in names)]
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Say that it is whole."""
+        with _replaced(self._manifest) as new:
+            new.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+
+    def begin(self) -> None:
+        """Say that it is not whole."""
+        self._manifest.unlink(missing_ok=True)
+
+    def manifest(self) -> Manifest:
+        """What it is of. Raises `BackupError` where it is no backup that was finished."""
+        try:
+            found = Manifest(**json.loads(self._manifest.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise BackupError(f"choose a finished backup: there is no {self._manifest}") from None
+        except (ValueError, TypeError) as error:
+            raise BackupError(f"choose a backup that is unaltered: {self._manifest}: {error}") from None
+        if found.format != FORMAT:
+            raise BackupError(
+                f"install the program that made it, {found.version}: its format is {found.format}"
+            )
+        return found
+
+
+def manifest(domain: str, version: str, store: str, made: datetime, counts: tuple[int, int]) -> Manifest:
+    """`counts`: accounts, and mailboxes."""
+    return Manifest(FORMAT, domain, version, made.isoformat(timespec="seconds"), store, *counts)
+
+
+def _is_below(name: str, path: str) -> bool:
+    return ".." not in name.split("/") and (name == path or name.startswith(f"{path}/"))
+
+
+def _tar(*arguments: str) -> str:
+    """tar(1), and not `tarfile`: in Debian 12 that follows whatever paths an archive has."""
+    done = subprocess.run(["/usr/bin/tar", *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise BackupError(f"see to the disk and run this as root: tar says: {done.stderr.strip()}")
+    return done.stdout
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, for root alone, that takes its place when all of it is there."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
