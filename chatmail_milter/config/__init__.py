@@ -1,4 +1,4 @@
-"""The configuration that every program reads: its types and defaults, what a value may be, the example."""
+"""The configuration that every program reads: types, defaults, parsers, the documented example."""
 
 from chatmail_milter.config.schema import (
     DEFAULT_PATH,

@@ -1,4 +1,4 @@
-"""A configuration as a file: generated from the types of `config`, which hold all documentation there is."""
+"""Writes a configuration as TOML, with the documentation of each setting from the types in `schema`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DURATIONS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 def render(config: Config, *, documented: bool) -> str:
-    """TOML with every setting of `config`. Documented: what it is, and defaults commented out."""
+    """TOML with every setting of `config`. `documented`: with descriptions, and defaults commented out."""
     return "\n".join(_section(name, section, documented) for name, section in sections(config)) + "\n"
 
 
 def tree(config: Config) -> dict[str, dict[str, Any]]:
-    """The same as plain values, written as they are in the file."""
+    """The configuration as a dictionary of sections, with values as they are written in TOML."""
     return {
         name: {field: _plain(getattr(section, field)) for field in section.__struct_fields__}
         for name, section in sections(config)
@@ -35,7 +35,7 @@ def tree(config: Config) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Setting:
-    """A key with its value in TOML (None: left out), what its type says of it, and whether it must be set."""
+    """A setting: its value in TOML (None: unset), its description, and whether it is required."""
 
     key: str
     value: str | None
@@ -44,7 +44,7 @@ class Setting:
 
 
 def settings(section: Section) -> Iterator[Setting]:
-    """What can be set in a section."""
+    """The settings of a section."""
     hints = get_type_hints(type(section), include_extras=True)
     required = {field.name for field in msgspec.structs.fields(section) if field.required}
     for key in section.__struct_fields__:
@@ -54,7 +54,7 @@ def settings(section: Section) -> Iterator[Setting]:
 
 
 def first_line(section: Section) -> str:
-    """What a section is."""
+    """The description of a section."""
     return (type(section).__doc__ or "").splitlines()[0]
 
 
@@ -70,7 +70,7 @@ def _section(name: str, section: Section, documented: bool) -> str:
         if documented:
             lines += textwrap.wrap(one.text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
         if one.value is None:
-            # TOML has no null: a setting that is left out has no other way to be written.
+            # TOML has no null, so an unset setting is written as a comment.
             lines.append(f"#{one.key} =")
         else:
             comment = "#" if documented and not one.required else ""
@@ -81,13 +81,13 @@ def _section(name: str, section: Section, documented: bool) -> str:
 
 
 def _toml(value: Any) -> str:
-    # TOML writes a table on one line otherwise than JSON does; all else that is here is written alike.
+    # TOML's inline tables differ from JSON's objects; the other values used here are the same in both.
     if isinstance(value, dict):
         inner = ", ".join(
             f"{json.dumps(key, ensure_ascii=False)} = {_toml(one)}" for key, one in value.items()
         )
         return f"{{ {inner} }}" if inner else "{}"
-    # As it is: JSON escapes what is beyond U+FFFF as two surrogates, which TOML refuses.
+    # Unescaped, because JSON escapes characters beyond U+FFFF as two surrogates, which TOML refuses.
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -1,8 +1,8 @@
-"""The one typed configuration, `/etc/chatmail/chatmail.toml` (or `$CHATMAIL_CONFIG`), read by every program.
+"""Types and defaults of all settings in `/etc/chatmail/chatmail.toml` (or `$CHATMAIL_CONFIG`).
 
-Unknown and malformed keys are errors of one line that names the key and the nearest known one. The documented
-example is generated from these types (`chatmailctl config example`), so a comment on a field here is its
-documentation there. What a value may be is in `values.py`.
+An unknown or malformed key is an error of one line, with the key and the nearest known one. The documented
+example is generated from these types (`chatmailctl config example`): a description here is the documentation
+there. The types of values are in `values.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFAULT_PATH = Path("/etc/chatmail/chatmail.toml")
 
 
 class ConfigError(Exception):
-    """The configuration can't be used; the message is one line that names the key."""
+    """The configuration is invalid; the message is one line with the key."""
 
 
 def _doc(text: str) -> msgspec.Meta:
@@ -41,27 +41,27 @@ def _doc(text: str) -> msgspec.Meta:
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all sections share: frozen, keyword-only, no unknown keys."""
+    """Base of all sections: immutable, keyword-only, without unknown keys."""
 
 
 class MailSettings(Section, frozen=True):
     """This relay."""
 
-    domain: Annotated[MailDomain, _doc("The mail domain: what stands after the @ of every account here.")]
-    hostname: Annotated[MailDomain | None, _doc("This host's name, its MX. The mail domain if left out.")] = (
-        None
-    )
+    domain: Annotated[MailDomain, _doc("The mail domain: the part after the @ of every account here.")]
+    hostname: Annotated[
+        MailDomain | None, _doc("Name of this host, as in the MX record. By default the mail domain.")
+    ] = None
     chat_domains: Annotated[
         tuple[MailDomain, ...],
         _doc(
-            "Where Postfix serves other domains too: the domains whose mail is judged, `domain` among them. "
-            "Mail of no other passes as it is. All mail is judged if empty."
+            "The chat domains, `domain` among them, if this Postfix serves other domains, too. The rules "
+            "apply only to their mail; other mail passes unchanged. If empty, they apply to all mail."
         ),
     ] = ()
-    max_message_size: Annotated[Size, _doc("Largest message, on every road; 30 MiB is what peers take.")] = (
-        Size(31457280)
+    max_message_size: Annotated[Size, _doc("Maximum size of a message; 30 MiB is what peers accept.")] = Size(
+        31457280
     )
-    max_recipients: Annotated[int, _doc("Recipients of one message.")] = 1000
+    max_recipients: Annotated[int, _doc("Maximum number of recipients of a message.")] = 1000
 
     def __post_init__(self) -> None:
         if self.chat_domains and self.domain not in self.chat_domains:
@@ -69,62 +69,60 @@ class MailSettings(Section, frozen=True):
 
     @property
     def host(self) -> str:
-        """The name that this host calls itself."""
+        """The name of this host: `hostname`, else `domain`."""
         return self.hostname or self.domain
 
 
 class AccountSettings(Section, frozen=True):
-    """Accounts, made at their first login."""
+    """Accounts. By default, the first login creates an account."""
 
     registration: Annotated[
         Literal["open", "token", "closed"],
         _doc(
-            "`open`: a first login makes the account. `token`: `POST /new` does, for who has a token of "
-            "`chatmailctl token create`. `closed`: the operator does."
+            "Who creates accounts. `open`: the first login. `token`: `POST /new` with a token from "
+            "`chatmailctl token create`. `closed`: only the operator."
         ),
     ] = "open"
-    local_part_min: Annotated[int, _doc("Fewest characters before the @.")] = 8
-    local_part_max: Annotated[int, _doc("Most characters before the @.")] = 20
-    password_min: Annotated[int, _doc("Fewest characters of a password.")] = 9
+    local_part_min: Annotated[int, _doc("Minimum number of characters before the @.")] = 8
+    local_part_max: Annotated[int, _doc("Maximum number of characters before the @.")] = 20
+    password_min: Annotated[int, _doc("Minimum number of characters of a password.")] = 9
     new_per_minute: Annotated[
         int,
         msgspec.Meta(
             ge=0,
-            description="Accounts that first logins from one address, or IPv6 /64, may make in a minute; as "
-            "many at once. 0: any number.",
+            description="New accounts per minute from one IPv4 address or IPv6 /64; also as many at once. "
+            "0: no limit.",
         ),
     ] = 120
     names_kept: Annotated[
-        Duration,
-        _doc("How long the name of a deleted or expired account is not given out again. `0s`: not reserved."),
+        Duration, _doc("How long the address of a deleted or expired account is reserved. `0s`: not at all.")
     ] = Duration(90 * 86400)
-    quota: Annotated[Size, _doc("What one mailbox may hold.")] = Size(500_000_000)
+    quota: Annotated[Size, _doc("Quota of a mailbox.")] = Size(500_000_000)
 
 
 class LimitSettings(Section, frozen=True):
-    """What must be left of this machine for new accounts. Those that are there are served all the same."""
+    """Resources of this host that must be free to create new accounts. Existing accounts are not affected."""
 
     load: Annotated[
-        float,
-        msgspec.Meta(ge=0, description="Highest load average for each processor, of one minute; 0: any."),
+        float, msgspec.Meta(ge=0, description="Maximum load average (1 min) per processor. 0: no limit.")
     ] = 4.0
-    memory: Annotated[Size, _doc("Least memory that programs can still get.")] = Size(100 << 20)
-    disk: Annotated[Size, _doc("Least free space for mail, and for the store.")] = Size(1 << 30)
+    memory: Annotated[Size, _doc("Minimum available memory.")] = Size(100 << 20)
+    disk: Annotated[Size, _doc("Minimum free disk space for mail, and for the database.")] = Size(1 << 30)
 
 
 class ExpirySettings(Section, frozen=True):
-    """What chatmail-expire removes, and when. `0s` means never."""
+    """When chatmail-expire removes mail, accounts and folders. `0s` means never."""
 
-    mail: Annotated[Duration, _doc("Any mail, this long after it came.")] = Duration(20 * 86400)
-    large_mail: Annotated[Duration, _doc("Large mail that was read, this long after it came.")] = Duration(
-        7 * 86400
-    )
-    large: Annotated[Size, _doc("What is large: any message of more than this.")] = Size(200_000)
+    mail: Annotated[Duration, _doc("Messages expire this long after they arrived.")] = Duration(20 * 86400)
+    large_mail: Annotated[
+        Duration, _doc("Large messages that were read expire this long after they arrived.")
+    ] = Duration(7 * 86400)
+    large: Annotated[Size, _doc("A message of more than this is large.")] = Size(200_000)
     accounts: Annotated[
-        Duration, _doc("Accounts with all that is theirs, this long after the last login. Full days.")
+        Duration, _doc("Accounts expire, with all their data, this long after the last login. Full days.")
     ] = Duration(90 * 86400)
     empty_folders: Annotated[
-        Duration, _doc("Folders with nothing in them (never the inbox), this long after they were made.")
+        Duration, _doc("Empty folders (never the inbox) expire this long after they were created.")
     ] = Duration(20 * 86400)
 
 
@@ -132,22 +130,20 @@ class SubmissionSettings(Section, frozen=True):
     """Mail from our users."""
 
     rate_per_minute: Annotated[
-        int,
-        msgspec.Meta(ge=0, description="Messages that one user may send in a minute; 0 for no limit."),
+        int, msgspec.Meta(ge=0, description="Messages that a user may send per minute. 0: no limit.")
     ] = 60
     rate_burst: Annotated[
-        int, msgspec.Meta(ge=1, description="How many of them at once, after which one at a time.")
+        int, msgspec.Meta(ge=1, description="Messages at once, before that rate applies.")
     ] = 10
     recipients_per_minute: Annotated[
-        int,
-        msgspec.Meta(ge=0, description="Recipients of one user's messages in a minute; 0 for no limit."),
+        int, msgspec.Meta(ge=0, description="Recipients of a user's messages per minute. 0: no limit.")
     ] = 1000
     recipients_burst: Annotated[
         int,
         msgspec.Meta(
             ge=1,
-            description="How many of them at once: five messages to as many as a message may have. "
-            "A message that may begin goes to all of its recipients.",
+            description="Recipients at once, before that rate applies: five messages with the most "
+            "recipients. A message is sent to all of its recipients or refused.",
         ),
     ] = 5000
 
@@ -158,97 +154,90 @@ class InboundSettings(Section, frozen=True):
     ip_literals: Annotated[
         Literal["strict", "open"],
         _doc(
-            "Senders at an IP literal can't sign with DKIM: `strict` takes them only from that very address."
+            "Senders at an IP literal, which can't have DKIM keys. `strict`: accepted only from that IP "
+            "address. `open`: from any."
         ),
     ] = "strict"
     unsigned: Annotated[
         Literal["origin", "refuse"],
         _doc(
-            "Mail without a DKIM signature. `origin`: taken from an address that the author's domain or one "
-            "of its mail hosts has in DNS (madmail up to 2.23 signs nothing). `refuse`: never taken."
+            "Mail without a DKIM signature. `origin`: accepted from IP addresses that the author's domain "
+            "or its MX hosts have in DNS (madmail up to 2.23 does not sign). `refuse`: refused."
         ),
     ] = "origin"
     unknown_per_minute: Annotated[
         int,
         msgspec.Meta(
             ge=0,
-            description="Recipients without an account that one peer (IPv4 address, IPv6 /64) may be told of "
-            "in a minute. Beyond, 450 for all that it was not told of yet, accounts or not. 0: no limit.",
+            description="Unknown recipients per minute that one peer (IPv4 address, IPv6 /64) may learn of. "
+            "Beyond, it gets a 450 for all that it has not tried before, known or not. 0: no limit.",
         ),
     ] = 60
     unknown_burst: Annotated[
         int,
         msgspec.Meta(
-            ge=1, description="How many of them at once: a large provider's, or those of two messages."
+            ge=1, description="Unknown recipients at once: a large provider's, or those of two messages."
         ),
     ] = 2000
     missing_key: Annotated[
         Duration,
-        _doc(
-            "How long mail from a peer is put off (451) while its DKIM key is not in DNS, before a refusal."
-        ),
+        _doc("How long mail is refused temporarily (451) if its DKIM key is not in DNS, before permanently."),
     ] = Duration(4 * 3600)
 
 
 class RelaySettings(Section, frozen=True):
     """Mail to peers."""
 
-    connect_timeout: Annotated[Duration, _doc("For one TCP connection and TLS handshake.")] = Duration(5)
+    connect_timeout: Annotated[Duration, _doc("Timeout for TCP connection and TLS handshake.")] = Duration(5)
     attempt_timeout: Annotated[
         Duration,
-        _doc(
-            "For all attempts for a message together, and 8 s more for each MiB of it. Postfix waits 600 s."
-        ),
+        _doc("Timeout for all attempts for a message together, plus 8 s per MiB. Postfix waits 600 s."),
     ] = Duration(30)
     allow_networks: Annotated[
         NetworkList,
-        _doc("Special-purpose networks that peers may live in all the same (a lab's, a site's own)."),
+        _doc("Special-purpose networks in which peers are allowed all the same (a lab's, a site's)."),
     ] = NetworkList()
-    workers: Annotated[int, msgspec.Meta(ge=1, description="Deliveries under way at once.")] = 64
+    workers: Annotated[int, msgspec.Meta(ge=1, description="Maximum number of concurrent deliveries.")] = 64
     workers_per_domain: Annotated[
         int,
         msgspec.Meta(
-            ge=1,
-            description="How many of them may go to one domain; fewer where several domains are slow.",
+            ge=1, description="Concurrent deliveries to one domain; fewer if several domains are slow."
         ),
     ] = 16
     nameservers: Annotated[
         tuple[Nameserver, ...],
-        _doc(
-            "DNS servers to ask: IP addresses, `address@port` if not 53. Those of /etc/resolv.conf if empty."
-        ),
+        _doc("DNS servers: IP addresses, or `address@port`. If empty, those of /etc/resolv.conf."),
     ] = ()
 
 
 class PushSettings(Section, frozen=True):
-    """Notices to phones that are not connected, by way of the gateway that knows their makers' services."""
+    """Push notifications to phones, through a gateway to the services of Apple and Google."""
 
     gateway: Annotated[
         Url,
         _doc(
-            "Where device tokens are posted when mail comes; nobody is told if empty. It learns nothing else."
+            "URL to which a device token is posted when mail arrives, and nothing else. Empty: no push."
         ),
     ] = Url("https://notifications.delta.chat/notify")
     when: Annotated[
         Literal["offline", "always"],
         _doc(
-            "`offline`: while no client of the account is connected. `always`: a phone is told although "
-            "another device of its owner is connected, or its own lost connection is not noticed yet."
+            "`offline`: notify while no client of the account is connected. `always`: notify also while "
+            "another device is connected, or while a lost connection is not noticed yet."
         ),
     ] = "offline"
-    token_lifetime: Annotated[Duration, _doc("How long after it was last given a device token is used.")] = (
+    token_lifetime: Annotated[Duration, _doc("Lifetime of a device token after an app last set it.")] = (
         Duration(90 * 86400)
     )
-    timeout: Annotated[Duration, _doc("For one attempt to reach the gateway, answer and all.")] = Duration(15)
+    timeout: Annotated[Duration, _doc("Timeout for one request to the gateway.")] = Duration(15)
     retry: Annotated[
-        Duration,
-        _doc("From a failure of the gateway to the next attempt; four times as long each time, 1 h at most."),
+        Duration, _doc("Delay before the first retry; four times as long for each further one, at most 1 h.")
     ] = Duration(5)
-    give_up: Annotated[Duration, _doc("How long a notice is tried.")] = Duration(86400)
+    give_up: Annotated[Duration, _doc("A notification is retried for this long.")] = Duration(86400)
 
 
 class MetadataSettings(Section, frozen=True):
-    """What an app may ask about the relay by IMAP METADATA, under `/shared/vendor/deltachat/`."""
+    """IMAP METADATA entries for apps, under `/shared/vendor/deltachat/`."""
 
     deltachat: Annotated[
         MetadataEntries,
@@ -257,13 +246,13 @@ class MetadataSettings(Section, frozen=True):
 
 
 class PagesSettings(Section, frozen=True):
-    """What the web pages say of the operator; nothing of it if empty. Lines are kept."""
+    """Texts about the operator on the web pages. Empty ones are left out. Line breaks are kept."""
 
     contact: Annotated[
         Text,
         _doc(
-            "How people reach the operator: an e-mail address elsewhere, an https: URL such as an invite "
-            "link, or any text. Accounts here take encrypted mail only."
+            "How to contact the operator: an e-mail address on another server (accounts here accept "
+            "encrypted mail only), an https: URL such as an invite link, or any text."
         ),
     ] = Text("")
     privacy_operator: Annotated[
@@ -271,50 +260,50 @@ class PagesSettings(Section, frozen=True):
     ] = Text("")
     privacy_officer: Annotated[Text, _doc("The data protection officer, if there is one.")] = Text("")
     privacy_authority: Annotated[Text, _doc("The authority to which users may complain.")] = Text("")
-    privacy_text: Annotated[Text, _doc("What else the privacy page shall say.")] = Text("")
+    privacy_text: Annotated[Text, _doc("Additional text for the privacy page.")] = Text("")
     log_days: Annotated[
-        int, msgspec.Meta(ge=0, description="How long the log is kept: what journald has, for the page.")
+        int, msgspec.Meta(ge=0, description="Days that journald keeps the log, for the privacy page.")
     ] = 3
 
 
 class ListenSettings(Section, frozen=True):
-    """Where our processes and Postfix meet on this host; Ansible renders both sides from the same values."""
+    """Local sockets between our programs, Postfix and Dovecot. Ansible renders both sides from them."""
 
-    inject: Annotated[HostPort, _doc("Postfix's smtpd for mail that came by /mxdeliv.")] = HostPort(
+    inject: Annotated[HostPort, _doc("Postfix's smtpd for mail that arrived by /mxdeliv.")] = HostPort(
         "127.0.0.1:10025"
     )
     mixed: Annotated[
-        HostPort, _doc("The same, for recipients of whom some were refused: Postfix sends the bounce.")
+        HostPort, _doc("The same, if some recipients are refused: Postfix sends the bounce.")
     ] = HostPort("127.0.0.1:10029")
-    reinject: Annotated[HostPort, _doc("Postfix's smtpd for mail that goes on by SMTP.")] = HostPort(
+    reinject: Annotated[HostPort, _doc("Postfix's smtpd for mail to be sent by SMTP.")] = HostPort(
         "127.0.0.1:10026"
     )
-    https_only: Annotated[HostPort, _doc("The relay's SMTP port that tries only HTTPS.")] = HostPort(
+    https_only: Annotated[HostPort, _doc("The relay's SMTP port for HTTPS only.")] = HostPort(
         "127.0.0.1:10027"
     )
-    hooks: Annotated[HostPort, _doc("chatmail-hooks, asked by Dovecot.")] = HostPort("127.0.0.1:10028")
-    resolver: Annotated[str, _doc("Socket that leads to the host's validating resolver, for the milter.")] = (
+    hooks: Annotated[HostPort, _doc("chatmail-hooks, which Dovecot queries.")] = HostPort("127.0.0.1:10028")
+    resolver: Annotated[str, _doc("Socket to the host's validating DNS resolver, for the milter.")] = (
         "/run/chatmail-resolver.sock"
     )
-    mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, asked by the relay.")] = (
+    mailboxes: Annotated[str, _doc("Socket of Dovecot's quota-status, for mxdeliv-relay.")] = (
         "/run/dovecot/chatmail-mailboxes"
     )
-    connections: Annotated[str, _doc("Socket of Dovecot's anvil, asked who is connected.")] = (
+    connections: Annotated[str, _doc("Socket of Dovecot's anvil, which knows the connected users.")] = (
         "/run/dovecot/chatmail-connections"
     )
 
 
 class StoreSettings(Section, frozen=True):
-    """What the relay remembers."""
+    """The database, and the directory of mail."""
 
-    url: Annotated[str, _doc("SQLAlchemy URL; SQLite, or PostgreSQL where several hosts share it.")] = (
+    url: Annotated[str, _doc("SQLAlchemy URL of the database: SQLite, or PostgreSQL for several hosts.")] = (
         "sqlite:////var/lib/chatmail/store.sqlite"
     )
-    mail: Annotated[str, _doc("Directory of all mailboxes, where Dovecot keeps them.")] = "/var/vmail"
+    mail: Annotated[str, _doc("Directory of all mailboxes, as in Dovecot's mail_home.")] = "/var/vmail"
 
     @property
     def file(self) -> Path | None:
-        """SQLite's file; None where the store is a server's. (Not every program loads SQLAlchemy.)"""
+        """SQLite's file; None for another database. (Parsed here: not every program loads SQLAlchemy.)"""
         scheme, _, path = self.url.partition(":///")
         path = path.partition("?")[0]
         return Path(path) if scheme.partition("+")[0] == "sqlite" and path not in ("", ":memory:") else None
@@ -338,12 +327,12 @@ class Config(Section, frozen=True):
 
 
 def place() -> Path:
-    """Where the configuration is: `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`."""
+    """The path of the configuration: `$CHATMAIL_CONFIG`, else `DEFAULT_PATH`."""
     return Path(os.environ.get("CHATMAIL_CONFIG", DEFAULT_PATH))
 
 
 def load(path: Path | None = None) -> Config:
-    """The configuration at `path`, else at `place()`. Raises `ConfigError`."""
+    """Reads the configuration from `path`, else from `place()`. Raises `ConfigError`."""
     path = path or place()
     try:
         return parse(path.read_text("utf-8"), str(path))
@@ -354,7 +343,7 @@ def load(path: Path | None = None) -> Config:
 
 
 def parse(text: str, name: str = "configuration") -> Config:
-    """The configuration that `text` (TOML) spells; `name` begins every error. Raises `ConfigError`."""
+    """Parses `text` (TOML). `name`: the file's name for error messages. Raises `ConfigError`."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -370,7 +359,7 @@ def parse(text: str, name: str = "configuration") -> Config:
 
 
 def load_or_exit() -> Config:
-    """`load`, or one line on stderr and exit 78 (EX_CONFIG of sysexits.h): how every program begins."""
+    """`load`; on an error prints one line to stderr and exits with 78 (EX_CONFIG, sysexits.h)."""
     try:
         return load()
     except ConfigError as error:
@@ -379,7 +368,7 @@ def load_or_exit() -> Config:
 
 
 def _choices(where: str) -> str:
-    """The texts that the setting `where` (`section.key`) can have, if these are fixed."""
+    """A clause that lists the allowed values of an enumerated setting (`section.key`); empty for others."""
     kind: Any = Config
     for key in where.split("."):
         kind = get_type_hints(kind).get(key) if isinstance(kind, type) else None

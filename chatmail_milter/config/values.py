@@ -1,6 +1,6 @@
-"""What the values of the configuration are: sizes and durations with units, domains, networks, endpoints.
+"""Types of configuration values: sizes and durations with units, domains, networks, endpoints.
 
-`decode` reads each from what TOML has; sizes and durations are written the same way on the command line.
+`decode` converts values from TOML. Sizes and durations have the same form on the command line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class HostPort(str):
 
     @property
     def pair(self) -> tuple[str, int]:
-        """Host and port, as socket functions want them."""
+        """Host and port, for socket functions."""
         host, _, port = self.rpartition(":")
         return host.strip("[]"), int(port)
 
@@ -49,7 +49,7 @@ class Url(str):
 
 
 class Text(str):
-    """Text for people, of any number of lines."""
+    """Text of any number of lines, for web pages."""
 
 
 class MetadataEntries(dict[str, str]):
@@ -67,12 +67,12 @@ class Nameserver(str):
 
 
 def duration(text: str) -> Duration:
-    """What `text` says with a unit, `30s` or `20d`. Raises `ValueError`."""
+    """Parses a duration with a unit, such as `30s` or `20d`. Raises `ValueError`."""
     return Duration(_with_unit(text, _DURATION_UNITS, "30s"))
 
 
 def decode(kind: type[Any], value: Any) -> Any:
-    """`value`, as TOML has it, as one of these types. Raises `ValueError`, which says what is wanted."""
+    """Converts a TOML `value` to a type of this module. Raises `ValueError` with the expected form."""
     try:
         decode = _DECODERS[kind]
     except KeyError:
@@ -88,7 +88,7 @@ def _with_unit(value: Any, units: dict[str, Any], example: str) -> float:
 
 
 def size(text: str) -> Size:
-    """Octets, as they are written here. Raises `ValueError`, which says how that is."""
+    """Parses a size with a unit, such as `30MiB`. Raises `ValueError` with the expected form."""
     return Size(_with_unit(text, _SIZE_UNITS, "30MiB"))
 
 
@@ -114,7 +114,7 @@ def _url(value: Any) -> Url:
     wanted = isinstance(value, str) and re.fullmatch(r"https://[!-~]+", value)
     try:
         parts = urlsplit(value) if wanted else None
-        # `port` is looked at when it is asked for.
+        # Accessing `port` raises ValueError for a malformed one.
         found = value == "" or (parts is not None and parts.hostname and parts.port != 0)
     except ValueError:
         found = False
