@@ -215,9 +215,7 @@ class PushSettings(Section, frozen=True):
 
     gateway: Annotated[
         Url,
-        _doc(
-            "URL to which a device token is posted when mail arrives, and nothing else. Empty: no push."
-        ),
+        _doc("URL to which a device token is posted when mail arrives, and nothing else. Empty: no push."),
     ] = Url("https://notifications.delta.chat/notify")
     when: Annotated[
         Literal["offline", "always"],

@@ -1,1 +1,1 @@
-"""What Postfix asks by its policy delegation protocol."""
+"""Services for Postfix's policy delegation protocol."""

@@ -1,9 +1,9 @@
-"""Limit of recipients without an account that one peer may be told of: who tries names learns few of them.
+"""Rate limit on unknown recipients per peer, against enumeration of accounts.
 
-GCRA (`processes.rate`) for each IPv4 address and IPv6 /64. Only the first answer about an unknown recipient
-counts. Beyond the limit a peer hears no more of recipients that it was not told of before, be they known or
-not; mail to those that it was told of goes on. Memory is of fixed size, and holds hashes of addresses under a
-key of this run of the program.
+GCRA (`processes.rate`) per IPv4 address and IPv6 /64. Only the first reply about each unknown recipient
+counts. Beyond the limit, a peer gets no reply about recipients that it has not asked for before, whether
+known or unknown; mail to those that it has asked for is still accepted. Memory is fixed, and holds hashes of
+addresses, with a random key per process.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from chatmail_milter.accounts.creation_limit import network_named
 from chatmail_milter.processes.rate import Rate
 from chatmail_milter.processes.ratelimit import Limiter
 
-# Of more peers than this at once, those that were told least are forgotten. 16 octets each.
+# Slots of 16 octets for peers. With more peers at once, those with the fewest unknown recipients are evicted.
 _PEERS = 1 << 16
-# Answers that are remembered, of all peers. 8 octets each.
+# Slots of 8 octets for (peer, recipient) pairs, of all peers together.
 _ANSWERS = 1 << 18
 _WAYS = 8
 
 
 class EnumerationLimit:
-    """One object for the whole relay; not for threads."""
+    """The limit for all peers. Not thread-safe."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self._limiter = Limiter(rate, _PEERS)
@@ -32,21 +32,21 @@ class EnumerationLimit:
         self._clock = clock
 
     def allows(self, client_address: str, recipient: str) -> bool:
-        """Whether the peer may hear of `recipient` (canonical, or what Postfix has of a malformed one)."""
+        """Whether to reply to the peer about `recipient` (canonical; a malformed one as it came)."""
         peer = _peer(client_address)
         return f"{peer} {recipient}" in self._told or self._limiter.may(peer, self._clock())
 
     def told(self, client_address: str, recipient: str, *, known: bool) -> None:
-        """The peer is told of a recipient, as `allows` allowed."""
+        """Records a reply about a recipient, after `allows` returned True."""
         peer = _peer(client_address)
         if self._told.add(f"{peer} {recipient}") and not known:
             self._limiter.take(peer, self._clock())
 
 
 class RecentSet:
-    """A set of fixed size: texts by their hash, in `slots` places. What was used longest ago is forgotten.
+    """A set of hashes of texts, of fixed size, with LRU eviction.
 
-    A text has one of eight places, by its hash.
+    Set-associative: a text's hash selects eight of the `slots`.
     """
 
     def __init__(self, slots: int) -> None:
@@ -59,7 +59,7 @@ class RecentSet:
         return mark in self._marks[begin : begin + _WAYS]
 
     def add(self, text: str) -> bool:
-        """Whether it is new; now it is the last to be forgotten."""
+        """Adds a text, or marks it as most recently used. Returns whether it is new."""
         mark = hash(text)
         begin = mark % self._sets * _WAYS
         marks = self._marks[begin : begin + _WAYS]
@@ -71,4 +71,4 @@ class RecentSet:
 
 
 def _peer(client_address: str) -> str:
-    return network_named(client_address) or ""  # Postfix says `unknown` where it knows no address.
+    return network_named(client_address) or ""  # Postfix passes `unknown` without an address.

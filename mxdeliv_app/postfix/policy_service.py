@@ -1,6 +1,6 @@
-"""Postfix's policy delegation protocol: requests of `name=value` lines, each answered by one `action=` line.
+"""A server for Postfix's policy delegation protocol: `name=value` lines in, one `action=` line out.
 
-An action is DUNNO or a reply (access(5)). What is decided is the caller's.
+The caller decides on the action, DUNNO or a reply (access(5)).
 https://www.postfix.org/SMTPD_POLICY_README.html
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-# Seconds. Postfix hangs up after five minutes (smtpd_policy_service_max_idle).
+# Seconds. Postfix closes idle connections after five minutes (smtpd_policy_service_max_idle).
 IDLE_TIMEOUT = 600.0
 
 NOTHING_TO_SAY = "DUNNO"
@@ -21,11 +21,11 @@ async def serve(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    """One connection of Postfix's, until it hangs up; `decide` makes a request's attributes an action."""
+    """Serves one connection until Postfix closes it. `decide`: from a request's attributes to an action."""
     try:
         while True:
             asked = await asyncio.wait_for(reader.readuntil(END), IDLE_TIMEOUT)
-            # Not `splitlines`: at a form feed in a recipient the line goes on.
+            # Not `splitlines`, which would also split at a form feed in an address.
             lines = asked.decode(errors="replace").split("\n")
             action = await decide(dict(line.partition("=")[::2] for line in lines))
             writer.write(f"action={action}\n\n".encode())

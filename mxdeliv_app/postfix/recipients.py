@@ -1,10 +1,10 @@
-"""`chatmail-recipients`: tells Postfix at RCPT that a recipient has no account here.
+"""`chatmail-recipients`: a policy service by which Postfix refuses recipients without an account at RCPT.
 
-Started by its systemd socket. A policy service on the ports for peers: one look-up in the store takes less
-than a millisecond. Dovecot's quota-status, which would say the same, needs eight, so that a message with a
-thousand unknown recipients kept a process of Postfix busy for 8 s. Known recipients go on to quota-status. So
-does every recipient while the store or this service is away: nothing is refused by mistake. A peer that tries
-many names is told `450` of the next, known or not (`enumeration`).
+Socket-activated, for the ports for peers. A lookup in the database takes less than a millisecond. Dovecot's
+quota-status would refuse the same recipients, but takes eight: a message with a thousand unknown recipients
+kept an smtpd process busy for 8 s. Known recipients go on to quota-status. So do all recipients while the
+database or this service is down: nothing is refused by mistake. A peer that tries many unknown recipients
+gets `450` for further ones, known or unknown (`enumeration`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 
 class UnknownRecipients:
-    """The decision for one canonical domain; one object serves all connections.
+    """Decides for recipients of the canonical `domain`. One object serves all connections.
 
-    `is_account` is true of canonical addresses only.
+    `is_account`: whether a canonical address has an account; may raise `SQLAlchemyError`.
     """
 
     def __init__(self, domain: str, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
@@ -48,23 +48,23 @@ class UnknownRecipients:
         self._away = False
 
     async def action(self, attributes: Mapping[str, str]) -> str:
-        """What Postfix is to do with the recipient that a request is about."""
-        # At VRFY too Postfix asks, and answers 252 for any address: nobody is to learn more by it.
+        """The action for the recipient in a request's attributes."""
+        # Postfix also asks at VRFY, where it answers 252 for any address. That must stay so.
         if attributes.get("protocol_state") != "RCPT":
             return NOTHING_TO_SAY
         peer, named = attributes.get("client_address", ""), attributes.get("recipient", "")
         try:
             recipient = address.parse(named)
         except address.MalformedAddressError:
-            recipient = named  # No account: their names are canonical.
+            recipient = named  # Can't be an account, all of which have canonical addresses.
         else:
-            # Postfix may have mailboxes for other domains, of which the store knows nothing.
+            # Postfix may have other domains, whose accounts are not in our database.
             if address.domain_of(recipient) != self._domain:
                 return NOTHING_TO_SAY
         if not self._limit.allows(peer, recipient):
             return codes.TOO_MANY_UNKNOWN.reply
         try:
-            # In this thread: there is nothing else to do meanwhile, and handing it over would take longer.
+            # Blocks the event loop, for less time than handing it to a thread would take.
             known = self._is_account(recipient)
         except SQLAlchemyError as error:
             self._note(away=True, cause=type(error).__name__)
@@ -74,14 +74,14 @@ class UnknownRecipients:
         return NOTHING_TO_SAY if known else codes.USER_UNKNOWN.reply
 
     def _note(self, *, away: bool, cause: str = "") -> None:
-        """Log when the store goes and when it is back, not for each recipient."""
+        """Logs when the database becomes unavailable and available, not for each recipient."""
         if away != self._away:
             self._away = away
             log.warning("event=store-%s cause=%s", "away" if away else "back", cause or "-")
 
 
 async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
-    """Answer Postfix on a listening socket until SIGTERM or SIGINT."""
+    """Serves Postfix on a listening socket until SIGTERM or SIGINT."""
     stop = stopping.requested()
     await asyncio.start_unix_server(partial(policy_service.serve, unknown.action), sock=listening)
     log.info("event=ready")
@@ -113,5 +113,5 @@ def main(listen: tuple[str, ...]) -> None:
     unknown = UnknownRecipients(config.mail.domain, lambda one: accounts().lookup(one) is not None, limit)
     asyncio.run(serve(found, unknown))
     logging.shutdown()
-    # Postfix's connections are open; it asks again on new ones.
+    # Without waiting for Postfix's open connections: it repeats its request on a new one.
     os._exit(0)

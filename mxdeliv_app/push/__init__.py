@@ -1,1 +1,1 @@
-"""`chatmail-push`: IMAP METADATA for Dovecot, and notices to phones that are not connected."""
+"""`chatmail-push`: serves IMAP METADATA to Dovecot, and sends push notifications to phones."""

@@ -1,8 +1,7 @@
-"""Who has an IMAP client connected now, put to sleep or not: what Dovecot's anvil counts.
+"""Finds the users with a connected IMAP client, hibernated ones included, by Dovecot's anvil process.
 
-Anvil tells of all connections or of none, so one answer serves everybody who asked before it was given, and
-there is never more than one question under way. It is not kept for later: a client that left a moment ago
-must be told of new mail some other way.
+Anvil can only list all connections. So concurrent callers share one answer, and there is never more than one
+request at a time. Answers are not cached: a client that disconnected a moment ago needs a push notification.
 https://github.com/dovecot/core/blob/release-2.3.19/src/anvil/anvil-connection.c
 """
 
@@ -23,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Connections:
-    """Asks the anvil at a unix socket; safe for threads."""
+    """Queries anvil at the Unix socket `path`. Thread-safe."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -32,9 +31,9 @@ class Connections:
         self._connected: frozenset[str] = frozenset()
 
     def has(self, user: str) -> bool:
-        """Whether `user` is connected. No, if nobody can say: a notice too many is better than too few."""
+        """Whether `user` is connected. False after an error: a needless notification does no harm."""
         with self._changed:
-            # An answer that was begun before this question may be older than it.
+            # A request that began before this call may give an answer from before it.
             wanted = self._begun + 1
             while self._done < wanted:
                 if self._begun == self._done:
@@ -59,7 +58,7 @@ class Connections:
 
 
 def users(dump: bytes) -> Iterable[str]:
-    """The users in an anvil's answer, `imap/IP/user TAB pid TAB count` a line."""
+    """The users in anvil's answer, whose lines are `imap/IP/user TAB pid TAB count`."""
     for line in dump.splitlines():
         service, _, who = line.partition(b"\t")[0].partition(b"/")
         if service == b"imap":
@@ -67,14 +66,14 @@ def users(dump: bytes) -> Iterable[str]:
 
 
 def _dump(path: str) -> bytes:
-    """All lines, up to the empty one. Raises `OSError`, or `ValueError` if it is no such answer."""
+    """Anvil's answer, up to the empty line. Raises `OSError`, or `ValueError` if it is incomplete."""
     deadline = time.monotonic() + PATIENCE
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(path)
         connection.sendall(_GREETING + _QUESTION)
         answer = bytearray()
-        # Nobody connected: an empty line and nothing else.
+        # If nobody is connected, the answer is a single empty line.
         while answer != b"\n" and not answer.endswith(b"\n\n"):
             if time.monotonic() > deadline:
                 raise TimeoutError

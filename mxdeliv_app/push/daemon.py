@@ -1,7 +1,8 @@
-"""`chatmail-push`: METADATA for Dovecot, notices to phones. Started by its systemd sockets, ended by SIGTERM.
+"""The program `chatmail-push`: METADATA for Dovecot, push notifications. Socket-activated, ended by SIGTERM.
 
-Sockets: `metadata` (Dovecot's dict protocol, asked by its imap processes) and `deliveries` (HTTP on loopback,
-told by Dovecot of each message that was delivered). Mail never waits for this program, or for the gateway.
+Sockets: `metadata` (Dovecot's dict protocol, for its imap processes) and `deliveries` (HTTP on loopback, to
+which Dovecot posts an event for each delivered message). Delivery never waits for this program or for the
+gateway.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ from mxdeliv_app.push.listeners import DeliveryEvent, delivery_listener, metadat
 from mxdeliv_app.push.metadata import Metadata
 from mxdeliv_app.push.sender import Sender
 
-# Where Dovecot posts deliveries. The path is a secret between the two: no local user can make phones ring.
+# The URL to which Dovecot posts deliveries. Its path is secret, so that local users can't trigger
+# notifications.
 URL_FILE = Path("/etc/chatmail/push.url")
 _SOCKETS = {"metadata", "deliveries"}
-# Dovecot waits a minute for an answer, and tells us once.
+# How long to retry writing to the database. Dovecot waits a minute for an answer, and does not repeat a
+# request.
 _STORE_AWAY = 50.0  # seconds
 _HOUR = 3600.0
 
@@ -66,7 +69,7 @@ class Push:
             self._tokens,
             connected,
             lambda: Gateway(push.gateway, agent, tls, push.timeout),
-            # Two attempts where the gateway had closed the kept connection, and a question to Dovecot.
+            # Two requests, if the gateway had closed the kept connection, and a query to Dovecot.
             lease=2 * push.timeout + PATIENCE,
             retry=push.retry,
             give_up=push.give_up,
@@ -75,7 +78,7 @@ class Push:
         self._ended = threading.Event()
 
     def delivered(self, delivery: DeliveryEvent) -> None:
-        """A message was delivered. When this returns, the notices are in the store."""
+        """Queues notifications for a delivered message. They are committed when this returns."""
         if self._silent or delivery.error or delivery.by_oneself or not address.is_canonical(delivery.user):
             return
         give_up = time.monotonic() + _STORE_AWAY
@@ -90,13 +93,13 @@ class Push:
                     raise
 
     def start(self) -> None:
-        """Begin to tell, and to forget."""
+        """Starts sending notifications, and deleting expired tokens."""
         if not self._silent:
             self._sender.start()
         threading.Thread(target=self._forget, name="forget", daemon=True).start()
 
     def stop(self) -> None:
-        """Wait for what is under way."""
+        """Stops, and waits for requests in progress."""
         self._ended.set()
         if not self._silent:
             self._sender.stop()
@@ -127,7 +130,7 @@ def main(listen: tuple[str, ...]) -> None:
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
-    # urllib3 warns with the URL and what was sent.
+    # urllib3's warnings contain the URL and the data sent.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))
     try:
@@ -144,7 +147,7 @@ def main(listen: tuple[str, ...]) -> None:
 
 def _serve(push: Push, path: str, listening: dict[str, socket.socket]) -> None:
     ending = {signal.SIGTERM, signal.SIGINT}
-    # Before any thread is started: they inherit it.
+    # Before any thread is started, because threads inherit the signal mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     listeners = [
         metadata_listener(listening["metadata"], push.metadata),

@@ -1,7 +1,7 @@
-"""Dovecot's dict protocol, the server's side: lines to questions, and answers to lines. Opens no socket.
+"""The server side of Dovecot's dict protocol, as a parser without I/O.
 
-What Dovecot needs for IMAP METADATA (`mail_attribute_dict`): look-up, iteration (there is nothing to list),
-and transactions of set and unset. A transaction that holds anything else fails, and changes nothing.
+Supports what Dovecot needs for IMAP METADATA (`mail_attribute_dict`): lookups, iterations (always empty), and
+transactions with set and unset. A transaction with another command fails as a whole.
 https://doc.dovecot.org/2.4.1/developers/design/dict_protocol.html (3.2 is what 2.3.19 speaks, 4 is 2.4's)
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 MAJOR_VERSIONS = (b"3", b"4")
-# Dovecot has one at a time, of one change; more than a few are a bug of somebody's.
+# Limits per connection. Dovecot uses one transaction at a time, with one change.
 _TRANSACTIONS = 8
 _CHANGES = 16
 
@@ -21,23 +21,23 @@ _UNESCAPES = {b"0": b"\0", b"1": b"\x01", b"t": b"\t", b"r": b"\r", b"n": b"\n",
 
 
 class DialogueError(Exception):
-    """What came is not this protocol; the connection is of no more use."""
+    """Protocol violation: the connection must be closed."""
 
 
 class EntryRefusedError(Exception):
-    """A question or a change that is not granted; the message is for Dovecot's log, and names nobody."""
+    """A lookup or change is refused. The message goes to Dovecot's log and must contain no address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`value` None: the entry is to be removed."""
+    """A change of one entry. `value`: None removes it."""
 
     key: str
     value: str | None
 
 
 class EntryStore(Protocol):
-    """Who knows the entries. Both raise `EntryRefusedError`."""
+    """The entries that the protocol reads and writes. Methods raise `EntryRefusedError`."""
 
     def lookup(self, user: str, key: str) -> str | None: ...
 
@@ -52,7 +52,7 @@ class _Transaction:
 
 
 class Dialogue:
-    """One connection of Dovecot's."""
+    """The state of one connection from Dovecot."""
 
     def __init__(self, entries: EntryStore) -> None:
         self._entries = entries
@@ -60,9 +60,9 @@ class Dialogue:
         self._transactions: dict[bytes, _Transaction] = {}
 
     def hear(self, line: bytes, *, whole: bool = True) -> bytes:
-        """The answer to a line without its end, empty if there is none. Not `whole`: its end was too far off.
+        """Handles a line without its line end; returns the answer, empty if there is none.
 
-        Raises `DialogueError`.
+        `whole`: False for the beginning of a line that was too long. Raises `DialogueError`.
         """
         command, fields = line[:1], line[1:].split(b"\t")
         if command == b"H":
@@ -78,7 +78,7 @@ class Dialogue:
         if command == b"L":
             return self._lookup(*_wanted(fields, 2))
         if command == b"I":
-            # Nothing is listed: the end of the list at once.
+            # The end of an empty list.
             return b"\n"
         if command == b"B":
             self._begin(*_wanted(fields, 2))
@@ -121,7 +121,7 @@ class Dialogue:
             self._change(transaction, key, None)
         elif command == b"A":
             transaction.refused = "no numbers are kept"
-        # T is the time of a change, which is not kept.
+        # T, the time of the change, is ignored.
 
     def _change(self, transaction: _Transaction, key: bytes, value: bytes | None) -> None:
         if len(transaction.changes) >= _CHANGES:

@@ -1,12 +1,12 @@
-"""One POST of one token to the gateway, and what its answer means.
+"""HTTP client for the push gateway: posts one device token, and interprets the answer.
 
-The public gateway, and those made like it, take the token as the body and answer 2xx (told, or told just now
-in any case), 410 (no device has this token any more), or something else when they could not.
+The body of the POST is the token. The gateway answers 2xx (notified, or notified a moment before), 410 (the
+token is no longer valid), or another status if it failed.
 https://github.com/chatmail/notifiers/blob/main/src/server.rs
 
-Connections are kept, TLS is verified by the system's authorities, no redirect is followed, and an attempt is
-over after `timeout` seconds, whatever the gateway does meanwhile. The operator named it, so no address is
-forbidden here.
+Connections are kept open, TLS is verified with the system's CAs, redirects are not followed, and each attempt
+ends after `timeout` seconds, whatever the gateway does. Any IP address is allowed, since the operator chose
+the gateway.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
 
 _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
-_GOOD_BODY = 1 << 12  # octets; a connection with more to read is not kept
+_GOOD_BODY = 1 << 12  # octets; a connection with a larger answer is closed
 
 
 class NoticeOutcome(Enum):
-    """What became of a notice."""
+    """The result of a notification. `GONE`: the token is no longer valid."""
 
     TOLD = "told"
     GONE = "gone"
@@ -38,7 +38,7 @@ class NoticeOutcome(Enum):
 
 
 class Gateway:
-    """A connection to the gateway; for one thread at a time."""
+    """A client with one connection to the gateway. Not thread-safe."""
 
     def __init__(self, url: str, user_agent: str, tls: Tls, timeout: float) -> None:
         parts = urlsplit(url)
@@ -51,17 +51,17 @@ class Gateway:
         self._used = 0.0
 
     def tell(self, token: str) -> tuple[NoticeOutcome, str]:
-        """What became of it, and the reason, a slug: `200`, `tls`, `timeout`, …"""
+        """Posts a token. Returns the result and its reason, a slug: `200`, `tls`, `timeout`, …"""
         deadline = time.monotonic() + self._timeout
         kept = self._open is not None and time.monotonic() - self._used < _KEEP_IDLE
         outcome, reason, fresh = self._attempt(token, deadline, kept)
         if reason == "network" and not fresh:
-            # The gateway had closed the kept connection. To be told twice does no harm.
+            # The gateway had probably closed the kept connection. A second notification would do no harm.
             outcome, reason, _ = self._attempt(token, deadline, False)
         return outcome, reason
 
     def close(self) -> None:
-        """Close the connection; it is opened again when it is needed."""
+        """Closes the connection. The next POST opens a new one."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
@@ -106,7 +106,7 @@ class Gateway:
             proxies={},
         )
         connection.answered()
-        # The status has said it all. What follows matters only to the next request on this connection.
+        # Only the status matters. The body is read so that the connection can be used again.
         try:
             whole = len(response.raw.read(_GOOD_BODY)) < _GOOD_BODY and response.status_code >= 200
         except (urllib3.exceptions.HTTPError, OSError):

@@ -1,6 +1,7 @@
-"""The two sockets that Dovecot speaks to: METADATA (dict protocol), and deliveries (HTTP, an event_exporter).
+"""Servers for Dovecot's connections: METADATA (dict protocol), and deliveries (HTTP, an event_exporter).
 
-Bounded in what is read, for how long it is waited for, and in threads: who comes then waits in the socket.
+Octets per request, time to wait for data, and threads are limited. Further connections wait in the listen
+queue.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from mxdeliv_app.dovecot.secret_url import is_told
 from mxdeliv_app.push.dict_protocol import Dialogue, DialogueError, EntryStore
 
 AT_ONCE = 32  # connections, on each socket
-# Dovecot says at once what it has to say. Any local user can connect to one of the sockets and say nothing.
+# Timeout for data. Dovecot sends its request at once, but any local user can connect to the port and stay
+# silent.
 _SILENCE = 5.0  # seconds
-# What Dovecot's own server takes (dict-client.h, DICT_CLIENT_MAX_LINE_LENGTH); its client sends any length.
+# The limit of Dovecot's own server (dict-client.h, DICT_CLIENT_MAX_LINE_LENGTH). Its client has none.
 _LONGEST_LINE = 64 << 10
-# Dovecot tells all that it knows of a delivery, the subject too.
+# Octets. Dovecot sends all fields of the event, the subject too.
 _LARGEST_DELIVERY = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
 class DeliveryEvent(msgspec.Struct, frozen=True):
-    """What of a delivery we look at. `error` is there if there was none."""
+    """The fields of Dovecot's event that are used. `error`: not empty if the delivery failed."""
 
     user: str
     mail_from: str = ""
@@ -41,7 +43,7 @@ class DeliveryEvent(msgspec.Struct, frozen=True):
 
     @property
     def by_oneself(self) -> bool:
-        """Whether the user sent it: what an app sends to its owner's other devices, and to itself."""
+        """Whether the user sent the message, as apps do to sync their owner's other devices."""
         return self.user in (self.mail_from.lower(), self.message_from.lower())
 
 
@@ -50,7 +52,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves a socket that listens already, with a thread for each of `AT_ONCE` connections."""
+    """Serves an open listening socket, with one thread per connection, at most `AT_ONCE`."""
 
     daemon_threads = False
 
@@ -61,35 +63,35 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Starts serving, in a thread."""
         threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more connections, and wait for the end of those that there are."""
+        """Accepts no more connections, and waits until the present ones end."""
         self.shutdown()
         self.server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Once there is a place for it."""
+        """Waits until fewer than `AT_ONCE` connections are open, then serves this one."""
         self._places.acquire()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """And give the place back."""
+        """Serves a connection in its thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """A connection that ends early is nothing. Of a bug is told where it is, not what it was about."""
+        """Ignores closed connections. Logs bugs with a traceback, but without the exception's message."""
         kind, _, trace = sys.exc_info()
         if kind is not None and not issubclass(kind, OSError):
             _log.error("event=bug error=%s\n%s", kind.__name__, "".join(traceback.format_tb(trace)))
 
 
 def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener:
-    """What answers Dovecot's dict protocol."""
+    """A server for Dovecot's dict protocol."""
 
     class Handler(socketserver.StreamRequestHandler):
         timeout = _SILENCE
@@ -108,7 +110,7 @@ def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener
                 self.wfile.write(answer)
 
         def _skip(self) -> bool:
-            """The rest of a line; False if the connection ends before it does."""
+            """Reads the rest of a line; False if the connection ends first."""
             while rest := self.rfile.readline(_LONGEST_LINE):
                 if rest.endswith(b"\n"):
                     return True
@@ -120,7 +122,7 @@ def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener
 def delivery_listener(
     listening: socket.socket, path: str, delivered: Callable[[DeliveryEvent], None]
 ) -> Listener:
-    """What takes the deliveries that are posted to `path`, which nobody but Dovecot knows."""
+    """A server for the events that Dovecot posts to the secret `path`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -136,7 +138,7 @@ def delivery_listener(
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal() or int(length) > _LARGEST_DELIVERY:
                 return 413
-            # A subject may be in no encoding at all.
+            # A subject may have octets of any encoding.
             body = self.rfile.read(int(length)).decode("utf-8", "replace")
             try:
                 delivery = msgspec.json.decode(body, type=_Event).fields
@@ -148,13 +150,13 @@ def delivery_listener(
         def _answer(self, status: int) -> None:
             self.send_response_only(status)
             self.send_header("Content-Length", "0")
-            # Each comes on a connection of its own: Dovecot posts nothing twice, so one that is sent on a
-            # connection that we are just closing, being restarted, would be lost. A new one waits its turn.
+            # One connection per event. Dovecot does not repeat a POST, so an event sent on a kept connection
+            # that a restart is closing would be lost, while a new connection waits in the listen queue.
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing about who got mail."""
+            """Logs nothing: requests are about users."""
 
     return Listener(listening, Handler)

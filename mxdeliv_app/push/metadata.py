@@ -1,11 +1,11 @@
-"""An account's METADATA entries (RFC 5464): its device tokens, and what an app may know of the relay.
+"""The METADATA entries of an account (RFC 5464): device tokens, and facts about the relay.
 
-    /private/devicetoken on any mailbox     set adds one, NIL removes all, get gives all of the account's
-    /shared/vendor/deltachat/NAME on ""     from the configuration, read only
+    /private/devicetoken on any mailbox     setting it adds a token, NIL removes all; its value is all tokens
+    /shared/vendor/deltachat/NAME on ""     from the configuration, read-only
 
-Dovecot puts the GUID of a mailbox into each key, and the server's own entries under a name of its own in
-INBOX's (mailbox-attribute.h). Nothing else is kept, so no other entry can be set, and to remove one succeeds:
-RFC 5464, 4.3 has NIL for that, and Dovecot removes the two comments of RFC 5464, 3.2 with each mailbox.
+Dovecot's keys contain the GUID of the mailbox; server entries are below a special name in INBOX
+(mailbox-attribute.h). Other entries can't be set. Removing one (NIL; RFC 5464, 4.3) succeeds, since Dovecot
+removes the two comments of RFC 5464, 3.2 together with each mailbox.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
-# Printable, and no spaces: they stand between several, and are told to the gateway as they are.
+# Printable ASCII without spaces, which separate tokens in the value. Posted to the gateway unchanged.
 _TOKEN = re.compile(rf"[!-~]{{1,{DEVICE_TOKEN_MAX}}}")
 
 _log = logging.getLogger(__name__)
 
 
 class Metadata:
-    """The entries; `deltachat` are the shared ones."""
+    """Implements `EntryStore`. `deltachat`: names and values of the shared entries."""
 
     def __init__(self, tokens: DeviceTokens, deltachat: Mapping[str, str]) -> None:
         self._tokens = tokens
         self._deltachat = deltachat
 
     def lookup(self, user: str, key: str) -> str | None:
-        """The entry's value, None if there is none. Raises `EntryRefusedError`."""
+        """The value of an entry; None if there is none. Raises `EntryRefusedError`."""
         if found := _DELTACHAT.fullmatch(key):
             return self._deltachat.get(found[1].lower())
         if not _DEVICE_TOKEN.fullmatch(key) or not address.is_canonical(user):
@@ -48,7 +48,7 @@ class Metadata:
             raise _not_now(error) from None
 
     def change(self, user: str, changes: list[Change]) -> None:
-        """Make the changes. Raises `EntryRefusedError`, with nothing changed, where one of them can't be."""
+        """Applies changes. Raises `EntryRefusedError`; if a change is not allowed, before any is applied."""
         made = [one for one in changes if one.value is not None or self._is_kept(one.key)]
         if not made:
             return
@@ -66,7 +66,7 @@ class Metadata:
             raise _not_now(error) from None
 
     def _is_kept(self, key: str) -> bool:
-        """Whether an account may have a value at `key`."""
+        """Whether there can be a value at `key`."""
         found = _DELTACHAT.fullmatch(key)
         return bool(_DEVICE_TOKEN.fullmatch(key)) or (
             found is not None and found[1].lower() in self._deltachat
@@ -74,6 +74,6 @@ class Metadata:
 
 
 def _not_now(error: SQLAlchemyError) -> EntryRefusedError:
-    # Its message holds the statement's parameters, an address and a token among them.
+    # Not str(error), which contains the statement's parameters: an address, a token.
     _log.error("event=store-failed error=%s", type(error).__name__)
     return EntryRefusedError("not now")

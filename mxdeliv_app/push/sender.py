@@ -1,7 +1,7 @@
-"""From the notices that are due to the gateway, several at once; what fails is tried again, later and later.
+"""Sends due push notifications to the gateway, several at once, and retries failed ones with growing delays.
 
-The queue is the store's, so that neither a restart nor a crash loses one: what was under way is due again
-after its lease. Nobody is named in the log, and no token stands there.
+The queue is in the database, so a restart or crash loses nothing: a notification in progress is due again
+after its lease. The log contains no addresses and no tokens.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from chatmail_milter.store.notices import Notice, Notices
 from mxdeliv_app.push.gateway import Gateway, NoticeOutcome
 
 AT_ONCE = 8
-# The public gateway tells a phone once a second at most, and drops what comes sooner.
+# Least time between notifications of a token. The public gateway drops those within a second.
 PAUSE = 2.0  # seconds
 LONGEST_DELAY = 3600.0  # seconds
 _GROWTH = 4
-# Another host that shares the store may have died with notices of its own.
+# How often to look for due rows without being notified: another host with the same database may have crashed.
 _LOOK = 30.0  # seconds
 _STORE_AWAY = 1.0  # seconds
 
@@ -33,13 +33,17 @@ _log = logging.getLogger(__name__)
 
 
 def delay(tries: int, first: float, spread: float) -> float:
-    """Seconds from a failure, the `tries`-th (from 1), to the next attempt; `spread`, 0 to 1, is ±20 %."""
+    """Seconds from failure number `tries` (from 1) to the next try. `spread`: 0 to 1, for ±20 % jitter."""
     plain: float = min(first * _GROWTH ** min(tries - 1, 20), LONGEST_DELAY)
     return plain * (0.8 + 0.4 * spread)
 
 
 class Sender:
-    """Tells the gateway. `connected` says of an address whether its owner needs no notice just now."""
+    """Sends notifications. `connected`: whether an address is connected, and so needs no notification.
+
+    `gateway`: makes a client, one per concurrent request. `lease`, `retry` (the first delay), `give_up`:
+    seconds.
+    """
 
     def __init__(
         self,
@@ -68,15 +72,15 @@ class Sender:
         self._running = threading.Thread(target=self._run, name="notices", daemon=True)
 
     def start(self) -> None:
-        """Begin with what is due."""
+        """Starts sending, in a thread."""
         self._running.start()
 
     def notify(self) -> None:
-        """There is something new."""
+        """Signals that a new notification is due."""
         self._notified.set()
 
     def stop(self) -> None:
-        """Begin nothing new, and wait for what is under way."""
+        """Starts no more requests, and waits for those in progress."""
         self._stopping = True
         self.notify()
         self._running.join()
@@ -106,10 +110,10 @@ class Sender:
         try:
             self._settle(notice)
         except SQLAlchemyError as error:
-            # What became of it is not written down, so it is due again when its lease ends.
+            # The result could not be stored, so the row is due again when its lease ends.
             _log.error("event=store-failed error=%s", type(error).__name__)
         except Exception as error:
-            # Its message might hold the token.
+            # Not str(error), which might contain the token.
             _log.error("event=bug error=%s", type(error).__name__)
         finally:
             self._places.release()
@@ -125,7 +129,7 @@ class Sender:
         if outcome is NoticeOutcome.TOLD:
             self._notices.settle(notice, now, now + PAUSE)
         elif outcome is NoticeOutcome.GONE:
-            # Its notices go with it.
+            # Also deletes its notifications.
             self._tokens.forget(notice.digest)
         elif now - notice.since < self._give_up:
             self._notices.put_off(notice, now + delay(tries, self._retry, self._chance.random()))

@@ -1,1 +1,1 @@
-"""What our two applications under gunicorn share."""
+"""gunicorn settings, worker and error handler, shared by `mxdeliv-app` and `chatmail-hooks`."""

@@ -1,4 +1,4 @@
-"""What an exception becomes: for our own bugs a 503 that reads as a 451, and a traceback without content."""
+"""Handles unexpected exceptions: 503 with an SMTP reply 451, and a traceback in the log without content."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 def log_to_stderr() -> None:
-    """Our lines go to stderr; systemd adds the time."""
+    """Logs to stderr; systemd adds the time."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s %(message)s")
 
 
 def our_fault(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:
-    """Falcon's handler for every exception that nobody expected: never an accept, never a final refusal."""
-    # Its message may hold a piece of mail, or a parameter of an SQL statement: only where it came from.
+    """Falcon's handler for unexpected exceptions. Never accepts a message nor refuses it permanently."""
+    # Only the traceback: the exception's message may contain a part of a mail or parameters of an SQL
+    # statement.
     where = "".join(traceback.format_tb(error.__traceback__))
     _log.error("event=bug path=%s error=%s\n%s", request.path, type(error).__name__, where)
     response.status = 503

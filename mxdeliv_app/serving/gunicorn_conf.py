@@ -9,48 +9,50 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# By their own names: gunicorn takes what is called like a setting, `config` for one, as that setting.
+# Not `config.load_or_exit`: gunicorn would take a name `config` in this module for its setting of that name.
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.processes.prefork import share_memory
 
-# A request waits for Postfix, Dovecot or the store nearly all of its time: threads. A second process is for
-# a second core, and serves while the first is being replaced.
+# Threads, because a request mostly waits for Postfix, Dovecot or the database. The second process uses a
+# second core, and serves while the first is being replaced.
 worker_class = "mxdeliv_app.serving.worker.Worker"
 workers = 2
 threads = 32
-# Requests wait in the socket's queue when all threads are busy, not in a worker that took too many.
+# If all threads are busy, requests wait in the listen queue, not in a worker that accepted too many.
 worker_connections = 128
 backlog = 512
 
-# Dovecot keeps its connections to the hooks. nginx makes one for each request, as a POST can't be repeated.
+# Seconds. Dovecot keeps its connections to the hooks open. nginx uses one per request: a POST can't be
+# repeated.
 keepalive = 75
-# gthread's own heartbeat, not a limit of a request: those are in `smtp`. A stuck worker is replaced.
+# Seconds without a heartbeat after which a worker is replaced. Not a limit for requests, see `smtp_client`.
 timeout = 120
-# Messages under way are finished: Postfix's verdict on the data may take a while.
+# Seconds to finish requests before a restart: Postfix's reply to the message's data may take a while.
 graceful_timeout = 60
 
-# A thousand X-Mail-To, each its own field or all joined into one (1000 addresses of 100 octets).
+# For a thousand X-Mail-To, in separate fields or joined into one (1000 addresses of 100 octets).
 limit_request_fields = 1200
 limit_request_field_size = 131072
 
-# The heartbeat file must not be on a disk: it may stall.
+# For the heartbeat file. Not on a disk, which may stall.
 worker_tmp_dir = "/dev/shm"  # noqa: S108  (a directory, in which gunicorn makes an unlinked file)
-# Nothing about who asked what; our own line a decision says enough.
+# No access log: it has IP addresses, and the application logs each decision.
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
-# A way to command the server that nobody needs: systemd does.
+# Not needed: systemd controls the server.
 control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start in a bad environment: gunicorn would start workers that refuse, for ever."""
+    """Exits if the configuration is invalid. Otherwise gunicorn would restart failing workers for ever."""
     settings = load_or_exit()
-    # Here, so that the workers share it. Each makes its own application (no `preload_app`): that has locks.
+    # Imported before the fork, so that workers share its memory. But each creates its own application (no
+    # `preload_app`), which has locks.
     application = import_module(server.app.app_uri.partition(":")[0])
     application.before_workers(settings, server.cfg.threads)
 
 
 def when_ready(_server: Any) -> None:
-    """The workers are forked next."""
+    """Called just before workers are forked."""
     share_memory()

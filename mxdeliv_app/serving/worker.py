@@ -1,8 +1,8 @@
-"""gunicorn's worker with threads, but who has hung up is not served.
+"""gunicorn's threaded worker, but it skips connections that the client has closed.
 
-A connection waits for its turn with the request in its buffer. Strangers who hang up soon leave hundreds of
-them: to read the header of each, with a thousand recipients, costs 6 ms, and who waits behind them waits for
-all.
+A queued connection has its request in the socket's buffer. Clients that disconnect at once could leave
+hundreds of them, and parsing a header with a thousand recipients costs 6 ms, so that others would wait for
+seconds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from mxdeliv_app.mxdeliv.hangup import client_left
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """What `worker_class` names."""
+    """The worker for gunicorn's `worker_class`."""
 
     def handle(self, conn: Any) -> Any:
-        """Serve one request of a connection; False ends it."""
+        """Serves one request; returns False to close the connection."""
         return False if client_left(conn.sock)() else super().handle(conn)

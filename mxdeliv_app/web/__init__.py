@@ -1,1 +1,1 @@
-"""`mxdeliv-app`: all that nginx passes on: `/mxdeliv`, `/new`, autoconfig and pages."""
+"""`mxdeliv-app`, the web application behind nginx: `/mxdeliv`, `/new`, autoconfig and web pages."""

@@ -1,6 +1,6 @@
-"""What the world sees on port 443, behind nginx: `/mxdeliv`, `/new`, autoconfig and the pages for people.
+"""The Falcon application on port 443, behind nginx: `/mxdeliv`, `/new`, autoconfig and web pages.
 
-`create_app` takes its collaborators; `app_from_environment` reads the configuration and makes them.
+`create_app` takes its collaborators as arguments; `app_from_environment` creates them from the configuration.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from chatmail_milter.store.tokens import Tokens
 
 AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml")
-# The pages name the first; browsers ask for the second wherever they are.
+# The pages refer to the first; browsers request the second by themselves.
 ICON_PATHS = ("/favicon.svg", "/favicon.ico")
 
 
 def create_app(settings: config.Config, receive: Receive, new: New) -> falcon.App[Any, Any]:
-    """The application."""
+    """The application, with its routes."""
     app = falcon.App()
     app.add_error_handler(Exception, faults.our_fault)
-    # A sink, not a route: a route answers OPTIONS itself, and methods it never heard of with 400.
+    # A sink, not a route: Falcon's routes answer OPTIONS by themselves, and unknown methods with 400.
     app.add_sink(receive, rf"{wire.PATH}/?\Z")
     app.add_route("/new", new)
     pages = Pages(settings)
@@ -46,7 +46,7 @@ def create_app(settings: config.Config, receive: Receive, new: New) -> falcon.Ap
 
 
 def app_from_environment() -> falcon.App[Any, Any]:
-    """The application as the configuration wants it: what gunicorn is told to serve."""
+    """The application for the present configuration; gunicorn's entry point."""
     settings = config.load_or_exit()
     faults.log_to_stderr()
     ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
@@ -61,7 +61,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
 
 
 def before_workers(settings: config.Config, threads: int) -> None:
-    """Before gunicorn forks workers of so many threads: what they are to share."""
+    """Prepares what workers share, before gunicorn forks them. `threads`: of each worker."""
     admission.announce(threads)
     if settings.accounts.registration == "token":
         # Imported here, as in `_tokens`.
@@ -72,7 +72,7 @@ def before_workers(settings: config.Config, threads: int) -> None:
 
 
 def _tokens(settings: config.Config) -> Tokens:
-    # Imported here: the store's library would be half of the app, and only registration by token needs it.
+    # Imported here: SQLAlchemy would double the app's memory, and only registration by token needs it.
     from chatmail_milter.store.engine import existing_store
     from chatmail_milter.store.names import ReservedNames
     from chatmail_milter.store.tokens import Tokens

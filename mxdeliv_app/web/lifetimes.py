@@ -1,4 +1,4 @@
-"""What a relay keeps of its users and for how long, by the settings in force, in words for its privacy page.
+"""The table of the privacy page: what data the relay keeps and for how long, by the present settings.
 
 docs/keeping.md has the same for operators, with the mechanisms.
 """
@@ -13,7 +13,7 @@ _SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 
 
 def lifetimes(settings: Config) -> tuple[tuple[str, str], ...]:
-    """What is kept, and until when; both in a few words."""
+    """Rows of (what is kept, for how long), as texts."""
     expiry, push, pages = settings.expiry, settings.push, settings.pages
     rows = [("Messages, encrypted", _until(expiry.mail, "until your app deletes them", "after they came"))]
     if expiry.large_mail:
@@ -61,13 +61,13 @@ def _until(seconds: float, asked: str, after: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the largest unit that it is a whole number of: `20 days`."""
+    """Formats seconds in the largest unit that divides them: `20 days`."""
     unit, length = next((one for one in _UNITS if seconds % one[1] == 0), _UNITS[-1])
     count = seconds / length
     return f"{count:g} {unit}{'' if count == 1 else 's'}"
 
 
 def size(octets: int) -> str:
-    """A size to three digits: `500 MB`."""
+    """Formats a size with three significant digits: `500 MB`."""
     unit, length = next((one for one in _SIZES if octets >= one[1]), ("octets", 1))
     return f"{octets / length:.3g} {unit}"

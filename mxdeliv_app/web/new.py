@@ -1,9 +1,9 @@
-"""`/new`: fresh credentials, in the JSON that chatmail apps read (POST), and a page for browsers (GET, POST).
+"""`/new`: new credentials, as JSON for chatmail apps (POST), and as a page for browsers (GET, POST).
 
-Where registration is open nothing is remembered, and their first login makes the account. Where it is by
-token (`/new?token=…`) the account is made here, with a use of the token. How many accounts one network may
-make is counted in one table for both (`creation_limit.py`); how often it may ask, nginx says. A GET makes no
-account: browsers load pages in advance.
+With open registration nothing is stored; the first login with these credentials creates the account. With
+registration by token (`/new?token=…`) the account is created here, and a use of the token is counted. The
+number of new accounts per network is limited in both cases (`creation_limit.py`); nginx limits the rate of
+requests. A GET never creates an account, because browsers may prefetch pages.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NO_ROOM = "This server takes no new accounts for the moment, try again later"
 TOO_MANY = "Too many new accounts from this address, try again in a minute"
 AWAY = "This server can't make accounts for the moment, try again later"
 
-# Where a random address exists already, which is not to be expected once.
+# Tries of random addresses. Even one that exists already is very unlikely.
 _ATTEMPTS = 3
 
 
 class New:
-    """The resource. `tokens` is asked for only where registration is by token."""
+    """The Falcon resource. `shortage`: see `machine.room`. `tokens`: for registration by token."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class New:
         self._tokens = tokens
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """How to get an account: a page. Of an invitation it says so if it can't be used."""
+        """A page on how to get an account. For an invitation link that is not valid, it says so."""
         response.set_header("Cache-Control", "no-store")
         token = request.get_param("token") if self._settings.accounts.registration == "token" else None
         try:
@@ -70,7 +70,7 @@ class New:
     on_head = on_get
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """`email` and `password` are what clients read, or `reason` where the status is not 2xx."""
+        """Returns JSON with `email` and `password`, which apps expect, or an error status with `reason`."""
         response.set_header("Cache-Control", "no-store")
         response.append_header("Vary", "Accept")
         registration = self._settings.accounts.registration
@@ -82,7 +82,7 @@ class New:
             self._refuse(request, response, 503, short, NO_ROOM)
             return
         network = creation_limit.network_named(request.get_header("X-Real-IP") or "")
-        # Where registration is open, the first login makes the account, and is counted then.
+        # With open registration only a check: the account is counted at its first login, which creates it.
         if (
             registration == "open"
             and network is not None
@@ -112,7 +112,7 @@ class New:
             return None
         tokens = self._tokens()
         for attempt in range(_ATTEMPTS):
-            # Looked at first: hashing for whoever guesses would cost more than the guess.
+            # Before hashing, which would cost more than the guess of somebody who guesses tokens.
             if not tokens.usable(token):
                 break
             if attempt == 0 and network is not None and not self._limiter.take(network, time.monotonic()):
@@ -140,7 +140,7 @@ class New:
 
 
 def _store_faults() -> type[Exception]:
-    # Called only when something was raised: where registration is open, the app does without SQLAlchemy.
+    # Evaluated only after an exception, so that with open registration SQLAlchemy is never imported.
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError

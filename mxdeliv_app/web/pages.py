@@ -1,8 +1,8 @@
-"""The pages for people: what the server is, how to get an account, privacy and contact.
+"""The web pages: what the server is, how to get an account, privacy, contact.
 
-Each page stands alone: no script, nothing from another host, one style sheet inside that the
-Content-Security-Policy (https://www.w3.org/TR/CSP3/) names by its hash. Templates escape all values. Apps see
-none of this: `wants_html` tells a browser from them.
+Pages have no scripts, nothing from other hosts, and one inline style sheet, whose hash is in the
+Content-Security-Policy (https://www.w3.org/TR/CSP3/). Templates escape all values. `wants_html` tells
+browsers from apps, which get JSON.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _templates.filters.update(duration=duration, size=size)
 _style = (resources.files("mxdeliv_app.web") / "templates" / "style.css").read_text("utf-8")
 _style_hash = base64.b64encode(hashlib.sha256(_style.encode("utf-8")).digest()).decode("ascii")
 
-# The icon and the form of `/new` are the only things that a page asks for, both of this host.
+# Pages only load the icon and submit the form of `/new`, both from this host.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -55,31 +55,31 @@ POLICY = "; ".join(
 
 @dataclass(frozen=True)
 class Page:
-    """A document that is the same for everybody, rendered once."""
+    """A static document, rendered once."""
 
     content_type: str
     body: bytes
 
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
-        """The document."""
+        """Returns the document."""
         send(response, self.content_type, self.body)
 
-    # Falcon answers HEAD only where a resource does, and leaves out the body then (RFC 9110, 9.3.2).
+    # Falcon supports HEAD only if the resource does; it then omits the body (RFC 9110, 9.3.2).
     on_head = on_get
 
 
 def send(response: falcon.Response, content_type: str, body: bytes) -> None:
-    """Answer with a document, and with the fields that keep it to itself."""
+    """Sets the response to a document, with security headers."""
     response.content_type = content_type
     response.set_header("Content-Security-Policy", POLICY)
     response.set_header("X-Content-Type-Options", "nosniff")
-    # An invitation is in the URL of its page.
+    # The URL of the page may contain a registration token.
     response.set_header("Referrer-Policy", "no-referrer")
     response.data = body
 
 
 def wants_html(request: falcon.Request) -> bool:
-    """Whether a browser asks for a page. Apps name no type, `*/*` or JSON (RFC 9110, 12.5.1)."""
+    """Whether the client is a browser. Apps send no Accept, `*/*` or JSON (RFC 9110, 12.5.1)."""
     try:
         return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
     except falcon.errors.InvalidMediaRange:
@@ -87,7 +87,7 @@ def wants_html(request: falcon.Request) -> bool:
 
 
 class Pages:
-    """The pages of one relay."""
+    """Renders the pages."""
 
     def __init__(self, settings: config.Config) -> None:
         self._settings = settings
@@ -100,11 +100,11 @@ class Pages:
         }
 
     def landing(self) -> Page:
-        """What this is, and a code to scan."""
+        """The landing page, with a QR code."""
         return self._page("landing.html", **self._invite(None))
 
     def privacy(self) -> Page:
-        """What is kept for how long by the settings in force, and who answers for it."""
+        """The privacy page: retention times by the present settings, and who is responsible."""
         settings = self._settings
         return self._page(
             "privacy.html",
@@ -115,28 +115,28 @@ class Pages:
         )
 
     def new(self, token: str | None, problem: str | None = None) -> bytes:
-        """How to get an account. `token`: a good invitation; `problem`: why there is no account this time."""
+        """The page on how to get an account. `token`: a valid one. `problem`: why no account was created."""
         able = problem is None and self._settings.accounts.registration != "closed"
         if self._settings.accounts.registration == "token":
             able = able and token is not None
         invite = self._invite(token) if able else {}
-        # A path alone: the host's name in a browser's address bar may be another of ours.
+        # A path without a host: the browser may have used another name of this host.
         action = "/new" + (f"?{urlencode({'token': token})}" if token else "")
         return self._render("new.html", able=able, action=action, problem=problem, **invite)
 
     def made(self, account: Credentials) -> bytes:
-        """Fresh credentials, and a link that logs an app in with them."""
+        """The page with new credentials, and a link by which an app logs in with them."""
         link = links.dclogin(self._settings, account.address, account.password)
         return self._render("made.html", account=account, link=link, code=_draw(link))
 
     def error(self, error: falcon.HTTPError) -> bytes:
-        """An error of HTTP, such as a page that is not there."""
+        """The page for an HTTP error, such as 404."""
         return self._render("error.html", title=error.title or error.status)
 
     def serialize_error(
         self, request: falcon.Request, response: falcon.Response, error: falcon.HTTPError
     ) -> None:
-        """Falcon's serializer: a page for browsers, JSON for all others."""
+        """Falcon's error serializer: a page for browsers, JSON for other clients."""
         response.append_header("Vary", "Accept")
         if wants_html(request):
             send(response, HTML, self.error(error))
@@ -160,7 +160,7 @@ def icon() -> Page:
 
 
 def autoconfig(settings: config.Config) -> Page:
-    """The document that mail clients ask for: where IMAP and submission are.
+    """The autoconfig document for mail clients: IMAP and submission servers.
 
     https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/config-file-format.html
     """
@@ -171,7 +171,7 @@ def autoconfig(settings: config.Config) -> Page:
 
 
 def contact_link(contact: str) -> str | None:
-    """Where a click on `contact` leads: `mailto:` an e-mail address, an `https:` URL; None for other text."""
+    """The link for `contact`: `mailto:` for an e-mail address, an `https:` URL itself, else None."""
     if urlsplit(contact).scheme == "https" and contact.isprintable() and " " not in contact:
         return contact
     local_part, at, domain = contact.rpartition("@")
@@ -180,15 +180,15 @@ def contact_link(contact: str) -> str | None:
     return None
 
 
-# Drawing takes 5 ms of a processor, and an invitation is looked at many times.
+# Cached: drawing takes 5 ms of CPU, and the page of an invitation is loaded many times.
 @lru_cache(maxsize=64)
 def code(link: str) -> Markup:
-    """A link as a QR code, SVG to be put into a page."""
+    """A link as a QR code, as inline SVG."""
     return _draw(link)
 
 
 def _draw(link: str) -> Markup:
-    # White below the code in dark mode as well, with the quiet zone: scanners want dark on light.
-    # segno makes numbers and fixed words only: nothing in it needs escaping, and tags must not be.
+    # White background, also in dark mode: scanners need dark on light. No escaping: segno writes only numbers
+    # and fixed words into the SVG.
     svg = segno.make_qr(link).svg_inline(omitsize=True, light="#fff", title="QR code")
     return Markup(svg)  # noqa: S704
