@@ -1,1 +1,1 @@
-"""`POST /mxdeliv`: the format, what is received, and its way into Postfix."""
+"""`POST /mxdeliv`: the wire format, the receiver, and the injection of messages into Postfix."""

@@ -1,11 +1,11 @@
-"""How many messages the app takes in at once, so that pages and other peers' messages are served beside them.
+"""Limits the messages received at once, so that web pages and other peers are still served.
 
-A message holds a thread of its process until Postfix has answered, and keeps a process of Postfix busy with
-each of its recipients. Threads and recipients are shared by those who send at the same time: a network (an
-IPv4 address, an IPv6 /64) may take more while it has less than twice what is left. So one alone gets two
-thirds, each of two gets two fifths, and there is room for one more. (Choudhury and Hahne, "Dynamic queue
-length thresholds for shared-memory packet switches", 1998.) A message that finds no room is refused for now.
-Nothing waits here: that would take a thread, too.
+A message occupies a thread until Postfix replies, and each recipient keeps an smtpd process busy. So threads
+and recipients are limited resources, shared among networks (IPv4 addresses, IPv6 /64s): a network may take
+more while it has less than twice what is free. One network alone gets up to two thirds, each of two gets two
+fifths, and some is always free for another. (Choudhury and Hahne, "Dynamic queue length thresholds for
+shared-memory packet switches", 1998.) Beyond, a message is refused temporarily. It does not wait, since that
+would occupy a thread.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-# Of a process's threads, those that messages never take: for `/new` and the pages, milliseconds each.
+# Threads of a process that are reserved for `/new` and web pages, whose requests take milliseconds.
 KEPT_FOR_PAGES = 8
-# Recipients of all messages that a process takes at once, beyond the first of each: who sends to one needs a
-# thread and nothing else. A network alone may send 50 messages at once to 16 each, by two processes. That
-# keeps a small host busy.
+# Recipients of all concurrent messages of a process, not counting the first of each: a message to one
+# recipient needs only a thread. With two processes, a network alone may send 50 messages at once to 16
+# recipients each, which keeps a small host busy.
 MOST_RECIPIENTS = 600
-# A message that has more counts for so many: they are named one after the other, and one of any size finds
-# room.
+# A message counts for at most this many, so that one with any number of recipients is accepted when nothing
+# else is in progress.
 COUNTED_RECIPIENTS = 100
-# How much a network has, in proportion to what is left, where it may take no more.
+# A network may take no more when it has this many times what is free.
 _SHARE = 2
 
-# How many threads each process has, as gunicorn was told.
+# Threads of each process, as in gunicorn's settings.
 _threads = [KEPT_FOR_PAGES + 1]
 
 
 class BusyError(Exception):
-    """As many messages as may be are under way."""
+    """The network's share, or the whole, is in use: the message is refused temporarily."""
 
 
 class ConcurrencyLimit:
-    """For one process, any number of its threads."""
+    """The limits of one process. Thread-safe."""
 
     def __init__(self, threads: int) -> None:
-        """`threads` of the process. Raises ValueError if there are too few for one message."""
+        """`threads`: of the process. Raises `ValueError` if they are too few for a message."""
         if threads <= KEPT_FOR_PAGES:
             raise ValueError(f"{threads} threads: more than {KEPT_FOR_PAGES} are needed")
         self._messages = Shared(threads - KEPT_FOR_PAGES)
@@ -47,14 +47,14 @@ class ConcurrencyLimit:
 
     @contextlib.contextmanager
     def admitted(self, network: str, recipients: int) -> Iterator[None]:
-        """Room for a message of `network` while the block runs; `BusyError` if there is none."""
+        """Admits a message of `network` while the block runs. Raises `BusyError`."""
         further = min(recipients, COUNTED_RECIPIENTS) - 1
         with self._messages.taken(network, 1), self._recipients.taken(network, further):
             yield
 
 
 class Shared:
-    """Room of a size; a network may take more while it has less than twice what is left. For threads."""
+    """A resource of `size` units, shared among networks as the module's docstring says. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._free = size
@@ -63,9 +63,9 @@ class Shared:
 
     @contextlib.contextmanager
     def taken(self, network: str, amount: int) -> Iterator[None]:
-        """`amount` of the room while the block runs; `BusyError` if the network may not have it."""
+        """Takes `amount` units while the block runs. Raises `BusyError` if the network may not have them."""
         with self._lock:
-            # As if it were taken one by one: this is about the last of them.
+            # As if units were taken one by one: tests the condition for the last one.
             before = amount - 1
             if amount and self._taken[network] + before >= _SHARE * (self._free - before):
                 raise BusyError
@@ -77,16 +77,16 @@ class Shared:
             with self._lock:
                 self._free += amount
                 self._taken[network] -= amount
-                # Nothing is kept of who has nothing here.
+                # Keeps the table small, and no network in memory without a message.
                 if not self._taken[network]:
                     del self._taken[network]
 
 
 def announce(threads: int) -> None:
-    """Before workers are forked: say how many threads each will have."""
+    """Sets the number of threads per worker. Call before workers are forked."""
     _threads[:] = [threads]
 
 
 def of_this_process() -> ConcurrencyLimit:
-    """A new one, for as many threads as were announced."""
+    """A new limit for this process, with the announced number of threads."""
     return ConcurrencyLimit(_threads[0])

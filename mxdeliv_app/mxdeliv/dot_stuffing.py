@@ -1,14 +1,14 @@
-r"""The body of `POST /mxdeliv` as SMTP's DATA: CRLF line endings, and every leading dot doubled once.
+r"""Converts the body of `POST /mxdeliv` to SMTP's DATA: CRLF line ends, dot-stuffed (RFC 5321, 4.5.2).
 
-A body comes raw (madmail) or still dot-stuffed (filtermail), and nothing says which: it is stuffed if every
-line that begins with `.` begins with `..`. That is known for certain only at the end, or at the first line
-that begins with one dot. But until a line begins with `..`, both readings are the same octets; so a body is
-passed on as it comes, and only from its first `..` line on held back, on disk past `HELD_IN_MEMORY`, until a
-single dot or the end decides. PGP messages, which are nearly all there are, have no such line.
+madmail sends the body raw, filtermail sends it dot-stuffed, and nothing in the request says which. It is
+taken as stuffed if every line that begins with `.` begins with `..`. That is certain only at the first line
+with a single dot, or at the end. Before the first `..` line, both forms are the same octets, so the body is
+streamed up to there; the rest is buffered (on disk beyond `HELD_IN_MEMORY`) until a line with a single dot,
+or the end, decides. PGP messages, nearly all mail here, have no such line.
 
-Stuffed is how DATA wants it, so "unstuffing" is to not stuff again. No octet sequence passes that any SMTP
-server could take for the end of the data: every `\n` leaves as `\r\n`, every `\r` without one as a space
-(what Postfix makes of them on port 25), and no line is a lone dot. Pure but for the spool of what is held.
+A stuffed body is passed on as it is. No output can be taken for the end of the data by any SMTP server: each
+`\n` becomes `\r\n`, each `\r` without `\n` a space (as Postfix does on port 25), and no line is a single dot.
+No I/O besides the buffer.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SINGLE_DOT = re.compile(rb"\r\n\.[^.]")
 
 
 class Lines:
-    """Octets in chunks of any size to octets with CRLF line endings only. Holds at most one octet."""
+    """Converts line ends to CRLF, for chunks of any size. Buffers at most one octet."""
 
     def __init__(self) -> None:
         self._held_cr = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What `chunk` adds."""
+        """Converts a chunk."""
         data = self._held_cr + chunk
         self._held_cr = b"\r" if data.endswith(b"\r") else b""
         if self._held_cr:
             data = data[:-1]
-        # Three counts in C are far cheaper than the two substitutions that most messages don't need.
+        # Counting first is much cheaper than the two substitutions, which most messages don't need.
         pairs = data.count(b"\r\n")
         if data.count(b"\r") != pairs:
             data = _BARE_CR.sub(b" ", data)
@@ -47,21 +47,21 @@ class Lines:
         return data
 
     def finish(self) -> bytes:
-        """What the end adds."""
+        """The remaining octets, at the end."""
         held, self._held_cr = self._held_cr, b""
         return b" " if held else b""
 
 
 class DataEncoder:
-    """A body in chunks to SMTP DATA without the final dot; a context manager, because of the spool.
+    """Encodes a body as SMTP DATA, without the final dot. `feed` and `finish` yield octets to send.
 
-    `feed` and `finish` yield what may be sent now.
+    A context manager, which closes the buffer.
     """
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._at_line_start = True
-        self._dot = b""  # a dot that began a line and ended a chunk: one of two, perhaps
+        self._dot = b""  # a dot that begins a line at the end of a chunk: another may follow
         self._raw = False
         self._held: IO[bytes] | None = None
 
@@ -74,18 +74,18 @@ class DataEncoder:
 
     @property
     def holding(self) -> bool:
-        """Whether a `..` line was seen and nothing decided yet."""
+        """Whether it buffers: a `..` line was seen, and the form of the body is not decided yet."""
         return self._held is not None
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take a piece of the body."""
+        """Encodes a chunk of the body."""
         yield from self._encode(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[bytes]:
-        """The body is complete: yield the rest, which ends with a line, as the final dot must follow one."""
+        """Ends the body. Yields the rest, with a line end, after which the final dot may follow."""
         yield from self._encode(self._lines.finish())
         if self._dot:
-            # The last line is a lone dot without a line ending: a single one, as any other.
+            # The last line is a single dot without a line end, so the body was raw.
             yield from self._release(stuff=True)
             yield b"..\r\n"
             return
@@ -94,7 +94,7 @@ class DataEncoder:
             yield b"\r\n"
 
     def _encode(self, data: bytes) -> Iterator[bytes]:
-        """Take CRLF lines. A dot whose successor is not here yet waits for it."""
+        """Encodes lines with CRLF. Keeps a dot that begins a line at the end of `data`."""
         data = self._dot + data
         before = b"\r\n" if self._at_line_start else b""
         seen = before + data
@@ -119,7 +119,7 @@ class DataEncoder:
             yield seen[len(before) :]
 
     def _release(self, *, stuff: bool) -> Iterator[bytes]:
-        """What was held, which begins with a line."""
+        """Yields what was buffered, which begins at the beginning of a line."""
         if self._held is None:
             return
         held, self._held = self._held, None

@@ -1,4 +1,4 @@
-"""Whether whoever asks still waits for the answer."""
+"""Detects that a client has closed its connection."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 def client_left(connection: socket.socket | None) -> Callable[[], bool]:
-    """Whether the client has closed this connection, as nginx does once its own client has left.
+    """A function that returns whether the client has closed `connection`; always False for None.
 
-    POLLHUP: a client that only sends no more (POLLRDHUP) still waits for the answer. Only a Unix socket tells
-    the one from the other. Never true where there is no connection.
+    nginx closes it when its own client does. Tests POLLHUP, not POLLRDHUP: a client that only shut down
+    sending still waits for the answer. Only Unix sockets tell the two apart.
     """
     if connection is None:
         return lambda: False

@@ -1,19 +1,19 @@
-"""A message that came by HTTPS, into Postfix, on a loopback port with port 25's restrictions and milters.
+"""Injects messages that arrived by HTTPS into Postfix, on a loopback port with all checks of port 25.
 
-Nothing is judged here: every answer is Postfix's. A peer that asks for JSON gets the answer for each
-recipient. Others get one answer for all, so Postfix's replies to RCPT decide, before any of the message is
-sent:
+All replies are Postfix's. A peer that accepts JSON gets the reply for each recipient. Other peers get one
+answer for all, so Postfix's replies to RCPT decide before the message is sent:
 
-- All accepted, or all refused: that is the answer.
-- Some of each: the message goes to the port `listen.mixed`, for all of them. That port takes recipients that
-  Dovecot then refuses after the queue, and Postfix sends the bounce: one message, one 250, nothing lost.
-- Some of each, and a bounce could not reach the sender: `UnreportableError`; the peer must go on by SMTP,
-  where each recipient has its own reply. So it is with the null sender (the message is a bounce itself), with
-  an envelope sender that is not the author (lists; the milter takes it away, since nothing vouches for it),
-  and where the mixed port refuses a recipient too (it isn't ours). Also where the peer has tried too many
-  unknown recipients: it would learn by the bounce which of the others are unknown.
+- All recipients accepted, or all refused: that is the answer. - Some accepted, some refused: the message is
+sent to the port `listen.mixed` instead, for all recipients. That port
+  accepts recipients that Dovecot then refuses after the queue, and Postfix sends a bounce for them.
+- The same, but a bounce could not reach the sender: raises `UnreportableError`, and the peer must use SMTP,
+which
+  has a reply for each recipient. This applies to the null sender (the message is a bounce itself), to an
+  envelope sender other than the author (mailing lists; the milter replaces it by the null sender, as it is
+  not verified), if the mixed port refuses a recipient, too (it is not ours), and if the peer has tried too
+  many unknown recipients: the bounce would tell it which of the others are unknown.
 
-docs/refused-recipients.md has this for all ways in.
+docs/refused-recipients.md describes this for all protocols.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _SECRET = codes.TOO_MANY_UNKNOWN.said
 
 
 class UnreportableError(Exception):
-    """Some recipients were accepted and some refused, and neither the answer nor a bounce can say which."""
+    """Some recipients were accepted and some refused, and neither the answer nor a bounce can tell which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Postfix's loopback ports: the strict one, and that for recipients of mixed fortune."""
+    """Postfix's loopback ports `listen.inject` and `listen.mixed`."""
 
     inject: Endpoint
     mixed: Endpoint
@@ -48,7 +48,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class InjectedEnvelope:
-    """Who talks, and for whom: `peer` the client's address, canonical mailboxes, `size` where known."""
+    """Peer's IP address, canonical envelope sender and recipients, `size` in octets if known."""
 
     peer: IPAddress
     sender: str
@@ -57,7 +57,7 @@ class InjectedEnvelope:
 
 
 class Injector:
-    """The way into Postfix, for any number of threads."""
+    """Injects messages, over pooled connections. Thread-safe."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -71,13 +71,13 @@ class Injector:
         each_is_told: bool,
         client_left: Callable[[], bool] = lambda: False,
     ) -> tuple[RecipientReply, ...]:
-        """Give Postfix a message; its answer for each recipient, in their order.
+        """Sends a message to Postfix. Returns its reply for each recipient, in order.
 
-        `data` is the message as DATA wants it (`lines`), without the final dot; it is asked for only if
-        somebody gets the message, and what it raises ends the conversation before anything is accepted.
-        `client_left` says whether the peer has hung up; it is asked while recipients are named.
-        Raises `PostfixAwayError`, `UnreportableError` and `ClientLeftError`: then Postfix has not taken the
-        message.
+        `data`: the message from `DataEncoder`, without the final dot; only iterated if a recipient is
+        accepted. If it raises, the connection is closed and nothing is accepted. `each_is_told`: the peer
+        accepts JSON. `client_left`: whether the peer has closed its connection; called between batches of
+        RCPT. Raises `PostfixAwayError`, `UnreportableError`, `ClientLeftError`; then Postfix has not accepted
+        the message.
         """
         conversation, answers = self._introduced(envelope, client_left)
         with contextlib.ExitStack() as closing:
@@ -98,7 +98,7 @@ class Injector:
     def _inject_for_bounces(
         self, envelope: InjectedEnvelope, data: Iterable[bytes], client_left: Callable[[], bool]
     ) -> tuple[RecipientReply, ...]:
-        """The same on the port that takes recipients which Dovecot will refuse."""
+        """Sends a message to the mixed port, which accepts recipients that Dovecot will refuse."""
         with Conversation(self._ports.mixed) as conversation:
             answers = _give_envelope(conversation, envelope, client_left)
             if _mixed(answers):
@@ -113,10 +113,10 @@ class Injector:
     def _introduced(
         self, envelope: InjectedEnvelope, client_left: Callable[[], bool]
     ) -> tuple[Conversation, dict[str, Reply]]:
-        """A conversation that has heard the envelope, and what it said of each recipient.
+        """A connection on which the envelope was sent, and the replies for the recipients.
 
-        One that was kept may have lost Postfix or a milter while it waited. Nothing of the message was sent
-        then, so a new one is asked instead, once; what that says is the answer.
+        On a pooled connection, Postfix or a milter may have gone away meanwhile. As no part of the message
+        has been sent, a new connection is tried then, once.
         """
         kept = self._pool.acquire(envelope.peer)
         if kept is not None:
@@ -144,7 +144,7 @@ def _give_envelope(
     def enough(batch: Sequence[Reply]) -> bool:
         if client_left():
             raise ClientLeftError
-        # Of the others it would not be told either, at the same cost.
+        # The remaining recipients would get the same reply, at the same cost.
         return all(kept_secret(reply) for reply in batch)
 
     reply = conversation.open(envelope.peer)
@@ -160,7 +160,7 @@ def _give_envelope(
 def _give_message(
     conversation: Conversation, answers: dict[str, Reply], data: Iterable[bytes]
 ) -> tuple[RecipientReply, ...]:
-    """The message, for those accepted so far: Postfix's verdict on it is their answer."""
+    """Sends the message, if any recipient is accepted; Postfix's final reply is then their reply."""
     accepted = [one for one, reply in answers.items() if reply.positive]
     if accepted:
         verdict = conversation.data()
@@ -179,12 +179,12 @@ def _mixed(answers: dict[str, Reply]) -> bool:
 
 
 def kept_secret(reply: Reply) -> bool:
-    """Whether Postfix did not say if there is such a recipient, to a peer that tried too many."""
+    """Whether it is the reply to a peer that tried too many unknown recipients."""
     return (reply.code, reply.enhanced) == (_SECRET.code, _SECRET.enhanced)
 
 
 def _unreportable(reply: RecipientReply) -> bool:
-    """Whether this is the milter's answer to a message that allows no bounce to the author."""
+    """Whether it is the milter's reply to a message for which no bounce can be sent to the author."""
     return reply.reply == codes.UNREPORTABLE_REFUSAL.said
 
 

@@ -1,8 +1,8 @@
-"""What a peer's HTTP answer to `POST /mxdeliv` means: for the message, and for what is known of the host.
+"""Interprets a peer's HTTP answer to `POST /mxdeliv`: for the message, and as proof of a relay.
 
-The mail domain itself is the last host that is tried, and often has a web server that knows nothing of mail.
-So only an answer that no web server gives by itself counts, and a host has to prove itself before the first
-message: `proof` judges its answer to a POST without recipients. Pure, like `wire`, which has the format.
+The last host tried is the mail domain itself, where often an ordinary web server answers. So only answers
+that a web server does not give by itself count. Before the first message, a host must prove to be a chatmail
+server: `proof` interprets its answer to a POST without recipients. Pure, like `wire`, which has the format.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from chatmail_milter import codes
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
-# What chatmail servers say without an enhanced code, and the code that belongs to it: filtermail has none.
+# Texts that chatmail servers send without an enhanced status code (filtermail sends none), and the code to
+# use.
 KNOWN_TEXTS: Mapping[str, str] = MappingProxyType(
     {
         codes.ENCRYPTION_NEEDED.text: "5.7.1",
@@ -27,55 +28,57 @@ KNOWN_TEXTS: Mapping[str, str] = MappingProxyType(
         "Message exceeds maximum size": "5.3.4",
     }
 )
-# RFC 5321, 4.2.3, and 454, 455 of RFC 4954 and 5321: all other 4yz are some web server's own.
+# The 4yz replies of RFC 5321, 4.2.3, and 454 (RFC 4954), 455: others are a web server's HTTP statuses.
 _TEMPORARY_CODES = frozenset({421, 450, 451, 452, 454, 455})
 
-# HTTP statuses with which a receiver refuses a message (RFC 9110, 15.5; 507: RFC 4918, 11.5), without what
-# web servers say of themselves: 404 and 405 (no such path or method), 401, 407, 408, 421, 429, and 5xx.
+# HTTP statuses with which a chatmail server refuses a message (RFC 9110, 15.5; 507: RFC 4918, 11.5). Not
+# those of web servers in general: 404 and 405 (no such path or method), 401, 407, 408, 421, 429, other 5xx.
 _REFUSING = frozenset({400, 403, 413, 422, 507})
 _FINAL = frozenset({400, 403, 413, 422})
 _LATER = _REFUSING | {429, 503}
 _MAILBOX_FULL = (507, "5.2.2")  # the one final refusal that has a 5xx
-# A peer in trouble, or one that has too much to do: RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4.
+# Statuses of an overloaded server: RFC 9110, 15.5.9; RFC 8470, 5.2; RFC 6585, 4.
 _BUSY = frozenset({408, 425, 429})
 
-# To a POST without recipients every `/mxdeliv` says 400 (madmail 1 and 2, filtermail, ours); others will do.
-# Left out of those that refuse is 403, which many a web server says to any POST.
+# Answers to a POST without recipients that prove a chatmail server. madmail 1 and 2, filtermail and this
+# relay send 400. Not 403, which many web servers send for any POST.
 _PROVING = _REFUSING - {403}
 
-# RFC 3463, 3.2: of X.1.Z these are about the sender; the others, and X.2.Z (3.3), about a recipient.
+# RFC 3463, 3.2: statuses X.1.Z that are about the sender. Other X.1.Z, and X.2.Z (3.3), are about a
+# recipient.
 _ABOUT_SENDER = ("1.7", "1.8")
 
 _REPLY = re.compile(r"([45]\d\d)[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z")
-# The whole body, one line. `250 items found` and `OK. Service is healthy` are web servers' words.
+# Matches the whole body, of one line, so that a web server's `250 items found` or `OK. Service is healthy`
+# doesn't.
 _DELIVERED = re.compile(rb"(?:OK|250 OK|250 2\.\d{1,3}\.\d{1,3}(?: [^\x00-\x1f\x7f]*)?)\r?\n?\Z")
 _LONGEST_LINE = 2000  # octets of an answer in which its first line is looked for
 
 
 class Meaning(Enum):
-    """What an answer means for the message."""
+    """The result for the message."""
 
     DELIVERED = "delivered"  # for all recipients
     PER_RECIPIENT = "per-recipient"  # each has its own reply
     FINAL = "final"  # refused for all; the sender gets a bounce
     TEMPORARY = "temporary"  # Postfix tries again later
-    OF_ONE = "of-one"  # refused for all because of one recipient, whichever: each is to be asked about alone
-    UNEXPLAINED = "unexplained"  # this message is refused, without an SMTP reply: SMTP is to give one
-    TROUBLE = "trouble"  # the peer, or what stands before it, is not well: try SMTP
-    NOT_CHATMAIL = "not-chatmail"  # no chatmail server says this: try SMTP
+    OF_ONE = "of-one"  # refused for all because of one unnamed recipient: send a POST for each
+    UNEXPLAINED = "unexplained"  # refused without an SMTP reply: try SMTP, to get one
+    TROUBLE = "trouble"  # the peer or its reverse proxy fails: try SMTP
+    NOT_CHATMAIL = "not-chatmail"  # not an answer of a chatmail server: try SMTP
 
 
 class Proof(Enum):
-    """What the answer to a POST without recipients says of the host."""
+    """The result of a POST without recipients."""
 
     PROVEN = "proven"  # a chatmail server
-    DISPROVEN = "disproven"  # a server that says yes to everything
-    OPEN = "open"  # neither
+    DISPROVEN = "disproven"  # not one: a server that accepts everything
+    OPEN = "open"  # undecided
 
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """An answer understood: one reply for every recipient that was asked for, where there is any."""
+    """An interpreted answer. `replies`: one for each recipient; empty if the answer contains none."""
 
     meaning: Meaning
     replies: tuple[RecipientReply, ...] = ()
@@ -84,10 +87,10 @@ class Understood:
 def understand(
     status: int, content_type: str, body: bytes, recipients: Sequence[str], *, complete: bool = True
 ) -> Understood:
-    """What an answer to a POST for `recipients` (canonical) means.
+    """Interprets an answer to a POST for `recipients` (canonical). Never raises.
 
-    `body` may be cut at `wire.MAX_ANSWER_SIZE`: the reader must cut it there. `complete` is False where the
-    connection ended before the body did. Never raises.
+    `body`: truncated by the caller at `wire.MAX_ANSWER_SIZE`. `complete`: False if the connection ended
+    before the body did.
     """
     if 200 <= status < 300:
         return _success(status, content_type, body, recipients, complete)
@@ -102,7 +105,7 @@ def understand(
         if status in _FINAL or (status, enhanced) == _MAILBOX_FULL:
             return _refused(Meaning.FINAL, recipients, code, enhanced, text)
         return Understood(Meaning.NOT_CHATMAIL)
-    # `429 Too Many Requests` is a web server that repeats its status, and so could be a 421 or a 451.
+    # A web server may repeat its HTTP status in the body, as in `429 Too Many Requests`; also 421 and 451.
     if enhanced is None and (code not in _TEMPORARY_CODES or code == status):
         return Understood(_without_reply(status))
     if status in _LATER:
@@ -111,12 +114,12 @@ def understand(
 
 
 def proof(status: int, content_type: str, body: bytes) -> Proof:
-    """What the answer to a POST without recipients says of the host that gave it. Never raises."""
+    """Interprets the answer to a POST without recipients. Never raises."""
     if 200 <= status < 300:
         return Proof.DISPROVEN
     if status in _PROVING:
         return Proof.PROVEN
-    # A host that answers with an SMTP reply, and the status that belongs to it, speaks this protocol.
+    # An SMTP reply with the matching HTTP status proves a chatmail server, too.
     told = understand(status, content_type, body, ()).meaning
     return Proof.PROVEN if told in (Meaning.FINAL, Meaning.TEMPORARY) else Proof.OPEN
 
@@ -126,18 +129,18 @@ def _success(
 ) -> Understood:
     if content_type.partition(";")[0].strip().lower() == "application/json":
         replies = wire.decode_json(body, recipients) if status in (200, 207) else ()
-        # Ours says 207 where it took nothing and the refusals differ.
+        # This relay sends 207 if all recipients are refused, with different replies.
         if replies and (status == 200 or not any(reply.accepted for reply in replies)):
             return Understood(Meaning.PER_RECIPIENT, replies)
         return Understood(Meaning.NOT_CHATMAIL)
-    # Of a body that was cut off, only a line that has its end is known to be that line.
+    # In a truncated body, the line is complete only with its line end.
     if status == 200 and _DELIVERED.match(body) and (complete or body.endswith(b"\n")):
         return _same(Meaning.DELIVERED, recipients, 250, "2.0.0", "OK")
     return Understood(Meaning.NOT_CHATMAIL)
 
 
 def _without_reply(status: int) -> Meaning:
-    """What `status` alone means."""
+    """The result by the HTTP status alone."""
     if status in _REFUSING:
         return Meaning.UNEXPLAINED
     return Meaning.TROUBLE if status >= 500 or status in _BUSY else Meaning.NOT_CHATMAIL
@@ -148,9 +151,9 @@ def _first_line(body: bytes) -> str:
 
 
 def _refused(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:
-    """One reply line to a message for `recipients`.
+    """The result of a refusal with one reply line.
 
-    filtermail hands the whole message to its Postfix or none of it, and says what that said of one recipient.
+    filtermail refuses the message for all recipients if its Postfix refuses one, and returns that reply.
     """
     if len(recipients) > 1 and _is_of_one(enhanced, text, recipients):
         return Understood(Meaning.OF_ONE)
@@ -158,7 +161,7 @@ def _refused(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: s
 
 
 def _is_of_one(enhanced: str, text: str, recipients: Sequence[str]) -> bool:
-    """Whether a refusal is about a recipient, by its status or its words."""
+    """Whether a refusal is about a recipient, by its enhanced status code or its text."""
     _, _, about = enhanced.partition(".")
     if about.startswith(("1.", "2.")) and about not in _ABOUT_SENDER:
         return True

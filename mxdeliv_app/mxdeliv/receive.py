@@ -1,8 +1,8 @@
-"""`POST /mxdeliv`: a message from a peer, streamed into Postfix, and Postfix's answer as HTTP.
+"""The handler of `POST /mxdeliv`: streams a peer's message into Postfix, and returns Postfix's reply as HTTP.
 
-Nothing is kept, and nothing is judged but the form of the request. 200 is said after Postfix's 250, or not
-at all: a body that is cut off or too large hangs up on Postfix before the end of the data.
-A request holds a thread from its first octet to its last: how slow a peer may be is for nginx to say.
+Stores nothing, and checks only the form of the request. Answers 200 only after Postfix's 250: if the body is
+truncated or too large, the connection to Postfix is closed before the end of the data. A request occupies a
+thread until its end, so nginx must limit how slow clients may be.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from mxdeliv_app.mxdeliv.wire import (
     RecipientReply,
 )
 
-# nginx sets it, over a socket that only nginx can open. Not X-Forwarded-For: a peer may have begun that.
+# Set by nginx, the only program that can connect. Not X-Forwarded-For, which may contain a peer's own values.
 PEER_ADDRESS = "X-Real-IP"
 _PIECE = 1 << 16
-# Who has more than its share, or tries names, waits so many seconds for the answer, in nginx, where it costs
-# nothing. Refused at once, it would ask again at once. nginx limits the octets of an answer in each second.
+# A peer beyond its share of concurrent messages, or with too many unknown recipients, gets its answer over
+# this many seconds, so that it does not retry at once. nginx does that at no cost, by the rate of the answer
+# in octets/s; _HEADER is about the size of the HTTP header.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_ignore_headers
 _SLOW_SECONDS, _HEADER = 3, 300
 
@@ -45,30 +46,30 @@ _log = logging.getLogger(__name__)
 
 
 class RequestStream(Protocol):
-    """What `wsgi.input` can do."""
+    """The interface of `wsgi.input`."""
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` octets, none at the end."""
+        """Reads at most `size` octets; returns none at the end."""
 
 
 class NoPeerError(Exception):
-    """Nobody says who the peer is; the message says what to do."""
+    """The peer's address is missing. The message tells the operator what to do."""
 
 
 class BodyCutError(Exception):
-    """The body ended before its end."""
+    """The body is truncated."""
 
 
 class TooLargeError(Exception):
-    """The body is larger than a message may be."""
+    """The body exceeds the maximum size of a message."""
 
 
 class TooManyRecipientsError(Exception):
-    """The message is for more recipients than one may have, and its peer can't be told of each."""
+    """The message has too many recipients, and the peer does not accept JSON with a reply for each."""
 
 
 class Receive:
-    """Falcon sink for `/mxdeliv` and `/mxdeliv/`, any method."""
+    """Falcon sink for `/mxdeliv` and `/mxdeliv/`, for all methods."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Receive:
         self._clock = clock
 
     def __call__(self, req: falcon.Request, resp: falcon.Response, **_groups: Any) -> None:
-        """Answer one request. The parameters' names are Falcon's."""
+        """Handles a request. (Falcon prescribes the parameters' names.)"""
         try:
             answer = self._post(req) if req.method == "POST" else _not_allowed()
         finally:
@@ -119,7 +120,7 @@ class Receive:
         except (BodyCutError, ClientLeftError):
             return self._failed(envelope, 503, codes.BODY_CUT)
         except inject.UnreportableError:
-            # Not `event=failed`, by which the relay counts: Postfix and the milter have logged the refusals.
+            # Not `event=failed`, which the statistics count: Postfix and the milter have logged the refusals.
             domain = address.domain_of(envelope.sender)
             _log.info("event=unreportable domain=%s recipients=%d", domain or "<>", len(envelope.recipients))
             return wire.UNREPORTABLE
@@ -135,7 +136,8 @@ class Receive:
     ) -> tuple[RecipientReply, ...]:
         if envelope.size is not None and envelope.size > self._max_message_size:
             raise TooLargeError
-        # Postfix would say so of each, but slower with every error, and hang up in the end.
+        # Postfix would refuse each of them, but more slowly with each error, and close the connection in the
+        # end.
         asked = replace(envelope, recipients=envelope.recipients[: self._max_recipients])
         surplus = envelope.recipients[self._max_recipients :]
         if surplus and not told:
@@ -143,7 +145,8 @@ class Receive:
         left = client_left(request.env.get("gunicorn.socket"))
         if left():
             raise ClientLeftError
-        # Not `bounded_stream`, empty for chunked uploads: gunicorn ends `stream` where the body ends.
+        # Not `bounded_stream`, which is empty for chunked uploads. gunicorn ends `stream` at the end of the
+        # body.
         body = pieces(request.stream, envelope.size, self._max_message_size)
         with dot_stuffing.DataEncoder() as encoder:
             replies = self._injector.inject(
@@ -171,28 +174,28 @@ class Receive:
 
     def _failed(self, envelope: inject.InjectedEnvelope, status: int, verdict: Verdict) -> HttpAnswer:
         domain = address.domain_of(envelope.sender)
-        # The relay counts by this line, and by those of Postfix and the milter (stats/inbound_log.py).
+        # The statistics are made from this line, and those of Postfix and the milter (stats/inbound_log.py).
         _log.info("event=failed domain=%s status=%d reason=%s", domain or "<>", status, verdict.reason)
         return _verdict(status, verdict)
 
 
 def _queue_id(replies: tuple[RecipientReply, ...]) -> str:
-    """Postfix's name for the message, `-` where it took none (smtpd(8) says it in its reply to the data)."""
+    """Postfix's queue ID, from its reply to the end of data (smtpd(8)); `-` if it accepted no message."""
     found = (_QUEUED.search(reply.text) for reply in replies if reply.accepted)
     return next((one[1] for one in found if one), "-")
 
 
 def pieces(stream: RequestStream, length: int | None, limit: int) -> Iterator[bytes]:
-    """The body in pieces: `length` octets if that was announced, `limit` at most.
+    """Reads the body in pieces. `length`: Content-Length, if given. `limit`: maximum size.
 
-    Raises `TooLargeError`, and `BodyCutError` if it ends early.
+    Raises `TooLargeError`, and `BodyCutError` if the body is truncated.
     """
     seen = 0
     while True:
         try:
             piece = stream.read(min(_PIECE, limit + 1 - seen))
         except OSError as error:
-            # A chunk that never came, or was malformed: gunicorn's errors for these are OSErrors.
+            # gunicorn raises OSErrors for a missing or malformed chunk.
             raise BodyCutError from error
         if not piece:
             break
@@ -205,8 +208,8 @@ def pieces(stream: RequestStream, length: int | None, limit: int) -> Iterator[by
 
 
 def drain(stream: RequestStream, limit: int) -> None:
-    """Read what nobody wanted. nginx sends a request whole; were we to answer and close, it would say 502."""
-    with contextlib.suppress(OSError):  # Then there is no more of it.
+    """Reads the rest of the body. nginx sends the whole request, and answers 502 if it can't."""
+    with contextlib.suppress(OSError):  # The client has closed the connection.
         while limit > 0 and (piece := stream.read(_PIECE)):
             limit -= len(piece)
 
@@ -218,7 +221,7 @@ def _encoded(encoder: dot_stuffing.DataEncoder, body: Iterator[bytes]) -> Iterat
 
 
 def _envelope(request: falcon.Request) -> inject.InjectedEnvelope:
-    """What the header fields say. Raises `MalformedRequestError`."""
+    """The envelope from the header fields. Raises `MalformedRequestError`, `NoPeerError`."""
     return inject.InjectedEnvelope(
         peer=_peer(request.get_header(PEER_ADDRESS)),
         sender=wire.parse_sender(request.get_header(wire.MAIL_FROM)),
@@ -228,13 +231,14 @@ def _envelope(request: falcon.Request) -> inject.InjectedEnvelope:
 
 
 def _peer(text: str | None) -> IPAddress:
-    """The peer's address. Raises `NoPeerError`: a fault of our own set-up."""
+    """The peer's IP address. Raises `NoPeerError`, for a mistake in nginx's configuration."""
     try:
         found = ipaddress.ip_address(text or "")
     except ValueError:
         need = f"nginx needs proxy_set_header {PEER_ADDRESS} $remote_addr: it is missing or no address"
         raise NoPeerError(need) from None
-    # An IPv6 socket that also takes IPv4 shows it mapped (RFC 4291, 2.5.5.2); Postfix wants the thing itself.
+    # A dual-stack socket has IPv4 addresses in IPv4-mapped form (RFC 4291, 2.5.5.2), which XCLIENT does not
+    # take.
     return getattr(found, "ipv4_mapped", None) or found
 
 

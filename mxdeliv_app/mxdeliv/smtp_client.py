@@ -1,8 +1,8 @@
-"""An SMTP conversation with a loopback port of our own Postfix: just the verbs that injection needs.
+"""A minimal SMTP client for injecting messages into a loopback port of our Postfix.
 
-Not `smtplib`: the message is written as it arrives, already encoded (`lines`), and commands are pipelined
-(RFC 2920). XCLIENT (https://www.postfix.org/XCLIENT_README.html) makes Postfix see the peer, not us; it takes
-the session back to its greeting, so one connection can carry messages of several peers, one after the other.
+Not `smtplib`, because the message is streamed, already dot-stuffed, and commands are pipelined (RFC 2920).
+XCLIENT (https://www.postfix.org/XCLIENT_README.html) tells Postfix the peer's address; it resets the session,
+so a connection can be used for messages of several peers, one after the other.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mxdeliv_app.mxdeliv import wire
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 CONNECT_TIMEOUT = 5.0  # seconds; it is this very machine
-REPLY_TIMEOUT = 60.0  # a recipient's answer waits for Dovecot's quota-status
-END_OF_DATA_TIMEOUT = 180.0  # DKIM keys are looked up and the message is synced to disk before it comes
+REPLY_TIMEOUT = 60.0  # seconds; the reply to RCPT waits for Dovecot's quota-status
+END_OF_DATA_TIMEOUT = 180.0  # seconds; Postfix first queries DKIM keys and syncs the message to disk
 
-# Postfix reads on while it answers. Few enough commands that the answers fit the socket's buffers. Postfix
-# carries out what it has read although nobody waits for the answers: so many recipients after a client left.
+# RCPT commands per batch. The replies must fit into the socket's buffers. After a client has left, Postfix
+# still processes up to this many.
 _PIPELINED = 100
-# Fewer at first: the answers to them may already be enough.
+# Size of the first batch. Smaller, because its replies may already decide.
 _PIPELINED_FIRST = 16
 _MAX_LINE = 4096
 _MAX_REPLY_LINES = 128
@@ -39,15 +39,15 @@ _REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\Z)(?:([245]\.\d{1,3}\.\d{1,3})(?: 
 
 
 class PostfixAwayError(Exception):
-    """Postfix can't be reached, doesn't answer in time, or talks nonsense; nothing was accepted."""
+    """Postfix is unreachable, does not reply in time, or violates SMTP; nothing was accepted."""
 
 
 class ClientLeftError(Exception):
-    """The client whose message this is has hung up; Postfix has accepted nothing."""
+    """The peer has closed its connection; Postfix has accepted nothing."""
 
 
 class Conversation:
-    """A connection, from its greeting on. Every method raises `PostfixAwayError` when Postfix is away."""
+    """An SMTP connection. All methods raise `PostfixAwayError`."""
 
     def __init__(self, endpoint: tuple[str, int]) -> None:
         try:
@@ -59,7 +59,7 @@ class Conversation:
         self._received = b""
         self._extensions: frozenset[str] = frozenset()
         self._began = time.monotonic()
-        self.peer: IPAddress | None = None  # who talks, as Postfix knows it
+        self.peer: IPAddress | None = None  # the address that XCLIENT has set
 
     def __enter__(self) -> Self:
         return self
@@ -71,22 +71,22 @@ class Conversation:
 
     @property
     def age(self) -> float:
-        """Seconds since it was begun."""
+        """Seconds since the connection was opened."""
         return time.monotonic() - self._began
 
     @property
     def quiet(self) -> bool:
-        """Whether Postfix has said nothing that nobody asked for: a 421, or the end of the connection."""
+        """Whether Postfix has sent nothing unsolicited, such as a 421 or the end of the connection."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not self._received and not poll.poll(0)
 
     def close(self) -> None:
-        """Hang up. A message whose end was not sent is thus never accepted (RFC 5321, 4.1.1.10)."""
+        """Closes the connection. A message without its end is then not accepted (RFC 5321, 4.1.1.10)."""
         self._socket.close()
 
     def open(self, peer: IPAddress) -> Reply:
-        """Introduce `peer` as who it is that talks from now on. Positive, or the refusal."""
+        """Sets the client address that Postfix sees to `peer`. Returns Postfix's reply."""
         if self.peer == peer:
             return Reply(250, "2.0.0", "Known")
         name = _literal(peer)
@@ -97,7 +97,7 @@ class Conversation:
             self._hello(name)
         self.peer = None
         if "XCLIENT" not in self._extensions:
-            # Never go on: Postfix would trust the whole world as it trusts this machine.
+            # Without XCLIENT Postfix would treat all peers like this host.
             raise PostfixAwayError("the port does not offer XCLIENT")
         attribute = f"IPV6:{peer}" if peer.version == 6 else str(peer)
         self.write(f"XCLIENT ADDR={attribute} NAME=[UNAVAILABLE] PROTO=ESMTP\r\n".encode("ascii"))
@@ -115,12 +115,11 @@ class Conversation:
         recipients: Sequence[str],
         enough: Callable[[Sequence[Reply]], bool] = lambda _: False,
     ) -> tuple[Reply, list[Reply]]:
-        """MAIL FROM and RCPT TO: the answers to the sender and, if that is taken, to each recipient in order.
+        """Sends MAIL FROM and RCPT TO. Returns the reply for the sender, and those for the recipients.
 
-        Addresses are canonical, the null sender is `""`; `size` in octets, where it is known (RFC 1870).
-        `enough` is given the answers to the recipients of each batch of commands, 16 at first and then 100:
-        where it is true no more are named, and there are fewer answers than recipients. What it raises, this
-        raises.
+        Addresses are canonical; the null sender is `""`. `size`: octets, if known (RFC 1870). `enough`:
+        called with the replies for each batch of recipients (16 at first, then 100); if it returns True, no
+        more are sent, and there are fewer replies than recipients. Its exceptions are passed on.
         """
         parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
         if size is not None and "SIZE" in self._extensions:
@@ -139,19 +138,19 @@ class Conversation:
         return replies[0], replies[1:]
 
     def data(self) -> Reply:
-        """DATA; positive means: `write` the message, then `end`."""
+        """Sends DATA. After a positive reply, `write` the message, then call `end`."""
         self.write(b"DATA\r\n")
         return self._read()
 
     def write(self, octets: bytes) -> None:
-        """Send octets as they are."""
+        """Sends octets unchanged."""
         try:
             self._socket.sendall(octets)
         except OSError as error:
             raise PostfixAwayError(f"write: {error.strerror or error}") from None
 
     def end(self, octets: bytes) -> Reply:
-        """Write the last octets and the final dot, and hear the verdict: until then it is nobody's."""
+        """Sends the last octets and the final dot. Returns the reply, by which Postfix accepts it."""
         self.write(octets + b".\r\n")
         self._socket.settimeout(END_OF_DATA_TIMEOUT)
         reply = self._read()
@@ -159,7 +158,7 @@ class Conversation:
         return reply
 
     def quit(self) -> None:
-        """Say goodbye, without waiting to hear it; if nobody listens any more, that is as good."""
+        """Sends QUIT, without waiting for the reply, and ignores errors."""
         with contextlib.suppress(PostfixAwayError):
             self.write(b"QUIT\r\n")
 
@@ -184,7 +183,7 @@ class Conversation:
         raise PostfixAwayError("the reply has no end")
 
     def _read_line(self) -> bytes:
-        # Not `makefile`: it keeps what it has read ahead to itself, and `quiet` has to know.
+        # Not `makefile`, whose read-ahead buffer `quiet` could not see.
         while b"\n" not in self._received:
             try:
                 more = self._socket.recv(_RECEIVE)
@@ -198,12 +197,12 @@ class Conversation:
 
 
 def _literal(peer: IPAddress) -> str:
-    """What a client without a name says in EHLO (RFC 5321, 4.1.3). HTTPS peers tell us none."""
+    """The address literal for EHLO (RFC 5321, 4.1.3), as HTTPS peers send no host name."""
     return f"[IPv6:{peer}]" if peer.version == 6 else f"[{peer}]"
 
 
 def _reply(lines: Sequence[bytes]) -> Reply:
-    # The enhanced code is made from the code where there is none.
+    # Without an enhanced status code, one is made from the reply code.
     matches = [match for line in lines if (match := _REPLY_LINE.match(line))]
     code, _, status, _ = matches[-1].groups()
     words = b" ".join(match[4] for match in matches)

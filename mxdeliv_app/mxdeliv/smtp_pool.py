@@ -1,10 +1,10 @@
-"""Conversations with a port of Postfix that are kept open from one message to the next.
+"""A pool of SMTP connections to a port of Postfix.
 
-A new one costs more than the message: a connection, two greetings, three milter sessions. So one that has
-just taken a message waits here for the next, best of the same peer, which then has nothing to introduce.
+A new connection costs more CPU than a message: TCP, two greetings, three milter sessions. So a connection is
+kept after a message for the next one, preferably of the same peer, which needs no XCLIENT then.
 
-Only one that ended well is kept: Postfix has then forgotten the session's errors, and nothing of an earlier
-message is left in it. Safe for any number of threads; a process forked later must make its own.
+Only connections on which a message was accepted are kept: then Postfix has reset the error count, and no
+state of the message is left. Thread-safe. Each process needs its own pool.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import threading
 
 from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
 
-# Postfix reads its configuration anew for new connections only: so none gets old, however busy. It is also
-# less than smtpd's patience with a silent client (300 s).
+# Seconds after which a connection is closed, however busy: a changed configuration of Postfix applies to new
+# connections only. Less than smtpd's timeout for an idle client (300 s).
 MOST_SECONDS = 60.0
 
 
 class ConnectionPool:
-    """Open conversations with one port; no more of them than there were messages at once."""
+    """Open connections to one port, at most as many as there were messages at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[Conversation] = []  # who waits longest is first
+        self._waiting: list[Conversation] = []  # least recently used first
 
     def acquire(self, peer: IPAddress) -> Conversation | None:
-        """One that can be used at once, the caller's alone from now on; `peer`'s own if there is one.
+        """Takes a usable connection out of the pool; None if there is none.
 
-        Else the one that waits longest: the peer it was used for is the least likely to come back soon.
+        Prefers one last used for `peer`, else the least recently used: its peer is the least likely to return
+        soon.
         """
         with self._lock:
             self._waiting, unusable = _sorted_out(self._waiting)
@@ -42,13 +43,13 @@ class ConnectionPool:
         return found
 
     def release(self, conversation: Conversation) -> None:
-        """Keep one whose message was taken."""
+        """Returns a connection to the pool, after its message was accepted."""
         with self._lock:
             self._waiting.append(conversation)
 
 
 def _sorted_out(waiting: list[Conversation]) -> tuple[list[Conversation], list[Conversation]]:
-    """Those that can be used, and those that can't: too old, or Postfix has hung up."""
+    """Splits connections into usable ones, and those that are too old or closed by Postfix."""
     usable: list[Conversation] = []
     unusable: list[Conversation] = []
     for one in waiting:

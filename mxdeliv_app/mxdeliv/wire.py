@@ -1,8 +1,8 @@
-"""The `POST /mxdeliv` format as values: header fields, and SMTP replies as HTTP answers.
+"""The wire format of `POST /mxdeliv`: header fields, and SMTP replies as HTTP answers (docs/wire.md).
 
-Used by both ends: `receive` speaks it, `relay` sends it; what a peer's answer means is in `peer_answer`.
-Pure: no sockets, no files, no clock. The body of a request is in `lines`. There is no standard for this wire:
-it is what deployed chatmail servers (madmail, filtermail) speak, plus JSON for peers that ask for it.
+Used by the receiver (`receive`) and the sender (`relay`). `peer_answer` interprets answers, `dot_stuffing`
+has the body of a request. Pure: no sockets, files or clock. There is no standard: this is what deployed
+chatmail servers (madmail, filtermail) use, plus JSON for peers that ask for it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ MAIL_FROM = "X-Mail-From"
 MAIL_TO = "X-Mail-To"
 ACCEPT = "application/json, text/plain"
 
-# A thousand recipients of the longest addresses, with a reply of ordinary length each, come to half of this.
+# Octets. Half of this holds replies of ordinary length for a thousand recipients with the longest addresses.
 MAX_ANSWER_SIZE = 1 << 20
 MAX_REPLY_TEXT = 500
 RETRY_AFTER_SECONDS = 60
 
-# RFC 1034, 3.1: a name is the same with a dot at its end.
+# RFC 1034, 3.1: a trailing dot does not change a domain name.
 _LAST_DOT = re.compile(r"\.(>?)\Z")
 
 
 class MalformedRequestError(ValueError):
-    """A header field of a request can't be understood; the message says which, and holds nothing of it."""
+    """A header field of a request is malformed. The message names the field, not its value."""
 
 
 class MalformedRecipientError(MalformedRequestError):
-    """A recipient is no address: what SMTP answers `501 5.1.3` to."""
+    """A recipient is not a valid address; SMTP would reply `501 5.1.3`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
-    """One SMTP answer for one recipient: `code` (RFC 5321), `status` (RFC 3463), `text` in one line."""
+    """An SMTP reply for one recipient: `code` (RFC 5321), `status` (RFC 3463), `text` of one line."""
 
     address: str
     code: int
@@ -61,12 +61,12 @@ class RecipientReply:
 
     @property
     def accepted(self) -> bool:
-        """2yz."""
+        """Whether the code is 2yz."""
         return self.code // 100 == 2
 
     @property
     def temporary(self) -> bool:
-        """4yz."""
+        """Whether the code is 4yz."""
         return self.code // 100 == 4
 
 
@@ -84,17 +84,17 @@ class HttpAnswer:
 
 
 def mail_from_header(sender: str) -> tuple[str, str]:
-    """Name and value of the field that carries a canonical sender; the null sender is an empty value."""
+    """Name and value of the header field for a canonical sender; empty for the null sender."""
     return MAIL_FROM, sender
 
 
 def mail_to_headers(recipients: Sequence[str]) -> list[tuple[str, str]]:
-    """Name and value of the fields that carry canonical recipients: one each, as every peer can read them."""
+    """Names and values of the header fields for canonical recipients: one field each, as all peers accept."""
     return [(MAIL_TO, recipient) for recipient in recipients]
 
 
 def parse_sender(value: str | None) -> str:
-    """Canonical sender of `X-Mail-From`; `""` is the null sender. Raises `MalformedRequestError`."""
+    """The canonical sender in `X-Mail-From`; `""` for the null sender. Raises `MalformedRequestError`."""
     bare = (value or "").strip(" \t")
     if bare in ("", "<>"):
         return ""
@@ -105,11 +105,11 @@ def parse_sender(value: str | None) -> str:
 
 
 def parse_recipients(value: str | None) -> tuple[str, ...]:
-    """Canonical recipients of `X-Mail-To`, each once, in order; repeated fields come joined by commas.
+    """The canonical recipients in `X-Mail-To`, in order, without duplicates; fields joined by commas.
 
-    Raises `MalformedRequestError` if there is none, `MalformedRecipientError` if one of them is malformed.
+    Raises `MalformedRequestError` if there is none, `MalformedRecipientError` if one is malformed.
     """
-    # RFC 9110, 5.6.1.2: empty elements of a list are to be ignored.
+    # RFC 9110, 5.6.1.2: recipients must ignore empty list elements.
     elements = [element for part in (value or "").split(",") if (element := part.strip(" \t"))]
     if not elements:
         raise MalformedRequestError(f"{MAIL_TO}: names no recipient")
@@ -120,14 +120,14 @@ def parse_recipients(value: str | None) -> tuple[str, ...]:
 
 
 def _address(text: str) -> str:
-    # Fields come as Latin-1 (PEP 3333), whatever they were: an IDN in UTF-8 would be another domain.
+    # WSGI decodes header fields as Latin-1 (PEP 3333), so an IDN in UTF-8 would become another domain.
     if not text.isascii():
         raise MalformedAddressError("not ASCII: domains are written as in DNS")
     return address.parse(text)
 
 
 def wants_json(accept: str | None) -> bool:
-    """Whether an `Accept` field asks for JSON by name; `*/*` and `application/*` are not asking."""
+    """Whether an `Accept` field names `application/json`; `*/*` and `application/*` don't count."""
     for media_range in (accept or "").lower().split(","):
         name, *parameters = (part.strip() for part in media_range.split(";"))
         refused = any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
@@ -138,8 +138,8 @@ def wants_json(accept: str | None) -> bool:
 
 # --- Answering: SMTP replies to HTTP ---
 
-# The HTTP status of a permanent refusal, by its enhanced status. 404 is left out on purpose: any web server
-# says that, and peers then take us for one.
+# HTTP statuses of permanent refusals, by enhanced status code. Not 404, which any web server sends: peers
+# would not recognise a chatmail server.
 _PERMANENT = {"5.1.1": 422, "5.2.2": 507, "5.3.4": 413}
 _POLICY = 403  # 523, and 5.7.x: encryption needed, DKIM, policy, blocklist
 _OTHER = 400
@@ -157,12 +157,11 @@ class _JsonAnswer(msgspec.Struct, frozen=True):
 
 
 def http_answer(replies: Sequence[RecipientReply], wants_json: bool) -> HttpAnswer:
-    """The HTTP answer that tells a peer these SMTP replies (at least one).
+    """The HTTP answer for SMTP replies (at least one).
 
-    A peer that didn't ask for JSON gets 200 if some recipients are accepted and some refused: the caller has
-    the refused ones bounced, or answers `UNREPORTABLE`. JSON never comes with a status that isn't 2xx: one
-    refusal for all is the status and the reply line, and refusals that differ are a 207 (200 would say that
-    mail is on disk).
+    Without `wants_json` it is 200 if only some recipients are accepted: the caller bounces to the refused
+    ones, or answers `UNREPORTABLE` instead. JSON is used only with 2xx: the same refusal for all is an error
+    status with the reply line; different refusals are 207 (200 would mean that a message is on disk).
     """
     accepted = [reply for reply in replies if reply.accepted]
     uniform = len({reply.line for reply in replies}) == 1
@@ -191,23 +190,23 @@ def permanent_status(reply: RecipientReply) -> int:
 
 
 def plain(status: int, reply: RecipientReply) -> HttpAnswer:
-    """An HTTP answer whose first body line is one reply, with `Retry-After` where it has to be."""
+    """An HTTP answer whose body is one reply line; with `Retry-After` if the status is 503."""
     headers = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
     return HttpAnswer(status, headers, reply.line.encode("ascii", "replace") + b"\r\n")
 
 
-# RFC 9110, 15.5.7: the answer exists only in a form that the peer did not ask for. After a 4xx all known
-# peers go on by SMTP, where each recipient has its own reply. The body is no SMTP reply: that could be taken
-# for final.
+# 406 (RFC 9110, 15.5.7): the answer exists only in a form that the peer did not ask for. After a 4xx all
+# known peers use SMTP, which has a reply for each recipient. The body must not be an SMTP reply, which could
+# be taken as final.
 UNREPORTABLE = HttpAnswer(
     406, (), b"Recipients have different answers: ask with Accept: application/json, or deliver by SMTP\r\n"
 )
 
 
 def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply, ...]:
-    """One reply for each of `recipients` (canonical), or none if this is not our JSON.
+    """Parses JSON into one reply for each of `recipients` (canonical); returns none if it is malformed.
 
-    A recipient that the JSON does not name gets `codes.PEER_SILENT`, which is temporary.
+    A recipient that is missing in the JSON gets the temporary `codes.PEER_SILENT`.
     """
     try:
         rows = msgspec.json.decode(body, type=_JsonAnswer).recipients
@@ -232,6 +231,6 @@ def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply,
 
 
 def one_line(raw: bytes) -> str:
-    """Reply text from a stranger in one line of printable ASCII, cut at `MAX_REPLY_TEXT`."""
+    """A peer's reply text as one line of printable ASCII, truncated to `MAX_REPLY_TEXT`."""
     text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
     return "".join(c if c.isprintable() else " " for c in text[:MAX_REPLY_TEXT]).strip()
