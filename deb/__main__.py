@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY_OF_ZIP = 315532800
 # The wheelhouse is for what it was made on.
 BUILT_ON = "Python 3.11, x86_64"
-SOURCES = ("deb", "ansible/roles/chatmail", "CHANGELOG.md")
+SOURCES = ("deb", "ansible/roles/chatmail", "dovecot/auth.lua", "CHANGELOG.md")
 
 
 @click.command()

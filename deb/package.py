@@ -109,6 +109,7 @@ def texts(scripts: list[EntryPoint], version: str, epoch: int) -> dict[str, str]
     }
     return {
         **units.files(),
+        f"{units.HOME.strip('/')}/dovecot/auth.lua": units.auth_lua(),
         **{f"{path}.gz": page for path, page in manual.pages(scripts, epoch, version).items()},
         **completions,
         f"{DOCUMENTS}/changelog.gz": f"{changes} -- {MAINTAINER}  {day}\n",

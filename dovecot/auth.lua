@@ -102,6 +102,10 @@ end
 local function mailbox(user, body, prefix)
   local octets = body:match('"quota"%s*:%s*(%d+)')
   return { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail",
+{% if capability is defined %}
+    -- Where Dovecot serves others too, dovecot.conf can't say it of our users alone.
+    [prefix .. "imap_capability"] = "{{ capability }}",
+{% endif %}
     [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
 end
 
