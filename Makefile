@@ -18,6 +18,9 @@ PACKAGES := gcc libmilter-dev python3-dev python3-venv
 # What the Debian package is made and looked at with; dpkg-deb is on every Debian.
 DEB_PACKAGES := binutils chrpath lintian
 
+# What looks at the admin page.
+BROWSER_PACKAGES := chromium
+
 # $(call installed,PACKAGES): those that are missing are installed, or root is asked to.
 installed = missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null || true; } \
 	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(1) | sort) -); \
@@ -40,6 +43,7 @@ demo: $(VENV)/ready dist ## two relays on this machine, Delta Chat to Delta Chat
 
 .PHONY: test
 test: $(VENV)/ready dist deb ## unit, black-box and end-to-end tests, on two real relays (root)
+	@$(call installed,$(BROWSER_PACKAGES))
 	$(BIN)/pytest
 
 .PHONY: test-unit

@@ -16,6 +16,7 @@ import click
 # Name, the module that has a command of this name, and the first sentence of its help.
 COMMANDS = {
     "account": ("chatmail_milter.ctl.account", "Accounts on this relay."),
+    "admin": ("chatmail_milter.ctl.admin", "Passwords of the admin pages."),
     "backup": ("chatmail_milter.ctl.backup", "Write all of this relay to DIRECTORY."),
     "block": ("chatmail_milter.ctl.block", "Addresses, domains and networks that this relay keeps out."),
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),

@@ -17,12 +17,16 @@ _LONGEST_LINE = 1 << 16
 
 def ask(rules: config.AccountSettings) -> str:
     """The password, or exits with why it can't be one."""
-    if sys.stdin.isatty():
-        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        line = sys.stdin.readline(_LONGEST_LINE)
-        password = line.rstrip("\r\n")
+    password = read()
     reason = registration.refuse_password(rules, password)
     if reason:
         raise click.ClickException(f"choose another password: {reason}")
     return password
+
+
+def read() -> str:
+    """Whatever is said."""
+    if sys.stdin.isatty():
+        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return password
+    return sys.stdin.readline(_LONGEST_LINE).rstrip("\r\n")

@@ -24,6 +24,29 @@ class AccountFigures:
     suspended: int
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One account; days, and since which it is suspended."""
+
+    address: str
+    created: date
+    last_login: date | None
+    suspended: date | None
+
+
+def page(engine: Engine, begins: str = "", after: str = "", most: int = 100) -> list[Listed]:
+    """The next `most` accounts in order of address: those that begin so, after one."""
+    table = accounts.c
+    wanted = select(table.address, table.created, table.last_login, suspensions.c.since)
+    wanted = wanted.outerjoin(suspensions, suspensions.c.address == table.address)
+    if begins:
+        # A range, not LIKE: it has no wildcards, and uses the index. No address has a character above.
+        wanted = wanted.where(table.address >= begins, table.address < begins + "\U0010ffff")
+    wanted = wanted.where(table.address > after).order_by(table.address).limit(most)
+    with engine.connect() as connection:
+        return [Listed(row[0], row[1], row[2], row[3]) for row in connection.execute(wanted)]
+
+
 def count(engine: Engine, today: date) -> AccountFigures:
     """Those in the store."""
     used = [func.count().filter(accounts.c.last_login >= today - ago) for ago in (DAY, WEEK, MONTH)]

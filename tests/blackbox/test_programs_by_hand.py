@@ -21,6 +21,7 @@ BIN = Path(sys.executable).parent
 PROGRAMS = (
     "chatmail-expire",
     "chatmail-milter",
+    "chatmail-orders",
     "chatmail-push",
     "chatmail-recipients",
     "chatmail-trim",

@@ -136,6 +136,11 @@ ROOMS = (
         ("config", "store", "ctl", "mxdeliv", "https", "relay"),
     ),
     Room(
+        "mxdeliv_app/admin",
+        "the operator's pages, and `chatmail-orders`, which does their orders as root",
+        ("rules", "config", "processes", "store", "figures", "ctl", "serving"),
+    ),
+    Room(
         "mxdeliv_app/web",
         "`mxdeliv-app`: the application behind nginx, `/new`, autoconfig, pages",
         ("config", "processes", "store", "accounts", "mxdeliv", "serving"),

@@ -23,7 +23,7 @@ from tests.unit.ctl import run
 TOP = Path(__file__).resolve().parents[2]
 # `queue flush` alone asks what is known of peers.
 WITHOUT_STORE = {
-    *("dns", "doctor", "config example", "config show", "gate check", "queue"),
+    *("dns", "doctor", "config example", "config show", "gate check", "queue", "admin hash"),
     *(f"queue {order}" for order in ("list", "show", "hold", "release", "delete")),
 }
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.

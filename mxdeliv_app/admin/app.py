@@ -1,0 +1,181 @@
+"""The application behind `/admin`: who may ask, what they get, what they may order.
+
+Who is not logged in gets the same answer at every path, so that there is nothing to learn. A page is a view
+(`views.py`, `lists.py`); what changes something is a `POST` to `/admin/orders/NAME`, which wants the
+privileged password and the session's token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import falcon
+from sqlalchemy.exc import SQLAlchemyError
+
+from chatmail_milter.figures.waiting import QueueAwayError
+from chatmail_milter.store import fault
+from mxdeliv_app.admin import lists, orders, views
+from mxdeliv_app.admin.login import LoginResource, LogoutResource
+from mxdeliv_app.admin.order_client import AwayError
+from mxdeliv_app.admin.passwords import Role
+from mxdeliv_app.admin.problems import ProblemError
+from mxdeliv_app.admin.render import FIELDS, View, html, send
+from mxdeliv_app.admin.requests import HOME, form, wants_html
+from mxdeliv_app.admin.sessions import COOKIE, Session, Sessions
+from mxdeliv_app.admin.sources import Sources
+from mxdeliv_app.serving import faults
+
+LOGIN = f"{HOME}/login"
+# Where an order's page was: one of ours, and no other host's.
+_BACK = re.compile(rf"{HOME}(?:/[\w.~%()@\[\]:+-]+)*(?:\?[\w.~%&=+@\[\]:-]*)?", re.ASCII)
+_FURTHER = 300  # characters of what chatmailctl says in an error
+
+PAGES: Mapping[str, Callable[..., View]] = {
+    "": views.overview,
+    "/peers": views.peers,
+    "/peers/{domain}": views.peer,
+    "/queue": views.mail_queue,
+    "/queue/{queue_id}": views.message,
+    "/accounts": lists.accounts,
+    "/blocklist": lists.blocks,
+    "/federation": lists.federation,
+    "/routes": lists.routes,
+    "/endpoints": lists.endpoints,
+    "/tokens": lists.tokens,
+    "/settings": lists.settings,
+}
+
+
+class Guard:
+    """Lets in who is logged in, and makes every answer one that no other site can use."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Before the path is looked at."""
+        response.set_headers(FIELDS)
+        session = self._sessions.find(request.cookies.get(COOKIE, ""))
+        request.context.session = session
+        if request.method not in ("GET", "HEAD"):
+            # https://www.w3.org/TR/fetch-metadata/: whoever sends it tells the truth.
+            if request.get_header("Sec-Fetch-Site", default="none") not in ("same-origin", "none"):
+                raise ProblemError(403, "Another site asked for this")
+            if session is not None and not _same(form(request).get("csrf", ""), session.token):
+                raise ProblemError(403, "This form is of another session: load the page again", "csrf")
+        if session is None and request.path != LOGIN:
+            raise ProblemError(401, "Log in")
+
+
+class ViewResource:
+    """A view at its path."""
+
+    def __init__(self, view: Callable[..., View], sources: Sources) -> None:
+        self._view = view
+        self._sources = sources
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, **which: str) -> None:
+        """The page."""
+        send(request, response, self._view(self._sources, request, **which), request.context.session)
+
+    on_head = on_get
+
+
+class SessionResource:
+    """The session: a program reads the token here that it needs for orders."""
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Role and token."""
+        session: Session = request.context.session
+        response.media = {"role": session.role, "csrf": session.token}
+
+
+class OrderResource:
+    """An order."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def on_post(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
+        """Have it done by `chatmailctl`, and go back to the page it was given on."""
+        session: Session = request.context.session
+        if not session.may_act:
+            raise ProblemError(403, "This password may look, and change nothing")
+        values = {key: value for key, value in form(request).items() if key not in ("csrf", "back")}
+        try:
+            orders.words(name, values)
+        except orders.UnknownOrderError:
+            raise ProblemError(404, "There is no such order") from None
+        except orders.ValueOfFieldError as error:
+            raise ProblemError(422, f"{error.field}: {error}", error.field) from None
+        try:
+            done = self._sources.order(name, values)
+        except AwayError as error:
+            command = " ".join(["chatmailctl", *orders.words(name, values)])
+            raise ProblemError(503, f"{error}. As root: {command}") from None
+        if done.status:
+            said = done.err.removeprefix("Error: ").strip()[-_FURTHER:]
+            # What chatmailctl says of what is not there begins so.
+            raise ProblemError(
+                404 if said.startswith("see `chatmailctl") else 409, said or "It could not be done"
+            )
+        said = f"{done.out}\n{done.err}".strip() or "Done."
+        if not wants_html(request):
+            response.media = {"said": said}
+            return
+        session.said = said
+        back = form(request).get("back", HOME)
+        raise falcon.HTTPSeeOther(back if _BACK.fullmatch(back) else HOME)
+
+
+def create_app(
+    sources: Sources, hashes: Mapping[Role, str], sessions: Sessions | None = None
+) -> falcon.App[Any, Any]:
+    """The application."""
+    sessions = sessions or Sessions()
+    app = falcon.App(middleware=[Guard(sessions)])
+    app.req_options.strip_url_path_trailing_slash = True
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _bug)
+    app.add_error_handler(SQLAlchemyError, _store_away)
+    app.add_error_handler(QueueAwayError, _away)
+    app.add_route(LOGIN, LoginResource(hashes, sessions))
+    app.add_route(f"{HOME}/logout", LogoutResource(sessions))
+    app.add_route(f"{HOME}/session", SessionResource())
+    app.add_route(f"{HOME}/orders/{{name}}", OrderResource(sources))
+    for path, view in PAGES.items():
+        app.add_route(HOME + path, ViewResource(view, sources))
+    return app
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("ascii"))
+
+
+def _store_away(_request: Any, _response: Any, error: SQLAlchemyError, _params: Any) -> None:
+    raise ProblemError(503, f"The store is away: {fault.explained(error).advice}", retry_after=5)
+
+
+def _away(_request: Any, _response: Any, error: Exception, _params: Any) -> None:
+    raise ProblemError(503, str(error), retry_after=5)
+
+
+def _bug(request: falcon.Request, _response: Any, error: Exception, _params: Any) -> None:
+    faults.log_bug(request, error)
+    raise ProblemError(500, "A fault of this program: the journal says where")
+
+
+def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    """An error as a page, or as JSON. Who is not logged in gets the form, and nothing of any page."""
+    response.set_headers(FIELDS)
+    session: Session | None = getattr(request.context, "session", None)
+    if not wants_html(request):
+        response.content_type, response.data = falcon.MEDIA_JSON, error.to_json()
+        return
+    title = error.title or str(error.status)
+    view = View("error.html" if session else "login.html", title, {"field": getattr(error, "field", None)})
+    response.content_type = "text/html; charset=utf-8"
+    response.data = html(request, view, session)

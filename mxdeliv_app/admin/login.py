@@ -1,0 +1,91 @@
+"""Logging in and out. Ten failures a minute for each address (IPv6: /64), then 429 whatever is said."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import falcon
+
+from chatmail_milter.processes.rate import Rate
+from chatmail_milter.processes.ratelimit import Limiter
+from mxdeliv_app.admin import passwords
+from mxdeliv_app.admin.passwords import Role
+from mxdeliv_app.admin.problems import ProblemError, busy
+from mxdeliv_app.admin.requests import HOME, form, wants_html
+from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
+
+FAILURES = Rate(per_minute=10, burst=10)
+# A hash takes memory and a processor by design: one at a time, and who waits for longer is told so.
+_PATIENCE = 5.0  # seconds
+
+
+class LoginResource:
+    """`POST` with `password` begins a session, and ends the one before."""
+
+    def __init__(
+        self, hashes: Mapping[Role, str], sessions: Sessions, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._hashes = hashes
+        self._sessions = sessions
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._failures = Limiter(FAILURES, slots=1 << 12)
+
+    def on_get(self, _request: falcon.Request, _response: falcon.Response) -> None:
+        """The form; it is that of everybody who is not logged in."""
+        raise ProblemError(401, "Log in")
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Begin a session."""
+        role = self._role(form(request).get("password", ""), _network(request))
+        self._sessions.end(request.cookies.get(COOKIE, ""))
+        response.set_cookie(
+            COOKIE, self._sessions.begin(role), secure=True, http_only=True, same_site="Strict", path=HOME
+        )
+        if wants_html(request):
+            raise falcon.HTTPSeeOther(HOME)
+        response.media = {"role": role, "seconds": LONGEST}
+
+    def _role(self, password: str, network: str) -> Role:
+        if not self._turn.acquire(timeout=_PATIENCE):
+            raise busy()
+        try:
+            # Within the lock: of many that come at once, ten are looked at.
+            if not self._failures.may(network, self._clock()):
+                raise ProblemError(429, "Too many wrong passwords from your address, wait a minute", None, 60)
+            found = passwords.role(self._hashes, password)
+            if found is None:
+                self._failures.charge(network, self._clock())
+                raise ProblemError(401, "That is not a password of this page", "password")
+            return found
+        finally:
+            self._turn.release()
+
+
+class LogoutResource:
+    """`POST` ends the session."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
+        """End it, here and in the browser."""
+        self._sessions.end(request.cookies.get(COOKIE, ""))
+        response.unset_cookie(COOKIE, path=HOME, same_site="Strict")
+        if wants_html(request):
+            raise falcon.HTTPSeeOther(f"{HOME}/login")
+        response.media = {}
+
+
+def _network(request: falcon.Request) -> str:
+    """Whose failures count together. nginx names the client; only nginx can connect."""
+    try:
+        found = ipaddress.ip_address(request.get_header("X-Real-IP") or "")
+    except ValueError:
+        return ""
+    if found.version == 6:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

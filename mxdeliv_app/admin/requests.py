@@ -1,0 +1,34 @@
+"""What a request asks for: HTML or JSON, and the fields of a form, each named once."""
+
+from __future__ import annotations
+
+import falcon
+from falcon import mediatypes
+
+HOME = "/admin"
+_LONGEST = 16384  # octets of a form
+
+
+def wants_html(request: falcon.Request) -> bool:
+    """Whether a browser asks for a page; programs name JSON, no type or any (RFC 9110, 12.5.1)."""
+    try:
+        return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
+    except falcon.errors.InvalidMediaRange:
+        return False
+
+
+def form(request: falcon.Request) -> dict[str, str]:
+    """The fields of a body, form or JSON. Read once; asked again, the same."""
+    known: dict[str, str] | None = getattr(request.context, "form", None)
+    if known is None:
+        known = request.context.form = _form(request)
+    return known
+
+
+def _form(request: falcon.Request) -> dict[str, str]:
+    if (request.content_length or 0) > _LONGEST:
+        raise falcon.HTTPContentTooLarge(title="The form is too large")
+    fields = request.get_media(default_when_empty={})
+    if not isinstance(fields, dict) or not all(isinstance(one, str) for one in fields.values()):
+        raise falcon.HTTPUnprocessableEntity(title="Name each field once, with a text")
+    return fields

@@ -1,0 +1,84 @@
+"""Who is logged in: sessions in the memory of this process, so that nothing outlives it.
+
+A session is known by a random cookie that scripts can't read and other sites can't send (RFC 6265bis, 4.1.2.7
+and 4.1.3.1). What changes something needs its token as well, which only its own pages have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mxdeliv_app.admin.passwords import Role
+
+COOKIE = "__Secure-chatmail-admin"
+IDLE = 3600.0  # seconds without a request
+LONGEST = 12 * 3600.0  # seconds
+MOST = 100
+
+
+@dataclass(slots=True)
+class Session:
+    """One login. `token` goes into each form; `said` is what the next page tells of the last order."""
+
+    role: Role
+    began: float
+    seen: float
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    said: str = ""
+
+    @property
+    def may_act(self) -> bool:
+        """Whether it may change anything."""
+        return self.role == "privileged"
+
+    def take_said(self) -> str:
+        """What is to be told once."""
+        said, self.said = self.said, ""
+        return said
+
+
+class Sessions:
+    """All of them; for threads. The oldest goes where there are `MOST`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        # By the digest of the cookie: to look one up takes no longer the more of it is right.
+        self._known: dict[bytes, Session] = {}
+
+    def begin(self, role: Role) -> str:
+        """A new session's cookie."""
+        cookie, now = secrets.token_urlsafe(32), self._clock()
+        with self._lock:
+            self._known = {key: one for key, one in self._known.items() if self._lives(one, now)}
+            while len(self._known) >= MOST:
+                del self._known[min(self._known, key=lambda key: self._known[key].seen)]
+            self._known[_digest(cookie)] = Session(role, now, now)
+        return cookie
+
+    def find(self, cookie: str) -> Session | None:
+        """The session of a cookie, if it is not over."""
+        now = self._clock()
+        with self._lock:
+            found = self._known.get(_digest(cookie))
+            if found is None or not self._lives(found, now):
+                return None
+            found.seen = now
+            return found
+
+    def end(self, cookie: str) -> None:
+        """Forget it."""
+        with self._lock:
+            self._known.pop(_digest(cookie), None)
+
+    def _lives(self, one: Session, now: float) -> bool:
+        return now - one.seen < IDLE and now - one.began < LONGEST
+
+
+def _digest(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,88 @@
+"""What takes long to look at, looked at once for all: a page shows the last look, and begins a new one.
+
+So a page takes no longer where ten thousand messages wait, and ten open pages cost as much as one. A look
+says of when it is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+_SOON = 0.1  # seconds that a page waits for a newer look
+
+
+@dataclass(frozen=True, slots=True)
+class Look(Generic[_T]):
+    """A value, and of when it is."""
+
+    value: _T
+    at: datetime
+
+
+class Snapshot(Generic[_T]):
+    """One such value; for threads. `fresh`: seconds until it is looked at anew, if somebody asks.
+
+    `first`: how long the first who asks waits, and who asks after `drop`.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], _T],
+        fresh: float,
+        first: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._fresh = fresh
+        self._first = first
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._last: Look[_T] | None = None
+        self._error: Exception | None = None
+        self._looked = float("-inf")
+        self._busy = False
+        self._wanted = 0
+
+    def get(self) -> Look[_T] | None:
+        """The last look; None if the first one is under way. Raises what the last look raised."""
+        with self._changed:
+            known = self._last is not None or self._error is not None
+            if self._clock() - self._looked >= self._fresh:
+                self._begin()
+                self._changed.wait_for(lambda: not self._busy, _SOON if known else self._first)
+            if self._error is not None:
+                raise self._error
+            return self._last
+
+    def drop(self) -> None:
+        """Forget it: something was changed, and who asks next is to see that."""
+        with self._changed:
+            self._last, self._error, self._looked = None, None, float("-inf")
+            # A look that is under way may have begun before.
+            self._wanted += 1
+            self._busy = False
+
+    def _begin(self) -> None:
+        if not self._busy:
+            self._busy = True
+            threading.Thread(target=self._run, args=(self._wanted,), daemon=True).start()
+
+    def _run(self, wanted: int) -> None:
+        value, error = None, None
+        at = datetime.now(UTC)
+        try:
+            value = Look(self._look(), at)
+        except Exception as one:  # it is raised where it is asked for
+            error = one
+        with self._changed:
+            if wanted != self._wanted:
+                return
+            self._last, self._error, self._busy = value, error, False
+            self._looked = self._clock()
+            self._changed.notify_all()

@@ -1,0 +1,197 @@
+"""The pages on mail: overview, peers, one peer, queue, one message. A view looks, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import falcon
+
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
+from chatmail_milter.figures import peer as one_peer
+from chatmail_milter.figures.peers import PeerFigures
+from chatmail_milter.figures.traffic import SPANS, of_peer
+from chatmail_milter.figures.waiting import QueueAwayError, queue
+from chatmail_milter.store.peers import UNPROVEN
+from mxdeliv_app.admin import charts
+from mxdeliv_app.admin.problems import ProblemError
+from mxdeliv_app.admin.render import View
+from mxdeliv_app.admin.sources import Sources
+
+View_ = Callable[[Sources, falcon.Request], View]
+_T = TypeVar("_T")
+
+ROWS = 100  # of a page
+_OUT = ("out-https", "out-smtp")
+_IN = ("in-mxdeliv", "in-smtp")
+
+# The most of what is asked for comes first.
+ORDERS: Mapping[str, Callable[[PeerFigures], Any]] = MappingProxyType(
+    {
+        "domain": lambda row: (row.domain, row.road),
+        "road": lambda row: (row.road, row.domain),
+        "last_contact": lambda row: -row.last_contact.timestamp(),
+        "attempts": lambda row: -row.attempts,
+        "share": lambda row: 2.0 if row.share is None else row.share,
+        "mean": lambda row: -(row.mean or 0.0),
+        "p50": lambda row: -(row.p50 or 0.0),
+        "p95": lambda row: -(row.p95 or 0.0),
+        "queued": lambda row: -(row.queued or 0),
+    }
+)
+FILTERS: Mapping[str, Callable[[PeerFigures], bool]] = MappingProxyType(
+    {
+        "all": lambda _: True,
+        "failing": lambda row: row.failing,
+        "queued": lambda row: bool(row.queued),
+        "restricted": lambda row: bool(row.restrictions),
+    }
+)
+
+
+def overview(sources: Sources, request: falcon.Request) -> View:
+    """The state of the relay, and its traffic."""
+    span = choice(request, "span", SPANS, "day")
+    look = sources.overviews[span].get()
+    if look is None:
+        raise ProblemError(503, "The first look takes its time, try again", retry_after=5)
+    found = look.value
+    services, no_services = sources.findings(sources.services)
+    doctor, no_doctor = sources.findings(sources.doctor)
+    data = asdict(found) | {
+        "span": span,
+        "services": services.value if services else None,
+        "findings": doctor.value if doctor else None,
+        "findings_at": doctor.at if doctor else None,
+        "missing": dict(found.missing)
+        | ({"services": no_services} if no_services else {})
+        | ({"findings": no_doctor} if no_doctor else {}),
+    }
+    pictures = {}
+    if found.traffic is not None:
+        pictures = {
+            "messages": charts.messages(found.traffic, "Messages over time by the way they took"),
+            "latencies": charts.latencies(found.traffic, (*_OUT, *_IN), "Mean time of a message over time"),
+        }
+    rows = [(way, found.traffic.total[way]) for way in found.traffic.total] if found.traffic else []
+    return View("overview.html", "Overview", data, {"pictures": pictures, "flows": rows})
+
+
+def peers(sources: Sources, request: falcon.Request) -> View:
+    """All peers by road: sorted, filtered, a hundred a page."""
+    order = choice(request, "sort", ORDERS, "last_contact")
+    chosen = choice(request, "filter", FILTERS, "all")
+    begins = request.get_param("domain", default="").strip().lower()
+    look = sources.peers.get()
+    if look is None:
+        raise ProblemError(503, "The first look takes its time, try again", retry_after=5)
+    rows = [one for one in look.value if FILTERS[chosen](one) and one.domain.startswith(begins)]
+    rows.sort(key=ORDERS[order])
+    shown, pages = page(request, rows)
+    counts = {name: sum(map(fits, look.value)) for name, fits in FILTERS.items()}
+    data = {
+        "at": look.at,
+        "sort": order,
+        "filter": chosen,
+        "domain": begins,
+        "counts": counts,
+        "peers": [asdict(one) | {"failing": one.failing} for one in shown],
+        **pages,
+    }
+    return View("peers.html", "Peers", data)
+
+
+def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
+    """One peer, with its history and what can be done."""
+    span = choice(request, "span", SPANS, "week")
+    now = datetime.now(UTC)
+    missing: dict[str, str] = {}
+    try:
+        messages = sources.messages()
+    except QueueAwayError as error:
+        messages, missing["queue"] = [], str(error)
+    name = _domain(domain)
+    engine = sources.store()
+    found = one_peer.peer(engine, name, messages, now)
+    if not found.known:
+        raise ProblemError(404, "Nothing is known of this peer")
+    history = of_peer(engine, name, SPANS[span], now)
+    pictures = {
+        "messages": charts.messages(history, "Messages over time by road"),
+        "latencies": charts.latencies(history, ("https", "smtp"), "Mean time of a message over time"),
+    }
+    data = asdict(found) | {"history": asdict(history), "span": span, "missing": missing}
+    return View("peer.html", name, data, {"pictures": pictures})
+
+
+def mail_queue(sources: Sources, request: falcon.Request) -> View:
+    """What waits, by destination and reason, and message by message."""
+    domain = request.get_param("domain", default="").strip().lower()
+    reason = request.get_param("reason", default="").strip()
+    try:
+        look = sources.queue.get()
+        if look is None:
+            raise QueueAwayError("wait a moment: Postfix has not answered yet")
+    except QueueAwayError as error:
+        return View("queue.html", "Queue", {"queue": None, "missing": {"queue": str(error)}})
+    rows = [
+        one
+        for one in look.value
+        if (not domain or domain in one.domains) and (not reason or reason in one.reasons)
+    ]
+    shown, pages = page(request, rows)
+    found = queue(look.value)
+    destinations = found.destinations[:ROWS]
+    data = {
+        "at": look.at,
+        "queue": asdict(found) | {"destinations": [asdict(one) for one in destinations]},
+        "further": len(found.destinations) - len(destinations),
+        "domain": domain,
+        "reason": reason,
+        "messages": [asdict(one) for one in shown],
+        "missing": {},
+        **pages,
+    }
+    return View("queue.html", "Queue", data)
+
+
+def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
+    """One message's envelope: nothing of what it says."""
+    try:
+        found = next((one for one in sources.messages() if one.queue_id == queue_id), None)
+    except QueueAwayError as error:
+        raise ProblemError(503, str(error)) from None
+    if found is None:
+        raise ProblemError(404, "No such message is in the queue")
+    return View("message.html", f"Message {found.queue_id}", {"message": asdict(found)})
+
+
+def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default: str) -> str:
+    """A parameter that is one of some words. Raises `ProblemError` (422)."""
+    value = request.get_param(name, default=default)
+    if value not in among:
+        raise ProblemError(422, f"{name} can be {', '.join(among)}", name)
+    return value
+
+
+def page(request: falcon.Request, rows: list[_T]) -> tuple[list[_T], dict[str, int]]:
+    """The rows of the page that is asked for, and the numbers of it. Raises `ProblemError` (422)."""
+    text = request.get_param("page", default="1")
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+        raise ProblemError(422, "page is a number from 1", "page")
+    number = int(text)
+    shown = rows[(number - 1) * ROWS : number * ROWS]
+    return shown, {"page": number, "pages": max(-(-len(rows) // ROWS), 1), "rows": len(rows)}
+
+
+def _domain(text: str) -> str:
+    if text == UNPROVEN:
+        return text
+    try:
+        return address.domain(text)
+    except MalformedAddressError:
+        raise ProblemError(404, "Nothing is known of this peer") from None

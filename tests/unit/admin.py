@@ -1,0 +1,144 @@
+"""The admin pages in this process: a store with peers in it, a queue, and orders that are written down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import falcon
+from argon2 import PasswordHasher
+from falcon.testing import Result, TestClient
+from sqlalchemy import Engine
+
+from chatmail_milter.config import Config, MailSettings, StoreSettings
+from chatmail_milter.config.values import MailDomain
+from chatmail_milter.ctl.postqueue import QueueEntry
+from chatmail_milter.figures.waiting import QueueAwayError
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.blocklist import Blocks
+from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.fault import StoreError
+from chatmail_milter.store.federation import Federations
+from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.routes import Route, Routes
+from chatmail_milter.store.tokens import Tokens
+from mxdeliv_app.admin.app import create_app
+from mxdeliv_app.admin.order_client import AwayError, Done
+from mxdeliv_app.admin.passwords import Role
+from mxdeliv_app.admin.sessions import COOKIE, Sessions
+from mxdeliv_app.admin.sources import Outside, Sources
+
+READ, ACT = "look at all of it", "and change it too"
+# As cheap as argon2 can be.
+_hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+HASHES: dict[Role, str] = {"read-only": _hasher.hash(READ), "privileged": _hasher.hash(ACT)}
+HTML, JSON = {"Accept": "text/html"}, {"Accept": "application/json"}
+# What a hostile peer says, and what is in the queue: HTML, a control character, one that turns text around.
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m\u202e{{ 7 * 7 }}"
+QUEUE_ID = "4jXjz71Ts6z7LNm"
+
+
+def fill(store: Path) -> Engine:
+    """A store with something of everything."""
+    engine = open_store(f"sqlite:///{store}")
+    now = datetime.now(UTC)
+    Peers(engine).add(
+        [
+            Contact("b.test", "https", True, 0.25, None, now),
+            Contact("b.test", "https", False, None, "connect", now, words=HOSTILE),
+            Contact("c.test", "smtp", True, 1.5, None, now - timedelta(hours=2)),
+            Contact("b.test", "inbound", True, 0.1, None, now, door="mxdeliv"),
+            Contact("", "submission", True, None, None, now),
+            *[Contact("bad.test", "https", False, None, "tls", now)] * 3,
+        ]
+    )
+    Endpoints(engine).failed("bad.test", "tls", now, None)
+    Blocks(engine).add(["spam.test"], HOSTILE.replace("\x1b", ""))
+    Federations(engine).add(["f.test"])
+    Routes(engine).set(Route("c.test", "mx.c.test", "only"))
+    Tokens(engine).create(3, 3600.0)
+    for number in range(102):
+        Accounts(engine).create(f"user{number:05}@a.test", "{PLAIN}secret-hash")
+    return engine
+
+
+def queued(queue_id: str = QUEUE_ID, domain: str = "b.test", queue: str = "deferred") -> QueueEntry:
+    """A message that waits, of a hostile sender and for a hostile reason."""
+    recipient = f"bob@{domain}"
+    return QueueEntry(
+        queue, queue_id, datetime.now(UTC), 4096, f"{HOSTILE}@x.test", (recipient,), (domain,), (HOSTILE,)
+    )
+
+
+@dataclass
+class World:
+    """The pages, what is behind them, and a client that has logged in as often as was said."""
+
+    engine: Engine | None
+    messages: list[QueueEntry] | None = field(default_factory=lambda: [queued()])
+    done: Done | None = field(default_factory=lambda: Done(0, "It is done.\n", ""))
+    orders: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    # What doctor has found.
+    findings: list[dict[str, str]] = field(default_factory=list)
+    clock: float = 0.0
+    url: str = "sqlite:////none/store"
+
+    def __post_init__(self) -> None:
+        config = Config(mail=MailSettings(domain=MailDomain("a.test")), store=StoreSettings(url=self.url))
+        sources = Sources(config, Outside(self._store, self._queue, self._order))
+        self.sessions = Sessions(lambda: self.clock)
+        self.client = TestClient(create_app(sources, HASHES, self.sessions))
+        self.cookie = ""
+
+    def log_in(self, password: str = ACT, **headers: str) -> Result:
+        result = self.post("/login", JSON | headers, password=password)
+        if COOKIE in result.cookies:
+            self.cookie = result.cookies[COOKIE].value
+        return result
+
+    def get(self, path: str = "", headers: dict[str, str] = HTML, **params: str) -> Result:
+        return self.client.simulate_get(f"/admin{path}", params=params, headers=headers | self._cookie())
+
+    def json(self, path: str = "", **params: str) -> Any:
+        result = self.get(path, JSON, **params)
+        assert result.status_code == 200, result.text
+        return json.loads(result.text)
+
+    def order(
+        self, name: str, headers: dict[str, str] = JSON, csrf: str | None = None, **values: str
+    ) -> Result:
+        """Give an order, with the session's token unless `csrf` is another."""
+        token = self.json("/session")["csrf"] if csrf is None else csrf
+        return self.post(f"/orders/{name}", headers, csrf=token, **values)
+
+    def post(self, path: str, headers: dict[str, str] = JSON, **form: str) -> Result:
+        """A form, as a browser sends it."""
+        sent = headers | self._cookie() | {"Content-Type": falcon.MEDIA_URLENCODED}
+        return self.client.simulate_post(f"/admin{path}", headers=sent, body=urlencode(form))
+
+    def _cookie(self) -> dict[str, str]:
+        return {"Cookie": f"{COOKIE}={self.cookie}"} if self.cookie else {}
+
+    def _store(self) -> Engine:
+        if self.engine is None:
+            raise StoreError(75, "start the database")
+        return self.engine
+
+    def _queue(self) -> list[QueueEntry]:
+        if self.messages is None:
+            raise QueueAwayError("see whether Postfix runs")
+        return self.messages
+
+    def _order(self, name: str, values: dict[str, str]) -> Done:
+        if self.done is None:
+            raise AwayError("chatmail-orders does not answer")
+        if name in ("doctor", "services"):
+            return Done(0, json.dumps(self.findings), "")
+        self.orders.append((name, values))
+        return self.done
