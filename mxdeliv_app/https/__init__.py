@@ -1,1 +1,1 @@
-"""HTTPS to hosts that strangers name: resolved once, judged, verified, kept open."""
+"""An HTTPS client for hosts that others choose: checks their addresses, verifies TLS, keeps connections."""

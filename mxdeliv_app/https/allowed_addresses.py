@@ -1,8 +1,8 @@
-"""Which addresses the relay may connect to: a recipient domain is chosen by a stranger, and so is its DNS.
+"""The IP addresses that the relay may connect to. Anybody may choose a recipient domain, and its DNS records.
 
-Pure. The tables are all of IANA's special-purpose registries (RFC 6890), reachable or not, and multicast;
-written out here, since Python's `is_global` differs from version to version. This is the one table: smtp(8)
-asks it, too (`dns_filter`), and a test holds `IPAddressDeny=` of the MTA-STS resolver's unit to it.
+Pure. Forbids all networks of IANA's special-purpose registries (RFC 6890), and multicast. They are listed
+here, because Python's `is_global` differs between versions. smtp(8) uses the same table (`dns_filter`), and a
+test compares it with `IPAddressDeny=` of the MTA-STS resolver's unit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SPECIAL_V4 = tuple(
     )
 )
 
-# Of IPv6 only this is global unicast (RFC 4291, 2.4); all the rest is special one way or another.
+# The only global unicast network of IPv6 so far (RFC 4291, 2.4); all others are forbidden.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(
     IPv6Network(network)
@@ -50,22 +50,22 @@ _SPECIAL_V6 = tuple(
     )
 )
 
-# Who allows these, allows a road to IPv4, and not to each address there. NAT64: RFC 6052, 2.1.
+# NAT64 (RFC 6052, 2.1). Allowing this network does not allow forbidden IPv4 addresses through it.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class ForbiddenAddressError(Exception):
-    """Nothing but special-purpose addresses to connect to; the message names none of them."""
+    """The host has only forbidden addresses. The message contains none of them."""
 
 
 class AllowedAddresses:
-    """The rule, with the networks that the configuration allows all the same."""
+    """The rule, with exceptions: the networks in `allowed`."""
 
     def __init__(self, allowed: Iterable[IPNetwork] = ()) -> None:
         self._allowed = tuple(allowed)
 
     def permits(self, address: IPAddress) -> bool:
-        """Whether the relay may connect to `address`; what leads to an IPv4 address may no more than that."""
+        """Whether the relay may connect to `address`. For NAT64 or a tunnel, also checks the IPv4 address."""
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         inner = _inside(address)
@@ -80,7 +80,7 @@ class AllowedAddresses:
         return not any(address in network for network in _SPECIAL_V6)
 
     def permitted(self, addresses: Iterable[IPAddress]) -> list[IPAddress]:
-        """Those of `addresses` that may be connected to. Raises `ForbiddenAddressError` if not one may."""
+        """The permitted ones among `addresses`. Raises `ForbiddenAddressError` if there are only others."""
         addresses = list(addresses)
         permitted = [address for address in addresses if self.permits(address)]
         if addresses and not permitted:
@@ -89,7 +89,7 @@ class AllowedAddresses:
 
 
 def _inside(address: IPAddress) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to, by a translator or a tunnel, if it does."""
+    """The IPv4 address that an IPv6 address leads to by NAT64, Teredo or 6to4; else None."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:

@@ -1,7 +1,7 @@
-"""Work on the event loop, which nothing may keep waiting: what would wait raises, and a thread does it all.
+"""Runs code on the event loop unless it would block: then it raises, and the caller repeats it in a thread.
 
-Whatever waits for the store, DNS, a peer or Postfix calls `may_wait` first. What was done before that is done
-again by the thread, so nothing is counted or logged before the last call.
+Code that waits for the database, DNS, a peer or Postfix calls `may_wait` first. As the thread repeats all
+from the beginning, nothing may be counted or logged before the last `may_wait`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _here = threading.local()
 
 
 class WouldWaitError(Exception):
-    """Not at once."""
+    """The code would block the event loop."""
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Inside, in this thread, `may_wait` raises `WouldWaitError`."""
+    """While the block runs, `may_wait` raises `WouldWaitError` in this thread."""
     _here.hurried = True
     try:
         yield
@@ -28,6 +28,6 @@ def at_once() -> Iterator[None]:
 
 
 def may_wait() -> None:
-    """Before anything that may take longer than a moment."""
+    """Call before anything that may block. Raises `WouldWaitError` within `at_once`."""
     if getattr(_here, "hurried", False):
         raise WouldWaitError

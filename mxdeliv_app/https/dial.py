@@ -1,7 +1,7 @@
-"""From a target to a connected socket: resolve once, let the guard judge, connect to what was judged.
+"""Connects to a target: resolves its name once, checks the addresses, connects to one that was checked.
 
-The addresses that are left are raced (RFC 8305, in short): the next one is tried as soon as the last has
-failed or has been silent for a moment, so that a dead IPv6 address doesn't cost a message.
+Addresses are tried as in RFC 8305, simplified: the next one as soon as the previous one has failed or not
+answered for `HEAD_START`, so that an unreachable IPv6 address does not delay a message.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from mxdeliv_app.https.target import Target
 
 Dial = Callable[[Target], socket.socket]
 
-# A stranger may list hundreds.
+# Most addresses tried. A hostile domain may list hundreds.
 MAX_ADDRESSES = 6
 HEAD_START = 0.25  # seconds, RFC 8305, 5: "Connection Attempt Delay"
 
 
 def dialer(names: HostLookup, guard: AllowedAddresses, own_host: OwnHost, connect_timeout: float) -> Dial:
-    """What connects to a target: its pinned address, else those that its host has, if the guard permits.
+    """A function that connects to a target: to its pinned address, else to its host's permitted addresses.
 
-    The function raises `ForbiddenAddressError` (also for this host itself), `NameTroubleError`, `OSError`.
+    It raises `ForbiddenAddressError` (also for this host itself), `NameTroubleError`, `OSError`.
     """
 
     def dial(target: Target) -> socket.socket:
@@ -41,7 +41,7 @@ def dialer(names: HostLookup, guard: AllowedAddresses, own_host: OwnHost, connec
         permitted = guard.permitted(addresses)
         if not permitted:
             raise NameTroubleError("no address")
-        # This host would refuse mail for another domain, and that would be taken for the peer's own refusal.
+        # This host would refuse mail to another domain, as if the peer had refused it.
         if any(map(own_host.has, permitted)):
             raise ForbiddenAddressError
         found = _first(_by_turns(permitted)[:MAX_ADDRESSES], target.port, connect_timeout)
@@ -53,13 +53,13 @@ def dialer(names: HostLookup, guard: AllowedAddresses, own_host: OwnHost, connec
 
 
 def _by_turns(addresses: Sequence[IPAddress]) -> list[IPAddress]:
-    """IPv6 and IPv4 in turns, IPv6 first, else in the order of DNS (RFC 8305, 4)."""
+    """Alternates IPv6 and IPv4, IPv6 first, otherwise in the order of DNS (RFC 8305, 4)."""
     kinds = ([one for one in addresses if one.version == version] for version in (6, 4))
     return [one for one in chain.from_iterable(zip_longest(*kinds)) if one is not None]
 
 
 def _first(addresses: Sequence[IPAddress], port: int, timeout: float) -> socket.socket:
-    """The first of `addresses` that takes a connection within `timeout` seconds. Raises `OSError`."""
+    """A connection to the first of `addresses` that accepts one in `timeout` seconds. Raises `OSError`."""
     deadline = time.monotonic() + timeout
     waiting = list(addresses)
     failure: OSError = TimeoutError("timed out")

@@ -1,7 +1,7 @@
-"""Whether a mail host is this host: mail that is sent there comes back (RFC 5321, 5.1 and 6.3).
+"""Detects that an MX host is this host, to which mail would loop (RFC 5321, 5.1 and 6.3).
 
-By name, and by address as DNS has it: behind address translation no interface has the address that peers
-see. Where DNS does not answer, no host is this one; the ports for peers refuse other domains' mail anyway.
+Compares names, and addresses in DNS: behind NAT, no interface has the address that peers see. If DNS fails,
+the host counts as another one; the ports for peers refuse mail to other domains anyway.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from mxdeliv_app.https.resolver import NameTroubleError
 
 
 class AddressLookup(Protocol):
-    """What is asked of DNS; `names.Names` in the daemon."""
+    """The DNS lookup that is needed; `resolver.Resolver` in the daemon."""
 
     def addresses(self, host: str) -> list[IPAddress]: ...
 
 
 class OwnHost:
-    """This host, by the name that it calls itself (`mail.hostname`): a name or a bracketed IP literal."""
+    """This host. `name`: `mail.hostname`, a domain name or a bracketed IP literal."""
 
     def __init__(self, name: str, names: AddressLookup) -> None:
         self._name = name
         self._names = names
 
     def is_named(self, host: str) -> bool:
-        """Whether the name `host` is this host's; asks no DNS."""
+        """Whether `host` is this host's name. No DNS query."""
         return host == self._name
 
     def is_reached_by(self, host: str) -> bool:
-        """Whether `host` is this host's name, or has an address of it."""
+        """Whether `host` is this host's name, or has one of its addresses."""
         return self.is_named(host) or any(map(self.has, self._addresses(host)))
 
     def has(self, address: IPAddress) -> bool:

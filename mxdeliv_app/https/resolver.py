@@ -1,6 +1,6 @@
-"""DNS as the relay asks it: mail hosts of a domain (RFC 5321, 5.1; RFC 7505) and addresses of a host.
+"""The relay's DNS client: MX hosts of a domain (RFC 5321, 5.1; RFC 7505) and addresses of a host.
 
-Answers are cached for their TTL. No address is judged here, and search lists are not used.
+Caches answers for their TTL. Does not check addresses (`allowed_addresses`), and uses no search lists.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from chatmail_milter.config.values import Nameserver
 from mxdeliv_app.https.allowed_addresses import IPAddress
 from mxdeliv_app.https.at_once import may_wait
 
-LIFETIME = 5.0  # seconds for one question, all servers and tries
-# A stranger may list hundreds. smtp(8) tries the first five addresses (smtp_mx_address_limit) and no more.
+LIFETIME = 5.0  # seconds for a query, with all servers and retries
+# Most MX hosts. A hostile domain may list hundreds. smtp(8) tries five addresses (smtp_mx_address_limit).
 MAX_MAIL_HOSTS = 16
 _CACHED_ANSWERS = 20_000
 
@@ -35,15 +35,15 @@ class NoSuchDomainError(Exception):
 
 
 class NullMxError(Exception):
-    """The domain takes no mail (RFC 7505)."""
+    """The domain accepts no mail (null MX, RFC 7505)."""
 
 
 class NameTroubleError(Exception):
-    """No answer that could be used; asking later may help."""
+    """The query failed for now: no response, or none that is usable."""
 
 
 class HostLookup(Protocol):
-    """What is asked of DNS; `Resolver` in the daemon."""
+    """The DNS lookups that the relay needs; `Resolver` in the daemon."""
 
     def mail_hosts(self, domain: str) -> tuple[str, ...]: ...
 
@@ -51,7 +51,7 @@ class HostLookup(Protocol):
 
 
 class Resolver:
-    """A caching stub resolver; safe for threads. Raises `NameTroubleError` if there is no server to ask."""
+    """A caching stub resolver. Thread-safe. Raises `NameTroubleError` if no server is configured."""
 
     def __init__(self, nameservers: Sequence[Nameserver] = ()) -> None:
         try:
@@ -74,7 +74,7 @@ class Resolver:
         Raises `NoSuchDomainError`, `NullMxError`, `NameTroubleError`.
         """
         answer = self._records(domain, "MX", _exchange)
-        # RFC 5321, 5.1: those of one preference in random order, so that they share the load.
+        # RFC 5321, 5.1: hosts of the same preference in random order, so that they share the load.
         records = sorted((preference, randbelow(1 << 16), exchange) for preference, exchange in answer)
         hosts = [host for _, _, host in records if host not in (".", "@", "")]
         if records and not hosts:
@@ -91,7 +91,7 @@ class Resolver:
             except NoSuchDomainError:
                 break
             except NameTroubleError as error:
-                # Some servers fail AAAA alone; one kind of address will do.
+                # Some servers fail only for AAAA. Addresses of one kind are enough.
                 trouble = error
         if trouble is not None and not found:
             raise trouble

@@ -1,4 +1,4 @@
-"""A host to connect to, and what its URL and its certificate say. Values only."""
+"""An HTTPS target: URL, and how to connect and verify."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mxdeliv_app.mxdeliv import wire
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place to POST to. `host` is what URL, SNI and certificate say; `pinned` is connected to instead."""
+    """A URL to POST to. `host`: in URL, SNI and certificate. `pinned`: IP address to connect to instead."""
 
     host: str
     port: int = 443
@@ -20,13 +20,13 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """`host` or `host:port`, as the Host field has it."""
+        """`host` or `host:port`, for the Host field."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 443 else f"{host}:{self.port}"
 
     @property
     def key(self) -> str:
-        """The name under which the store knows it: `host`, and what differs from the usual."""
+        """The key in the database: `host`, with port, path and pinned address unless they are the default."""
         path = "" if self.path == wire.PATH else self.path
         return f"{self.authority}{path}" + (f"@{self.pinned}" if self.pinned is not None else "")
 
