@@ -49,7 +49,7 @@ def test_by_https_both_relays_tell_the_whole_way_and_the_peers_queue_id(
     relay.forget_endpoints(a)
     mid = sent(a, writer, reader[0])
     way = settled(a, mid)
-    assert {"door", "verdict", "signature", "queue", "road", "delivery", "left"} <= set(kinds(way))
+    assert {"door", "verdict", "queue", "road", "delivery", "left"} <= set(kinds(way))
     (recipient,) = way["recipients"]
     assert (recipient["address"], recipient["state"], recipient["road"]) == (reader[0], "delivered", "https")
     # Our own line has the queue ID that Postfix told the relay.
