@@ -146,11 +146,16 @@ GOOD = "[mail]\ndomain = 'a.example'\n"
 @pytest.mark.parametrize(
     ("module", "text", "secret", "says"),
     [
-        ("web", f"{GOOD}max_mesage_size = '1MiB'\n", SECRET, "nearest is mail.max_message_size"),
-        ("hooks", f"{GOOD}max_mesage_size = '1MiB'\n", SECRET, "nearest is mail.max_message_size"),
-        ("web", "[mail]\ndomain = 'a..example'\n", SECRET, "mail.domain"),
-        ("web", None, SECRET, "can't be read"),
-        ("hooks", GOOD, "short", "secret is too short"),
+        ("web.app", f"{GOOD}max_mesage_size = '1MiB'\n", SECRET, "nearest is mail.max_message_size"),
+        (
+            "dovecot.hooks.app",
+            f"{GOOD}max_mesage_size = '1MiB'\n",
+            SECRET,
+            "nearest is mail.max_message_size",
+        ),
+        ("web.app", "[mail]\ndomain = 'a..example'\n", SECRET, "mail.domain"),
+        ("web.app", None, SECRET, "can't be read"),
+        ("dovecot.hooks.app", GOOD, "short", "secret is too short"),
     ],
 )
 def test_a_bad_environment_is_one_line_and_no_start(
