@@ -25,6 +25,8 @@ TOP = Path(__file__).resolve().parents[2]
 WITHOUT_STORE = {
     *("dns", "doctor", "config example", "config show", "gate check", "queue", "admin hash"),
     *(f"queue {order}" for order in ("list", "show", "hold", "release", "delete")),
+    # These say in lines of their own what they had to leave out, or ask for a directory first.
+    *("backup", "reasons", "restore", "status", "trace"),
 }
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
 VALUES = {"target": "mx.b.test"}
@@ -40,7 +42,7 @@ def leaves(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], c
             if command.invoke_without_command:
                 yield (*words, name), command
             yield from leaves(command, *words, name)
-        else:
+        elif not command.deprecated:  # an earlier name, which warns in a line of its own
             yield (*words, name), command
 
 
