@@ -101,7 +101,10 @@ class TestManual:
         for section in (config.MailSettings, config.PushSettings, config.StoreSettings):
             for key in section.__struct_fields__:
                 assert f"\n.TP\n\\fB{key}\\fR\n" in page
-        assert "\\fBmax_recipients\\fR\nRecipients of one message. Default: \\fB1000\\fR.\n" in page
+        assert (
+            "\\fBmax_recipients\\fR\nMaximum number of recipients of a message. Default: \\fB1000\\fR.\n"
+            in page
+        )
         assert "of every account here. It must be set.\n" in page
 
     @pytest.mark.parametrize(
