@@ -247,7 +247,7 @@ class TestTrim:
         assert len(asked) == 3 * 20
 
     def test_it_is_called_with_a_user(self, host: Host) -> None:
-        assert host.run("chatmail-trim")[0] == 1
+        assert host.run("chatmail-trim")[0] == 2
         assert host.told("asked") == []
 
     def test_a_failure_is_temporary(self, host: Host) -> None:

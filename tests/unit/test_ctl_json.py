@@ -28,6 +28,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/json.md"
 # These do something and say so in a sentence, or print what is no table.
 NO_TABLE = {
     "account delete", "account export", "account import", "account resume", "account suspend",
+    "admin hash",
     "block add", "block import", "block remove",
     "config check", "config example",
     "endpoints forget",
