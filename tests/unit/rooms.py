@@ -24,11 +24,14 @@ class Room:
 
 
 ROOMS = (
-    Room("chatmail_milter", "the vocabulary: addresses, replies, verdicts; late opening, systemd's sockets"),
-    Room("chatmail_milter/gate", "the PGP-only rule: bytes to a classification. Pure"),
+    Room(
+        "chatmail_milter",
+        "the vocabulary: addresses, replies, verdicts; lazy initialisation, systemd's sockets",
+    ),
+    Room("chatmail_milter/gate", "the PGP-only rule: classifies the bytes of a message. Pure"),
     Room(
         "chatmail_milter/rules",
-        "facts to a `Verdict`: submission, inbound, DKIM, policy, expiry. Pure",
+        "decisions, most as a `Verdict`: submission, inbound, DKIM, policy, what to expire. Pure",
         ("gate",),
     ),
     Room(
@@ -36,16 +39,16 @@ ROOMS = (
     ),
     Room(
         "chatmail_milter/processes",
-        "one program in several processes: fork, end, locks, shared tables, rates",
+        "several processes of one program: fork, stop, locks, shared tables, rate limits",
     ),
     Room(
         "chatmail_milter/store",
-        "what a relay remembers (SQLAlchemy Core), and its migrations (Alembic)",
+        "the database: accounts, policy, peers (SQLAlchemy Core), and its migrations (Alembic)",
         ("rules",),
     ),
     Room(
         "chatmail_milter/accounts",
-        "what an account is made of, who may make one, links",
+        "rules and credentials for new accounts, login links; `store` has the accounts",
         ("config", "processes"),
     ),
     Room(
@@ -60,7 +63,7 @@ ROOMS = (
     ),
     Room(
         "chatmail_milter/mailboxes",
-        "what is in mailboxes, and how it goes: by doveadm",
+        "lists and deletes mail, by doveadm: expiry, full mailboxes",
         ("rules", "config", "store"),
     ),
     Room(
@@ -70,11 +73,11 @@ ROOMS = (
     ),
     Room(
         "chatmail_milter/figures",
-        "what an operator is told of traffic, peers, accounts, queue, disks, as values",
+        "figures for the operator: traffic, peers, accounts, queue, disks",
         ("config", "store"),
     ),
-    Room("chatmail_milter/backup", "a relay on disk: what is backed up, and brought back", ("mailboxes",)),
-    Room("chatmail_milter/trace", "the way of a message on this host, from the journal's lines"),
+    Room("chatmail_milter/backup", "backup and restore of a relay's store, files and mail", ("mailboxes",)),
+    Room("chatmail_milter/trace", "the path of a message on this host, from the journal's lines"),
     Room(
         "chatmail_milter/ctl",
         "`chatmailctl`, one file per noun",
@@ -93,7 +96,9 @@ ROOMS = (
         ),
     ),
     Room(
-        "mxdeliv_app/mxdeliv", "`POST /mxdeliv`: its format (pure), and its way into Postfix", ("accounts",)
+        "mxdeliv_app/mxdeliv",
+        "`POST /mxdeliv`: format and answers (pure), and the receiver, into Postfix",
+        ("accounts",),
     ),
     Room(
         "mxdeliv_app/serving",
@@ -102,42 +107,42 @@ ROOMS = (
     ),
     Room(
         "mxdeliv_app/https",
-        "HTTPS to hosts that strangers name: resolved once, judged, verified, kept open",
+        "HTTPS client for hosts that strangers name: allowed addresses, TLS, kept connections",
         ("config", "mxdeliv"),
     ),
     Room(
         "mxdeliv_app/stats",
-        "what is counted of peers, from our attempts and from the journal",
+        "statistics of peers, from our attempts and from the journal",
         ("config", "store"),
     ),
     Room(
         "mxdeliv_app/postfix",
-        "what Postfix asks by its policy protocol: `chatmail-recipients`",
+        "Postfix's policy protocol: `chatmail-recipients`",
         ("config", "processes", "store", "accounts"),
     ),
     Room(
         "mxdeliv_app/relay",
-        "`mxdeliv-relay`, the way out: where, HTTPS, fallback; what it learnt of peers",
+        "`mxdeliv-relay`, outgoing mail: routing, HTTPS, fallback to SMTP; cache of peers",
         ("rules", "config", "processes", "store", "mxdeliv", "https", "stats", "postfix"),
     ),
     Room(
         "mxdeliv_app/dovecot",
-        "what Dovecot asks and tells: `chatmail-hooks`, `chatmail-wake`, guesses of passwords",
+        "Dovecot's questions and events: `chatmail-hooks`, `chatmail-wake`; limit on guesses",
         ("rules", "config", "processes", "store", "accounts", "mailboxes", "serving"),
     ),
     Room(
         "mxdeliv_app/push",
-        "`chatmail-push`: notices to phones, IMAP METADATA",
+        "`chatmail-push`: push notifications, IMAP METADATA",
         ("config", "store", "https", "dovecot"),
     ),
     Room(
         "mxdeliv_app/probe",
-        "`chatmailctl probe`: a real message by each road, step by step",
+        "`chatmailctl probe`: a real message by HTTPS and by SMTP, step by step",
         ("config", "store", "ctl", "mxdeliv", "https", "relay"),
     ),
     Room(
         "mxdeliv_app/admin",
-        "the operator's pages, and `chatmail-orders`, which does their orders as root",
+        "the admin pages, and `chatmail-orders`, which executes their orders as root",
         ("rules", "config", "processes", "store", "figures", "ctl", "serving"),
     ),
     Room(
