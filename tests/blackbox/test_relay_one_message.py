@@ -69,7 +69,7 @@ def test_a_front_servers_limit_holds_for_larger_messages_only(world: World, peer
     assert [len(seen.body) for seen in peer.seen[1:]] == [1_000_000, 1_200_000], "the smallest refused counts"
     (host,) = world.counted(domain)["hosts"]
     assert host["size_limit"] == 1_200_000
-    assert f"{domain} refuses 1200000 B and more" in world.text("peers", "show", domain)
+    assert f"{domain} refuses 1.2 MB and more" in world.text("peers", "show", domain)
 
 
 def test_a_limit_runs_out(world: World, peer: Peer, domain: str) -> None:
