@@ -15,8 +15,9 @@ BIN := $(VENV)/bin
 # What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
 PACKAGES := gcc libmilter-dev python3-dev python3-venv
 
-# What the Debian package is made and looked at with; dpkg-deb is on every Debian.
-DEB_PACKAGES := binutils chrpath lintian
+# What the Debian package is made with; dpkg-deb is on every Debian. And what the tests look at it with.
+DEB_PACKAGES := binutils chrpath
+DEB_TEST_PACKAGES := lintian
 
 # What looks at the admin page.
 BROWSER_PACKAGES := chromium
@@ -38,11 +39,12 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
-demo: $(VENV)/ready dist ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
+demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready dist deb ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready deb ## unit, black-box and end-to-end tests, on two real relays (root)
+	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
 	$(BIN)/pytest
 
@@ -63,28 +65,28 @@ fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECO
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: $(VENV)/ready dist ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
+bench: $(VENV)/ready deb ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench $(if $(JSON),--json) $(ONLY)
 
 # The commit to compare with.
 BASE ?= HEAD~1
 
 .PHONY: bench-compare
-bench-compare: $(VENV)/ready dist ## the same benches on this tree and on commit BASE, by turns (root; ONLY=gate, JSON=1)
+bench-compare: $(VENV)/ready deb ## the same benches on this tree and on commit BASE, by turns (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench.compare $(if $(JSON),--json) $(BASE) $(ONLY)
 
 # Words of the causes' names, all of them if there are none.
 CAUSES ?=
 
 .PHONY: test-faults
-test-faults: $(VENV)/ready dist ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
+test-faults: $(VENV)/ready deb ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
 	$(BIN)/python -m tests.faults $(if $(JSON),--json) $(CAUSES)
 
 # Words of the attacks' names, all of them if there are none.
 ONLY ?=
 
 .PHONY: test-attacks
-test-attacks: $(VENV)/ready dist ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
+test-attacks: $(VENV)/ready deb ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
 	$(BIN)/python -m tests.attacks $(if $(JSON),--json) $(ONLY)
 
 .PHONY: lint
@@ -100,11 +102,11 @@ format: $(VENV)/ready ## lay out the Python files
 	$(BIN)/ruff format
 
 .PHONY: dist
-dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, for hosts without PyPI
+dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, which the package is made of
 	$(BIN)/python ansible/build_wheelhouse.py
 
 .PHONY: deb
-deb: $(VENV)/ready dist ## dist/chatmail-milter_VERSION_amd64.deb, for Debian 12
+deb: $(VENV)/ready dist ## dist/chatmail-milter.deb, for Debian 12: what the playbook installs
 	@$(call installed,$(DEB_PACKAGES))
 	$(BIN)/python -m deb
 
@@ -123,7 +125,7 @@ requirements: $(VENV)/ready ## pin with hashes what setup.cfg and pyproject.toml
 	$(COMPILE) --group lists -o requirements/lists.txt
 
 .PHONY: lab-up lab-down lab-status
-lab-up: $(VENV)/ready dist ## boot the lab and deploy the two relays (root)
+lab-up: $(VENV)/ready deb ## boot the lab and deploy the two relays (root)
 	$(BIN)/python -m tests.lab up
 	$(BIN)/python -m tests.lab deploy
 lab-down: $(VENV)/ready ## take the lab down (root)

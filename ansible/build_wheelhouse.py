@@ -2,12 +2,10 @@
 """Build `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
 
 pip refuses a file with another hash. It builds with this environment's setuptools and wheel, which must
-be those of `requirements/build.txt`. A host installs from the wheelhouse alone and
+be those of `requirements/build.txt`. The Debian package (`deb/`) is made of the wheelhouse alone and
 needs no PyPI. The wheels are for the Python that runs this script, which must be the hosts' (3.11 on Debian
-12). `requirements.txt` in it lists each wheel with its hash: pip checks them, and the playbook deploys anew
-when that file changes. What has not changed is not built again: dependencies are kept while the lists are
-the same, our wheel while its sources are. Beside the directory stands `wheelhouse.tar`, the same files in
-one piece for the way to the host.
+12). `requirements.txt` in it lists each wheel with its hash: pip checks them. What has not changed is not
+built again: dependencies are kept while the lists are the same, our wheel while its sources are.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -125,16 +122,12 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def keys_of(wheelhouse: Path) -> dict[str, str]:
-    """The `# key: value` lines of its requirements; empty where it isn't complete."""
+    """The `# key: value` lines of its requirements; empty where there is none."""
     requirements = wheelhouse / "requirements.txt"
-    if not requirements.exists() or not archive_of(wheelhouse).exists():
+    if not requirements.exists():
         return {}
     lines = requirements.read_text("utf-8").splitlines()
     return dict(line[2:].split(": ", 1) for line in lines if line.startswith("# ") and ": " in line)
-
-
-def archive_of(wheelhouse: Path) -> Path:
-    return wheelhouse.with_name(f"{wheelhouse.name}.tar")
 
 
 def dependency_wheels(wheelhouse: Path) -> list[Path]:
@@ -183,7 +176,7 @@ def build_ours(staging: Path, sources: list[Path], scratch: Path) -> None:
 
 
 def write_requirements(staging: Path, keys: dict[str, str]) -> None:
-    """What pip installs, with hashes: its content is also how a host is seen to be up to date."""
+    """What pip installs, with hashes."""
     lines = [f"# {key}: {value}" for key, value in keys.items()]
     for wheel in sorted(staging.glob("*.whl")):
         name, version = wheel.name.split("-")[:2]
@@ -192,23 +185,10 @@ def write_requirements(staging: Path, keys: dict[str, str]) -> None:
 
 
 def put_in_place(staging: Path, wheelhouse: Path, scratch: Path) -> None:
-    """Archive first, directory last: `keys_of` reads the directory, so an interruption means a rebuild."""
-    archive = scratch / "wheelhouse.tar"
-    with tarfile.open(archive, "w") as tar:
-        for path in sorted(staging.iterdir()):
-            tar.add(path, arcname=path.name, filter=anonymous)
+    """The old one leaves first: an interruption means a rebuild."""
     if wheelhouse.exists():
         wheelhouse.rename(scratch / "old")
-    archive.rename(archive_of(wheelhouse))
     staging.rename(wheelhouse)
-
-
-def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A member without this machine's users and times."""
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = "root"
-    member.mode = 0o644
-    return member
 
 
 if __name__ == "__main__":

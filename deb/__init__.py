@@ -3,7 +3,7 @@
 | file | what it makes |
 |---|---|
 | `programs.py` | the private virtual environment, from the wheelhouse, without a network |
-| `units.py` | units, users and directories, from the playbook's templates: there is no second copy of them |
+| `units.py` | units, users and directories, from the templates in the role `chatmail` |
 | `manual.py`, `troff.py` | a manual page of each program and chatmail.toml(5), from the programs themselves |
 | `package.py` | control data, and the archive by `dpkg-deb` |
 | `scripts/` | what runs on the host; POSIX shell, with `@WORDS@` that `package.py` fills in |

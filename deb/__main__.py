@@ -1,10 +1,12 @@
-"""`python -m deb`: dist/chatmail-milter_VERSION_amd64.deb out of dist/wheelhouse, unless it is up to date."""
+"""`python -m deb`: the package out of dist/wheelhouse, unless it is up to date.
+
+It is dist/chatmail-milter_VERSION_PROCESSOR.deb; dist/chatmail-milter.deb, for the playbook, is a link to it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -17,64 +19,87 @@ import click
 from deb import package, units
 
 ROOT = Path(__file__).resolve().parents[1]
+WHEELHOUSE = ROOT / "dist/wheelhouse"
 # Without a repository, as in `build_wheelhouse.py`: the zip format begins there.
 FIRST_DAY_OF_ZIP = 315532800
-# The wheelhouse is for what it was made on.
-BUILT_ON = "Python 3.11, x86_64"
-SOURCES = ("deb", "ansible/roles/chatmail", "dovecot/auth.lua", "CHANGELOG.md")
+# A commit that touches none of them makes no other package.
+DATED_BY = (
+    "ansible/roles/chatmail", "CHANGELOG.md", "LICENSE", "README.md", "chatmail_milter", "deb",
+    "dovecot/auth.lua", "mxdeliv_app",
+    "pyproject.toml", "requirements", "setup.cfg",
+)  # fmt: skip
 
 
 @click.command()
 @click.option("--version", help="Another version than setup.cfg's.")
 @click.option("--directory", type=click.Path(path_type=Path), default=ROOT / "dist", help="Where it is put.")
-def main(version: str | None, directory: Path) -> None:
+@click.option("--check", is_flag=True, help="Build nothing; fail unless it is of this tree.")
+def main(version: str | None, directory: Path, check: bool) -> None:
     """Build the Debian package."""
-    here = f"Python {sys.version_info.major}.{sys.version_info.minor}, {platform.machine()}"
-    if here != BUILT_ON:
-        sys.exit(f"can't build: the package is for Debian 12 on amd64 ({BUILT_ON}); this is {here}")
-    ours = distribution(package.NAME)
-    wheelhouse = ROOT / "dist/wheelhouse"
-    check = [sys.executable, str(ROOT / "ansible/build_wheelhouse.py"), "--check"]
-    if subprocess.run(check, check=False).returncode:  # noqa: S603  (our own words, no shell)
-        sys.exit(1)
-    version = version or ours.version
-    archive = directory / f"{package.NAME}_{version}_amd64.deb"
-    stamp = archive.with_suffix(".sources")
-    epoch = source_date()
-    wanted = f"{sources(wheelhouse)} {epoch}\n"
-    if archive.exists() and stamp.exists() and stamp.read_text("utf-8") == wanted:
-        click.echo(f"{archive}: nothing changed")
+    link = directory / f"{package.NAME}.deb"
+    is_fresh = [sys.executable, str(ROOT / "ansible/build_wheelhouse.py"), "--check"]
+    fresh = subprocess.run(is_fresh, check=False, capture_output=check).returncode == 0  # noqa: S603  (our own words)
+    if check:
+        if not fresh or field(link, "Chatmail-Sources") != sources():
+            made = "of another state of this tree" if link.exists() else "missing"
+            sys.exit(f"{link} is {made}: run `make deb`")
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".deb-") as scratch:
-        stamp.unlink(missing_ok=True)
-        built = package.build(ours, wheelhouse, version, epoch, Path(scratch))
-        shutil.move(built, archive)
-        stamp.write_text(wanted, "utf-8")
-    click.echo(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB")
+    if not fresh:
+        sys.exit(1)
+    ours = distribution(package.NAME)
+    edition = package.Edition(version or ours.version, architecture(), source_date(), sources())
+    archive = directory / edition.file
+    stamp = archive.with_suffix(".sources")
+    wanted = f"{edition.sources} {edition.epoch} {package.MAINTAINER}\n"
+    if not (archive.exists() and stamp.exists() and stamp.read_text("utf-8") == wanted):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".deb-") as scratch:
+            stamp.unlink(missing_ok=True)
+            built = package.build(edition, ours, WHEELHOUSE, Path(scratch))
+            shutil.move(built, archive)
+            stamp.write_text(wanted, "utf-8")
+        click.echo(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB")
+    else:
+        click.echo(f"{archive}: nothing changed")
+    link.unlink(missing_ok=True)
+    link.symlink_to(archive.name)
+
+
+def said(*words: str | Path) -> str:
+    """What a program prints; nothing if it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (our own words, no shell)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def architecture() -> str:
+    return said("/usr/bin/dpkg", "--print-architecture") or sys.exit("can't build: dpkg is missing")
+
+
+def field(archive: Path, name: str) -> str:
+    """A field of an archive's control data; nothing if it can't be read."""
+    return said("/usr/bin/dpkg-deb", "--field", archive, name)
 
 
 def source_date() -> int:
-    """$SOURCE_DATE_EPOCH, else the time of the last commit (reproducible-builds.org)."""
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(given)
-    said = subprocess.run(  # noqa: S603  (our own words, no shell)
-        ["/usr/bin/git", "-C", str(ROOT), "log", "-1", "--format=%ct"],
-        capture_output=True,
-        text=True,
-        check=False,
+    """$SOURCE_DATE_EPOCH, else the last commit's that made another package (reproducible-builds.org)."""
+    given = os.environ.get("SOURCE_DATE_EPOCH") or said(
+        "/usr/bin/git", "-C", ROOT, "log", "-1", "--format=%ct", "--", *DATED_BY
     )
-    return int(said.stdout) if said.returncode == 0 else FIRST_DAY_OF_ZIP
+    return int(given or FIRST_DAY_OF_ZIP)
 
 
-def sources(wheelhouse: Path) -> str:
+def sources() -> str:
     """SHA-256 of all that the package is made of; the wheelhouse says of itself what it is of."""
-    files = [wheelhouse / "requirements.txt"]
-    files += [path for name in SOURCES for path in (ROOT / name, *sorted((ROOT / name).rglob("*")))]
-    total = hashlib.sha256(units.HOME.encode())
-    for path in files:
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).digest())
+    files = [WHEELHOUSE / "requirements.txt", ROOT / "CHANGELOG.md", ROOT / "dovecot/auth.lua"]
+    files += [path for path in sorted((ROOT / "deb").rglob("*")) if path.is_file()]
+    parts = [
+        (str(path.relative_to(ROOT)), path.read_bytes()) for path in files if "__pycache__" not in path.parts
+    ]
+    parts += [(path, text.encode()) for path, text in units.files().items()]
+    parts += [("depends", " ".join(units.variables()["chatmail_packages"]).encode())]
+    total = hashlib.sha256()
+    for name, content in parts:
+        total.update(hashlib.sha256(name.encode() + b"\0" + content).digest())
     return total.hexdigest()
 
 

@@ -7,10 +7,12 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
+from typing import NamedTuple
 
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
@@ -26,16 +28,15 @@ MAINTAINER = "{} <{}>".format(
     os.environ.get("DEBFULLNAME", "The chatmail-milter authors"),
     os.environ.get("DEBEMAIL", "chatmail@example.org"),
 )
-# systemd: units, sysusers, tmpfiles. postfix: its group may connect to our sockets, which are in its chroot.
+# The wheelhouse is for the Python that it was made with.
+PYTHON, NEXT_PYTHON = (f"3.{minor}" for minor in (sys.version_info.minor, sys.version_info.minor + 1))
+# Besides what the playbook installs for our programs. systemd: units, sysusers, tmpfiles.
 DEPENDS = (
-    "ca-certificates",
     "init-system-helpers (>= 1.54)",
     "libc6 (>= 2.36)",
-    "libmilter1.0.1",
     "passwd",
-    "postfix",
-    "python3 (>= 3.11)",
-    "python3 (<< 3.12)",
+    f"python3 (>= {PYTHON})",
+    f"python3 (<< {NEXT_PYTHON})",
     "systemd (>= 252)",
 )
 # For operators, by their names in a shell.
@@ -45,10 +46,11 @@ Package: {name}
 Version: {version}
 Section: mail
 Priority: optional
-Architecture: amd64
+Architecture: {architecture}
 Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: {depends}
+Chatmail-Sources: {sources}
 Recommends: dovecot-auth-lua, dovecot-imapd, dovecot-lmtpd, nginx-light | nginx, opendkim, unbound
 Description: chatmail relay made of Postfix and Dovecot
  A PGP-only milter for Postfix, mail between relays by HTTPS with SMTP behind
@@ -65,21 +67,40 @@ COMPLETIONS: dict[str, type[ShellComplete]] = {
 }
 
 
-def build(distribution: Distribution, wheelhouse: Path, version: str, epoch: int, scratch: Path) -> Path:
-    """The archive, in `scratch`. `epoch`: seconds, the time of all that is in it."""
+class Edition(NamedTuple):
+    """What tells a package from another.
+
+    `architecture` as dpkg calls it; `epoch` (seconds) is the time of all that is in it; `sources` a digest of
+    what it is made of, by which the playbook sees whether a host has this one.
+    """
+
+    version: str
+    architecture: str
+    epoch: int
+    sources: str
+
+    @property
+    def file(self) -> str:
+        """The archive's name."""
+        return f"{NAME}_{self.version}_{self.architecture}.deb"
+
+
+def build(edition: Edition, distribution: Distribution, wheelhouse: Path, scratch: Path) -> Path:
+    """The archive, in `scratch`."""
     root = scratch / "root"
     root.mkdir(mode=0o755)
     scripts = list(distribution.entry_points.select(group="console_scripts"))
     programs.install(root, wheelhouse, {one.name for one in scripts})
-    for path, text in texts(scripts, version, epoch).items():
+    for path, text in texts(scripts, edition.version, edition.epoch).items():
         write(root, path, text)
     for command in COMMANDS:
         link = root / "usr/sbin" / command
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(f"../{units.HOME.removeprefix('/usr/')}/bin/{command}")
-    finish(root, epoch)
-    control(root, version)
-    archive = scratch / f"{NAME}_{version}_amd64.deb"
+    (root / units.HOME.strip("/") / "prepare").write_text(script("prepare"), "utf-8")
+    finish(root, edition.epoch)
+    control(root, edition)
+    archive = scratch / edition.file
     subprocess.run(  # noqa: S603  (our own words, no shell)
         # With several threads xz writes other octets on another number of processors.
         [
@@ -92,7 +113,7 @@ def build(distribution: Distribution, wheelhouse: Path, version: str, epoch: int
             root,
             archive,
         ],
-        env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch)},
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(edition.epoch)},
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -129,23 +150,23 @@ def write(root: Path, path: str, text: str) -> None:
 
 def finish(root: Path, epoch: int) -> None:
     """Modes and times that do not depend on this machine."""
+    home = root / units.HOME.strip("/")
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
-            runs = path.is_dir() or path.parent == root / units.HOME.strip("/") / "bin"
+            runs = path.is_dir() or path.parent == home / "bin" or path == home / "prepare"
             path.chmod(0o755 if runs else 0o644)
         os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
-def control(root: Path, version: str) -> None:
+def control(root: Path, edition: Edition) -> None:
     """DEBIAN/: the fields, checksums, and the scripts that run on the host."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     sums = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files]  # noqa: S324
     kib = sum(-(-path.stat().st_size // 1024) for path in files)
     place = root / "DEBIAN"
     place.mkdir(mode=0o755)
-    fields = CONTROL.format(
-        name=NAME, version=version, maintainer=MAINTAINER, size=kib, depends=", ".join(DEPENDS)
-    )
+    depends = ", ".join(sorted([*DEPENDS, *units.variables()["chatmail_packages"]]))
+    fields = CONTROL.format(**edition._asdict(), name=NAME, maintainer=MAINTAINER, size=kib, depends=depends)
     (place / "control").write_text(fields, "utf-8")
     (place / "md5sums").write_text("".join(sums), "utf-8")
     for name in ("preinst", "postinst", "prerm", "postrm"):

@@ -1,7 +1,7 @@
 """Units, users and directories as files of the package, rendered from the playbook's templates.
 
-The values are the defaults of the role; the operator changes them on the host, by drop-ins. Only the place of
-the programs is another: /opt is not for Debian packages (FHS 3.0, 3.13; Debian policy 9.1.1).
+The values are the defaults of the role. A host's own are in drop-ins, which the playbook writes, or the
+operator where there is no playbook.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import jinja2
 import yaml  # type: ignore[import-untyped]  # comes with ansible-core
 
 ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
-HOME = "/usr/lib/chatmail-milter"
 MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
 KINDS = ("services", "sockets", "timers", "timed_services")
 
@@ -24,7 +23,10 @@ def variables() -> dict[str, Any]:
     for name in ("defaults/main.yml", "vars/main.yml"):
         found |= yaml.safe_load((ROLE / name).read_text("utf-8"))
     found = {name: value for name, value in found.items() if "{{" not in str(value)}
-    return found | {"chatmail_programs": f"{HOME}/bin", "ansible_managed": MANAGED}
+    return found | {"ansible_managed": MANAGED}
+
+
+HOME = variables()["chatmail_programs"].removesuffix("/bin")
 
 
 def names() -> list[str]:
@@ -58,10 +60,7 @@ def render(template: str) -> str:
     text = environment.get_template(template).render(variables())
     # And a text ends in no fewer empty lines than its template.
     source = (ROLE / "templates" / template).read_text("utf-8")
-    text += "\n" * max(0, ends(source) - ends(text))
-    if "/opt/chatmail" in text:
-        raise ValueError(f"{template}: /opt/chatmail is left in it")
-    return text
+    return text + "\n" * max(0, ends(source) - ends(text))
 
 
 def auth_lua() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,10 @@ def checked_out(base: str) -> Path:
         partial.mkdir(parents=True)
         subprocess.run(["tar", "-x", "-C", str(partial)], input=_git("archive", commit), check=True)
         partial.rename(directory)
-    subprocess.run(["make", "-C", str(directory), "dist"], check=True, stdout=sys.stderr)
+    # What the playbook takes along; before there was the package, it was the wheels.
+    makes_packages = re.search(r"^deb:", (directory / "Makefile").read_text("utf-8"), re.MULTILINE)
+    target = "deb" if makes_packages else "dist"
+    subprocess.run(["make", "-C", str(directory), target], check=True, stdout=sys.stderr)
     return directory
 
 

@@ -29,6 +29,7 @@ from tests.chat.person import fresh_password
 from tests.chat.smtp import any_certificate
 from tests.lab import LabError
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 LOGINS, ROUNDS = 1000, 3
 PATIENCE = 120.0  # seconds for an answer
@@ -193,7 +194,7 @@ def _all_left(host: LabHost) -> bool:
     return "storm" not in host.run(["doveadm", "who", "-1"]).stdout
 
 
-PYTHON = "/opt/chatmail/venv/bin/python3"
+PYTHON = f"{PROGRAMS}/python3"
 
 ASK = """
 import http.client, json, select, sys, time

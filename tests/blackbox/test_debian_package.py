@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from deb import units
+from tests.lab.deployment import must_be_of_this_tree
+from tests.lab.errors import LabError
 from tests.lab.plan import REPOSITORY
 
 HOME = "usr/lib/chatmail-milter"
@@ -40,6 +43,26 @@ def programs() -> list[str]:
 def test_it_is_of_this_tree_and_builds_to_the_same_octets(tmp_path: Path) -> None:
     run(sys.executable, "-m", "deb", "--directory", tmp_path)
     assert (tmp_path / PACKAGE.name).read_bytes() == PACKAGE.read_bytes(), "run `make deb`"
+
+
+class TestDeployment:
+    """What the lab asks before it deploys."""
+
+    def test_the_package_of_this_tree_may_be_deployed(self) -> None:
+        must_be_of_this_tree()
+
+    def test_one_of_another_may_not(self, tmp_path: Path) -> None:
+        control = run("dpkg-deb", "--field", PACKAGE)
+        (tmp_path / "tree/DEBIAN").mkdir(parents=True)
+        other = re.sub(r"(?m)^(Chatmail-Sources: ).*$", r"\g<1>" + "0" * 64, control)
+        (tmp_path / "tree/DEBIAN/control").write_text(other, "utf-8")
+        run("dpkg-deb", "--build", tmp_path / "tree", tmp_path / "chatmail-milter.deb")
+        with pytest.raises(LabError, match="another state of this tree: run `make deb`"):
+            must_be_of_this_tree("--directory", str(tmp_path))
+
+    def test_nor_may_none(self, tmp_path: Path) -> None:
+        with pytest.raises(LabError, match="missing: run `make deb`"):
+            must_be_of_this_tree("--directory", str(tmp_path))
 
 
 def test_lintian_finds_nothing() -> None:

@@ -66,6 +66,8 @@ def host(tmp_path: Path) -> Host:
         made.command(name)
     (tmp_path / "usr/lib/chatmail-milter/bin/chatmailctl").symlink_to(tmp_path / "commands/chatmailctl")
     made.command("chatmailctl")
+    (tmp_path / "usr/lib/chatmail-milter/prepare").symlink_to(tmp_path / "commands/prepare")
+    made.command("prepare")
     return made
 
 
@@ -139,6 +141,19 @@ def test_what_is_stopped_for_an_upgrade_is_started_whether_it_is_enabled_or_not(
     assert host.run("postinst", "configure", "0.1.0").returncode == 0
     changes = [line for line in host.called() if re.search(r" (stop|start|restart) ", line)]
     assert changes == [f"deb-systemd-invoke stop {milter}", f"systemctl start {milter}"]
+
+
+def test_units_that_are_no_more_are_stopped_and_new_ones_started(host: Host) -> None:
+    host.booted()
+    sockets(host, same=True)
+    (host.root / "run/chatmail-milter.units").write_text(
+        "chatmail-milter.service\nchatmail-old.socket\n", "utf-8"
+    )
+    host.command("systemctl", 'case "$*" in "show "*" chatmail.target") echo active ;; esac')
+    assert host.run("postinst", "configure", "0.1.0").returncode == 0
+    changes = [line for line in host.called() if re.search(r" (stop|start|restart) ", line)]
+    assert changes == ["systemctl stop chatmail-old.socket", "deb-systemd-invoke start chatmail.target"]
+    assert not (host.root / "run/chatmail-milter.units").exists()
 
 
 def test_a_removal_that_was_given_up_leaves_the_relay_running_and_makes_nothing(host: Host) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from tests.chat.deadline import until
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
-_CTL = "/opt/chatmail/venv/bin/chatmailctl"
+_CTL = f"{PROGRAMS}/chatmailctl"
 
 
 def ctl(host: LabHost, *words: str) -> Any:

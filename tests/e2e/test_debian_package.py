@@ -112,12 +112,22 @@ def bring(host: LabHost, package: Path) -> str:
     return place
 
 
-def newer(directory: Path) -> Path:
-    """The same package as the next version."""
+def newer(directory: Path, *, port: str = "10028") -> Path:
+    """The same package as the next version: one timer has another name, the hooks have a port."""
     tree, package = directory / "tree", directory / f"chatmail-milter_{VERSION}+next_amd64.deb"
     subprocess.run(["dpkg-deb", "--raw-extract", PACKAGE, tree], check=True)
     control = tree / "DEBIAN/control"
     control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text("utf-8")), "utf-8")
+    units = tree / "lib/systemd/system"
+    (units / "chatmail-clock.timer").rename(units / "chatmail-watch.timer")
+    socket = units / "chatmail-hooks.socket"
+    socket.write_text(socket.read_text("utf-8").replace("127.0.0.1:10028", f"127.0.0.1:{port}"), "utf-8")
+    for file in [units / "chatmail.target", *(tree / "DEBIAN").glob("p*")]:
+        text = file.read_text("utf-8").replace("chatmail-clock.timer", "chatmail-watch.timer")
+        file.write_text(text, "utf-8")
+    (units / "chatmail-watch.timer").write_text(
+        (units / "chatmail-watch.timer").read_text("utf-8") + "Unit=chatmail-clock.service\n", "utf-8"
+    )
     words = ["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1"]
     subprocess.run([*words, tree, package], check=True, stdout=subprocess.DEVNULL)
     return package
@@ -187,6 +197,8 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
     new = main_pids(host)
     assert old.keys() == new.keys()
     assert not old.items() & new.items()
+    # Its units, too: one that it has no more is stopped, and one that is new started.
+    assert active(host, ".timer") == ["chatmail-expire.timer", "chatmail-watch.timer"]
     assert host.run(settings).stdout == configured
     assert host.run("dpkg-query -W -f '${Version}' chatmail-milter").stdout == f"{VERSION}+next"
 
@@ -203,10 +215,26 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
     assert difference(clean, snapshot(host)) == []
 
 
-def test_a_host_of_the_playbook_is_left_alone(host: LabHost, clean: list[str]) -> None:
-    host.run("mkdir -p /opt/chatmail/venv && touch /etc/systemd/system/chatmail.target")
+def test_where_a_new_version_listens_elsewhere_what_ran_runs_again(
+    host: LabHost, clean: list[str], tmp_path: Path
+) -> None:
+    """Single programs too, which no unit of ours enables."""
+    host.run(f"{INSTALL} {bring(host, PACKAGE)}")
+    host.run("printf '[mail]\ndomain = \"deb.lab\"\n' >/etc/chatmail/chatmail.toml")
+    host.run("systemctl start chatmail-hooks.service")
+    host.run(f"{INSTALL} {bring(host, newer(tmp_path, port='10999'))}")
+    assert active(host, "") == ["chatmail-hooks.service", "chatmail-hooks.socket"]
+    listening = host.run("ss --no-header --listening --tcp --numeric").stdout
+    assert "127.0.0.1:10999" in listening
+    assert "127.0.0.1:10028" not in listening
+    host.run("dpkg --purge chatmail-milter")
+    assert difference(clean, snapshot(host)) == []
+
+
+def test_a_host_of_an_earlier_playbook_is_left_alone(host: LabHost, clean: list[str]) -> None:
+    host.run("mkdir -p /opt/chatmail/venv")
     done = host.run(f"dpkg --install {bring(host, PACKAGE)}", check=False)
-    host.run("rm -r /opt/chatmail /etc/systemd/system/chatmail.target")
+    host.run("rm -r /opt/chatmail")
     assert done.returncode == 1
-    assert "this host was deployed by the playbook" in done.stderr
+    assert "deployed by an earlier version of the playbook" in done.stderr
     assert difference(clean, snapshot(host)) == []

@@ -19,6 +19,7 @@ from tests.e2e.conftest import Login
 from tests.e2e.test_quota import filler, names
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 CAROL = "carol@mta.lab"
 _ROWS = """
@@ -58,7 +59,7 @@ def is_there(host: LabHost, path: str) -> bool:
 
 def rows(host: LabHost, address: str) -> list[str]:
     """The tables of the store that have a row of an address."""
-    return host.run(["/opt/chatmail/venv/bin/python3", "-c", _ROWS, address]).stdout.split()
+    return host.run([f"{PROGRAMS}/python3", "-c", _ROWS, address]).stdout.split()
 
 
 def expire(host: LabHost) -> dict[str, str]:
@@ -135,7 +136,7 @@ def test_accounts_go_that_nobody_used_for_90_days(b: LabHost, login: Login) -> N
         mailbox.put(filler("x", 100))
     relay.operate(b, "account", "quota", login[0], "1GB")
     for address, days in ((login[0], 91), (kept[0], 90)):
-        b.run(["/opt/chatmail/venv/bin/python3", "-c", _LOGGED_IN, f"-{days} days", address])
+        b.run([f"{PROGRAMS}/python3", "-c", _LOGGED_IN, f"-{days} days", address])
     assert said(b.run("chatmail-expire --dry-run").stdout.splitlines())["unused-accounts"] == "accounts=1"
     assert is_there(b, home(b, login[0]))
     assert expire(b)["unused-accounts"] == "accounts=1"

@@ -12,6 +12,7 @@ from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 # As if many passwords of the account had been checked for one network, just now.
 GUESSED = """
@@ -40,7 +41,7 @@ def test_where_others_guess_the_right_password_is_put_off_and_elsewhere_its_owne
 
     address, password = fresh_address(b.domain), fresh_password()
     assert way(b.ip, address, password) == "OK"
-    words = ["/opt/chatmail/venv/bin/python", "-c", GUESSED]
+    words = [f"{PROGRAMS}/python3", "-c", GUESSED]
     b.run(words, input=json.dumps([address, client.host.ip6]))
     assert elsewhere(address, password).startswith(put_off)
     assert way(b.ip, address, password) == "OK"

@@ -15,6 +15,7 @@ from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 PEER = "peer.lab"
 SENDER = f"someone12345@{PEER}"
@@ -66,7 +67,7 @@ class Posted:
             )
             for address, mid in zip(addresses, mids, strict=True)
         ]
-        said = self._host.run(["/opt/chatmail/venv/bin/python3", "-c", _POST], input=json.dumps(posts))
+        said = self._host.run([f"{PROGRAMS}/python3", "-c", _POST], input=json.dumps(posts))
         told = said.stdout.splitlines()
         for mid, line in zip(mids, told, strict=True):
             if line.startswith("200 "):
@@ -133,11 +134,11 @@ def test_each_message_is_its_own_peers_on_a_connection_of_several(b: LabHost, po
 
 def test_what_is_refused_by_address_is_refused_on_a_kept_connection(b: LabHost, posted: Posted) -> None:
     blocked = ADDRESSES[1]
-    b.run(f"/opt/chatmail/venv/bin/chatmailctl block add {blocked}")
+    b.run(f"{PROGRAMS}/chatmailctl block add {blocked}")
     try:
         told = posted.post(*ADDRESSES, *ADDRESSES, ADDRESSES[0])
     finally:
-        b.run(f"/opt/chatmail/venv/bin/chatmailctl block remove {blocked}")
+        b.run(f"{PROGRAMS}/chatmailctl block remove {blocked}")
     assert [line.split(" ")[0] for line in told] == ["200", "403", "200", "200", "403", "200", "200"]
     posted.each_is_there_once()
 

@@ -17,6 +17,7 @@ from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 CAROL = "carol@mta.lab"
 
@@ -97,11 +98,11 @@ class TestQueue:
     def _as_before(self, a: LabHost, b: LabHost) -> Iterator[None]:
         relay.forget_endpoints(a)
         yield
-        a.run(f"/opt/chatmail/venv/bin/chatmailctl route remove {b.domain}", check=False)
+        a.run(f"{PROGRAMS}/chatmailctl route remove {b.domain}", check=False)
         relay.forget_endpoints(a)
 
     def flush(self, host: LabHost, *words: str) -> str:
-        return host.run(["/opt/chatmail/venv/bin/chatmailctl", "queue", "flush", *words]).stdout
+        return host.run([f"{PROGRAMS}/chatmailctl", "queue", "flush", *words]).stdout
 
     def test_a_peer_without_smtp_for_a_while(self, a: LabHost, mta: LabHost, writer: Login) -> None:
         relay.count_all(a)
@@ -146,7 +147,7 @@ class TestQueue:
     def test_a_peer_that_was_off(
         self, a: LabHost, b: LabHost, writer: Login, reader: Login, https: str
     ) -> None:
-        a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
+        a.run([f"{PROGRAMS}/chatmailctl", "route", "set", b.domain, "--https", https])
         with firewall.closed(b, 443, "refuse"), firewall.closed(b, 25, "refuse"):
             mid = submit(a, writer, reader[0])
             until("it is deferred", lambda: deferred(a, b.domain), 20)
@@ -159,7 +160,7 @@ class TestQueue:
     ) -> None:
         def routed(https: str, door: str) -> None:
             began = time.time()
-            a.run(["/opt/chatmail/venv/bin/chatmailctl", "route", "set", b.domain, "--https", https])
+            a.run([f"{PROGRAMS}/chatmailctl", "route", "set", b.domain, "--https", https])
             mid = submit(a, writer, reader[0])
 
             def came() -> bool:
@@ -182,7 +183,7 @@ class TestQueue:
         ],
     )
     def test_bad_input(self, a: LabHost, words: str) -> None:
-        done = a.run(f"/opt/chatmail/venv/bin/chatmailctl {words}", check=False)
+        done = a.run(f"{PROGRAMS}/chatmailctl {words}", check=False)
         assert done.returncode == 2
         assert "Error: " in done.stderr
 
@@ -221,7 +222,7 @@ def test_dns_records_are_looked_up(a: LabHost) -> None:
     assert {row["state"] for row in rows} == {"right"}
     wanted = "/root/wanted.zone"
     a.run(f"(cat /etc/chatmail/records.zone; echo 'not-there.lab. 60 IN A 192.0.2.1') > {wanted}")
-    done = a.run(f"/opt/chatmail/venv/bin/chatmailctl dns --records {wanted}", check=False)
+    done = a.run(f"{PROGRAMS}/chatmailctl dns --records {wanted}", check=False)
     assert done.returncode == 1
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("missing")] == [
         "not-there.lab"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,28 +13,12 @@ import pytest
 
 from tests.chat import relay
 from tests.e2e.conftest import Login
+from tests.e2e.playbook import playbook, words
 from tests.lab import Lab
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
 
 FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.example\n"
-
-
-def playbook(lab: Lab, host: LabHost, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run the playbook on one host with more variables."""
-    return subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"), "-i", lab.paths.inventory,
-            "--limit", host.domain, "--extra-vars", json.dumps(variables), PLAYBOOK,
-        ],
-        cwd=PLAYBOOK.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def words(done: subprocess.CompletedProcess[str]) -> str:
-    """What it said, in one line: the output breaks lines."""
-    return " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -66,15 +49,34 @@ def test_another_domain_while_the_old_one_has_accounts(lab: Lab, a: LabHost, wri
     assert "changed=0" in done.stdout
 
 
-def test_wheels_for_another_processor(lab: Lab, a: LabHost, tmp_path: Path) -> None:
-    text = (PLAYBOOK.parents[1] / "dist/wheelhouse/requirements.txt").read_text("utf-8")
-    (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels/requirements.txt").write_text(text, "utf-8")
-    (tmp_path / "wheels.tar").write_bytes(b"")
-    (tmp_path / "wheels/x-1-cp311-cp311-linux_riscv64.whl").write_bytes(b"")
-    done = playbook(lab, a, chatmail_wheelhouse=str(tmp_path / "wheels"))
+@pytest.mark.parametrize(
+    ("pattern", "other", "said"),
+    [
+        ("Architecture: .*", "Architecture: riscv64", "for another processor (riscv64) than the host's"),
+        (r"python3 \(>= 3\.11\)", "python3 (>= 3.13)", "the package is for Python 3.13, the host has 3.11"),
+    ],
+    ids=["processor", "python"],
+)
+def test_a_package_for_another_host(
+    lab: Lab, a: LabHost, tmp_path: Path, pattern: str, other: str, said: str
+) -> None:
+    package = PLAYBOOK.parents[1] / "dist/chatmail-milter.deb"
+    fields = subprocess.run(["dpkg-deb", "--field", package], capture_output=True, text=True, check=True)
+    (tmp_path / "tree/DEBIAN").mkdir(parents=True)
+    (tmp_path / "tree/DEBIAN/control").write_text(re.sub(pattern, other, fields.stdout), "utf-8")
+    subprocess.run(["dpkg-deb", "--build", tmp_path / "tree", tmp_path / "other.deb"], check=True)
+    done = playbook(lab, a, chatmail_deb=str(tmp_path / "other.deb"))
     assert done.returncode != 0
-    assert "x-1-cp311-cp311-linux_riscv64.whl; run `make dist` on a machine of that kind" in words(done)
+    assert said in words(done)
+    assert "changed=0" in done.stdout
+
+
+def test_a_package_that_is_none(lab: Lab, a: LabHost, tmp_path: Path) -> None:
+    (tmp_path / "other.deb").write_bytes(b"")
+    done = playbook(lab, a, chatmail_deb=str(tmp_path / "other.deb"))
+    assert done.returncode != 0
+    assert "other.deb: run `make deb` in the repository first" in words(done)
+    assert "changed=0" in done.stdout
 
 
 class TestForeignFiles:
@@ -104,14 +106,14 @@ class TestForeignFiles:
 
     def test_a_host_without_python_gets_none_before_it_is_looked_at(self, lab: Lab, a: LabHost) -> None:
         python = "/usr/lib/python3/dist-packages/apt_pkg.*.so"
-        files = f"/etc/unbound/unbound.conf.d/chatmail.conf /etc/sysusers.d/chatmail.conf {python}"
+        files = f"/etc/unbound/unbound.conf.d/chatmail.conf /etc/tmpfiles.d/chatmail.conf {python}"
         a.run(f"for file in {files}; do mv $file $file.aside; done")
         try:
             done = playbook(lab, a)
             assert a.run(f"ls {python}", check=False).stdout == ""
         finally:
             a.run(
-                "for file in $(find /etc/unbound /etc/sysusers.d /usr/lib/python3 -name '*.aside'); do"
+                "for file in $(find /etc/unbound /etc/tmpfiles.d /usr/lib/python3 -name '*.aside'); do"
                 " mv $file ${file%.aside}; done"
             )
         assert done.returncode != 0

@@ -28,6 +28,7 @@ from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.test_expiry import home, is_there, rows
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 from tests.lab.visitor import seen_as
 
 VISITOR = "10.77.0.99"
@@ -186,7 +187,7 @@ def test_of_a_login_the_day_is_kept(b: LabHost, visit: Visit) -> None:
     assert dumped == {}
 
 
-PYTHON = "/opt/chatmail/venv/bin/python3"
+PYTHON = f"{PROGRAMS}/python3"
 # As SQLite has it: all rows of an address, by table.
 DUMP = """
 import json, sqlite3, sys

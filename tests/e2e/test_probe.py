@@ -11,6 +11,7 @@ from tests.chat.deadline import until
 from tests.chat.imap import Mailbox
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 pytestmark = pytest.mark.usefixtures("_https_afresh")
 
@@ -60,6 +61,6 @@ def test_an_ordinary_mail_server_has_one_road(a: LabHost) -> None:
 
 
 def test_mail_for_our_own_host_is_not_tried(a: LabHost) -> None:
-    said = a.run(f"/opt/chatmail/venv/bin/chatmailctl probe {a.domain}", check=False)
+    said = a.run(f"{PROGRAMS}/chatmailctl probe {a.domain}", check=False)
     assert said.returncode == 1
     assert "goes nowhere: 550 5.4.6" in said.stderr

@@ -14,6 +14,7 @@ from tests.e2e.conftest import Login
 from tests.e2e.doors import DOORS
 from tests.lab import Lab
 from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
 
 # Peers are made to look dead here; what the relay learns from that must not colour the next test.
 pytestmark = pytest.mark.usefixtures("_https_afresh")
@@ -174,7 +175,7 @@ GUNICORN = "gunicorn --config python:mxdeliv_app.serving.gunicorn_conf --bind 12
 def test_unknown_key_in_the_config_stops_every_program(a: LabHost, program: str) -> None:
     bad = "/run/chatmail-bad.toml"
     a.run(f'printf \'[mail]\\ndomain = "_a.lab"\\nmax_mesage_size = "1MiB"\\n\' > {bad}')
-    ran = a.run(f"CHATMAIL_CONFIG={bad} timeout 20 /opt/chatmail/venv/bin/{program} 2>&1; echo exit $?")
+    ran = a.run(f"CHATMAIL_CONFIG={bad} timeout 20 {PROGRAMS}/{program} 2>&1; echo exit $?")
     told, status = ran.stdout.splitlines()
     assert status == "exit 78"
     assert "mail.max_mesage_size" in told

@@ -16,7 +16,6 @@ from tests.lab.errors import LabError
 from tests.lab.plan import RELAYS, REPOSITORY, Paths
 
 PLAYBOOK = REPOSITORY / "ansible/site.yml"
-WHEELHOUSE = REPOSITORY / "ansible/build_wheelhouse.py"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
 OUTCOME = re.compile(r"^(?P<outcome>changed|fatal|failed): \[(?P<host>[^\] ]+)[^\]]*\]")
 TROUBLE = ("fatal:", "failed:", "ERROR", "[ERROR]")
@@ -73,10 +72,11 @@ def recap(text: str) -> Recap:
 
 
 def must_be_of_this_tree(*arguments: str) -> None:
-    """Raises `LabError` unless the wheels that the playbook takes along are of the sources as they are."""
+    """Raises `LabError` unless the package that the playbook installs is of the sources as they are."""
     done = subprocess.run(
-        [sys.executable, WHEELHOUSE, "--check", *arguments], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "deb", "--check", *arguments],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise LabError(done.stderr.strip())
 

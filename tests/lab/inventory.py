@@ -31,7 +31,7 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "ansible_ssh_private_key_file": str(paths.ssh / keys.CLIENT_KEY),
         "ansible_ssh_args": " ".join([*keys.common_arguments(paths), *persistent]),
         "ansible_pipelining": True,
-        "chatmail_wheelhouse": str(REPOSITORY / "dist/wheelhouse"),
+        "chatmail_deb": str(REPOSITORY / "dist/chatmail-milter.deb"),
         "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
         # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
         "nginx_ipv6": True,

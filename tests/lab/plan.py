@@ -20,6 +20,8 @@ CONTROL_ADDRESS = "10.77.0.1"
 ZONE = "lab."
 SUITE = "bookworm"
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Of ours, on a relay.
+PROGRAMS = "/usr/lib/chatmail-milter/bin"
 
 
 @dataclass(frozen=True)

@@ -51,3 +51,31 @@ def test_nothing_follows_an_included_template_on_its_last_line() -> None:
         if line.startswith("{% include ") and after
     ]
     assert found == []
+
+
+PHASES = ("install", "configure", "run")
+# They are in every run, or tagged as a whole in site.yml.
+WHOLE = {"variables.yml", "python.yml", "preflight.yml", "verify.yml", "last.yml"}
+
+
+def untagged(tasks: list[dict[str, Any]], role: str, tags: tuple[str, ...] = ()) -> list[str]:
+    """Names of the tasks that belong to none of the three parts of a role, or to several."""
+    found = []
+    for task in tasks:
+        own = (*tags, *([task["tags"]] if isinstance(task.get("tags"), str) else task.get("tags", [])))
+        if "block" in task:
+            found += untagged(task["block"], role, own)
+        elif "ansible.builtin.import_tasks" in task:
+            file = ANSIBLE / "roles" / role / "tasks" / task["ansible.builtin.import_tasks"]
+            found += untagged(yaml.safe_load(file.read_text("utf-8")), role, own)
+        elif len({*own} & {f"{role}_{phase}" for phase in PHASES}) != 1:
+            found.append(task["name"])
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_task_is_of_one_part_of_its_role(role: Path) -> None:
+    for file in (role / "tasks").glob("*.yml"):
+        imported = any(file.name in other.read_text("utf-8") for other in (role / "tasks").glob("*.yml"))
+        if file.name not in WHOLE and not imported:
+            assert untagged(yaml.safe_load(file.read_text("utf-8")), role.name) == []

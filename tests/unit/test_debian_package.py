@@ -19,7 +19,7 @@ from deb import package, troff, units
 
 TOP = Path(__file__).resolve().parents[2]
 UNITS = TOP / "ansible/roles/chatmail/templates/units"
-SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+SCRIPTS = ("prepare", "preinst", "postinst", "prerm", "postrm")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,6 @@ class TestUnits:
         for text, error in (
             ("{{ unknown }}", "unknown"),
             ("{{ computed_one }}", "computed_one"),
-            ("/opt/chatmail", "left"),
         ):
             (tmp_path / "templates/one.j2").write_text(text)
             with pytest.raises(Exception, match=error):
@@ -132,23 +131,46 @@ class TestScripts:
     def test_no_adduser_and_no_question(self, name: str) -> None:
         assert not re.search(r"\b(adduser|addgroup|deluser|useradd|db_input|debconf)\b", package.script(name))
 
-    def test_the_scripts_make_what_the_playbook_makes(self) -> None:
-        """Secrets by name and group, and the empty store."""
-        tasks = (TOP / "ansible/roles/chatmail/tasks/main.yml").read_text("utf-8")
-        assert set(re.findall(r"/etc/chatmail/([a-z]+\.(?:secret|key|url))", tasks)) == {"hooks.secret"}
-        assert "loop: [store, names]" in tasks
-        assert re.findall(r"- \{name: (\w+), port: .*, group: ([\w-]+)\}", tasks) == [
-            ("push", "chatmail-push"),
-            ("wake", "vmail"),
-        ]
-        made = re.findall(r"^secret (\S+) (\S+)", package.script("postinst"), re.MULTILINE)
-        assert made == [
-            ("hooks.secret", "chatmail-hooks"),
-            ("store.key", "chatmail-store-key"),
-            ("names.key", "chatmail-names-key"),
-            ("push.url", "chatmail-push"),
-            ("wake.url", "vmail"),
-        ]
+    def test_a_port_of_the_role_is_one_of_the_units(self, texts: dict[str, str]) -> None:
+        """The secret URLs that are made without the playbook lead to the sockets of the package."""
+        for name in ("push", "wake"):
+            (port,) = re.findall(rf"^url {name}.url \S+ (\d+) ", package.script("prepare"), re.MULTILINE)
+            assert f"ListenStream=127.0.0.1:{port}\n" in texts[f"lib/systemd/system/chatmail-{name}.socket"]
+
+
+def test_the_package_depends_on_what_the_playbook_installs_for_it() -> None:
+    assert {"ca-certificates", "libmilter1.0.1", "postfix"} == set(units.variables()["chatmail_packages"])
+
+
+class TestDropIns:
+    """What the playbook writes beside the package's units."""
+
+    def test_each_is_of_a_unit_and_repeats_no_more_than_it_must(self, texts: dict[str, str]) -> None:
+        found = units.variables()["chatmail_drop_ins"]
+        for unit, template in found.items():
+            assert f"lib/systemd/system/{unit}" in texts
+            text = units.render(template)
+            assert "ExecStart" not in text
+            # A list is emptied first, or the socket listens on both.
+            assert text.count("ListenStream=\n") == text.count("ListenStream=127")
+
+    def test_what_an_operator_sets_reaches_each_unit_that_says_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Found by other values: a unit that changes with them has a drop-in that does."""
+        known, defaults = units.variables(), units.files()
+        drop_ins = known["chatmail_drop_ins"]
+        before = {unit: units.render(template) for unit, template in drop_ins.items()}
+        operators = {
+            name: known[name] for name in known if name not in ("ansible_managed", "chatmail_programs")
+        }
+        other = {name: value + 1 for name, value in operators.items() if type(value) in (int, float)}
+        other |= {name: f"{value}x" for name, value in operators.items() if isinstance(value, str)}
+        monkeypatch.setattr(units, "variables", lambda: known | other)
+        changed = {Path(path).name for path, text in units.files().items() if text != defaults[path]}
+        assert changed >= {"chatmail-hooks.socket", "mxdeliv-app.service"}
+        assert changed <= set(drop_ins)
+        assert changed <= {unit for unit in drop_ins if units.render(drop_ins[unit]) != before[unit]}
 
 
 def test_completion_is_there_for_three_shells(texts: dict[str, str]) -> None:

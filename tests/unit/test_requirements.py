@@ -140,7 +140,7 @@ def test_no_call_of_pip_goes_without_hashes() -> None:
     files = {name: text for name, text in files.items() if name not in MAY_SAY_PIP}
     assert {name: calls for name, text in files.items() if (calls := list(unsafe_calls(text)))} == {}
     assert [name for name, text in files.items() if PIP_WORD.search(text)] == []
-    assert all(PIP.search(files[name]) for name in ("Makefile", "ansible/roles/chatmail/tasks/package.yml"))
+    assert PIP.search(files["Makefile"])
 
 
 @pytest.mark.parametrize(

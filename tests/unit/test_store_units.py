@@ -23,6 +23,12 @@ OPENS = (
 )
 
 
+def together(name: str) -> str:
+    """The package's unit, and the drop-in of the playbook after it, as systemd reads them."""
+    drop_in = units.variables()["chatmail_drop_ins"][f"{name}.service"]
+    return units.render(f"units/{name}.service.j2") + units.render(drop_in)
+
+
 def last(unit: str, key: str) -> str | None:
     found = re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
     return found[-1] if found else None
@@ -34,7 +40,7 @@ def test_where_the_store_is_elsewhere_each_of_them_may_connect_to_it(
 ) -> None:
     known = units.variables()
     monkeypatch.setattr(units, "variables", lambda: known | THERE)
-    unit = units.render(f"units/{name}.service.j2")
+    unit = together(name)
     assert last(unit, "PrivateNetwork") == "no"
     assert last(unit, "RestrictAddressFamilies") == "AF_INET AF_INET6"
     assert last(unit, "IPAddressAllow") == "localhost 192.0.2.7 2001:db8::/64"
@@ -49,6 +55,6 @@ def test_with_a_file_or_a_socket_of_this_host_they_reach_no_other(
     for url in (known["chatmail_store_url"], "postgresql:///chatmail?host=/run/postgresql"):
         there = known | {"chatmail_store_url": url}
         monkeypatch.setattr(units, "variables", lambda there=there: there)
-        unit = units.render(f"units/{name}.service.j2")
+        unit = together(name)
         assert last(unit, "PrivateNetwork") == "yes"
         assert "IPAddressAllow" not in unit

@@ -8,9 +8,6 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tests.lab.deployment import must_be_of_this_tree
-from tests.lab.errors import LabError
-
 SCRIPT = Path(__file__).resolve().parents[2] / "ansible/build_wheelhouse.py"
 
 
@@ -66,12 +63,11 @@ def test_a_digest_tells_where_one_part_ends(builder: ModuleType) -> None:
     assert builder.digest([b"ab", b"c"]) != builder.digest([b"a", b"bc"])
 
 
-def test_an_incomplete_wheelhouse_has_no_keys(builder: ModuleType, tmp_path: Path) -> None:
+def test_a_missing_wheelhouse_has_no_keys(builder: ModuleType, tmp_path: Path) -> None:
     wheelhouse = tmp_path / "wheelhouse"
     wheelhouse.mkdir()
     assert builder.keys_of(wheelhouse) == {}
     builder.write_requirements(wheelhouse, {"python": "3.11", "sources": "x"})
-    assert builder.keys_of(wheelhouse) == {}  # the archive is still missing
     builder.put_in_place(wheelhouse, tmp_path / "placed", tmp_path)
     assert builder.keys_of(tmp_path / "placed") == {"python": "3.11", "sources": "x"}
 
@@ -84,19 +80,21 @@ class TestCheck:
         builder.put_in_place(staging, wheelhouse, tmp_path)
         return wheelhouse
 
-    def test_a_wheelhouse_of_this_tree_may_be_deployed(self, builder: ModuleType, tmp_path: Path) -> None:
-        wheelhouse = self.made(builder, tmp_path, builder.wanted_keys())
-        must_be_of_this_tree("--directory", str(wheelhouse))
+    def test_a_wheelhouse_of_this_tree_may_be_packaged(self, builder: ModuleType, tmp_path: Path) -> None:
+        assert builder.check(self.made(builder, tmp_path, builder.wanted_keys())) == 0
 
     @pytest.mark.parametrize("key", ["python", "dependencies", "sources"])
-    def test_one_of_another_is_not(self, builder: ModuleType, tmp_path: Path, key: str) -> None:
-        wheelhouse = self.made(builder, tmp_path, builder.wanted_keys() | {key: "other"})
-        with pytest.raises(LabError, match="another state of this tree: run `make dist`"):
-            must_be_of_this_tree("--directory", str(wheelhouse))
+    def test_one_of_another_is_not(
+        self, builder: ModuleType, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert builder.check(self.made(builder, tmp_path, builder.wanted_keys() | {key: "other"})) == 1
+        assert "another state of this tree: run `make dist`" in capsys.readouterr().err
 
-    def test_nor_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(LabError, match="missing: run `make dist`"):
-            must_be_of_this_tree("--directory", str(tmp_path / "wheelhouse"))
+    def test_nor_is_none(
+        self, builder: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert builder.check(tmp_path / "wheelhouse") == 1
+        assert "missing: run `make dist`" in capsys.readouterr().err
 
 
 def test_requirements_name_each_wheel_with_its_hash(builder: ModuleType, tmp_path: Path) -> None:

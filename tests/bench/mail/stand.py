@@ -19,12 +19,11 @@ from chatmail_milter.store.engine import open_store
 from tests.bench.mail import nothing
 from tests.bench.mail.group import Group
 from tests.lab import Lab
-from tests.lab.plan import REPOSITORY
+from tests.lab.plan import PROGRAMS, REPOSITORY
 from tests.lab.wait import until
 from tests.milter_client import MilterClient, wait_for
 
 HERE = "/var/lib/chatmail-bench"  # on the relay
-PROGRAMS = "/opt/chatmail/venv/bin"
 READY = 20.0  # seconds for a program to listen
 
 OPENDKIM_OWN = ("Socket", "UMask", "UserID", "PidFile")
