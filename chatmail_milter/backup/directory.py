@@ -100,7 +100,9 @@ class Directory:
         self.path.chmod(0o710)
         with suppress(FileExistsError):
             self.mail.mkdir(mode=0o700)
-        os.chown(self.mail, uid, gid)
+        if self.mail.is_symlink():
+            raise BackupError(f"choose another directory: {self.mail} is a link")
+        os.chown(self.mail, uid, gid, follow_symlinks=False)
 
     def write_files(self, root: Path = Path("/")) -> list[str]:
         """Keep the files below `root`; which paths. Raises `BackupError` where a needed one is missing."""

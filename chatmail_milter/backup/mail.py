@@ -27,7 +27,10 @@ def copy_out(
     owner = root.stat()
     wanted = {user.rpartition("@")[0]: user for user in users}
     for one in to.iterdir():
-        if one.name not in wanted:
+        # `to` is the mailboxes' user's, and root follows no link that it may have put there.
+        if one.is_symlink() or not one.is_dir():
+            one.unlink()
+        elif one.name not in wanted:
             shutil.rmtree(one)
     number = 0
     for local_part, user in wanted.items():
@@ -36,7 +39,7 @@ def copy_out(
             continue
         place = to / local_part
         place.mkdir(mode=0o700, exist_ok=True)
-        os.chown(place, owner.st_uid, owner.st_gid)
+        os.chown(place, owner.st_uid, owner.st_gid, follow_symlinks=False)
         try:
             doveadm.back_up(user, place / _DIRECTORY)
             number += 1
@@ -51,14 +54,17 @@ def copy_in(backup: Path, root: Path, domain: str) -> int:
     number = 0
     for one in sorted(backup.iterdir()):
         place = home(root, f"{one.name}@{domain}")
-        if place is None or not (one / _DIRECTORY).is_dir():
+        # A link would bring what root alone can read into a mailbox.
+        if place is None or one.is_symlink() or (one / _DIRECTORY).is_symlink():
+            continue
+        if not (one / _DIRECTORY).is_dir():
             continue
         for made in (place.parent, place):
             made.mkdir(mode=0o700, exist_ok=True)
         # Times too: a message's is when it came (IMAP's INTERNALDATE).
         shutil.copytree(one / _DIRECTORY, place / _DIRECTORY, symlinks=True)
         for made in (place.parent, place):
-            os.chown(made, owner.st_uid, owner.st_gid)
+            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
         for directory, _, names in os.walk(place / _DIRECTORY):
             for name in (".", *names):
                 os.chown(Path(directory) / name, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -27,10 +27,14 @@ def copy_out(store: Path, to: Path) -> None:
 def copy_in(backup: Path, store: Path) -> None:
     """Put the store of a backup in the place of one that nobody has open, with its owner and mode."""
     new = store.with_name(f"{store.name}.restored")
-    shutil.copyfile(backup, new)
     there = store.stat()
-    os.chown(new, there.st_uid, there.st_gid)
-    new.chmod(there.st_mode & 0o777)
+    # Our programs can write to this directory: no link that one of them has put there is followed.
+    new.unlink(missing_ok=True)
+    target = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with backup.open("rb") as source, open(target, "wb") as file:
+        shutil.copyfileobj(source, file)
+        os.fchown(target, there.st_uid, there.st_gid)
+        os.fchmod(target, there.st_mode & 0o777)
     for beside in ("-wal", "-shm"):
         store.with_name(f"{store.name}{beside}").unlink(missing_ok=True)
     new.replace(store)

@@ -166,6 +166,16 @@ def test_a_store_in_use_is_copied_with_all_that_is_committed(tmp_path: Path) -> 
         assert found.execute("SELECT x FROM t").fetchall() == [(1,)]
 
 
+def test_a_link_beside_the_store_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "copy.sqlite").write_text("a store")
+    (tmp_path / "store.sqlite").touch(mode=0o660)
+    (tmp_path / "passwd").write_text("root:")
+    (tmp_path / "store.sqlite.restored").symlink_to(tmp_path / "passwd")
+    store.copy_in(tmp_path / "copy.sqlite", tmp_path / "store.sqlite")
+    assert (tmp_path / "passwd").read_text() == "root:"
+    assert (tmp_path / "store.sqlite").read_text() == "a store"
+
+
 @pytest.fixture
 def doveadm(tmp_path: Path) -> Doveadm:
     """Copies the Maildir of a user, as `doveadm backup -u USER maildir:PLACE` does, or fails."""
@@ -208,6 +218,30 @@ class TestMail:
         for users in ([ALICE, BOB], [ALICE]):
             mail.copy_out(doveadm, tmp_path / "vmail", users, tmp_path / "out", fail)
         assert [one.name for one in (tmp_path / "out").iterdir()] == ["alice123"]
+
+    @root
+    def test_a_link_of_the_mailboxes_user_gives_no_other_directory_away(
+        self, tmp_path: Path, doveadm: Doveadm
+    ) -> None:
+        (tmp_path / "etc").mkdir()
+        for one in ("vmail", "out"):
+            os.chown(tmp_path / one, 4711, 4711)
+        (tmp_path / "out/alice123").symlink_to(tmp_path / "etc")
+        (tmp_path / "out/stranger").symlink_to(tmp_path / "etc")
+        assert mail.copy_out(doveadm, tmp_path / "vmail", [ALICE], tmp_path / "out", fail) == 1
+        assert ((tmp_path / "etc").stat().st_uid, [*(tmp_path / "etc").iterdir()]) == (0, [])
+        assert [one.name for one in (tmp_path / "out").iterdir()] == ["alice123"]
+
+    @pytest.mark.parametrize("link", ["alice123", "alice123/Maildir"])
+    def test_a_link_in_a_backup_brings_nothing_into_a_mailbox(self, tmp_path: Path, link: str) -> None:
+        secret = tmp_path / "root/Maildir"
+        secret.mkdir(parents=True)
+        (secret / "key").touch()
+        (tmp_path / "out" / link).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / link).symlink_to(secret if "/" in link else secret.parent)
+        (tmp_path / "new").mkdir()
+        assert mail.copy_in(tmp_path / "out", tmp_path / "new", "a.test") == 0
+        assert [*(tmp_path / "new").rglob("key")] == []
 
     def test_a_mailbox_that_cannot_be_read_is_told_and_the_others_go_on(
         self, tmp_path: Path, doveadm: Doveadm
