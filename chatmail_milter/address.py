@@ -77,6 +77,16 @@ def _a_labels(name: str) -> str:
         raise MalformedAddressError("the domain is malformed") from None
 
 
+def in_unicode(name: str) -> str:
+    """A canonical domain as people write it, with U-labels (RFC 5890, 2.3.2.1)."""
+    try:
+        return ".".join(
+            idna.ulabel(label) if label.startswith("xn--") else label for label in name.split(".")
+        )
+    except (idna.IDNAError, UnicodeError):
+        return name
+
+
 def domain_of(address: str) -> str:
     """The domain of a canonical address."""
     return address.rpartition("@")[2]

@@ -8,6 +8,8 @@ domain in From.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -132,15 +134,32 @@ def forged_author(domains: ChatDomains, values: Sequence[bytes], mail_from: str)
         author = fields.author(values)
     except MalformedAddressError:
         # Programs read a malformed From differently: refuse it if some may find a chat domain in it.
-        whole = b" ".join(values).lower()
-        many = len(values) == AUTHORS_KEPT
-        if not many and not any(f"@{name}".encode() in whole for name in domains.names):
+        if len(values) < AUTHORS_KEPT and not _may_name(domains, values):
             return None
         author = quotable(fields.unfolded(b", ".join(values)))
     else:
         if address.domain_of(author) not in domains.names:
             return None
     return codes.invalid_from(quotable(author), quotable(mail_from))
+
+
+# What programs drop, or read over, between the parts of an address (RFC 5322, 4.4).
+_BETWEEN = re.compile(r'[\s\x00-\x1f"\\]+')
+_PIECE = re.compile(r"([^<,;]*)([<,;]?)")
+
+
+def _may_name(domains: ChatDomains, values: Sequence[bytes]) -> bool:
+    """Whether a program may read an address of a chat domain from malformed From fields. Linear time."""
+    text = unicodedata.normalize("NFKC", b", ".join(values).decode(errors="replace")).lower()
+    text = _BETWEEN.sub("", text.replace("\N{IDEOGRAPHIC FULL STOP}", "."))
+    # An encoded word (RFC 2047) that is no display name: some programs decode it, then look for an address.
+    if any("=?" in piece and end != "<" for piece, end in _PIECE.findall(text)):
+        return True
+    for name in (form for one in domains.names for form in (one, address.in_unicode(one))):
+        # A comment can stand within an address, and before it.
+        if f"@{name}" in text or ("(" in text and all(label in text for label in name.split("."))):
+            return True
+    return False
 
 
 def _domain(mailbox: str) -> str | None:

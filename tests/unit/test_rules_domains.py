@@ -121,6 +121,15 @@ class TestAuthors:
             [b"bob@old.example", b"alice@Chat.Example"],
             ["Alice <alice@bücher.example>".encode()],
             [b"x"] * AUTHORS_KEPT,
+            # Obsolete forms (RFC 5322, 4.4), which many programs read all the same.
+            [b"alice@ chat.example"],
+            [b"Alice <alice @\r\n chat . example>"],
+            [b"alice@chat. (a comment) example"],
+            [b'alice@"chat.example"'],
+            ["bob@old.example, alice@bücher.example".encode()],
+            ["alice\N{FULLWIDTH COMMERCIAL AT}chat.example".encode()],
+            [b"alice@=?utf-8?q?chat.example?="],
+            [b"=?utf-8?q?alice=40chat.example?="],
         ],
     )
     def test_of_a_chat_domain_are_refused(self, values: list[bytes]) -> None:
@@ -129,7 +138,14 @@ class TestAuthors:
         assert verdict.code == 500
 
     @pytest.mark.parametrize(
-        "values", [[b"Bob <bob@old.example>"], [], [b"alice@chat.example <bob@old.example>x"]]
+        "values",
+        [
+            [b"Bob <bob@old.example>"],
+            [],
+            [b"alice@chat.example <bob@old.example>x"],
+            [b"Bob, Inc. (for short) <bob@old.example>"],
+            [b"=?utf-8?q?B=C3=B6b?= Inc. <bob@old.example>, carl@old.example"],
+        ],
     )
     def test_of_others_pass_if_they_name_no_other(self, values: list[bytes]) -> None:
         refused = forged_author(CHAT, values, BOB) is not None
