@@ -141,7 +141,10 @@ class MilterSession:
             domains, spellings = self._settings.domains, [given]
             if not domains.are_all:
                 spellings.append(ctx.getsymval(_RESOLVED_SENDER) or "")
-            self._sorter = Sorter(domains, ROADS[self._road], self._sender, spellings, self._login)
+            local = self._peer is None or self._peer.is_loopback
+            self._sorter = Sorter(
+                domains, ROADS[self._road], self._sender, spellings, self._login, local=local
+            )
         return NO_REPLY
 
     def envrcpt(self, ctx: Any, recipient: bytes, *_parameters: bytes) -> int:

@@ -2,8 +2,8 @@
 
 The rules apply to a submission if its sender, login or a recipient is in a chat domain. They apply to a
 peer's mail if a recipient is; if its envelope sender is in a chat domain, it is refused, because our own
-senders log in. Other mail passes unchanged, with one exception: a user of another domain must not name a chat
-domain in From.
+senders log in. Other mail passes unchanged, with one exception: whom a signer like OpenDKIM takes for one of
+this host, a user of another domain or a program here, must not name a chat domain in From.
 """
 
 from __future__ import annotations
@@ -75,12 +75,21 @@ class Sorter:
 
     `road`: whether the message is a submission or from a peer. `sender`: the canonical envelope sender, and
     `spellings` its forms for `ChatDomains.named_in`. `login`: the canonical SASL login, empty if unknown.
+    `local`: whether it is from this host, by loopback or sendmail(1).
     """
 
     def __init__(
-        self, domains: ChatDomains, road: Direction, sender: str, spellings: Iterable[str], login: str
+        self,
+        domains: ChatDomains,
+        road: Direction,
+        sender: str,
+        spellings: Iterable[str],
+        login: str,
+        *,
+        local: bool = False,
     ) -> None:
         self._domains = domains
+        self._inside = local or bool(login)
         self._road = road
         self._sender, self._login = sender, login
         users = road is Direction.OUT
@@ -96,8 +105,14 @@ class Sorter:
 
     @property
     def watches_author(self) -> bool:
-        """Whether `forged_author` has to check From."""
-        return self._road is Direction.OUT and not self._ours
+        """Whether `forged_author` has to check From.
+
+        Of a peer's mail to a chat domain it has not: there DKIM decides, so a list on this host may send a
+        chat domain's mail back to it.
+        """
+        if self._domains.are_all or self._ours:
+            return False
+        return self._road is Direction.OUT or (self._inside and Concern.JUDGED not in self._seen)
 
     def refused_sender(self) -> Verdict | None:
         """The refusal of this envelope sender; None if it is not refused here."""

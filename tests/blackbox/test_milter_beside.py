@@ -97,6 +97,26 @@ def test_nobody_of_another_domain_sends_as_a_chat_domain_s_address(client: Milte
     assert client.message(ALICE, [OLD], CLEAR, login=ALICE).reply == CLEARTEXT
 
 
+@pytest.mark.parametrize("sender", [OLD, ""])
+def test_no_program_of_this_host_writes_as_a_chat_domain_s_address(milter: Milter, sender: str) -> None:
+    # mynetworks lets it send anywhere, and OpenDKIM would sign it.
+    with MilterClient(milter.path) as client:
+        client.connect(SERVICE, "127.0.0.1")
+        invalid = f"500 5.7.1 Invalid FROM <alice@a.example> for <{sender}>"
+        assert client.message(sender, [REMOTE], CLEAR).reply == invalid
+        assert client.message(sender, [REMOTE], CLEAR.replace(b"alice@a.", b"bob@old.")).reply == "continue"
+        # What DKIM decides.
+        assert client.message(sender, [ALICE], GOOD).reply == "554 5.7.1 No DKIM signature found"
+
+
+def test_nor_does_who_logs_in_where_peers_come_in(milter: Milter) -> None:
+    with MilterClient(milter.path) as client:
+        client.connect("smtp")
+        assert client.message(OLD, [REMOTE], CLEAR, login=OLD).reply.startswith("500 5.7.1 Invalid FROM")
+        # A list elsewhere that sends on what a chat domain's user wrote.
+        assert client.message(REMOTE, [OLD], CLEAR).reply == "continue"
+
+
 def test_a_sender_that_postfix_makes_a_chat_domain_s_is_one(client: MilterClient) -> None:
     answers = client.envelope("alice%a.example", [REMOTE], "bob", resolved="alice@a.example")
     assert answers == ["553 5.7.1 Sender address rejected: not owned by user"]
