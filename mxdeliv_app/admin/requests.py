@@ -28,7 +28,15 @@ def form(request: falcon.Request) -> dict[str, str]:
 def _form(request: falcon.Request) -> dict[str, str]:
     if (request.content_length or 0) > _LONGEST:
         raise falcon.HTTPContentTooLarge(title="The form is too large")
-    fields = request.get_media(default_when_empty={})
-    if not isinstance(fields, dict) or not all(isinstance(one, str) for one in fields.values()):
+    try:
+        fields = request.get_media(default_when_empty={})
+    except RecursionError:
+        fields = None
+    if not isinstance(fields, dict) or not all(map(_is_text, fields.values())):
         raise falcon.HTTPUnprocessableEntity(title="Name each field once, with a text")
     return fields
+
+
+def _is_text(value: object) -> bool:
+    # JSON can have half of a surrogate pair, which is in no text.
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from falcon import MEDIA_URLENCODED
+from falcon import MEDIA_JSON, MEDIA_URLENCODED
 from sqlalchemy import Engine
 
 from chatmail_milter.store.engine import open_store
@@ -118,6 +118,11 @@ class TestGettingIn:
         result = world.log_in(ACT, **{"X-Real-IP": FIRST})
         assert (result.status_code, result.headers["retry-after"]) == (429, "60")
         assert world.log_in(ACT, **{"X-Real-IP": SECOND}).status_code == 200
+
+    @pytest.mark.parametrize("body", ['{"password": "\\ud800"}', "[" * 16000, '{"password": ["x"]}'])
+    def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, world: World, body: str) -> None:
+        headers = JSON | {"Content-Type": MEDIA_JSON}
+        assert world.client.simulate_post("/admin/login", headers=headers, body=body).status_code == 422
 
     def test_an_ipv6_network_counts_as_one(self, world: World) -> None:
         for number in range(10):
