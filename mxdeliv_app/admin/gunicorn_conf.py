@@ -15,6 +15,9 @@ workers = 1
 threads = 8
 timeout = 180
 graceful_timeout = 10
+# A socket that gunicorn makes itself (`--bind unix:`) is for its user and group. By default everybody could
+# connect, and name the client's address, by which wrong passwords are counted.
+umask = 0o117
 limit_request_line = 2048
 limit_request_fields = 50
 # The heartbeat file must not be on a disk: it may stall.

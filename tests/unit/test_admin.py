@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import gunicorn.config
+import gunicorn.sock
 import pytest
 from falcon import MEDIA_JSON, MEDIA_URLENCODED
 from sqlalchemy import Engine
 
 from chatmail_milter.store.engine import open_store
+from mxdeliv_app.admin import gunicorn_conf
 from mxdeliv_app.admin.app import PAGES
 from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
@@ -386,3 +390,12 @@ class TestWhatIsAway:
         words = Seen(world.get().text).words
         assert "is <b>gone</b>" in words
         assert "add it" in words
+
+
+def test_a_socket_that_gunicorn_makes_is_not_for_everybody(tmp_path: Path) -> None:
+    settings = gunicorn.config.Config()
+    settings.set("umask", gunicorn_conf.umask)
+    made = gunicorn.sock.UnixSocket(str(tmp_path / "s"), settings, logging.getLogger("test"))
+    mode = (tmp_path / "s").stat().st_mode & 0o777
+    made.close()
+    assert mode == 0o660
