@@ -64,9 +64,11 @@ class Snapshot(Generic[_T]):
         """Forget it: something was changed, and who asks next is to see that."""
         with self._changed:
             self._last, self._error, self._looked = None, None, float("-inf")
-            # A look that is under way may have begun before.
+            # A look that is under way may have begun before; who waits for it waits for the next.
             self._wanted += 1
-            self._busy = False
+            if self._busy:
+                self._busy = False
+                self._begin()
 
     def _begin(self) -> None:
         if not self._busy:

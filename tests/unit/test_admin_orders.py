@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,23 @@ class TestSnapshot:
         until("it is looked at anew", lambda: snapshot.get() is not None, 10, every=0.01)
         may_end.set()
         assert value(snapshot) == "after it"
+
+    def test_who_waits_for_what_was_dropped_gets_the_next(self) -> None:
+        begun, may_end = threading.Event(), threading.Event()
+
+        def slow() -> str:
+            begun.set()
+            may_end.wait(10)
+            return "before the change"
+
+        values: Iterator[Callable[[], str]] = iter([slow, lambda: "after it"])
+        snapshot: Snapshot[str] = Snapshot(lambda: next(values)(), 5.0, first=3.0)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(value, snapshot)
+            assert begun.wait(10)
+            snapshot.drop()
+            assert waiting.result(10) == "after it"
+            may_end.set()
 
     def test_a_look_that_fails_says_why_until_one_does_not(self) -> None:
         now = [0.0]
