@@ -36,6 +36,8 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
         ask_anew()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_of(address, found[0] if found else None)
+        # Once more: the answer to a question of before the deletion may have been remembered since.
+        ask_anew()
         removal.finish([mailbox] if mailbox is not None else [])
         if not scrub(engine):
             click.echo("The store is busy: its log has traces of the account until the next pass.", err=True)

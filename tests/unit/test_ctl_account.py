@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chatmail_milter.ctl import late_logins, sessions
+from chatmail_milter.ctl import deletion, late_logins, sessions
 from chatmail_milter.mailboxes import home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -131,6 +131,17 @@ def files(store: str) -> bytes:
     """All that is in a store's files."""
     file = Path(store.removeprefix("sqlite:///"))
     return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
+
+
+def test_deliveries_forget_a_deleted_account_after_its_sessions_ended_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A question of before the deletion may be answered, and its answer remembered, after the first time.
+    done: list[str] = []
+    monkeypatch.setattr(deletion, "ask_anew", lambda: done.append("forget"))
+    monkeypatch.setattr(deletion, "end_of", lambda *_: done.append("end"))
+    assert run("account", "delete", ALICE).exit_code == 0
+    assert done == ["forget", "end", "forget"]
 
 
 def test_mail_without_an_account_can_be_deleted_too(mail: Path) -> None:
