@@ -20,6 +20,8 @@ from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
 FAILURES = Rate(per_minute=10, burst=10)
 # A hash takes memory and a processor by design: one at a time, and who waits for longer is told so.
 _PATIENCE = 5.0  # seconds
+# Fewer than the threads of gunicorn_conf: whoever is logged in gets pages while strangers guess.
+_WAITING = 4
 
 
 class LoginResource:
@@ -32,6 +34,7 @@ class LoginResource:
         self._sessions = sessions
         self._clock = clock
         self._turn = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(_WAITING)
         self._failures = Limiter(FAILURES, slots=1 << 12)
 
     def on_get(self, _request: falcon.Request, _response: falcon.Response) -> None:
@@ -40,7 +43,12 @@ class LoginResource:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Begin a session."""
-        role = self._role(form(request).get("password", ""), _network(request))
+        if not self._waiting.acquire(blocking=False):
+            raise busy()
+        try:
+            role = self._role(form(request).get("password", ""), _network(request))
+        finally:
+            self._waiting.release()
         self._sessions.end(request.cookies.get(COOKIE, ""))
         response.set_cookie(
             COOKIE, self._sessions.begin(role), secure=True, http_only=True, same_site="Strict", path=HOME

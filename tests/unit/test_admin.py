@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -122,6 +124,23 @@ class TestGettingIn:
         result = world.log_in(ACT, **{"X-Real-IP": FIRST})
         assert (result.status_code, result.headers["retry-after"]) == (429, "60")
         assert world.log_in(ACT, **{"X-Real-IP": SECOND}).status_code == 200
+
+    def test_many_who_guess_at_once_leave_threads_for_pages(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_end = threading.Event()
+        monkeypatch.setattr("mxdeliv_app.admin.passwords.role", lambda *_: may_end.wait(10) and None)
+
+        def guess(number: int) -> int:
+            return world.log_in("wrong", **{"X-Real-IP": f"192.0.2.{number}"}).status_code
+
+        with ThreadPoolExecutor(gunicorn_conf.threads) as pool:
+            guesses = [pool.submit(guess, number) for number in range(gunicorn_conf.threads)]
+            done = as_completed(guesses, 4)
+            busy = [next(done).result() for _ in range(4)]
+            may_end.set()
+        assert busy == [503] * 4
+        assert sorted(one.result() for one in guesses) == [401] * 4 + [503] * 4
 
     @pytest.mark.parametrize("body", ['{"password": "\\ud800"}', "[" * 16000, '{"password": ["x"]}'])
     def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, world: World, body: str) -> None:
