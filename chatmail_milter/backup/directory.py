@@ -71,17 +71,23 @@ class Directory:
         self._manifest = path / "manifest.json"
 
     def be_passable(self, mail_owner: tuple[int, int]) -> None:
-        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it."""
+        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it.
+
+        And where that user could put another directory in its place, while root writes keys to it.
+        """
         uid, gid = mail_owner
         for above in self.path.parents:
             found = above.stat() if above.exists() else None
+            if found is not None and found.st_uid == uid != 0:
+                raise BackupError(
+                    f"choose a directory like /var/backups/relay: {above} is the mailboxes' user's own"
+                )
             if found is None or found.st_mode & 0o001 or (found.st_gid == gid and found.st_mode & 0o010):
                 continue
-            if found.st_uid != uid:
-                raise BackupError(
-                    "choose a directory that the mailboxes' user can come to, like /var/backups/relay: "
-                    f"{above} lets nobody pass"
-                )
+            raise BackupError(
+                "choose a directory that the mailboxes' user can come to, like /var/backups/relay: "
+                f"{above} lets nobody pass"
+            )
 
     def make(self, mail_owner: tuple[int, int]) -> None:
         """Make it, or go on with that of an earlier backup. `mail_owner`: user and group ID of the mailboxes.

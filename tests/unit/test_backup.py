@@ -77,6 +77,12 @@ class TestDirectory:
         with pytest.raises(BackupError, match="closed lets nobody pass"):
             Directory(closed / "backup").be_passable((4711, 4711))
 
+    def test_below_a_directory_of_the_mailboxes_user_there_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "vmail").mkdir()
+        os.chown(tmp_path / "vmail", 4711, 4711)
+        with pytest.raises(BackupError, match="vmail is the mailboxes' user's own"):
+            Directory(tmp_path / "vmail/sub/backup").be_passable((4711, 4711))
+
     def test_without_a_key_that_is_needed_there_is_no_backup(self, place: Directory, host: Path) -> None:
         place.make(ME)
         (host / "etc/chatmail/store.key").unlink()
