@@ -114,7 +114,9 @@ def _end(program: str, user: str, home: Path | None) -> None:
     file = home / "Maildir" / "new" / ".wake"
     # Without a mailbox there is nobody who sleeps on it.
     with suppress(OSError):
-        file.touch(mode=0o600)
+        # The directory is the mailboxes' user's: root makes no file where a link of that user's leads.
+        file.unlink(missing_ok=True)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         file.unlink(missing_ok=True)
     _doveadm(program, "kick", user)
 

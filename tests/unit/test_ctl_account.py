@@ -133,6 +133,15 @@ def files(store: str) -> bytes:
     return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
 
 
+def test_a_link_in_a_mailbox_makes_no_file_of_root_s_elsewhere(tmp_path: Path, doveadm: Path) -> None:
+    new = doveadm.with_suffix(".home") / "Maildir" / "new"
+    (new / ".wake").symlink_to(tmp_path / "nologin" / "made")
+    (tmp_path / "nologin").mkdir()
+    connected(doveadm, (ALICE, "192.0.2.7"))
+    assert run("account", "suspend", ALICE).exit_code == 0
+    assert [*(tmp_path / "nologin").iterdir(), *new.iterdir()] == []
+
+
 def test_deliveries_forget_a_deleted_account_after_its_sessions_ended_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
