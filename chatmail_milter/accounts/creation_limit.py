@@ -35,7 +35,8 @@ def limiter(rules: config.AccountSettings, path: Path | None = None) -> Limiter:
     rate = Rate(rules.new_per_minute, max(1, rules.new_per_minute))
     if path is None:
         return Limiter(rate, _SLOTS, ProcessLock())
-    table = SharedTable(path, f"gcra {_SLOTS}", _SLOTS * _SLOT_SIZE)
+    # With the rate in the name: TATs are in units of it. Those of another rate would be far in the future.
+    table = SharedTable(path, f"gcra {_SLOTS} {rate.per_minute}", _SLOTS * _SLOT_SIZE)
     return Limiter(rate, _SLOTS, table.lock, table, table.mark)
 
 

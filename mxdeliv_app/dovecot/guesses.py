@@ -85,7 +85,9 @@ class Guesses:
         if path is None:
             self._table, self._lock, self._mark = mmap.mmap(-1, _SIZE), ProcessLock(), hash
         else:
-            table = SharedTable(path, f"gcra 2*{_SLOTS}, known {_SETS}*{_NETWORKS}", _SIZE)
+            # With the rates in the name: TATs are in units of them.
+            rates = f"{_RATE.per_minute} {_RATE_OF_ALL.per_minute}"
+            table = SharedTable(path, f"gcra {_SLOTS} {rates}, {_SETS}*{_NETWORKS}", _SIZE)
             self._table, self._lock, self._mark = table, table.lock, table.mark
         self._of_network = Limiter(_RATE, _SLOTS, self._lock, self._table, self._mark)
         self._of_all = Limiter(_RATE_OF_ALL, _SLOTS, self._lock, _Behind(self._table, _GUESSED), self._mark)

@@ -17,6 +17,7 @@ from chatmail_milter import config
 from chatmail_milter.accounts import creation_limit
 from chatmail_milter.accounts.capacity import Shortage
 from chatmail_milter.lazy import once
+from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
@@ -168,3 +169,18 @@ def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_pa
     assert not theirs.take("2001:db8::", time.monotonic())
     assert (status("192.0.2.1"), status("2001:db8:0:1::1")) == (200, 200)
     assert b"2001" not in (tmp_path / "table").read_bytes()
+
+
+@pytest.mark.parametrize(("before", "after"), [(600, 240), (1, 600)])
+def test_who_came_under_one_limit_may_come_under_another(tmp_path: Path, before: int, after: int) -> None:
+    """An operator changed it, and the programs were restarted; the table is there until the host restarts."""
+    (tmp_path / "table").touch()
+
+    def limiter(per_minute: int) -> Limiter:
+        text = f'[mail]\ndomain = "a.example"\n[accounts]\nnew_per_minute = {per_minute}\n'
+        return creation_limit.limiter(config.parse(text).accounts, tmp_path / "table")
+
+    uptime = 86_400.0
+    assert limiter(before).take("192.0.2.1", uptime)
+    lowered = limiter(after)
+    assert [lowered.take("192.0.2.1", uptime) for _ in range(after + 1)] == [True] * after + [False]
