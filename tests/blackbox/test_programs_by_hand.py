@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.receiver import ALICE, Receiver
+from tests.chat.deadline import until
 from tests.milter_client import wait_for
 
 BIN = Path(sys.executable).parent
@@ -69,19 +69,16 @@ def running(environment: dict[str, str], *words: str) -> Iterator[None]:
 
 def connected(path: Path) -> socket.socket:
     """A connection to a socket that a program is about to open."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def tried() -> socket.socket | None:
         found = socket.socket(socket.AF_UNIX)
-        try:
-            found.connect(str(path))
-        except OSError:
-            found.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            found.settimeout(60)
+        found.settimeout(60)
+        if found.connect_ex(str(path)) == 0:
             return found
+        found.close()
+        return None
+
+    return until("the socket is open", tried, 60)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
