@@ -23,12 +23,10 @@ from chatmail_milter.ctl.output import (
     size,
 )
 from chatmail_milter.ctl.postqueue import Postqueue
-from chatmail_milter.store.breakers import Breakers
-from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
-from chatmail_milter.store.endpoints import Endpoint, Endpoints
-from chatmail_milter.store.errors import PeerError, last_errors
-from chatmail_milter.store.peers import UNPROVEN, PeerRow, Peers
-from chatmail_milter.store.routes import Route, Routes
+from chatmail_milter.figures.peer import KnownPeer
+from chatmail_milter.figures.peer import peer as known_peer
+from chatmail_milter.store.peers import UNPROVEN, PeerRow
+from chatmail_milter.store.routes import Route
 
 COLUMNS = (
     "Road", "Attempts", "Went well", "Failures", "Mean", "p50", "p95", "Last contact", "Why failed",
@@ -42,21 +40,6 @@ class PeerQueue:
     messages: int
     size: int
     oldest: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """All of it. `queue` is None where there is no Postfix; times are until when, None for not at all."""
-
-    domain: str
-    roads: list[PeerRow]
-    endpoint: Endpoint | None
-    hosts: list[HostState]
-    route: Route | None
-    no_https_until: datetime | None
-    breaker_open_until: datetime | None
-    queue: PeerQueue | None
-    errors: list[PeerError]
 
 
 def _domain(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -73,15 +56,17 @@ def _domain(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @json_option
 def show(domain: str, as_json: bool) -> None:
     """All that is known of DOMAIN, and the last failed deliveries to it, in its own words."""
-    peer = _peer(domain, datetime.now(UTC))
-    if not (peer.roads or peer.endpoint or peer.hosts or peer.route or (peer.queue and peer.queue.messages)):
+    peer, queue = known_peer(store(), domain, (), datetime.now(UTC)), _waiting(domain)
+    if not (peer.roads or peer.endpoint or peer.hosts or peer.route or (queue and queue.messages)):
         raise click.ClickException(f"see `chatmailctl peers`: nothing is known of {domain}")
     if as_json:
-        print_json(asdict(peer))
+        found = asdict(peer) | {"queue": asdict(queue) if queue else None}
+        del found["restrictions"]
+        print_json(found)
         return
     print_table(COLUMNS, [cells(row) for row in peer.roads], "No mail has gone either way yet.")
     click.echo()
-    for name, text in _lines(peer):
+    for name, text in _lines(peer, queue):
         click.echo(f"{name:9}{text}")
     click.echo()
     print_table(
@@ -106,22 +91,6 @@ def cells(row: PeerRow) -> Sequence[str]:
     )
 
 
-def _peer(domain: str, now: datetime) -> Peer:
-    engine = store()
-    endpoint = Endpoints(engine).get(domain)
-    return Peer(
-        domain=domain,
-        roads=Peers(engine).list(domain),
-        endpoint=endpoint,
-        hosts=[one for one in EndpointHosts(engine).of(domain).values() if one.holds(now)],
-        route=Routes(engine).get(domain),
-        no_https_until=endpoint.no_https_until if endpoint and endpoint.marked(now) else None,
-        breaker_open_until=Breakers(engine).open_until(domain, now),
-        queue=_waiting(domain),
-        errors=last_errors(engine, domain, now),
-    )
-
-
 def _waiting(domain: str) -> PeerQueue | None:
     postqueue = Postqueue.open()
     if postqueue is None:
@@ -130,7 +99,7 @@ def _waiting(domain: str) -> PeerQueue | None:
     return PeerQueue(len(found), sum(one.size for one in found), found[0].arrived if found else None)
 
 
-def _lines(peer: Peer) -> Iterator[tuple[str, str]]:
+def _lines(peer: KnownPeer, queue: PeerQueue | None) -> Iterator[tuple[str, str]]:
     known = peer.endpoint
     worked = f"{known.host} took it {ago(known.worked)}" if known and known.host else "no host has taken it"
     failed = f"; failures since: {known.failures}, last {known.reason}" if known and known.failures else ""
@@ -141,11 +110,11 @@ def _lines(peer: Peer) -> Iterator[tuple[str, str]]:
     until = peer.breaker_open_until
     yield "Breaker", f"open until {_when(until)} at the latest" if until else "closed"
     yield "Route", "by DNS" if peer.route is None else _route(peer.route)
-    if peer.queue is None:
+    if queue is None:
         yield "Queue", "not on this host"
     else:
-        oldest = f", the oldest since {ago(peer.queue.oldest)}" if peer.queue.oldest else ""
-        yield "Queue", f"messages: {peer.queue.messages}, {size(peer.queue.size)}{oldest}"
+        oldest = f", the oldest since {ago(queue.oldest)}" if queue.oldest else ""
+        yield "Queue", f"messages: {queue.messages}, {size(queue.size)}{oldest}"
 
 
 def _route(route: Route) -> str:
