@@ -47,7 +47,7 @@ def parse(text: str) -> str:
 
 
 def is_canonical(text: str) -> bool:
-    """Whether `text` is a mailbox in canonical form: any other spelling is nobody's."""
+    """Whether `text` is a mailbox in canonical form. No account has another spelling."""
     try:
         return parse(text) == text
     except MalformedAddressError:

@@ -86,7 +86,7 @@ class Directory:
                 continue
             raise BackupError(
                 "choose a directory that the mailboxes' user can come to, like /var/backups/relay: "
-                f"{above} lets nobody pass"
+                f"{above} is closed to other users"
             )
 
     def make(self, mail_owner: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Mailboxes into a backup, by doveadm while clients use them, and out of it, while nobody does.
+"""Copies mailboxes into a backup, by doveadm while clients use them, and back, while Dovecot is stopped.
 
 doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that to clients a restored mailbox is the one they know.
 """

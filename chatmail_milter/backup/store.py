@@ -25,7 +25,7 @@ def copy_out(store: Path, to: Path) -> None:
 
 
 def copy_in(backup: Path, store: Path) -> None:
-    """Put the store of a backup in the place of one that nobody has open, with its owner and mode."""
+    """Replace a store that no program has open by that of a backup. Owner and mode stay."""
     new = store.with_name(f"{store.name}.restored")
     there = store.stat()
     # Our programs can write to this directory: no link that one of them has put there is followed.

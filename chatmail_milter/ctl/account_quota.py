@@ -60,10 +60,10 @@ def _show(quota: int, is_own: bool, usage: Usage | None, as_json: bool) -> None:
     if as_json:
         print_json({"quota": quota, "own": is_own, "used": used})
         return
-    whose = "its own" if is_own else "the default"
+    origin = "its own" if is_own else "the default"
     share = (
         "Dovecot doesn't say how much is used"
         if used is None
         else f"{format_size(used)} used, {used * 100 // quota} %"
     )
-    click.echo(f"{format_size(quota)}, {whose}; {share}")
+    click.echo(f"{format_size(quota)}, {origin}; {share}")

@@ -26,8 +26,8 @@ def backup(directory: Path, as_json: bool) -> None:
     """Write all of this relay to DIRECTORY.
 
     The store, DKIM and TLS keys, the configuration, and the mailboxes with their UIDs. It goes on meanwhile.
-    In the DIRECTORY of an earlier backup only what is new is written. Whoever has it can read all that the
-    relay can: keep it as you keep the relay. Run it as root. `chatmailctl restore` brings it back.
+    A DIRECTORY with an earlier backup is updated: only new mail is copied. The backup holds the relay's keys
+    and all mail: protect it as you protect the relay. Run it as root. `chatmailctl restore` brings it back.
     """
     config = load_or_exit()
     if os.geteuid() != 0:

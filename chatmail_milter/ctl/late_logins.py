@@ -1,8 +1,8 @@
 """Ends once more what `sessions` ended: IMAP sessions of logins that were under way meanwhile.
 
-A login that was let in before a change can be a session some time after it, when nobody looks any more. This
-program, which `sessions` starts and nobody waits for, looks again: soon, and when no login can be older than
-the change. Whoever logged in again by then is ended, too, and their app logs in once more.
+A login that Dovecot accepted before a change can become a session after `sessions` has ended the others.
+`sessions` starts this program in the background. It ends such sessions twice: soon, and when no login under
+way can be older than the change. It also ends new logins of that time, and their apps log in once more.
 """
 
 from __future__ import annotations

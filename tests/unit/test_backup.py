@@ -74,7 +74,7 @@ class TestDirectory:
     ) -> None:
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o700)
-        with pytest.raises(BackupError, match="closed lets nobody pass"):
+        with pytest.raises(BackupError, match="closed is closed to other users"):
             Directory(closed / "backup").be_passable((4711, 4711))
 
     def test_below_a_directory_of_the_mailboxes_user_there_is_none(self, tmp_path: Path) -> None:
