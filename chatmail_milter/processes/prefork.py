@@ -22,7 +22,7 @@ def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) 
     """Runs `serve`, which must not return, in `number` processes. Returns the exit status, 0 after a signal.
 
     Call before any other thread is started. On SIGTERM, SIGINT or SIGHUP each process calls `at_end` and
-    exits at once, even while `serve` is busy.
+    exits at once, even while `serve` is busy; the parent exits last.
     """
     if number == 1:
         return _alone(serve, at_end)
@@ -35,12 +35,17 @@ def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) 
             _run(alive, serve, at_end)
     os.close(alive)
     # Nothing is written to the pipe. Workers read end-of-file when this process ends, in whatever way.
-    if signal.sigwait(_ENDING | {signal.SIGCHLD}) != signal.SIGCHLD:
-        return os.EX_OK
-    _, status = os.wait()
-    # A worker ended by itself, which is always a fault.
-    code = os.waitstatus_to_exitcode(status)
-    return code if code > 0 else os.EX_SOFTWARE
+    status = os.EX_OK
+    if signal.sigwait(_ENDING | {signal.SIGCHLD}) == signal.SIGCHLD:
+        # A worker ended by itself, which is always a fault.
+        _, ended = os.wait()
+        number -= 1
+        status = max(os.waitstatus_to_exitcode(ended), 0) or os.EX_SOFTWARE
+    os.close(held)
+    # `at_end` may write to the store: whoever waited for this process finds the store as it stays.
+    for _ in range(number):
+        os.wait()
+    return status
 
 
 def _alone(serve: Callable[[], None], at_end: Callable[[], None]) -> NoReturn:

@@ -137,8 +137,9 @@ def running(
 
     `inbound`, `submission` and `mail` are more of the configuration's sections of these names.
     """
-    # Not tmp_path: a socket's path has at most 107 octets.
-    with tempfile.TemporaryDirectory() as directory:
+    # Not tmp_path: a socket's path has at most 107 octets. An engine of the test itself may make a
+    # checkpoint, and with it a file, while the directory is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         milter = Milter(
             Path(directory), per_minute, burst, store, processes, inbound, submission, mail, **environment
         )

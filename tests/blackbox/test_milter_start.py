@@ -108,7 +108,22 @@ def test_the_end_of_one_process_ends_all_of_them(directory: Path) -> None:
     one, other = milter.pids
     os.kill(one, signal.SIGKILL)
     assert milter.process.wait(timeout=120) == os.EX_SOFTWARE
-    assert_gone(other)
+    assert not Path(f"/proc/{other}").exists()
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_process_ends_last(directory: Path, told: signal.Signals) -> None:
+    milter = Milter(directory)
+    wait_for(milter.path)
+    workers = milter.pids
+    # A worker that cannot end yet, as one whose checkpoint waits for the disk.
+    os.kill(workers[0], signal.SIGSTOP)
+    milter.process.send_signal(told)
+    until("the other worker has been waited for", lambda: not Path(f"/proc/{workers[1]}").exists(), 20)
+    assert milter.process.poll() is None
+    os.kill(workers[0], signal.SIGCONT)
+    assert milter.process.wait(timeout=120) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 def test_no_process_outlives_the_first_one(directory: Path) -> None:
