@@ -49,23 +49,27 @@ class Allowed:
 ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
     {
         b"from": Allowed("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
-        b"to": Allowed("recipients; Delta Chat names none here (RFC 5322, 3.6.3)"),
-        b"cc": Allowed("recipients, for answers to all of mail programs (RFC 5322, 3.6.3)"),
-        b"reply-to": Allowed("where answers of mail programs go (RFC 5322, 3.6.2)"),
+        b"to": Allowed("recipients; Delta Chat lists none here (RFC 5322, 3.6.3)"),
+        b"cc": Allowed("recipients, whom a reply to all goes to (RFC 5322, 3.6.3)"),
+        b"reply-to": Allowed("where replies of mail programs go (RFC 5322, 3.6.2)"),
         b"date": Allowed("required (RFC 5322, 3.6.1)", _DATE.fullmatch),
         b"message-id": Allowed(
-            "by it apps know a message, and reports say which failed (RFC 5322, 3.6.4)", _IDENTIFIER.fullmatch
+            "identifies the message for apps and delivery reports (RFC 5322, 3.6.4)", _IDENTIFIER.fullmatch
         ),
         b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
         b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
-        b"subject": Allowed("`[...]` in place of what it was: some servers refuse mail without"),
+        b"subject": Allowed("its value becomes `[...]`; some servers refuse mail without it"),
         b"mime-version": Allowed(
             "required; `1.0` without the comment that names a program (RFC 2045, 4)", first=True
         ),
-        b"content-type": Allowed("what the gate and every reader go by (RFC 2045, 5)"),
-        b"content-transfer-encoding": Allowed("how to read the body; the gate allows none that changes it"),
+        b"content-type": Allowed("the structure that the gate and every reader parse (RFC 2045, 5)"),
+        b"content-transfer-encoding": Allowed(
+            "how to decode the body; the gate allows only 7bit, 8bit and binary"
+        ),
         b"autocrypt": Allowed(
-            "the sender's key, of mail programs and older apps (Autocrypt 1.1)", autocrypt.is_key, first=True
+            "the sender's key, sent by mail programs and older apps (Autocrypt 1.1)",
+            autocrypt.is_key,
+            first=True,
         ),
         b"autocrypt-setup-message": Allowed(
             "marks a setup message (Autocrypt 1.1, 4.4)", _WORD.fullmatch, first=True
@@ -75,19 +79,21 @@ ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
         ),
         b"chat-version": Allowed("marks a chat message before it is decrypted", _WORD.fullmatch, first=True),
         b"chat-is-post-message": Allowed(
-            "a large message that another announced: not fetched at once", _WORD.fullmatch, first=True
+            "a large message that an earlier one announced, so apps download it later",
+            _WORD.fullmatch,
+            first=True,
         ),
         b"chat-is-full-message": Allowed(
-            "the same, as the core called it first", _WORD.fullmatch, first=True
+            "the same, under the name in older apps", _WORD.fullmatch, first=True
         ),
         b"chat-disposition-notification-to": Allowed(
             "asks for receipts, in older apps", _WORD.fullmatch, first=True
         ),
         b"secure-join": Allowed(
-            "the step of SecureJoin, in clear in its first message", _WORD.fullmatch, first=True
+            "the step of SecureJoin; cleartext in the first message", _WORD.fullmatch, first=True
         ),
         b"secure-join-invitenumber": Allowed(
-            "the invitation that is answered, likewise", _WORD.fullmatch, first=True
+            "the invitation that is answered; cleartext in the first message", _WORD.fullmatch, first=True
         ),
     }
 )

@@ -11,39 +11,40 @@ from tests.bounces.observe import Sight
 _BEGIN = """\
 # What Delta Chat shows when a message can't be delivered
 
-Taken from the real thing: `python -m tests.bounces` (as root, see CONTRIBUTING.md) makes each cause happen in
-the lab, lets two people on `_a.lab` write to one person each, and writes this page. Core {version}. The text
-is what the app shows as the message's error, to the letter; addresses are made up anew each time.
+This page is generated: `python -m tests.bounces` (as root, see CONTRIBUTING.md) produces each cause in the
+lab. Two users of `_a.lab`, with different settings, each write to one recipient. Delta Chat core {version}.
+The texts are exactly what the app shows as the message's error; addresses are new in each run.
 
-There are two ways for a relay to say no. A **refusal** comes while the app submits the message, and every app
-shows it. A **bounce** comes later, as a mail, which a server can't encrypt. With the app's setting
-`force_encryption`, which new profiles have on, it ignores every mail that is not encrypted before it looks at
-what it is, so its user goes on seeing a message that was sent. No other shape of report is taken either: the
-only unencrypted mail that is looked at claims to be a request to get in contact. A bounce that claimed that
-would be a lie, so none does.
+A relay can reject a message in two ways. A **refusal** is the reply to the app while it submits the
+message, and every app shows it. A **bounce** is a mail that comes later, and a server can't encrypt it.
+With the app's setting `force_encryption`, which new profiles have on, the app ignores every mail that is
+not encrypted. The user then still sees the message as sent. No other form of delivery report would be
+shown: the only unencrypted mail that such an app reads is a request to become a contact, and a bounce is no
+such request.
 
-So the relay refuses where it can. What is for one recipient, and is known never to arrive without asking
-anybody outside, is refused at submission: an unknown user or a full mailbox on this relay, a domain that
-doesn't exist, that has a null MX, that leads back to this relay, or that the operator keeps out, a private
-address, an address that is malformed. What is for several is taken, for the app would show one refused
-recipient as the failure of all. There, and where only the other server knows, it is a bounce: with real
-status codes, of the message its header alone, and signed with DKIM. (Of a malformed recipient it says
-`expanded from <"…"@malformed.invalid>` as well: in that form Postfix took it.)
+So the relay refuses a message during submission if it has one recipient and the relay knows, without asking
+another server, that it can't be delivered: unknown user or full mailbox on this relay; a domain that does
+not exist, has a null MX, leads back to this relay, or is excluded by the operator; a private address; a
+malformed address. A message with several recipients is accepted, because the app would show one refused
+recipient as a failure for all. In that case, and if only the other server knows, the sender gets a bounce.
+It has real status codes and only the header of the message, and is signed with DKIM. (For a malformed
+recipient it also says `expanded from <"…"@malformed.invalid>`, the form in which Postfix accepted it.)
 
-What another server says for good about a recipient (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2) the
-relay remembers for a day. The next message to that recipient alone, from any sender, is a refusal in the
-same words; the table below is about the first. It ends as soon as that server takes mail for the recipient,
-as one of a group's, or as mail comes from there.
+If another server refuses a recipient permanently (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2), the
+relay remembers that for a day. The next message to that recipient alone, from any sender, is refused during
+submission with the same text; the table below is about the first message. The relay forgets it as soon as
+the server accepts mail for the recipient, for example in a message to a group, or mail from the recipient
+arrives.
 
-To see bounces as well, a user switches the setting off. Of a message to a group the app shows none even so:
-it stays delivered, as it was to the others. Where a message waits until its time is up, the lab gives it
-three seconds in place of two days.
+A user who turns `force_encryption` off also sees bounces, but not those of a message to a group: it stays
+marked as delivered, as it was to the others. If a message waits until its lifetime ends, that takes three
+seconds in the lab, and two days otherwise.
 
 | cause | status | how | `force_encryption` off | on |
 |---|---|---|---|---|
 """
 _OLD, _NEW = "with `force_encryption` off", "with it on, the default"
-_NOTHING = "Nothing: the message looks delivered."
+_NOTHING = "nothing, the message looks delivered."
 
 
 @dataclass(frozen=True)
