@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
+
+from chatmail_milter import config
 
 yaml = pytest.importorskip("yaml", reason="comes with ansible-core, of the extra `lab`")
 
@@ -30,6 +34,18 @@ def options(role: Path) -> dict[str, dict[str, Any]]:
 def test_argument_specs_are_equal_to_defaults(role: Path) -> None:
     documented = {name: spec["default"] for name, spec in options(role).items() if not spec.get("required")}
     assert documented == read(role / "defaults/main.yml")
+
+
+def test_the_playbooks_defaults_are_those_of_the_settings() -> None:
+    variables: dict[str, Any] = {"chatmail_domain": "a.test", "chatmail_hostname": "mx.a.test"}
+    for role in ("chatmail", "journald"):
+        variables = {**read(ANSIBLE / "roles" / role / "defaults/main.yml"), **variables}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["to_json"] = json.dumps
+    template = (ANSIBLE / "roles/chatmail/templates/chatmail.toml.j2").read_text("utf-8")
+    rendered = environment.from_string(template).render(variables, ansible_managed="")
+    expected = config.parse('mail = { domain = "a.test", hostname = "mx.a.test" }')
+    assert config.parse(rendered) == expected
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
