@@ -1,6 +1,6 @@
 """Peers as they are deployed (docs/wire.md, 1), as senders to a real relay, octet by octet, through nginx.
 
-What the app makes of them by itself is in `tests/blackbox/test_mxdeliv_senders.py`.
+What the app makes of them by itself is in `tests/blackbox/web/test_deployed_senders.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 import pytest
 
 from tests import messages
-from tests.blackbox.senders import DONE, SENDERS, Sender
-from tests.blackbox.smtp_line import SmtpLine
+from tests.blackbox.web.senders import DONE, SENDERS, Sender
+from tests.blackbox.web.smtp_line import SmtpLine
 from tests.chat import capture, pgp, signature
 from tests.chat.deadline import until
 from tests.chat.imap import Mailbox

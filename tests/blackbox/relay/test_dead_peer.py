@@ -1,0 +1,89 @@
+"""A peer that is dead: what its deliveries hold, and that nothing else waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.engine import open_store
+from tests.blackbox.certificate import make_certificate
+from tests.blackbox.relay.installed_relay import World, deliver, lmtp
+from tests.blackbox.relay.raw_peer import ADDRESS, HTTPS, SMTP, Talk, raw_peer, tls
+from tests.chat.deadline import until
+
+DEAD = "_dead.test"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A relay whose attempts may take longer than all else here does; not started."""
+    world = World(tmp_path)
+    world.configure(connect_timeout='"600s"', attempt_timeout='"600s"')
+    world.dns.zone[DEAD, "A"] = [ADDRESS]
+    make_certificate(tmp_path / "dead.pem", (DEAD,))
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def stay(talk: Talk) -> None:
+    """Take no part, longer than any attempt."""
+    talk.gone.wait(700)
+
+
+def patiently(world: World, recipient: str) -> None:
+    """Deliver, and wait for the answer longer than any attempt takes."""
+    with lmtp(world, timeout=700) as client:
+        client.deliver(recipient)
+
+
+def test_a_dead_domain_holds_its_own_places_and_no_others(world: World) -> None:
+    world.peer()
+    world.prove(DEAD)
+    living = [f"_live{number}.test" for number in range(19)]
+    world.dns.zone.update({(name, "A"): ["127.0.0.2"] for name in living})
+    world.start()
+    with raw_peer(ADDRESS, stay, tls(world.directory / "dead.pem")) as dead:
+        waiting = [threading.Thread(target=patiently, args=(world, f"u{n}@{DEAD}")) for n in range(16)]
+        for one in waiting:
+            one.start()
+        until("all its places are taken", lambda: dead.connections == 16, 30, every=0.01)
+        assert [deliver(world, f"ann@{name}") for name in living] == [[HTTPS]] * 19
+        # At first a 421; from when four have hung for five seconds, the other road.
+        until("others for it go by SMTP", lambda: deliver(world, f"v@{DEAD}") == [SMTP], 40)
+        assert all(one.is_alive() for one in waiting), "they hang on"
+        assert dead.connections == 16
+    for one in waiting:
+        one.join(120)
+        assert not one.is_alive()
+
+
+def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(world: World) -> None:
+    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+    # Its mark has run out.
+    Endpoints(engine).failed(DEAD, "timeout", datetime.now(UTC) - timedelta(minutes=2), None)
+    engine.dispose()
+    world.prove(DEAD)
+    world.start()
+    tried = threading.Event()
+
+    def behave(talk: Talk) -> None:
+        talk.request()
+        tried.set()
+        stay(talk)
+
+    with raw_peer(ADDRESS, behave, tls(world.directory / "dead.pem")) as dead:
+        first = threading.Thread(target=patiently, args=(world, f"ann@{DEAD}"))
+        first.start()
+        assert tried.wait(120)
+        assert [deliver(world, f"u{number}@{DEAD}") for number in range(5)] == [[SMTP]] * 5
+        assert first.is_alive(), "it still waits"
+        assert dead.connections == 1
+    first.join(120)
+    assert not first.is_alive()

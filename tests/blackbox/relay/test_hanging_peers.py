@@ -1,0 +1,121 @@
+"""Peers that hang or dribble: one attempt, given up in its time, then SMTP."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from tests.blackbox.relay.installed_relay import Peer, World, deliver
+from tests.blackbox.relay.raw_peer import (
+    ADDRESS,
+    HEAD,
+    HTTPS,
+    OK,
+    SMTP,
+    Behaviour,
+    Talk,
+    dribbling,
+    endless,
+    hang,
+    hang_after_request,
+    raw_peer,
+    then_hang,
+    tls,
+)
+from tests.chat.deadline import deadline
+
+
+@pytest.fixture(scope="module")
+def world(hasty: World) -> World:
+    return hasty
+
+
+ILL: dict[str, tuple[Behaviour, bool, str]] = {
+    "hangs in TLS": (hang, False, "tls-timeout"),
+    "hangs before the request": (hang, True, "timeout"),
+    "hangs after the request": (hang_after_request, True, "timeout"),
+    "hangs in the status line": (then_hang(b"HTTP/1.1 2"), True, "timeout"),
+    "hangs in the header": (then_hang(HEAD + b"Content-"), True, "timeout"),
+    "hangs before the body": (then_hang(HEAD + b"Content-Length: 9\r\n\r\n"), True, "timeout"),
+    "hangs in the body": (then_hang(HEAD + b"Content-Length: 9\r\n\r\n25"), True, "timeout"),
+    "hangs in a chunk": (then_hang(HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n25"), True, "timeout"),
+    "dribbles the header": (dribbling(HEAD + b"X: " + b"x" * 5000), True, "timeout"),
+    "dribbles the body": (dribbling(HEAD + b"Content-Length: 999\r\n\r\n" + b"2" * 999), True, "timeout"),
+    "dribbles and closes": (
+        dribbling(HEAD + b"Connection: close\r\n\r\n" + b"2" * 999),
+        True,
+        "timeout",
+    ),
+    "endless 100s": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), True, "protocol"),
+    "endless 103s": (endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), True, "protocol"),
+}
+
+
+@pytest.mark.parametrize("name", ILL)
+def test_ill_peer_costs_one_attempt_then_smtp(world: World, peer: Peer, ill: str, name: str) -> None:
+    behaviour, encrypted, reason = ILL[name]
+    context = tls(world.directory / "_peer.test.pem") if encrypted else None
+    with raw_peer(ADDRESS, behaviour, context) as wrong:
+        assert deliver(world, f"ann@{ill}") == [SMTP]
+        assert world.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
+        assert wrong.connections == 1
+
+
+def test_a_port_that_does_not_answer_or_is_closed(world: World, peer: Peer, ill: str) -> None:
+    with socket.create_server((ADDRESS, 443), backlog=0) as silent:
+        queued = [socket.socket() for _ in range(2)]
+        for one in queued:  # the queue of a server that doesn't accept is full, and so the SYN is dropped
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        assert deliver(world, f"ann@{ill}") == [SMTP]
+        for one in queued:
+            one.close()
+    assert world.peers_row(ill, "https", 1)["reasons"] == {"connect-timeout": 1}
+    world.ctl("endpoints", "forget", ill)
+    assert deliver(world, f"ann@{ill}") == [SMTP]
+    assert world.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
+
+
+def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(world: World, peer: Peer, ill: str) -> None:
+    behaviour = then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n")
+    with raw_peer(ADDRESS, behaviour, tls(world.directory / "_peer.test.pem")):
+        assert deliver(world, f"ann@{ill}") == [HTTPS]
+    assert world.sink.taken == []
+
+
+def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: Peer, ill: str) -> None:
+    """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
+
+    def slowly(talk: Talk) -> None:
+        talk.head()
+        received = 0
+        while received < 3_000_000:
+            received += len(talk.connection.recv(1 << 16))
+            talk.gone.wait(0.02)
+        talk.say(OK)
+
+    content = (b"x" * 70 + b"\r\n") * 41_667
+    with raw_peer(ADDRESS, slowly, tls(world.directory / "_peer.test.pem")):
+        began = time.monotonic()
+        assert deliver(world, f"ann@{ill}", content=content) == [HTTPS]
+        # The peer saw to that: else it would prove nothing.
+        assert time.monotonic() - began > 2.5
+
+
+def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small_one(
+    world: World, peer: Peer, ill: str
+) -> None:
+    def stop(talk: Talk) -> None:
+        talk.head()
+        hang(talk)
+
+    content = (b"x" * 70 + b"\r\n") * 400_000
+    with (
+        raw_peer(ADDRESS, stop, tls(world.directory / "_peer.test.pem")),
+        # A message of this size has 200 s if it moves.
+        deadline("the peer is left", 30),
+    ):
+        assert deliver(world, f"ann@{ill}", content=content) == [SMTP]
+    assert world.peers_row(ill, "https", 1)["reasons"] == {"timeout": 1}

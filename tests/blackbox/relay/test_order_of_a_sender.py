@@ -1,0 +1,49 @@
+"""What one user sends to one domain leaves the relay in the order in which Postfix hands it over."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.blackbox.relay.installed_relay import Peer, Seen, World, accept_all, deliver
+
+
+def test_a_message_waits_for_the_one_before(world: World, peer: Peer, domain: str) -> None:
+    under_way, never = threading.Semaphore(1), threading.Event()
+    alone: list[bool] = []
+
+    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        alone.append(under_way.acquire(blocking=False))
+        never.wait(0.05)  # the others would come meanwhile
+        under_way.release()
+        return accept_all(seen)
+
+    peer.script = script
+    threads = [threading.Thread(target=deliver, args=(world, f"ann@{domain}")) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert alone == [True] * 4
+
+
+def test_messages_of_others_do_not_wait_for_it(world: World, peer: Peer, domain: str) -> None:
+    all_there = threading.Barrier(4)
+
+    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        all_there.wait(20)
+        return accept_all(seen)
+
+    peer.script = script
+    found: list[tuple[int, str]] = []
+    threads = [
+        threading.Thread(
+            target=lambda sender: found.extend(deliver(world, f"ann@{domain}", sender=sender)),
+            args=(f"u{number}@_here.test",),
+        )
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert found == [(250, "2.0.0 OK")] * 4

@@ -1,0 +1,11 @@
+"""The deployed programs as senders; each one's module says what it does that others don't."""
+
+from __future__ import annotations
+
+from tests.blackbox.web.filtermail_sender import FILTERMAIL
+from tests.blackbox.web.madmail_sender import MADMAIL_1, MADMAIL_2
+from tests.blackbox.web.peer_sender import DONE, PLAIN_HTTP, SMTP, Sender
+
+__all__ = ["DONE", "PLAIN_HTTP", "SENDERS", "SMTP", "Sender"]
+
+SENDERS = (MADMAIL_2, MADMAIL_1, FILTERMAIL)

@@ -1,0 +1,50 @@
+"""All tables are in one module, so that none is missing in a store because its module was not imported."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import delete
+
+from chatmail_milter.store.accounts import Accounts
+from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.tables import accounts
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_only_one_module_defines_tables() -> None:
+    modules = [path for room in ("chatmail_milter", "mxdeliv_app") for path in (ROOT / room).rglob("*.py")]
+    definition = re.compile(r'\bTable\(\s*"\w+",\s*metadata|\bMetaData\(')
+    defining = [path for path in modules if definition.search(path.read_text("utf-8"))]
+    assert [path.name for path in defining] == ["tables.py"]
+
+
+def test_a_program_that_only_opens_a_new_store_makes_all_tables(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    opening = (
+        "import sqlite3, sys; from chatmail_milter.store.engine import open_store;"
+        "open_store('sqlite:///' + sys.argv[1]).dispose();"
+        "print(*(name for name, in sqlite3.connect(sys.argv[1]).execute("
+        "\"SELECT name FROM sqlite_master WHERE type = 'table'\")))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", opening, path], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert {"accounts", "breakers", "missing_keys", "recipient_refusals"} <= set(done.stdout.split())
+
+
+def test_what_refers_to_an_account_goes_with_it_by_whichever_connection(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path}/store")
+    Accounts(engine).create("alice123@a.test", "{X}")
+    tokens = DeviceTokens(engine, timedelta(days=9))
+    assert tokens.add("alice123@a.test", "token")
+    # One that nobody has used before: the others are taken.
+    with engine.connect(), engine.connect(), engine.begin() as third:
+        assert third.execute(delete(accounts)).rowcount == 1
+    assert tokens.of("alice123@a.test") == []
