@@ -1,4 +1,4 @@
-"""`chatmailctl account`: who has an account here, and who may not use it for now."""
+"""`chatmailctl account`: lists, shows, deletes, suspends and resumes accounts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ for command in (create, password, quota, export, import_):
 @account.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All accounts: the days of creation, of the last login, and since when an account is suspended.
+    """List all accounts with the days of creation, last login and suspension.
 
-    A deleted account that was suspended still is, and is listed with no day of creation.
+    A deleted account that was suspended remains suspended, and is listed without a day of creation.
     """
     engine = store()
     suspended = Suspensions(engine).list()
@@ -62,7 +62,7 @@ def list_(as_json: bool) -> None:
 @click.argument("address", callback=canonical_address)
 @json_option
 def show(address: str, as_json: bool) -> None:
-    """What is kept of the account ADDRESS. Of its password, the scheme of the hash is shown."""
+    """Show the stored data of the account ADDRESS. Of its password, only the hash scheme is shown."""
     engine = store()
     found = accounts(engine).lookup(address)
     if found is None:
@@ -80,23 +80,25 @@ def show(address: str, as_json: bool) -> None:
 @account.command()
 @click.argument("address", callback=canonical_address)
 def delete(address: str) -> None:
-    """Delete the account ADDRESS with all of its mail. Its name stays reserved for a time."""
+    """Delete the account ADDRESS with all of its mail. Its name stays reserved (accounts.names_kept)."""
     engine = store()
     if not delete_account(engine, mail_directory(), address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if address in Suspensions(engine).list():
-        click.echo(f"It can't come back: {address} stays suspended until `chatmailctl account resume`.")
+        click.echo(
+            f"Nobody can create it again: {address} stays suspended until `chatmailctl account resume`."
+        )
 
 
 @account.command()
 @click.argument("address", callback=canonical_address)
 def suspend(address: str) -> None:
-    """Keep the account ADDRESS from logging in and sending, from now on. It still gets mail."""
+    """Suspend the account ADDRESS: it can't log in or send any more, but still receives mail."""
     engine = store()
     if accounts(engine).lookup(address) is None:
         raise click.ClickException(
             f"see `chatmailctl account list`: there is no account {address}; "
-            f"`chatmailctl block add {address}` keeps it from being made"
+            f"`chatmailctl block add {address}` prevents its creation"
         )
     if not Suspensions(engine).suspend(address):
         click.echo(f"{address} was suspended before.")

@@ -1,4 +1,4 @@
-"""`chatmailctl account create` and `password`: what the operator does for somebody."""
+"""`chatmailctl account create` and `password`: credentials made by the operator."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from chatmail_milter.ctl.sessions import end_of
 from chatmail_milter.store.names import NameReservedError
 
 _ask_option = click.option(
-    "--ask", is_flag=True, help="Ask for the password: a prompt, or the first line of stdin."
+    "--ask", is_flag=True, help="Prompt for the password, or read it from the first line of stdin."
 )
 
 
 @click.command()
 @click.argument("address", required=False, callback=canonical_address)
 @_ask_option
-@click.option(
-    "--reuse-name", is_flag=True, help="Also with a reserved name: that of an account that is gone."
-)
+@click.option("--reuse-name", is_flag=True, help="Allow a reserved name, of a deleted or expired account.")
 @qr_option
 @json_option
 def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: bool) -> None:
-    """Make the account ADDRESS, or one with a random address.
+    """Create the account ADDRESS, or one with a random address.
 
-    Its password is random, and printed with a login link; or with --ask it is asked for, and not shown.
+    The command generates a password and prints it with a login link. With --ask it prompts for the password
+    and prints nothing.
     """
     settings = config.load_or_exit()
     fresh = credentials.fresh(settings.accounts, settings.mail.domain)
@@ -52,13 +51,13 @@ def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: 
 
 @click.command()
 @click.argument("address", callback=canonical_address)
-@click.option("--random", is_flag=True, help="Make a random one, and print it with the login link.")
+@click.option("--random", is_flag=True, help="Generate a password, and print it with the login link.")
 @qr_option
 @json_option
 def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
-    """Give ADDRESS another password, and end its sessions.
+    """Change the password of ADDRESS, and end its sessions.
 
-    Asked for at a prompt, or the first line of stdin where that is no terminal.
+    The command prompts for it, or reads the first line of stdin if that is not a terminal.
     """
     settings = config.load_or_exit()
     fresh = credentials.fresh(settings.accounts, settings.mail.domain)
@@ -72,7 +71,7 @@ def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
 
 
 def _tell(settings: config.Config, address: str, password: str | None, *, qr: bool, as_json: bool) -> None:
-    """What the operator doesn't know: nothing of a password that was typed."""
+    """Prints the address, and what the command generated: never a password that was typed."""
     row = {"address": address}
     if password is not None:
         row |= {"password": password, "link": links.dclogin(settings, address, password)}

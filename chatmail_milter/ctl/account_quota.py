@@ -1,4 +1,4 @@
-"""`chatmailctl account quota`: how much an account may hold, and how much it does."""
+"""`chatmailctl account quota`: the quota of an account and its use."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _DEFAULT = "default"
 @click.argument("size", required=False)
 @json_option
 def quota(address: str, size: str | None, as_json: bool) -> None:
-    """What the account ADDRESS may hold: show it, or set it to SIZE (with a unit, e.g. 2GB) or `default`.
+    """Show the quota of the account ADDRESS, or set it to SIZE (with a unit, e.g. 2GB) or `default`.
 
-    In force for the next message. What is there stays: a mailbox that holds more is full until old mail goes.
+    A change applies to the next message. No mail is removed: a mailbox above its quota stays full until old
+    mail is removed.
     """
     opened = accounts()
     if size is not None and opened.set_quota(address, None if size == _DEFAULT else _octets(size)):
@@ -41,9 +42,7 @@ def _octets(size: str) -> int:
     except ValueError as error:
         raise click.BadParameter(f"{error}, or `{_DEFAULT}`", param_hint="SIZE") from None
     if not 1 <= octets < 1 << 63:
-        raise click.BadParameter(
-            f"wants more than nothing and less than 2^63, or `{_DEFAULT}`", param_hint="SIZE"
-        )
+        raise click.BadParameter(f"must be above 0 and below 2^63 octets, or `{_DEFAULT}`", param_hint="SIZE")
     return octets
 
 
@@ -62,7 +61,7 @@ def _show(quota: int, is_own: bool, usage: Usage | None, as_json: bool) -> None:
         return
     origin = "its own" if is_own else "the default"
     share = (
-        "Dovecot doesn't say how much is used"
+        "the use is unknown: Dovecot does not answer"
         if used is None
         else f"{format_size(used)} used, {used * 100 // quota} %"
     )

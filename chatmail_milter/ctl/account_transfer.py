@@ -1,10 +1,10 @@
-"""`chatmailctl account export` and `import`: accounts from one relay to another, a JSON object a line.
+"""`chatmailctl account export` and `import`: move accounts between relays, as JSON lines.
 
     {"address": …, "password_hash": "{SCHEME}…", "created": "2026-03-02", "last_login": …, "suspended": …,
      "quota": …}
 
-A line at a time, so it takes no more memory for a million; https://jsonlines.org. Hashes are as Dovecot has
-them: https://doc.dovecot.org/2.3/configuration_manual/authentication/password_schemes/
+Lines (https://jsonlines.org) are processed one by one, so memory use does not depend on their number. Hashes
+have Dovecot's format: https://doc.dovecot.org/2.3/configuration_manual/authentication/password_schemes/
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @click.command("export")
 def export() -> None:
-    """Print all accounts as JSON lines, with their password hashes: keep it as you keep the store."""
+    """Print all accounts as JSON lines, with password hashes: protect the output like the store."""
     engine = store()
     suspended = Suspensions(engine).list()
     encoder = msgspec.json.Encoder()
@@ -80,14 +80,12 @@ def export() -> None:
 
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option(
-    "--reuse-names", is_flag=True, help="Also with reserved names: those of accounts that are gone."
-)
+@click.option("--reuse-names", is_flag=True, help="Allow reserved names, of deleted and expired accounts.")
 def import_(file: BinaryIO, reuse_names: bool) -> None:
-    """Make the accounts that FILE lists (- for standard input), as `account export` prints them.
+    """Create the accounts listed in FILE (- for standard input), as `account export` prints them.
 
-    Accounts that are here already stay as they are. A line that can't be used ends it; those before it are
-    in, and once it is corrected, FILE can be imported again.
+    Existing accounts are not changed. The import stops at an invalid line; the accounts before it have been
+    created. Correct the line and import FILE again.
     """
     engine = store()
     domain = load_or_exit().mail.domain
@@ -113,15 +111,13 @@ def import_(file: BinaryIO, reuse_names: bool) -> None:
     before = f"; {here} {'was' if here == 1 else 'were'} here before" if here else ""
     click.echo(f"Made {new} account{'' if new == 1 else 's'}{before}.")
     if reserved:
-        click.echo(
-            f"Left out {reserved} with the names of accounts that are gone, which --reuse-names would make."
-        )
+        click.echo(f"Left out {reserved} with reserved names; --reuse-names would create them.")
     if wrong is not None:
         raise click.ClickException(f"correct {wrong}")
 
 
 class _BadLineError(Exception):
-    """Names the line, and says what is wrong with it."""
+    """A line is invalid; the message has its number and the reason."""
 
 
 def _lines(file: BinaryIO, domain: str) -> Iterator[Line]:
@@ -149,13 +145,13 @@ def _check(line: Line, domain: str) -> None:
         raise ValueError(f"address: {reason}")
     found = _HASH.fullmatch(line.password_hash)
     if found is None or len(line.password_hash) > _LONGEST_HASH:
-        raise ValueError("password_hash: wants {SCHEME} and a hash, as doveadm pw prints it")
+        raise ValueError("password_hash: must be {SCHEME} and a hash, as doveadm pw prints it")
     if found[1].upper() not in SCHEMES:
-        raise ValueError(f"password_hash: this scheme is not taken, but {', '.join(sorted(SCHEMES))}")
+        raise ValueError(f"password_hash: the scheme must be one of {', '.join(sorted(SCHEMES))}")
 
 
 def _take(engine: Engine, lines: Sequence[Line], *, reuse: bool) -> tuple[int, int]:
-    """Make those accounts that are not here; how many, and how many names are not given out yet."""
+    """Creates those accounts that don't exist. Returns their number, and that of the reserved names."""
     rows = [Account(one.address, one.password_hash, one.created, one.last_login, one.quota) for one in lines]
     new, reserved = accounts(engine).carry_over(rows, reuse=reuse)
     suspended = {one.address: one.suspended for one in lines if one.suspended and one.address in new}

@@ -1,4 +1,4 @@
-"""`chatmailctl admin`: the passwords of the admin pages, which are kept as hashes alone."""
+"""`chatmailctl admin`: passwords of the admin pages, which are stored only as hashes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def admin() -> None:
 
 @admin.command("hash")
 def hash_() -> None:
-    """The hash of a password, for a line of /etc/chatmail/admin.passwords (docs/admin-page.md).
+    """Print the hash of a password, for a line of /etc/chatmail/admin.passwords.
 
-    It asks at a prompt, or reads the first line of stdin: 12 to 128 characters.
+    The command prompts for the password (12 to 128 characters), or reads the first line of stdin.
     """
     password = read()
     if not SHORTEST <= len(password) <= LONGEST:

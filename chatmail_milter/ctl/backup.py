@@ -1,4 +1,4 @@
-"""`chatmailctl backup`: the relay into a directory, while it runs."""
+"""`chatmailctl backup`: backs up the whole relay to a directory while it runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False, resolve_path=True))
 @json_option
 def backup(directory: Path, as_json: bool) -> None:
-    """Write all of this relay to DIRECTORY.
+    """Back up this whole relay to DIRECTORY.
 
-    The store, DKIM and TLS keys, the configuration, and the mailboxes with their UIDs. It goes on meanwhile.
-    A DIRECTORY with an earlier backup is updated: only new mail is copied. The backup holds the relay's keys
-    and all mail: protect it as you protect the relay. Run it as root. `chatmailctl restore` brings it back.
+    The backup has the store, DKIM and TLS keys, the configuration, and the mailboxes with their UIDs. The
+    relay keeps running. If DIRECTORY has an earlier backup, only new mail is copied. The backup contains the
+    relay's keys and all mail: protect it like the relay. Run it as root. `chatmailctl restore` restores it.
     """
     config = load_or_exit()
     if os.geteuid() != 0:
@@ -56,10 +56,12 @@ def backup(directory: Path, as_json: bool) -> None:
     except BackupError as error:
         raise click.ClickException(str(error)) from None
     except (OSError, DatabaseError) as error:
-        raise click.ClickException(f"see to the disk, and that this is the relay: {error}") from None
+        raise click.ClickException(f"check the disk, and that this host is the relay: {error}") from None
     if as_json:
         print_json({"directory": str(directory), "accounts": len(users), "mailboxes": number, "store": kind})
         return
     click.echo(f"Backed up to {directory}: accounts: {len(users)}, mailboxes: {number}.")
     if file is None:
-        click.echo(f"The store is not in it: back up {kind} by its own means, now.")
+        click.echo(
+            f"The backup does not contain the store: back up {kind} with the database's own tools, now."
+        )

@@ -1,4 +1,4 @@
-"""`chatmailctl block`: whom this relay keeps out. A change is in force everywhere when the command ends."""
+"""`chatmailctl block`: the blocklist. A change is in force in all programs when the command returns."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def _note(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return value
 
 
-_note_option = click.option("--note", callback=_note, help="Why, for whoever reads the list later.")
+_note_option = click.option("--note", callback=_note, help="The reason, as a note in the list.")
 _entries_argument = click.argument("entries", metavar="ENTRY...", nargs=-1, required=True)
 
 
 @click.group()
 def block() -> None:
-    """Addresses, domains and networks that this relay keeps out.
+    """Blocklist of addresses, domains and networks.
 
     They can't log in or send, and mail from or to them is refused. An ENTRY is an address
     (someone@example.org), a domain (example.org), all domains below one but not itself (.example.org), an
@@ -47,9 +47,9 @@ def block() -> None:
 @_entries_argument
 @_note_option
 def add(entries: Sequence[str], note: str | None) -> None:
-    """Block each ENTRY (see `chatmailctl block --help`), in force when this returns.
+    """Block each ENTRY (see `chatmailctl block --help`), in force when the command returns.
 
-    .example.org blocks what is below example.org; to block example.org too, add both.
+    .example.org blocks the subdomains of example.org; to block example.org too, add both.
     """
     found = _understood([(one, one) for one in entries])
     engine = store()
@@ -61,9 +61,9 @@ def add(entries: Sequence[str], note: str | None) -> None:
 @click.argument("file", type=click.File("rb"))
 @_note_option
 def import_(file: BinaryIO, note: str | None) -> None:
-    """Block what FILE lists (- for standard input), all or nothing.
+    """Block the entries listed in FILE (- for standard input), all or none of them.
 
-    One entry a line; a # at the beginning of a word begins a comment.
+    FILE has one entry per line; a # at the beginning of a word starts a comment.
     """
     lines = [(f"line {number}", _without_comment(line)) for number, line in enumerate(file, 1)]
     found = _understood([(name, text) for name, text in lines if text])
@@ -76,7 +76,7 @@ def import_(file: BinaryIO, note: str | None) -> None:
 @block.command()
 @_entries_argument
 def remove(entries: Sequence[str]) -> None:
-    """Block each ENTRY no longer. Exit status 1 if one of them was not blocked."""
+    """Unblock each ENTRY. Exit status 1 if one of them was not blocked."""
     found = _understood([(one, one) for one in entries], ours_too=True)
     blocks = Blocks(store())
     missing = sorted(set(found) - {one.entry for one in blocks.list()})
@@ -88,7 +88,7 @@ def remove(entries: Sequence[str]) -> None:
 @block.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All entries, with the day each was added."""
+    """List all entries, with the day each was added."""
     rows = Blocks(store()).list()
     if as_json:
         print_json([asdict(row) for row in rows])
@@ -96,7 +96,7 @@ def list_(as_json: bool) -> None:
     print_table(
         ("Entry", "Added", "Note"),
         [(row.entry, row.added.isoformat(), row.note or "") for row in rows],
-        "Nobody is blocked.",
+        "The blocklist is empty.",
     )
 
 
@@ -106,14 +106,14 @@ def _without_comment(line: bytes) -> str:
 
 
 def _understood(named: Iterable[tuple[str, str]], *, ours_too: bool = False) -> list[str]:
-    """The entries that texts mean, each text with its name. If one means none, exits and names all such."""
+    """Parses texts, each given with a name, as entries. Exits with an error that names all invalid ones."""
     domain = load_or_exit().mail.domain
     found, wrong = [], []
     for name, text in named:
         try:
             one = entry(text)
             if not ours_too and Blocklist.of([one]).has_domain(domain):
-                raise MalformedEntryError(f"that would block all of our own users, {domain}")
+                raise MalformedEntryError(f"this would block all users of this relay, {domain}")
             found.append(one)
         except MalformedEntryError as error:
             shown = "" if name == text else f"{text[:_SHOWN]!r}: "

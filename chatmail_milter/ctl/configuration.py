@@ -1,4 +1,4 @@
-"""`chatmailctl config`: the configuration in force, a documented example, a check."""
+"""`chatmailctl config`: prints the configuration in force, prints a documented example, checks a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def config() -> None:
 @config.command()
 @json_option
 def show(as_json: bool) -> None:
-    """Every setting as it is in force, defaults included."""
+    """Print every setting in force, including defaults."""
     loaded = configuration.load_or_exit()
     if as_json:
         print_json(example_file.tree(loaded))
@@ -30,17 +30,17 @@ def show(as_json: bool) -> None:
 
 @config.command()
 def example() -> None:
-    """A configuration file that documents every setting and its default."""
+    """Print a configuration file that documents every setting and its default."""
     click.echo(example_file.render(example_file.EXAMPLE, documented=True), nl=False)
 
 
 @config.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check(file: Path | None) -> None:
-    """Whether FILE (default: the installed configuration) can be used, and the store that it names.
+    """Check FILE (default: the installed configuration) and the store that it names.
 
-    Changes nothing. Exit status 78 if the configuration can't be used; if the store can't, that of every
-    command then.
+    Changes nothing. Exit status 78 if the configuration can't be used; if the store can't be used, the status
+    that every command has then.
     """
     try:
         loaded = configuration.load(file)

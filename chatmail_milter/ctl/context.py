@@ -17,14 +17,14 @@ from chatmail_milter.store.names import ReservedNames
 
 
 def store() -> Engine:
-    """The configured store, open. Raises `SQLAlchemyError` where it can't be: `main.Commands` explains it."""
+    """Opens the configured store. Raises `SQLAlchemyError`, which `main.Commands` explains in one line."""
     # What SQLite makes beside a store must be writable for the services, which share its directory's group.
     os.umask(0o007)
     return existing_store(load_or_exit().store.url)
 
 
 def accounts(engine: Engine | None = None) -> Accounts:
-    """The accounts in the configured store, which is `engine` where it is open."""
+    """The accounts of the configured store, or of `engine` if given."""
     return Accounts(engine or store(), names=ReservedNames(load_or_exit().accounts.names_kept))
 
 

@@ -1,4 +1,4 @@
-"""Deletes an account with all that is its own: what the store has of it, open sessions, its mail."""
+"""Deletes an account: its rows in the store, its open sessions and its mail."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from chatmail_milter.store.engine import scrub
 
 
 def delete_account(engine: Engine, root: Path, address: str) -> bool:
-    """Delete the account of a canonical address, whose mail is below `root`; False if nothing is there.
+    """Deletes the account of a canonical address, whose mail is below `root`; False if there is none.
 
-    Mail that is there without an account goes as well: what came while the account was deleted.
+    Also deletes mail without an account, which arrived during an earlier deletion.
     """
     removal, mailbox = Removal(root), home(root, address)
     found: list[Path] = []
@@ -40,7 +40,10 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
         ask_anew()
         removal.finish([mailbox] if mailbox is not None else [])
         if not scrub(engine):
-            click.echo("The store is busy: its log has traces of the account until the next pass.", err=True)
+            click.echo(
+                "The store is busy: its log file has traces of the account until chatmail-expire runs.",
+                err=True,
+            )
     except PermissionError:
-        raise click.ClickException("run this as root: the mail can't be removed") from None
+        raise click.ClickException("run this as root, which removes the mail") from None
     return True

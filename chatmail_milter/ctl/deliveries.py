@@ -1,4 +1,4 @@
-"""What Dovecot remembers of accounts for deliveries is forgotten when a command has changed it."""
+"""Flushes Dovecot's cache of accounts for deliveries after a command changed an account."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 
 
 def ask_anew() -> None:
-    """Let the next delivery ask who has a mailbox, and its quota; where that fails, say so on stderr."""
+    """Flushes the cache: the next delivery looks up mailbox and quota. Reports a failure on stderr."""
     try:
         Doveadm().forget_accounts()
     except (DoveadmError, OSError) as error:
-        click.echo(f"For a minute deliveries may go by what was so before: {error}", err=True)
+        click.echo(f"For up to a minute deliveries may use the old state: {error}", err=True)

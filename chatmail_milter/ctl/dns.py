@@ -1,7 +1,7 @@
-"""`chatmailctl dns`: which of the relay's DNS records are published, as its own resolver sees them.
+"""`chatmailctl dns`: compares the relay's DNS records with those that its own resolver sees.
 
-The records wanted are those of `/etc/chatmail/records.zone`, which the playbook writes: the same file that it
-gives the operator to publish. Reverse names and DNSSEC are not looked at.
+The expected records are in `/etc/chatmail/records.zone`, which the playbook writes: the same file that it
+gives the operator to publish. Does not check reverse names and DNSSEC.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from chatmail_milter.doctor.records import WANTED, Record, compare, look_up, rea
 @click.command()
 @json_option
 @click.option(
-    "--records", type=click.Path(path_type=Path), default=WANTED, help="The records that are wanted."
+    "--records", type=click.Path(path_type=Path), default=WANTED, help="Zone file with the expected records."
 )
 def dns(as_json: bool, records: Path) -> None:
-    """Which DNS records are published. Exit status: 0 all, 1 not all, 3 DNS did not answer for some."""
+    """Show which DNS records are published. Exit status: 0 all, 1 not all, 3 some lookups failed."""
     try:
         wanted = read(records)
     except (OSError, UnicodeDecodeError, DNSException) as error:
@@ -50,20 +50,14 @@ def _print(findings: list[Record]) -> None:
         )
         for one in findings
     ]
-    print_table(("State", "Name", "Type", "Wanted", "Found"), rows, "No records are wanted.")
+    print_table(("State", "Name", "Type", "Wanted", "Found"), rows, "The zone file has no records.")
     wrong = [one for one in findings if one.state in ("missing", "different")]
     if any(one.type in ("A", "AAAA") for one in wrong):
-        click.echo(
-            "Publish the address records first: the certificate needs them, and the MX and SPF name them."
-        )
+        click.echo("Publish the address records first: the certificate, MX and SPF depend on them.")
     elif wrong:
-        click.echo(
-            "Publish what is missing or different. The resolver may remember the old state for a while."
-        )
+        click.echo("Publish the records that are missing or different. The resolver may cache the old ones.")
     if any(one.state == "can't say" for one in findings):
-        click.echo(
-            "DNS did not answer for some: see that unbound runs, and that the domain's name servers do."
-        )
+        click.echo("Some lookups failed: check that unbound and the domain's name servers are running.")
 
 
 def _short(texts: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""`chatmailctl doctor`: what is wrong with this relay, why it matters, and what mends it."""
+"""`chatmailctl doctor`: finds what is wrong with this relay; says why it matters and how to fix it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _machine(config: Config) -> Iterator[Finding]:
 
 
 def _wanted(kind: int) -> list[Any]:
-    """The records of one type that are to be published; none where the file can't be read, as `dns` says."""
+    """The records of one type to publish; none if the file can't be read, which `records` reports."""
     try:
         return [record for one in records.read() if one.rdtype == kind for record in one]
     except (OSError, UnicodeDecodeError, DNSException):
@@ -72,14 +72,16 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
 
 
 @click.command()
-@click.option("--only", type=click.Choice([*CHECKS]), multiple=True, help="Look at this alone; repeatable.")
-@click.option("--all", "everything", is_flag=True, help="Also show what is good.")
+@click.option(
+    "--only", type=click.Choice([*CHECKS]), multiple=True, help="Check only this subject; repeatable."
+)
+@click.option("--all", "everything", is_flag=True, help="Also show checks without findings.")
 @json_option
 def doctor(only: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """What is wrong with this relay, and what mends it.
+    """Find what is wrong with this relay, and how to fix it.
 
-    Run it as root, on the relay. Nothing is changed. Exit status: 0 nothing needs doing, 1 something does,
-    3 something could not be looked at.
+    Run it as root, on the relay. It changes nothing. Exit status: 0 nothing to do, 1 something to do,
+    3 something could not be checked.
     """
     config = load_or_exit()
     found = [one for name, check in CHECKS.items() if not only or name in only for one in check(config)]
@@ -106,6 +108,6 @@ def _print(found: list[Finding], everything: bool) -> None:
             click.echo(f"    mend: {printable(one.mend)}")
     if everything:
         rows = [(one.subject, one.what, one.found) for one in shown if one.state is FindingState.GOOD]
-        print_table(("Good", "What", "Found"), rows, "Nothing is good.")
+        print_table(("Good", "What", "Found"), rows, "No check is without findings.")
     good = sum(one.state is FindingState.GOOD for one in found)
     click.echo(f"Good: {good} of {len(found)}." + ("" if everything else " `--all` shows them."))

@@ -1,4 +1,4 @@
-"""`chatmailctl endpoints`: which host of a domain took HTTPS, and which domains have none for now."""
+"""`chatmailctl endpoints`: which host of each domain accepts HTTPS, and where HTTPS is suspended."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chatmail_milter.store.endpoints import Endpoint, Endpoints
 
 @click.group()
 def endpoints() -> None:
-    """What was learnt of peers' HTTPS."""
+    """Cached facts about HTTPS at peers."""
 
 
 @endpoints.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All domains of which something is known."""
+    """List all domains of which something is cached."""
     engine, now = store(), datetime.now(UTC)
     hosts = EndpointHosts(engine).all(now)
     known = Endpoints(engine).list()
@@ -47,19 +47,19 @@ def list_(as_json: bool) -> None:
             )
             for one in known
         ],
-        "Nothing is known yet.",
+        "No facts are cached.",
     )
 
 
 def in_words(host: HostState, now: datetime) -> Iterator[str]:
-    """What is known of one host."""
+    """The cached facts about one host, as text."""
     if host.proven(now):
-        yield f"{host.host} proved to be a chatmail server, asked again {ago(host.proven_until)}"
+        yield f"{host.host} proved to be a chatmail server; tested again {ago(host.proven_until)}"
     elif host.disproven(now):
         until = ago(host.disproven_until)
-        yield f"{host.host} says yes to everything: no chatmail server, asked again {until}"
+        yield f"{host.host} accepts everything, so it is not a chatmail server; tested again {until}"
     else:
-        yield f"{host.host} has yet to prove that it is a chatmail server"
+        yield f"{host.host} has not proved yet that it is a chatmail server"
     if host.size_limit is not None and host.limits(host.size_limit, now):
         until = ago(host.limited_until)
         yield f"{host.host} refuses {size(host.size_limit)} and more: by SMTP, tried again {until}"
@@ -69,7 +69,7 @@ def in_words(host: HostState, now: datetime) -> Iterator[str]:
 @click.argument("domain", required=False, callback=canonical_domain)
 @click.option("--all", "everything", is_flag=True, help="Forget all domains.")
 def forget(domain: str | None, everything: bool) -> None:
-    """Forget what is known of DOMAIN: its next message tries HTTPS again."""
+    """Forget the cached facts about DOMAIN: its next message tries HTTPS again."""
     if (domain is None) != everything:
         raise click.UsageError("name one domain, or say --all")
     number = Endpoints(store()).forget(domain)

@@ -1,4 +1,4 @@
-"""`chatmailctl federation`: with which domains this relay exchanges mail. In force when it returns."""
+"""`chatmailctl federation`: the domains with which mail is exchanged. In force when the command returns."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _domains_argument = click.argument("domains", metavar="DOMAIN...", nargs=-1, req
 
 @click.group()
 def federation() -> None:
-    """With which domains this relay exchanges mail.
+    """Choose the domains with which this relay exchanges mail.
 
-    It is with all but some (open), or with none but some (closed). A DOMAIN is a name (example.org), all
-    names below one but not itself (.example.org), or an IP literal ([192.0.2.1]). Each of the two rules
+    The rule is either open (all domains, except some) or closed (none, except some). A DOMAIN is a name
+    (example.org), all its subdomains but not itself (.example.org), or an IP literal ([192.0.2.1]). Each rule
     has its own exceptions.
     """
 
@@ -38,7 +38,7 @@ def federation() -> None:
 @federation.command()
 @json_option
 def show(as_json: bool) -> None:
-    """The rule in force, and its exceptions."""
+    """Show the rule in force and its exceptions."""
     found = Federations(store()).get()
     if as_json:
         print_json({"rule": found.rule, "exceptions": sorted(found.exceptions)})
@@ -48,23 +48,23 @@ def show(as_json: bool) -> None:
 
 @federation.command("open")
 def open_() -> None:
-    """Exchange mail with every domain but the exceptions."""
+    """Exchange mail with every domain except the exceptions."""
     _say(Federations(store()).set_rule("open"))
 
 
 @federation.command()
 def closed() -> None:
-    """Exchange mail with no domain but the exceptions."""
+    """Exchange mail with no domain except the exceptions."""
     _say(Federations(store()).set_rule("closed"))
 
 
 @federation.command()
 @_domains_argument
 def add(domains: list[str]) -> None:
-    """Make each DOMAIN an exception from the rule in force."""
+    """Add each DOMAIN to the exceptions of the rule in force."""
     federations = Federations(store())
     if load_or_exit().mail.domain in domains:
-        raise click.ClickException("name other domains: the rule is never asked about our own")
+        raise click.ClickException("name other domains: the rule does not apply to this relay's own domain")
     new = federations.add(domains)
     click.echo(f"{new} of them {'is' if new == 1 else 'are'} new.")
     _say(federations.get())
@@ -73,7 +73,7 @@ def add(domains: list[str]) -> None:
 @federation.command()
 @_domains_argument
 def remove(domains: list[str]) -> None:
-    """Let the rule in force hold for each DOMAIN again. Exit status 1 if one of them was no exception."""
+    """Remove each DOMAIN from the exceptions. Exit status 1 if one of them was not an exception."""
     federations = Federations(store())
     missing = sorted(set(domains) - federations.get().exceptions)
     federations.remove(domains)

@@ -1,4 +1,4 @@
-"""`chatmailctl gate`: what the gate says of a message, and by which rule. Never prints any of the message."""
+"""`chatmailctl gate`: the gate's verdict on a message, and its rule. Never prints content of the message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS = Settings(authserv_id="", any_ip_literal=True)
 
 
 def _mailbox(text: str) -> str:
-    """An envelope address; `<>` is the null sender."""
+    """Click type: an envelope address; `<>` is the null sender."""
     try:
         return address.parse(text) if text.strip("<>") else ""
     except MalformedAddressError as error:
@@ -33,7 +33,7 @@ def _mailbox(text: str) -> str:
 
 @click.group()
 def gate() -> None:
-    """Ask the PGP-only gate."""
+    """Check messages with the PGP-only gate."""
 
 
 @gate.command()
@@ -42,13 +42,13 @@ def gate() -> None:
     type=click.Choice([direction.value for direction in Direction]),
     default=Direction.OUT.value,
     show_default=True,
-    help="`out`: one of our users sends it. `in`: a peer does.",
+    help="`out`: from a user of this relay. `in`: from a peer.",
 )
 @click.option(
     "--sender",
     type=_mailbox,
     metavar="ADDRESS",
-    help="Envelope sender; the author if left out. `<>`: the null sender.",
+    help="Envelope sender; by default the author. `<>`: the null sender.",
 )
 @click.option(
     "--recipient", "recipients", type=_mailbox, metavar="ADDRESS", multiple=True, help="Envelope recipient."
@@ -62,12 +62,12 @@ def check(
     as_json: bool,
     file: BinaryIO | None,
 ) -> None:
-    """Would the message in FILE (standard input if left out) pass, and which rule decides?
+    """Check whether the message in FILE (default: standard input) would pass, and by which rule.
 
-    FILE is what a client would send by SMTP: what Postfix does to it before the milter sees it is done here.
-    Shows the message as the gate sees it, as far as it looked: parts, armor, packets; never any content.
-    Exit status 0: it would pass; 1: it would be refused. DKIM is not looked at, nor is anything that depends
-    on who the peer is.
+    FILE has the message as a client sends it by SMTP. The command first changes it as Postfix would before
+    the milter. It prints the structure that the gate read: parts, armor, packets; never any content. Exit
+    status 0: it would pass; 1: it would be refused. Checks that depend on the peer, such as DKIM, are left
+    out.
     """
     file = _piped() if file is None else file
     seen = Seen()
@@ -95,7 +95,7 @@ def check(
 
 def _piped() -> BinaryIO:
     if sys.stdin.isatty():
-        raise click.UsageError("name a FILE, or pipe a message in")
+        raise click.UsageError("name a FILE, or pipe a message to this command")
     return sys.stdin.buffer
 
 
@@ -104,7 +104,7 @@ def _judge(
 ) -> Verdict:
     message = receive(file, direction)
     if message is None:
-        raise click.UsageError("the file is empty: there is no message in it")
+        raise click.UsageError("choose another file: this one is empty")
     mail_from = _author(message) if sender is None else sender
     transaction = Transaction(_SETTINGS, direction, None, mail_from, OPEN, seen)
     for recipient in recipients:

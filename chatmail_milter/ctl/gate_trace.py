@@ -1,6 +1,6 @@
-"""What the gate met in a message, kept for `chatmailctl gate check` to print. Nothing of the content.
+"""Records the structure of a message that the gate reads, without content, for `chatmailctl gate check`.
 
-A sender can write anything into a media type or a transfer encoding, so only usual ones are named.
+A sender can write anything into a media type or a transfer encoding, so only common ones are printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """`version` and `length` are None where the packet has none, or the gate refused before it."""
+    """`version` and `length` are None if the packet has none, or if the gate refused before it."""
 
     tag: int
     name: str
@@ -49,7 +49,7 @@ class TracedArmor:
 
 @dataclass(slots=True)
 class TracedPart:
-    """`octets` are of the body as it is in the message, as far as the gate got."""
+    """`octets` counts the encoded body as far as the gate read it."""
 
     type: str
     transfer_encoding: str
@@ -59,7 +59,7 @@ class TracedPart:
 
 
 class Seen(Observer):
-    """The message as the gate sees it: its type (None if that can't be read), and its parts."""
+    """A message: its media type (None if that can't be parsed) and its parts."""
 
     def __init__(self) -> None:
         self.type: str | None = None
@@ -98,11 +98,11 @@ class Seen(Observer):
     def _armor(self) -> TracedArmor:
         armor = self.parts[-1].armor
         if armor is None:
-            raise RuntimeError("no armor has begun")
+            raise RuntimeError("no armor")
         return armor
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """The record as JSON values."""
         return {
             "type": self.type,
             "transfer_encoding": self.transfer_encoding,
@@ -112,8 +112,8 @@ class Seen(Observer):
         }
 
     def lines(self) -> Iterator[str]:
-        """All of it, for people."""
-        yield _described(self.type or "media type can't be read", self.transfer_encoding, self.octets)
+        """The record as lines of text."""
+        yield _described(self.type or "media type: can't be parsed", self.transfer_encoding, self.octets)
         for number, part in enumerate(self.parts, 1):
             yield f"  part {number}: {_described(part.type, part.transfer_encoding, part.octets)}"
             if part.armor is not None:

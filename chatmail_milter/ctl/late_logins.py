@@ -1,8 +1,8 @@
-"""Ends once more what `sessions` ended: IMAP sessions of logins that were under way meanwhile.
+"""Ends IMAP sessions of logins that were in progress when `sessions` ended the others.
 
-A login that Dovecot accepted before a change can become a session after `sessions` has ended the others.
-`sessions` starts this program in the background. It ends such sessions twice: soon, and when no login under
-way can be older than the change. It also ends new logins of that time, and their apps log in once more.
+A login that Dovecot accepted before a change can become a session afterwards. `sessions` starts this program
+in the background. It ends such sessions twice: soon, and when no login in progress can be older than the
+change. It also ends new sessions of that time; their apps log in again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AFTER = (10.0, 180.0)
 
 
 def main() -> None:
-    """What is started. JSON on stdin: `user`, empty for all whom the policy refuses; `home` of `end_of`."""
+    """The program. JSON on stdin: `user` (empty: all that the policy refuses), `home` as in `end_of`."""
     began, asked = time.monotonic(), json.load(sys.stdin)
     for seconds in AFTER:
         time.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def end(user: str, home: Path | None) -> None:
-    """Look once."""
+    """Ends the sessions once."""
     if user:
         sessions.end(lambda one, _peer: one == user, home)
     else:

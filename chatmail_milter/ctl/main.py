@@ -1,8 +1,8 @@
-"""`chatmailctl`: what the operator asks and orders.
+"""`chatmailctl`: the operator's command.
 
 One file per noun. Each prints a table, or JSON for programs; an error begins with what to do about it.
-A command's module is imported when the command is run, and not for the list of all: SQLAlchemy alone takes
-five times as long to import as click.
+A command's module is imported only when the command runs, not for `--help`: SQLAlchemy alone takes five times
+as long to import as click.
 """
 
 from __future__ import annotations
@@ -17,30 +17,45 @@ import click
 COMMANDS = {
     "account": ("chatmail_milter.ctl.account", "Accounts on this relay."),
     "admin": ("chatmail_milter.ctl.admin", "Passwords of the admin pages."),
-    "backup": ("chatmail_milter.ctl.backup", "Write all of this relay to DIRECTORY."),
-    "block": ("chatmail_milter.ctl.block", "Addresses, domains and networks that this relay keeps out."),
+    "backup": ("chatmail_milter.ctl.backup", "Back up this whole relay to DIRECTORY."),
+    "block": ("chatmail_milter.ctl.block", "Blocklist of addresses, domains and networks."),
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),
-    "dns": ("chatmail_milter.ctl.dns", "Which DNS records are published."),
-    "doctor": ("chatmail_milter.ctl.doctor", "What is wrong with this relay, and what mends it."),
-    "endpoints": ("chatmail_milter.ctl.endpoints", "What was learnt of peers' HTTPS."),
-    "federation": ("chatmail_milter.ctl.federation", "With which domains this relay exchanges mail."),
-    "gate": ("chatmail_milter.ctl.gate", "Ask the PGP-only gate."),
-    "peers": ("chatmail_milter.ctl.peers", "Attempts, successes, failures and latency per peer and road."),
+    "dns": ("chatmail_milter.ctl.dns", "Show which DNS records are published."),
+    "doctor": ("chatmail_milter.ctl.doctor", "Find what is wrong with this relay, and how to fix it."),
+    "endpoints": ("chatmail_milter.ctl.endpoints", "Cached facts about HTTPS at peers."),
+    "federation": (
+        "chatmail_milter.ctl.federation",
+        "Choose the domains with which this relay exchanges mail.",
+    ),
+    "gate": ("chatmail_milter.ctl.gate", "Check messages with the PGP-only gate."),
+    "peers": (
+        "chatmail_milter.ctl.peers",
+        "Show attempts, successes, failures and latency per peer and road.",
+    ),
     # Of the other package, which is named here and not imported.
-    "probe": ("mxdeliv_app.probe.command", "Send a real message to a peer by each road, step by step."),
-    "queue": ("chatmail_milter.ctl.queue", "Messages that wait in Postfix's queue, oldest first."),
-    "reasons": ("chatmail_milter.ctl.reasons", "What the reason words in figures and log lines mean."),
-    "refusals": ("chatmail_milter.ctl.refusals", "Recipients elsewhere that their servers refused for good."),
-    "restore": ("chatmail_milter.ctl.restore", "Make this host the relay that was backed up to DIRECTORY."),
-    "route": ("chatmail_milter.ctl.route", "Routes to peers, effective on the next message."),
-    "status": ("chatmail_milter.ctl.status", "The relay on one screen."),
-    "token": ("chatmail_milter.ctl.token", "Invitations that make accounts."),
-    "trace": ("chatmail_milter.ctl.trace", "The whole way of a message on this host, from the journal."),
+    "probe": (
+        "mxdeliv_app.probe.command",
+        "Send a real message to a peer by HTTPS and by SMTP, step by step.",
+    ),
+    "queue": ("chatmail_milter.ctl.queue", "List the messages in Postfix's queue, oldest first."),
+    "reasons": ("chatmail_milter.ctl.reasons", "Explain the reason words in tables and log lines."),
+    "refusals": (
+        "chatmail_milter.ctl.refusals",
+        "Recipients at peers that their servers refused permanently.",
+    ),
+    "restore": (
+        "chatmail_milter.ctl.restore",
+        "Restore the relay that was backed up to DIRECTORY on this host.",
+    ),
+    "route": ("chatmail_milter.ctl.route", "Routes to peers, in force for the next message."),
+    "status": ("chatmail_milter.ctl.status", "Show the relay on one screen."),
+    "token": ("chatmail_milter.ctl.token", "Invitations, with which people create accounts."),
+    "trace": ("chatmail_milter.ctl.trace", "Trace a message on this host, from the journal."),
 }
 
 
 class Commands(click.Group):
-    """The group of all commands: each reports a fault of the store in the same one line."""
+    """The group of all commands. Reports a fault of the store as one line, the same for each command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -68,7 +83,7 @@ class Commands(click.Group):
 
 
 def _fault_of_the_store(error: Exception) -> tuple[str, int] | None:
-    """What to do about it, and the exit status; None for any other error."""
+    """For a fault of the store: what to do, and the exit status. None for any other error."""
     if "sqlalchemy" not in sys.modules:
         return None
     from sqlalchemy.exc import SQLAlchemyError
@@ -84,4 +99,4 @@ def _fault_of_the_store(error: Exception) -> tuple[str, int] | None:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatmail-milter")
 def main() -> None:
-    """Look at and steer this chatmail relay."""
+    """Inspect and control this chatmail relay."""

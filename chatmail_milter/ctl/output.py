@@ -1,4 +1,4 @@
-"""How all nouns print: a rich table for people, or with `--json` the same rows for programs."""
+"""Output of all commands: a rich table for people, or with `--json` the same rows for programs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str, *, whole: Sequence[str] = ()
 ) -> None:
-    """A table, or `empty` where there are no rows. Columns in `whole` are copied by people: one line each.
+    """Prints a table, or `empty` if there are no rows. Cells of columns in `whole` are not wrapped.
 
-    No cell is cut off, long ones go on in the next line. Cells are text without markup, and nothing in them
-    controls a terminal: some of it strangers wrote.
+    No cell is truncated; long ones are wrapped. Cells are plain text without markup, and control characters
+    are replaced, because strangers wrote some of them.
     """
     if not rows:
         click.echo(empty)
@@ -59,26 +59,26 @@ def size(octets: int) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """`97.3 %`; `-` of nothing. Rounded down, so that 100 % is all of it."""
+    """`97.3 %`; `-` if the total is 0. Rounded down, so that only the whole is 100 %."""
     return "-" if not whole else f"{part * 1000 // whole / 10:g} %"
 
 
 def confirm(question: str) -> None:
-    """Ask for a yes; a script is told to say --yes and never waits. Raises `click.Abort` at a no."""
+    """Asks for confirmation. Without a terminal, an error that names --yes. Raises `click.Abort` at a no."""
     if not sys.stdin.isatty():
-        raise click.UsageError(f"say --yes to go on: {question}")
+        raise click.UsageError(f"add --yes to confirm: {question}")
     click.confirm(question, abort=True)
 
 
 def earlier_name(group: click.Group, name: str, command: click.Command) -> None:
-    """Let `command` still be found by the name of an earlier release: hidden, and with a warning."""
+    """Registers `command` also under its former name: hidden, and with a warning."""
     alias = copy.copy(command)
     alias.name, alias.hidden, alias.deprecated = name, True, True
     group.add_command(alias)
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
-    """How long ago, in the largest unit that fits; or until when, for what is to come."""
+    """A past time as `5 min ago`, a future one as `in 5 min`, in the largest unit that fits."""
     if then is None:
         return "never"
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()

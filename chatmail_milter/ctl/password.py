@@ -1,5 +1,5 @@
-"""A password for `chatmailctl`: typed at a prompt, or the first line of stdin. Never an argument, which
-whoever is on the machine could read in the list of processes.
+"""Reads a password from a prompt or the first line of stdin. Never from an argument, which every local user
+could read in the list of processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LONGEST_LINE = 1 << 16
 
 
 def ask(rules: config.AccountSettings) -> str:
-    """The password, or exits with why it can't be one."""
+    """The password; exits with an error if it is invalid."""
     password = read()
     reason = registration.refuse_password(rules, password)
     if reason:

@@ -1,4 +1,4 @@
-"""`chatmailctl peers show`: all that is known of one peer, and what waits for it."""
+"""`chatmailctl peers show`: the stored data about one peer, and the mail that waits for it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class PeerQueue:
-    """What the queue of this host holds for a peer. `size` in octets."""
+    """Messages in this host's queue for a peer. `size` in octets."""
 
     messages: int
     size: int
@@ -55,7 +55,7 @@ def _domain(_context: click.Context, _parameter: click.Parameter, value: str) ->
 @click.argument("domain", callback=_domain)
 @json_option
 def show(domain: str, as_json: bool) -> None:
-    """All that is known of DOMAIN, and the last failed deliveries to it, in its own words."""
+    """Show the data about the peer DOMAIN, and its last refusals and errors in its own words."""
     peer, queue = known_peer(store(), domain, (), datetime.now(UTC)), _waiting(domain)
     if not (peer.roads or peer.endpoint or peer.hosts or peer.route or (queue and queue.messages)):
         raise click.ClickException(f"see `chatmailctl peers`: nothing is known of {domain}")
@@ -64,7 +64,7 @@ def show(domain: str, as_json: bool) -> None:
         del found["restrictions"]
         print_json(found)
         return
-    print_table(COLUMNS, [cells(row) for row in peer.roads], "No mail has gone either way yet.")
+    print_table(COLUMNS, [cells(row) for row in peer.roads], "No mail was exchanged yet.")
     click.echo()
     for name, text in _lines(peer, queue):
         click.echo(f"{name:9}{text}")

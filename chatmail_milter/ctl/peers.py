@@ -1,4 +1,4 @@
-"""`chatmailctl peers`: how each peer was reached, and by which road."""
+"""`chatmailctl peers`: how well mail to and from each peer went, by road."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _ORDERS: Mapping[str, Callable[[PeerRow], Any]] = MappingProxyType(
 @click.group(invoke_without_command=True)
 @click.option(
     "--sort", "order", type=click.Choice(list(_ORDERS)), default="domain", show_default=True,
-    help="What to put first the most of.",
+    help="Sort by this column, largest first.",
 )  # fmt: skip
 @click.option(
     "--since", metavar="DURATION", default="1d", show_default=True, callback=lately,
-    help="Also count this time by itself, in whole hours: `1h`, `7d`.",
+    help="Time that the first columns count, in whole hours: `1h`, `7d`.",
 )  # fmt: skip
 @json_option
 @click.pass_context
 def peers(context: click.Context, order: str, since: datetime, as_json: bool) -> None:
-    """Attempts, successes, failures and latency per peer and road.
+    """Show attempts, successes, failures and latency per peer and road.
 
-    https and smtp are our deliveries to the peer, inbound is theirs to us. The first figures are of the last
-    day (or --since), the others of all the time that the peer is known, 90 days at most. A latency is of
-    successes; p50 and p95 are within 9.1 %. What was refused to nobody in particular is counted under
-    (unproven). `chatmailctl reasons` explains the reasons.
+    The roads https and smtp are deliveries to the peer, inbound is mail from the peer. The first columns
+    count the last day (or --since), the others all the time since the first contact; a peer without contact
+    for 90 days is dropped. Latencies are of successes; p50 and p95 are within 9.1 %. The row (unproven)
+    counts refused mail whose domain was not proved. `chatmailctl reasons` explains the reasons.
     """
     if context.invoked_subcommand is not None:
         if as_json:

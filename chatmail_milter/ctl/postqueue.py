@@ -1,4 +1,4 @@
-"""Postfix's queue by postqueue(1) and postsuper(1): what waits; hurrying, holding, releasing, deleting it."""
+"""Postfix's queue, by postqueue(1) and postsuper(1): lists, retries, holds, releases and deletes messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class QueueEntry:
 
 
 class Postqueue:
-    """The command. `open` gives None where there is none, as on a host without Postfix."""
+    """Runs postqueue. `open` returns None if there is none, as on a host without Postfix."""
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -61,7 +61,7 @@ class Postqueue:
         return sorted(parse(self._run("-j")), key=lambda one: one.arrived)
 
     def hurry(self, queue_id: str) -> None:
-        """Let Postfix try a deferred message now, whatever it thinks of its destination."""
+        """Makes Postfix retry a deferred message now, even if it considers the destination dead."""
         self._run("-i", queue_id)
 
     def order(self, what: str, queue_ids: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ class Postqueue:
         _done([program, _ORDERS[what], "-"], "run this as root", "".join(f"{one}\n" for one in queue_ids))
 
     def _run(self, *arguments: str) -> str:
-        return _done([self._program, *arguments], "see whether Postfix runs")
+        return _done([self._program, *arguments], "check that Postfix is running")
 
 
 def _program(name: str) -> str | None:
@@ -99,7 +99,7 @@ def _done(words: list[str], advice: str, given: str = "") -> str:
 
 
 def parse(text: str) -> Iterator[QueueEntry]:
-    """The messages in the output of `postqueue -j`: a JSON object a line."""
+    """Parses the output of `postqueue -j`: a JSON object per line."""
     for line in text.splitlines():
         message = json.loads(line)
         recipients: list[dict[str, Any]] = message["recipients"]
@@ -118,7 +118,7 @@ def parse(text: str) -> Iterator[QueueEntry]:
 
 
 def _domain(recipient: str) -> str:
-    """In canonical form, where it is one: Postfix keeps an address as the sender wrote it."""
+    """The recipient's domain in canonical form; a malformed one as the sender wrote it."""
     text = address.domain_of(recipient)
     try:
         return address.domain(text)

@@ -1,4 +1,4 @@
-"""`chatmailctl queue`: what waits in Postfix's queue, and why; trying, holding, releasing and deleting it."""
+"""`chatmailctl queue`: lists, retries, holds, releases and deletes messages in Postfix's queue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,30}")
 @json_option
 @click.pass_context
 def queue(context: click.Context, as_json: bool) -> None:
-    """Messages that wait in Postfix's queue, oldest first."""
+    """List the messages in Postfix's queue, oldest first."""
     if context.invoked_subcommand is None:
         _print(as_json)
     elif as_json:
@@ -35,16 +35,16 @@ def queue(context: click.Context, as_json: bool) -> None:
 @queue.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """The same as `queue` alone."""
+    """The same as `queue`."""
     _print(as_json)
 
 
 @queue.command()
 @click.argument("domain", required=False, callback=canonical_domain)
 def flush(domain: str | None) -> None:
-    """Try now what is deferred, all of it or what is for DOMAIN.
+    """Retry deferred messages now, all or those for DOMAIN.
 
-    A "no HTTPS" mark of these domains is taken away first: whoever hurries mail thinks that its peer is back.
+    If HTTPS to these domains is suspended after failures, the suspension is lifted first.
     """
     postqueue = Postqueue.here()
     waiting = [one for one in postqueue.list() if one.queue == "deferred"]
@@ -58,7 +58,7 @@ def flush(domain: str | None) -> None:
     for one in waiting:
         postqueue.hurry(one.queue_id)
     where = "" if domain is None else f" for {domain}"
-    click.echo(f"Hurried {_number(waiting)}{where}." if waiting else f"Nothing is deferred{where}.")
+    click.echo(f"Retrying {_number(waiting)}{where}." if waiting else f"Nothing is deferred{where}.")
 
 
 def _ids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def _ids(_context: click.Context, _parameter: click.Parameter, values: tuple[str
 
 
 def _which(function: Callable[..., None]) -> Callable[..., None]:
-    """The messages of an order: by queue ID, or all for a domain."""
+    """Click decorator: chooses messages by queue ID, or all for a domain."""
     ids = click.argument("ids", metavar="[ID]...", nargs=-1, callback=_ids)
     return ids(
         click.option("--domain", callback=canonical_domain, help="All messages for this domain.")(function)
@@ -80,7 +80,7 @@ def _which(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("queue_id", metavar="ID", callback=lambda c, p, value: _ids(c, p, (value,))[0])
 @json_option
 def show(queue_id: str, as_json: bool) -> None:
-    """All of one message: its envelope, and why each recipient waits. Nothing of what it says."""
+    """Show the envelope of a message, and why each recipient waits. Never shows its content."""
     (message,) = _chosen(Postqueue.here(), (queue_id,), None)
     if as_json:
         print_json(asdict(message))
@@ -95,28 +95,28 @@ def show(queue_id: str, as_json: bool) -> None:
         click.echo(f"{name:9}{printable(text)}")
     print_table(("Recipient",), [(one,) for one in message.recipients], "It has no recipients.")
     for reason in message.reasons:
-        click.echo(f"Waits because: {printable(reason)}")
+        click.echo(f"Reason: {printable(reason)}")
 
 
 @queue.command()
 @_which
 def hold(ids: Sequence[str], domain: str | None) -> None:
-    """Keep messages in the queue until they are released; their time goes on."""
+    """Hold messages in the queue until they are released. Their lifetime continues to run."""
     _order("hold", "Held", ids, domain, lambda one: one.queue != "hold")
 
 
 @queue.command()
 @_which
 def release(ids: Sequence[str], domain: str | None) -> None:
-    """Let messages go on that are held."""
+    """Release held messages."""
     _order("release", "Released", ids, domain, lambda one: one.queue == "hold")
 
 
 @queue.command()
 @_which
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(ids: Sequence[str], domain: str | None, yes: bool) -> None:
-    """Delete messages for good. Postfix sends no bounce."""
+    """Delete messages permanently. Postfix sends no bounce."""
     _order("delete", "Deleted", ids, domain, lambda _: True, ask=not yes)
 
 
@@ -130,18 +130,18 @@ def _order(
     ask: bool = False,
 ) -> None:
     if bool(ids) == bool(domain):
-        raise click.UsageError("name messages by their IDs, or all of a domain by --domain")
+        raise click.UsageError("name queue IDs, or a domain with --domain")
     postqueue = Postqueue.here()
     chosen = [one for one in _chosen(postqueue, ids, domain) if applies(one)]
     if chosen and ask:
         confirm(f"Delete {_number(chosen)}, for good")
     if chosen:
         postqueue.order(what, [one.queue_id for one in chosen])
-    click.echo(f"{done} {_number(chosen)}." if chosen else f"There is nothing to {what}.")
+    click.echo(f"{done} {_number(chosen)}." if chosen else f"There is no message to {what}.")
 
 
 def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> list[QueueEntry]:
-    """The messages that are meant. An ID that is not there is an error before anything is done."""
+    """The chosen messages. An unknown ID is an error before anything is done."""
     there = {one.queue_id: one for one in postqueue.list()}
     if domain is not None:
         return [one for one in there.values() if domain in one.domains]
@@ -161,7 +161,7 @@ def _print(as_json: bool) -> None:
         print_json([asdict(message) for message in messages])
         return
     print_table(
-        ("Queue", "Id", "Arrived", "Size", "Sender", "Recipients", "Domains", "Why it waits"),
+        ("Queue", "Id", "Arrived", "Size", "Sender", "Recipients", "Domains", "Reason"),
         [
             (
                 message.queue,

@@ -1,6 +1,6 @@
-"""`chatmailctl refusals`: recipients elsewhere that their servers refused for good, until the day is over.
+"""`chatmailctl refusals`: forgets recipients at peers that their servers refused permanently in the last day.
 
-They can't be listed, since the store holds no addresses.
+They can't be listed, because the store has no addresses, only pseudonyms.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from chatmail_milter.store.refusals import Refusals
 
 @click.group()
 def refusals() -> None:
-    """Recipients elsewhere that their servers refused for good.
+    """Recipients at peers that their servers refused permanently.
 
-    They are remembered for a day.
+    The relay remembers them for a day.
     """
 
 
@@ -25,7 +25,7 @@ def refusals() -> None:
 @click.argument("address", required=False, callback=canonical_address)
 @click.option("--all", "everything", is_flag=True, help="Forget all of them.")
 def forget(address: str | None, everything: bool) -> None:
-    """Forget that its server refused ADDRESS by mistake, so that the next message to it is sent."""
+    """Forget that a server refused ADDRESS, so that the next message to it is sent."""
     if (address is None) != everything:
         raise click.UsageError("name one address, or say --all")
     engine = store()

@@ -1,4 +1,4 @@
-"""`chatmailctl restore`: a relay from a backup, on a host that has been deployed and that nobody has used."""
+"""`chatmailctl restore`: restores a relay from a backup, on a deployed host without accounts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ UNITS = ("chatmail.target", "dovecot.service", "opendkim.service", "postfix.serv
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def restore(directory: Path, yes: bool, as_json: bool) -> None:
-    """Make this host the relay that was backed up to DIRECTORY.
+    """Restore the relay that was backed up to DIRECTORY on this host.
 
-    It is for a host on which the playbook has run with the same mail domain, and that has no accounts yet.
-    Mail and logins stop meanwhile. Keys and configuration are the backup's afterwards; run the playbook once
-    more, with the variables of the former host. Run it as root.
+    The playbook must have run on this host with the same mail domain, and it must have no accounts yet. Mail
+    and logins stop meanwhile. Afterwards keys and configuration are those of the backup; run the playbook
+    once more, with the variables of the former host. Run it as root.
     """
     config = load_or_exit()
     if os.geteuid() != 0:
@@ -49,7 +49,7 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
     except BackupError as error:
         raise click.ClickException(str(error)) from None
     except (OSError, subprocess.CalledProcessError) as error:
-        raise click.ClickException(f"see to the disk and the journal, begin anew: {error}") from None
+        raise click.ClickException(f"check the disk and the journal, then start over: {error}") from None
     if as_json:
         print_json({"domain": found.domain, "accounts": found.accounts, "mailboxes": number, "files": files})
         return
@@ -69,15 +69,15 @@ def _fits(config: Config, found: Manifest) -> None:
         raise BackupError(f"deploy this host with a store in {found.store}, as the backup has it")
     # A database server was restored by its own means, with all accounts.
     if config.store.file is not None and next(iter(accounts(store()).each()), None) is not None:
-        raise BackupError("choose a host that nobody has used: there are accounts here")
+        raise BackupError("choose another host: this one has accounts")
     mailboxes = Path(config.store.mail) / found.domain
     if mailboxes.is_dir() and any(mailboxes.iterdir()):
-        raise BackupError(f"choose a host that nobody has used: there is mail in {mailboxes}")
+        raise BackupError(f"choose another host: this one has mail in {mailboxes}")
 
 
 @contextmanager
 def _stopped() -> Iterator[None]:
-    """While nothing that reads the store, the keys or mail runs; it is started again whatever happens."""
+    """Stops the programs that read the store, the keys or mail; always starts them again at the end."""
     _systemctl("stop", *reversed(UNITS))
     try:
         yield

@@ -1,4 +1,4 @@
-"""`chatmailctl route`: where mail for a domain goes, over what DNS says."""
+"""`chatmailctl route`: sends mail for a domain to a target of the operator's choice, whatever DNS says."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chatmail_milter.store.routes import Https, Route, RouteError, Routes
 
 @click.group()
 def route() -> None:
-    """Routes to peers, effective on the next message."""
+    """Routes to peers, in force for the next message."""
 
 
 @route.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All routes."""
+    """List all routes."""
     routes = Routes(store()).list()
     if as_json:
         print_json([asdict(one) for one in routes])
@@ -37,7 +37,7 @@ def list_(as_json: bool) -> None:
             )
             for one in routes
         ],
-        "There are no routes: DNS says where mail goes.",
+        "There are no routes.",
     )
 
 
@@ -49,15 +49,15 @@ def list_(as_json: bool) -> None:
     type=click.Choice(["prefer", "only", "never"]),
     default="prefer",
     show_default=True,
-    help="HTTPS with SMTP behind it, HTTPS alone, or SMTP alone.",
+    help="HTTPS first and then SMTP, only HTTPS, or only SMTP.",
 )
-@click.option("--verify/--no-verify", default=None, help="Whether the certificate must be good.")
+@click.option("--verify/--no-verify", default=None, help="Whether the certificate must be valid.")
 @click.option("--one-per-recipient", is_flag=True, help="One POST for each recipient (old madmail).")
 def set_(domain: str, target: str | None, https: Https, verify: bool | None, one_per_recipient: bool) -> None:
-    """Set the route of DOMAIN, in place of any that it has.
+    """Set or replace the route of DOMAIN.
 
-    TARGET is a host name, an IP address (the certificate must then be DOMAIN's), or an https URL. It stands
-    for HTTPS alone; SMTP goes by MX. What was learnt of HTTPS at DOMAIN is forgotten.
+    TARGET is a host name, an IP address (the certificate must then be valid for DOMAIN), or an https URL. It
+    applies only to HTTPS; SMTP uses the MX. Cached facts about HTTPS at DOMAIN are forgotten.
     """
     try:
         wanted = Route(domain, target, https, verify, one_per_recipient)
@@ -72,7 +72,7 @@ def set_(domain: str, target: str | None, https: Https, verify: bool | None, one
 @route.command()
 @click.argument("domain", callback=canonical_domain)
 def remove(domain: str) -> None:
-    """Take the route of DOMAIN away."""
+    """Remove the route of DOMAIN."""
     engine = store()
     if not Routes(engine).unset(domain):
         raise click.ClickException(f"see `chatmailctl route list`: {domain} has no route")

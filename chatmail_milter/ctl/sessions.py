@@ -1,10 +1,9 @@
-"""Ends the IMAP sessions of those who may no longer log in: a session outlives the policy that let it begin.
+"""Ends open IMAP sessions of users who may no longer log in.
 
-`doveadm kick` ends processes. An idling client sleeps in a process that it shares with all others, which
-would be ended with it; so its mailbox is stirred first, it gets a process of its own for as long as Dovecot
-needs to see that there is nothing new (40 ms), and that one is ended. Missed, it is tried again.
-What can't be done here is said in one line; the policy holds for the next login all the same. Of logins that
-are under way, `late_logins` ends the sessions.
+`doveadm kick` ends processes. Hibernated clients share a process, which must not be ended. So a file is
+created in the client's mailbox first: Dovecot wakes the client in a process of its own for 40 ms, and that
+process is ended. If it is missed, the next try repeats this. A failure is one line on stderr; the policy
+applies to the next login in any case. `late_logins` ends sessions of logins that are in progress.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ _ONE_COMMAND = 5.0  # seconds
 
 
 def end_refused(policy: Policy) -> None:
-    """End sessions that `policy`, the one in force, refuses. What came of it is said on stderr."""
+    """Ends the sessions that `policy`, the one in force, refuses. Reports on stderr."""
     if end(refused_by(policy)):
         _look_again()
 
 
 def end_of(user: str, home: Path | None = None) -> None:
-    """The same for those of `user`. If the account is gone, `home` is its home directory's name now."""
+    """Ends the sessions of `user`. If the account was deleted, `home` is its renamed home directory."""
     if end(lambda one, _peer: one == user, home):
         _look_again(user, home)
 
@@ -62,15 +61,15 @@ def _look_again(user: str = "", home: Path | None = None) -> None:
 
 
 def refused_by(policy: Policy) -> IsOver:
-    """Those of users who may not log in."""
+    """Matches the sessions of users who may not log in."""
     return lambda user, peer: policy.login(user, peer).action is not Action.PASS
 
 
 def end(is_over: IsOver, home: Path | None = None) -> bool:
-    """End those that are over, once; whether that can be done here."""
+    """Ends the matching sessions once; False if that is impossible on this host."""
     program = shutil.which(WHERE_DEBIAN_KEEPS_IT)
     if program is None or os.geteuid() != 0:
-        why = "there is no Dovecot here" if program is None else "that takes root"
+        why = "this host has no Dovecot" if program is None else "only root can end them"
         click.echo(f"IMAP sessions that are open stay open: {why}.", err=True)
         return False
     try:
@@ -93,9 +92,9 @@ def end(is_over: IsOver, home: Path | None = None) -> bool:
 
 
 def parse(text: str) -> Iterator[tuple[str, Peer]]:
-    """User and client's address of each IMAP connection in the output of `doveadm -f tab who -1`.
+    """User and IP address of each IMAP connection in the output of `doveadm -f tab who -1`.
 
-    Raises `ValueError` and `KeyError` where it is something else.
+    Raises `ValueError` or `KeyError` for other output.
     """
     for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
         if row["proto"] == "imap":
@@ -104,7 +103,7 @@ def parse(text: str) -> Iterator[tuple[str, Peer]]:
 
 
 def _open(program: str, is_over: IsOver) -> set[str]:
-    """The users with a connection that may not be."""
+    """The users with a matching connection."""
     connected = parse(_doveadm(program, "-f", "tab", "who", "-1"))
     return {user for user, peer in connected if is_over(user, peer)}
 
@@ -122,7 +121,7 @@ def _end(program: str, user: str, home: Path | None) -> None:
 
 
 def _doveadm(program: str, *arguments: str) -> str:
-    """What it prints; whether it failed, the next look at the sessions tells."""
+    """The output of doveadm. A failure is not an error: the next list of sessions shows it."""
     done = subprocess.run(  # noqa: S603
         [program, *arguments], capture_output=True, text=True, check=False, timeout=_ONE_COMMAND
     )

@@ -1,4 +1,4 @@
-"""`chatmailctl status`: the relay on one screen, with figures of `figures` and findings of `doctor`."""
+"""`chatmailctl status`: the relay on one screen, from `figures` and `doctor`."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ _WAYS: Mapping[str, str] = MappingProxyType(
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """The relay on one screen.
+    """Show the relay on one screen.
 
-    Services, the traffic of this hour and of the last day, the queue, accounts, disks, and how many findings
-    `doctor` has without DNS and certificates. Run it as root. Exit status 1 if something could not be looked
-    at.
+    Services, traffic of this hour and of the last day, queue, accounts, disks, and the number of findings of
+    `doctor` without DNS and certificates. Run it as root. Exit status 1 if something could not be checked.
     """
     now = datetime.now(UTC)
     config = load_or_exit()
@@ -75,7 +74,7 @@ def _waiting() -> Sequence[QueueEntry]:
 
 
 def _hour(traffic: Traffic) -> Mapping[str, Flow]:
-    """The hour that is under way."""
+    """The current hour."""
     return traffic.pieces[-1].flows
 
 

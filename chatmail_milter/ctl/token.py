@@ -1,4 +1,4 @@
-"""`chatmailctl token`: who may make an account, where registration is by token."""
+"""`chatmailctl token`: invitations, for registration by token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from chatmail_milter.store.tokens import Token, Tokens
 
 @click.group()
 def token() -> None:
-    """Invitations that make accounts.
+    """Invitations, with which people create accounts.
 
-    Each makes as many as was said, until its time is over.
+    A token is good for a number of accounts, until it expires.
     """
 
 
@@ -34,12 +34,14 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 @token.command()
-@click.option("--uses", type=click.IntRange(min=1), help="Accounts that it makes. Any number if left out.")
-@click.option("--expires", callback=_duration, help="For how long: `12h`, `30d`. For ever if left out.")
+@click.option(
+    "--uses", type=click.IntRange(min=1), help="Number of accounts that may be created. Default: any number."
+)
+@click.option("--expires", callback=_duration, help="Validity: `12h`, `30d`. Default: forever.")
 @qr_option
 @json_option
 def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> None:
-    """Make a token, and print it with the link that makes an account. It is shown this once."""
+    """Create a token, and print it with the link that creates an account. It is shown only this once."""
     settings = config.load_or_exit()
     made, kept = Tokens(store()).create(uses, expires)
     link = links.dcaccount(settings, made)
@@ -59,7 +61,7 @@ def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> 
 @token.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """All tokens: the ID of each, accounts made and to be made, and how long it holds."""
+    """List all tokens: ID, number of accounts created and allowed, expiry."""
     rows = Tokens(store()).list()
     if as_json:
         print_json([_row(row) for row in rows])
@@ -85,7 +87,7 @@ def list_(as_json: bool) -> None:
 @token.command()
 @click.argument("token")
 def remove(token: str) -> None:
-    """Make no more accounts with TOKEN, from now on. Its ID does too; the accounts made with it stay."""
+    """Invalidate TOKEN (or its ID) at once. Accounts that were created with it remain."""
     if not Tokens(store()).revoke(token):
         raise click.ClickException("see `chatmailctl token list`: there is no such token")
 

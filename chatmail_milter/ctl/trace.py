@@ -1,4 +1,4 @@
-"""`chatmailctl trace`: a message's whole way on this host, from the journal, step by step."""
+"""`chatmailctl trace`: traces a message on this host step by step, from the journal."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ _WHOLE = 3
     callback=context.since,
     help="Read only this much of the journal: `2h`, `1d`.",
 )
-@click.option("--all", "everything", is_flag=True, help="Each message step by step, however many there are.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the steps of each message, even if there are many."
+)
 @json_option
 def trace(message: str, since: datetime | None, everything: bool, as_json: bool) -> None:
-    """The whole way of a message on this host, from the journal.
+    """Trace a message on this host, from the journal.
 
-    Step by step with times: how it came in, the verdict, the queue, the road, the peer's answer or the
-    mailbox; and what to ask the peer's operator. QUEUE-ID may be the peer's, as its answer had it. An
-    ADDRESS may be the sender's or a recipient's; where it has many messages, they are listed. Run it as
-    root. Exit status 1: nothing was found.
+    Prints each step with its time: how the message arrived, the verdict, the queue, the road, the peer's
+    answer or the mailbox; and what to ask the peer's operator. QUEUE-ID may be the peer's, from its answer.
+    ADDRESS may be the sender or a recipient; if it has many messages, they are listed. Run it as root. Exit
+    status 1: nothing was found.
     """
     first: list[TracedLine] = []
     try:
@@ -57,7 +59,7 @@ def trace(message: str, since: datetime | None, everything: bool, as_json: bool)
             _print(way, waiting)
     if not found:
         if queued and not as_json:
-            click.echo("The journal no longer has it, but it is in the queue:")
+            click.echo("The journal no longer has this message, but it is in the queue:")
             click.echo("\n".join(f"  chatmailctl queue show {one.queue_id}" for one in queued))
         if not queued:
             raise click.ClickException(_nothing(message, first))
@@ -73,7 +75,7 @@ def _steps(since: datetime | None, first: list[TracedLine]) -> Iterator:  # type
 
 
 def _waiting() -> list[QueueEntry]:
-    """The queue now; none where there is no Postfix, or where it may not be seen."""
+    """The messages in the queue; none without Postfix or without permission."""
     postqueue = Postqueue.open()
     try:
         return [] if postqueue is None else postqueue.list()
@@ -99,7 +101,7 @@ def _nothing(message: str, first: Sequence[TracedLine]) -> str:
 
 
 def _outcome(way: Way, waiting: dict[str, QueueEntry]) -> str:
-    """`delivered`; where recipients differ, how many of each."""
+    """`delivered`; if recipients differ, the number of each outcome."""
     states = [one.state for one in way.recipients]
     if not states:
         return "in the queue" if any(one in waiting for one in way.queue_ids) else "unknown"
@@ -143,7 +145,7 @@ def _print(way: Way, waiting: dict[str, QueueEntry]) -> None:
     began = way.steps[0].at
     for name, text in (
         ("Message-ID", way.message_id or "not in the journal"),
-        ("Queue ID", ", ".join(way.queue_ids) or "none: refused before it had one"),
+        ("Queue ID", ", ".join(way.queue_ids) or "none: refused before it got one"),
         ("Sender", _sender(way)),
         *(("Recipient", f"{one.address}: {one.state}") for one in way.recipients),
     ):
@@ -168,7 +170,7 @@ def _print(way: Way, waiting: dict[str, QueueEntry]) -> None:
 
 
 def _after(passed: timedelta) -> str:
-    """Since the first step: `+0.012 s`, `+1:02:03`."""
+    """Time since the first step: `+0.012 s`, `+1:02:03`."""
     seconds = passed.total_seconds()
     return f"+{seconds:.3f} s" if seconds < 60 else f"+{timedelta(seconds=int(seconds))}"
 

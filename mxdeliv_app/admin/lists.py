@@ -58,7 +58,7 @@ def routes(sources: Sources, _request: falcon.Request) -> View:
 
 
 def endpoints(sources: Sources, request: falcon.Request) -> View:
-    """What was learnt of peers' HTTPS."""
+    """Cached facts about HTTPS at peers."""
     engine, now = sources.store(), datetime.now(UTC)
     hosts = EndpointHosts(engine).all(now)
     known = Endpoints(engine).list()

@@ -39,7 +39,7 @@ def _peer(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 )
 @json_option
 def probe(peer: str, road: str | None, key_table: Path, as_json: bool) -> None:
-    """Send a real message to a peer by each road, step by step.
+    """Send a real message to a peer by HTTPS and by SMTP, step by step.
 
     The message is encrypted, goes by HTTPS and by SMTP, and each step is shown with its time. PEER is an
     address, whose owner then gets a message that cannot be read, or a domain: then the message is for a

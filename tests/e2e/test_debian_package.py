@@ -156,7 +156,7 @@ def test_nothing_is_started_before_it_is_configured_and_a_purge_leaves_nothing(
     said = host.run("chatmailctl config check", check=False)
     assert (said.returncode, "/etc/chatmail/chatmail.toml: can't be read" in said.stderr) == (78, True)
     # The manual finds what was generated.
-    assert "Look at and steer" in host.run("zcat /usr/share/man/man8/chatmailctl.8.gz").stdout
+    assert "Inspect and control" in host.run("zcat /usr/share/man/man8/chatmailctl.8.gz").stdout
     said = host.run("dpkg --purge chatmail-milter")
     assert "kept" not in said.stdout + said.stderr
     assert difference(clean, snapshot(host)) == []

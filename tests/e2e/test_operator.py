@@ -120,7 +120,7 @@ class TestQueue:
         )
         assert not arrived(mta, mid)
         # By itself it would be tried a minute after.
-        assert re.match(r"Hurried [1-9]\d* message", self.flush(a, "mta.lab"))
+        assert re.match(r"Retrying [1-9]\d* message", self.flush(a, "mta.lab"))
         until("it arrives", lambda: arrived(mta, mid), 15)
         until("nothing waits", lambda: not deferred(a, "mta.lab"), 10)
         assert self.flush(a, "mta.lab") == "Nothing is deferred for mta.lab.\n"

@@ -219,7 +219,7 @@ def test_operators_see_it_in_words(world: World, peer: Peer) -> None:
     peer.proof = answer(202)
     deliver(world, f"ann@{name}")
     shown = world.text("peers", "show", name)
-    assert f"{name} says yes to everything: no chatmail server" in shown
+    assert f"{name} accepts everything, so it is not a chatmail server" in shown
     world.ctl("endpoints", "forget", name)
     peer.proof = answer(400)
     deliver(world, f"ann@{name}")

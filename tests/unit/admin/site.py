@@ -133,7 +133,7 @@ class World:
 
     def _queue(self) -> list[QueueEntry]:
         if self.messages is None:
-            raise QueueAwayError("see whether Postfix runs")
+            raise QueueAwayError("check that Postfix is running")
         return self.messages
 
     def _order(self, name: str, values: dict[str, str]) -> Done:

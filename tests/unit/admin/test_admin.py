@@ -313,7 +313,7 @@ class TestOrders:
         ("said", "status"),
         [
             ("Error: see `chatmailctl route list`: b.test has no route\n", 404),
-            ("Error: run this as root: the mail can't be removed\n", 409),
+            ("Error: run this as root, which removes the mail\n", 409),
         ],
     )
     def test_what_chatmailctl_could_not_do_is_told(self, admin: World, said: str, status: int) -> None:
@@ -363,9 +363,9 @@ class TestWhatIsAway:
     def test_without_postfix_the_rest_is_there(self, engine: Engine) -> None:
         world = World(engine, None)
         world.log_in()
-        assert world.json()["missing"]["queue"] == "see whether Postfix runs"
+        assert world.json()["missing"]["queue"] == "check that Postfix is running"
         for path in ("", "/queue", "/peers/b.test"):
-            assert "see whether Postfix runs" in Seen(world.get(path).text).words
+            assert "check that Postfix is running" in Seen(world.get(path).text).words
         assert {one["queued"] for one in world.json("/peers")["peers"]} == {None}
         assert world.get(f"/queue/{QUEUE_ID}").status_code == 503
 
@@ -374,10 +374,10 @@ class TestWhatIsAway:
         world.log_in()
         for path, said in (
             ("", "Nothing yet"),
-            ("/peers", "No mail has gone either way yet."),
+            ("/peers", "No mail was exchanged yet."),
             ("/queue", "The queue is empty."),
             ("/accounts", "There are no accounts yet."),
-            ("/blocklist", "Nobody is blocked."),
+            ("/blocklist", "The blocklist is empty."),
             ("/tokens", "There are no tokens."),
         ):
             assert said in Seen(world.get(path).text).words

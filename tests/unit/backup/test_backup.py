@@ -283,16 +283,16 @@ class TestRestoreRefuses:
     def test_a_host_with_accounts(self, tmp_path: Path, backup: str, store: str) -> None:
         Accounts(open_store(store)).create(ALICE, "{SHA512-CRYPT}x")
         result = run("restore", "--yes", backup)
-        assert (result.exit_code, "there are accounts here" in result.output) == (1, True)
+        assert (result.exit_code, "this one has accounts" in result.output) == (1, True)
 
     def test_a_host_with_mail(self, tmp_path: Path, backup: str) -> None:
         (tmp_path / "mail/a.test/alice123").mkdir(parents=True)
         result = run("restore", "--yes", backup)
-        assert (result.exit_code, "there is mail in" in result.output) == (1, True)
+        assert (result.exit_code, "this one has mail in" in result.output) == (1, True)
 
     def test_a_script_that_did_not_say_yes(self, backup: str) -> None:
         result = run("restore", backup)
-        assert (result.exit_code, "say --yes" in result.output) == (2, True)
+        assert (result.exit_code, "add --yes" in result.output) == (2, True)
 
     def test_what_is_no_backup(self, tmp_path: Path, store: str) -> None:
         (tmp_path / "empty").mkdir()

@@ -186,7 +186,7 @@ def test_a_suspended_account_is_listed_as_such_and_resumed(store: str) -> None:
 def test_who_is_not_there_is_not_suspended_and_whoever_is_not_suspended_stays_so() -> None:
     result = run("account", "suspend", "nobody12@a.test")
     assert result.exit_code == 1
-    assert "`chatmailctl block add nobody12@a.test` keeps it from being made" in result.stderr
+    assert "`chatmailctl block add nobody12@a.test` prevents its creation" in result.stderr
     again = run("account", "resume", ALICE)
     assert (again.exit_code, again.stdout) == (0, f"{ALICE} was not suspended.\n")
     assert run("account", "resume", "nobody12@a.test").exit_code == 1
@@ -290,7 +290,7 @@ class TestSessions:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         result = run("account", "suspend", ALICE)
         assert (result.exit_code, result.stderr) == (
-            0, "IMAP sessions that are open stay open: that takes root.\n"
+            0, "IMAP sessions that are open stay open: only root can end them.\n"
         )  # fmt: skip
 
     def test_lines_of_doveadm(self) -> None:

@@ -127,7 +127,7 @@ def test_a_password_is_the_first_line_of_stdin_and_is_not_shown(
     other = "another long one"
     changed = typed(other + end, "account", "password", ALICE)
     assert (changed.exit_code, changed.stdout) == (0, "")
-    assert "that are open stay open: there is no Dovecot here" in changed.stderr
+    assert "that are open stay open: this host has no Dovecot" in changed.stderr
     assert verify(ALICE, other)
     assert not verify(ALICE, PASSWORD)
 

@@ -52,8 +52,7 @@ def test_what_is_exported_comes_back_as_it_was(accounts: Accounts, store: str, t
         accounts.delete(one.address)
     suspensions.resume("user0001@a.test")
     assert imported(exported).output == (
-        "Made 0 accounts.\n"
-        "Left out 4 with the names of accounts that are gone, which --reuse-names would make.\n"
+        "Made 0 accounts.\nLeft out 4 with reserved names; --reuse-names would create them.\n"
     )
     assert (accounts.list(), suspensions.list()) == ((), {})
     assert imported(exported, "--reuse-names").output == "Made 4 accounts.\n"
@@ -83,10 +82,10 @@ def test_who_is_here_stays_as_he_is(accounts: Accounts, store: str) -> None:
         (line(7, address="user0007@b.test"), "not an address of this server's domain"),
         (line(7, address="../../x@a.test"), "a name is made of"),
         (line(7, address="User0007@a.test"), "a name is made of"),
-        (line(7, password_hash="secret"), "wants {SCHEME}"),
-        (line(7, password_hash="{PLAIN}secret"), "scheme is not taken"),
-        (line(7, password_hash="{ARGON2ID}$a\nb"), "wants {SCHEME}"),
-        (line(7, password_hash="{ARGON2ID}" + "x" * 300), "wants {SCHEME}"),
+        (line(7, password_hash="secret"), "must be {SCHEME}"),
+        (line(7, password_hash="{PLAIN}secret"), "the scheme must be one of"),
+        (line(7, password_hash="{ARGON2ID}$a\nb"), "must be {SCHEME}"),
+        (line(7, password_hash="{ARGON2ID}" + "x" * 300), "must be {SCHEME}"),
         (line(7, created="yesterday"), "created"),
         (line(7, pasword="x"), "pasword"),
         (line(7, address="x" * 1_000_000), "too long"),

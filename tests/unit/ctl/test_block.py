@@ -72,13 +72,13 @@ class TestAdd:
     def test_our_own_domain_is_not_blocked(self, entry: str) -> None:
         result = run("block", "add", entry)
         assert result.exit_code == 1
-        assert "that would block all of our own users, chat.a.test" in result.stderr
+        assert "this would block all users of this relay, chat.a.test" in result.stderr
         assert entries() == []
 
     def test_our_own_domain_as_a_literal_is_not_blocked_by_its_network(self, tmp_path: Path) -> None:
         file = tmp_path / "chatmail.toml"
         file.write_text(file.read_text().replace("chat.a.test", "[192.0.2.1]"))
-        assert "all of our own users" in run("block", "add", "192.0.2.0/24").stderr
+        assert "all users of this relay" in run("block", "add", "192.0.2.0/24").stderr
         assert run("block", "add", "198.51.100.0/24").exit_code == 0
 
     @pytest.mark.parametrize("entry", ["0.0.0.0/0", "::/0"])
@@ -109,7 +109,7 @@ class TestAdd:
 class TestSessions:
     """Only what can keep one of our users out may have to end a session; here is no Dovecot to ask."""
 
-    SAYS = "IMAP sessions that are open stay open: there is no Dovecot here.\n"
+    SAYS = "IMAP sessions that are open stay open: this host has no Dovecot.\n"
 
     @pytest.mark.parametrize("entry", ["192.0.2.0/24", "mallory1@chat.a.test"])
     def test_where_there_is_no_dovecot_that_is_said_and_is_no_failure(self, entry: str) -> None:
@@ -189,9 +189,9 @@ class TestRemove:
 
 def test_an_empty_list() -> None:
     assert listed() == []
-    assert run("block", "list").output == "Nobody is blocked.\n"
+    assert run("block", "list").output == "The blocklist is empty.\n"
 
 
 def test_help_explains_what_a_dot_means() -> None:
     assert "all domains below one but not itself" in " ".join(run("block", "--help").output.split())
-    assert ".example.org blocks what is below example.org" in run("block", "add", "--help").output
+    assert ".example.org blocks the subdomains of example.org" in run("block", "add", "--help").output

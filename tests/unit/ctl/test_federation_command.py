@@ -74,4 +74,4 @@ def test_what_is_no_domain_is_a_usage_error_and_changes_nothing(text: str) -> No
 
 
 def test_our_own_domain_is_no_exception() -> None:
-    assert "never asked about our own" in run("add", "a.test").stderr
+    assert "does not apply to this relay's own domain" in run("add", "a.test").stderr

@@ -232,9 +232,9 @@ def test_every_reason_has_its_rule() -> None:
     [
         (["/no/such/file"], "No such file"),
         (["/"], "Is a directory"),
-        (["-"], "the file is empty"),
-        (["/dev/null"], "the file is empty"),
-        ([], "the file is empty"),
+        (["-"], "this one is empty"),
+        (["/dev/null"], "this one is empty"),
+        ([], "this one is empty"),
         (["-", "--direction", "sideways"], "sideways"),
         (["-", "--sender", "alice"], "local-part@domain"),
         (["-", "--recipient", "a b@c"], "an address has no spaces"),

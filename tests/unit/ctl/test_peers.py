@@ -136,7 +136,7 @@ class TestOne:
         shown = run("peers", "show", "b.test").output
         assert "closed" in shown
         assert "by DNS" in shown
-        assert "No mail has gone either way yet." in shown
+        assert "No mail was exchanged yet." in shown
 
     def test_a_host_without_postfix_has_no_queue(self, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("chatmail_milter.ctl.postqueue.shutil.which", lambda _name: None)

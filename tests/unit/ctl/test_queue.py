@@ -66,7 +66,7 @@ def test_postfix_that_does_not_run(postqueue: Path) -> None:
     for words in (["queue"], ["queue", "flush"]):
         result = run(*words)
         assert result.exit_code == 1
-        assert result.output.startswith("Error: see whether Postfix runs: ")
+        assert result.output.startswith("Error: check that Postfix is running: ")
 
 
 def test_a_peers_words_do_nothing_to_the_terminal(postqueue: Path) -> None:
@@ -87,17 +87,17 @@ class TestFlush:
             message("E", "x@b.test", queue="hold"),
             message("F", "x@sub.b.test"),
         )
-        assert run("queue", "flush", "B.test").output == "Hurried 2 messages for b.test.\n"
+        assert run("queue", "flush", "B.test").output == "Retrying 2 messages for b.test.\n"
         assert hurried(postqueue) == ["A", "B"]
 
     def test_everything(self, postqueue: Path) -> None:
         write(postqueue, message("A", "x@b.test"), message("C", "x@c.test", queue="hold"))
-        assert run("queue", "flush").output == "Hurried 1 message.\n"
+        assert run("queue", "flush").output == "Retrying 1 message.\n"
         assert hurried(postqueue) == ["A"]
 
     def test_ip_literals(self, postqueue: Path) -> None:
         write(postqueue, message("A", "x@[192.0.2.1]"))
-        assert run("queue", "flush", "192.0.2.1").output == "Hurried 1 message for [192.0.2.1].\n"
+        assert run("queue", "flush", "192.0.2.1").output == "Retrying 1 message for [192.0.2.1].\n"
 
     def test_nothing_waits(self, postqueue: Path) -> None:
         write(postqueue, message("A", "x@b.test", queue="active"))
@@ -166,14 +166,14 @@ class TestOrders:
     )
     def test_what_is_so_already_is_no_error(self, postqueue: Path, words: list[str]) -> None:
         result = run("queue", *words)
-        assert (result.exit_code, result.output) == (0, f"There is nothing to {words[0]}.\n")
+        assert (result.exit_code, result.output) == (0, f"There is no message to {words[0]}.\n")
         assert ordered(postqueue) == []
 
     @pytest.mark.parametrize(
         ("words", "status", "said"),
         [
-            (["hold"], 2, "name messages by their IDs, or all of a domain by --domain"),
-            (["delete", "AAAA1", "--domain", "b.test"], 2, "name messages by their IDs"),
+            (["hold"], 2, "name queue IDs, or a domain with --domain"),
+            (["delete", "AAAA1", "--domain", "b.test"], 2, "name queue IDs"),
             (["hold", "AAAA1", "-x"], 2, "No such option"),
             (["delete", "ALL", "--yes"], 2, "is no queue ID"),
             (["hold", "A;rm -r"], 2, "is no queue ID"),
@@ -191,7 +191,7 @@ class TestOrders:
         # Without a terminal nobody is asked: a script would wait for ever.
         result = run("queue", "delete", "AAAA1")
         assert result.exit_code == 2
-        assert "say --yes to go on: Delete 1 message, for good" in result.output
+        assert "add --yes to confirm: Delete 1 message, for good" in result.output
         assert ordered(postqueue) == []
 
     def test_one_message_is_shown_whole(self) -> None:

@@ -46,11 +46,11 @@ class TestEndpoints:
         hosts.disproved("c.test", "c.test", NOW)
         hosts.disproved("d.test", "d.test", NOW - timedelta(hours=2))
         text = run("endpoints", "list").output
-        assert "mx.b.test proved to be a chatmail server, asked again in 23 h" in text
+        assert "mx.b.test proved to be a chatmail server; tested again in 23 h" in text
         assert "mx.b.test refuses 1.05 MB and more: by SMTP, tried again in 23 h" in text
         # (NOW may be some minutes ago where the machine is busy.)
         assert re.search(
-            r"c\.test says yes to everything: no chatmail server, asked again in [1-5]\d min", text
+            r"c\.test accepts everything, so it is not a chatmail server; tested again in [1-5]\d min", text
         )
         assert "d.test" not in text
         found = {row["domain"]: row["hosts"] for row in rows("endpoints", "list")}
