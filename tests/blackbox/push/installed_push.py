@@ -1,6 +1,6 @@
-"""A small world around the installed `chatmail-push`: Dovecot's side of its sockets, an anvil, a gateway.
+"""The installed `chatmail-push` and what it talks to: Dovecot's side of its sockets, an anvil, a gateway.
 
-All on loopback. The gateway's certificate is one that only this world vouches for.
+All on loopback. The gateway's certificate is trusted by this `chatmail-push` only.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Anvil:
         self._listening.close()
 
 
-class World:
-    """Everything, with a program that can be started, stopped and started again."""
+class InstalledPush:
+    """All of it; the program can be started, stopped and started again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -228,12 +228,12 @@ class World:
 
 
 @contextlib.contextmanager
-def discreet(directory: Path) -> Iterator[World]:
+def discreet(directory: Path) -> Iterator[InstalledPush]:
     """A running program, whose log names nobody and no token when it has ended well."""
-    world = World(directory)
-    world.start()
-    yield world
-    assert "token" not in world.log
-    assert "@" not in world.log
-    assert "event=bug" not in world.log
-    world.close()
+    push = InstalledPush(directory)
+    push.start()
+    yield push
+    assert "token" not in push.log
+    assert "@" not in push.log
+    assert "event=bug" not in push.log
+    push.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.push.installed_push import World, discreet
+from tests.blackbox.push.installed_push import InstalledPush, discreet
 from tests.chat.deadline import until
 from tests.chat.gateway import Script, answer, drip, hang, says
 
@@ -16,22 +16,22 @@ NUMBERS = itertools.count(10000000)
 
 
 @pytest.fixture(scope="module")
-def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with discreet(tmp_path_factory.mktemp("push")) as world:
-        world.restart(timeout="500ms")
-        yield world
+def _push(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledPush]:
+    with discreet(tmp_path_factory.mktemp("push")) as push:
+        push.restart(timeout="500ms")
+        yield push
 
 
 @pytest.fixture
-def world(_world: World) -> World:
-    _world.gateway.told.clear()
-    return _world
+def push(_push: InstalledPush) -> InstalledPush:
+    _push.gateway.told.clear()
+    return _push
 
 
 @pytest.fixture
-def alice(world: World) -> str:
+def alice(push: InstalledPush) -> str:
     """An account of its own for each test, with one token."""
-    return world.someone(f"u{next(NUMBERS)}@a.test", "token-a")
+    return push.someone(f"u{next(NUMBERS)}@a.test", "token-a")
 
 
 ILL: dict[str, Script] = {
@@ -53,18 +53,18 @@ ILL: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("kind", ILL)
-def test_a_notice_outlives_a_gateway_that_is_ill(world: World, alice: str, kind: str) -> None:
-    before = world.log.count("outcome=failed")
-    world.gateway.script = ILL[kind]
-    assert world.deliver(alice) == 204
-    until("it fails twice", lambda: world.log.count("outcome=failed") >= before + 2, SECONDS, every=0.02)
-    assert world.tokens(alice) == {"token-a"}
-    world.gateway.script = answer(200)
-    assert set(world.settled()) == {"token-a"}
+def test_a_notice_outlives_a_gateway_that_is_ill(push: InstalledPush, alice: str, kind: str) -> None:
+    before = push.log.count("outcome=failed")
+    push.gateway.script = ILL[kind]
+    assert push.deliver(alice) == 204
+    until("it fails twice", lambda: push.log.count("outcome=failed") >= before + 2, SECONDS, every=0.02)
+    assert push.tokens(alice) == {"token-a"}
+    push.gateway.script = answer(200)
+    assert set(push.settled()) == {"token-a"}
 
 
-def test_an_answer_counts_though_its_body_is_endless_or_cut(world: World, alice: str) -> None:
+def test_an_answer_counts_though_its_body_is_endless_or_cut(push: InstalledPush, alice: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-    world.gateway.script = says(head + b"x" * 100)
-    assert world.deliver(alice) == 204
-    assert set(world.settled()) == {"token-a"}
+    push.gateway.script = says(head + b"x" * 100)
+    assert push.deliver(alice) == 204
+    assert set(push.settled()) == {"token-a"}

@@ -9,8 +9,8 @@ import pytest
 from tests.blackbox.relay.installed_relay import (
     HASTY,
     NUMBERS,
+    InstalledRelay,
     Peer,
-    World,
     accept_all,
     refuse_the_empty,
 )
@@ -18,62 +18,62 @@ from tests.blackbox.relay.raw_peer import ADDRESS
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("relay"))
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
     try:
-        world.peer()
-        world.start()
-        yield world
+        relay.peer()
+        relay.start()
+        yield relay
     finally:
-        world.close()
+        relay.close()
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """As `world`, of which a module has one or the other; but its attempts are soon given up."""
-    world = World(tmp_path_factory.mktemp("relay"))
-    world.configure(**HASTY)
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    """As `relay`, of which a module has one or the other; but its attempts are soon given up."""
+    relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
+    relay.configure(**HASTY)
     try:
-        world.peer()
-        world.start()
-        yield world
+        relay.peer()
+        relay.start()
+        yield relay
     finally:
-        world.close()
+        relay.close()
 
 
 @pytest.fixture
-def peer(world: World) -> Peer:
-    peer = world.peers[0]
+def peer(relay: InstalledRelay) -> Peer:
+    peer = relay.peers[0]
     peer.script = accept_all
     peer.proof = refuse_the_empty
     peer.seen.clear()
     peer.probes.clear()
-    world.sink.taken.clear()
-    world.sink.refuse.clear()
+    relay.sink.taken.clear()
+    relay.sink.refuse.clear()
     return peer
 
 
 @pytest.fixture
-def domain(world: World) -> str:
+def domain(relay: InstalledRelay) -> str:
     """A domain of its own for each test, at the peer's address, that has proved itself."""
     name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.2"]
-    world.prove(name)
+    relay.dns.zone[name, "A"] = ["127.0.0.2"]
+    relay.prove(name)
     return name
 
 
 @pytest.fixture
-def unproven(world: World) -> str:
+def unproven(relay: InstalledRelay) -> str:
     """The same, of which nothing is known."""
     name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.2"]
+    relay.dns.zone[name, "A"] = ["127.0.0.2"]
     return name
 
 
 @pytest.fixture
-def ill(world: World) -> str:
+def ill(relay: InstalledRelay) -> str:
     """A domain at `raw_peer.ADDRESS` that has proved itself; its certificate is not looked at."""
     name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = [ADDRESS]
-    world.prove(name)
+    relay.dns.zone[name, "A"] = [ADDRESS]
+    relay.prove(name)
     return name

@@ -1,4 +1,4 @@
-"""A small world around the installed `mxdeliv-relay`: DNS, HTTPS peers, and a port that stands for Postfix.
+"""The installed `mxdeliv-relay` and what it talks to: DNS, HTTPS peers, and a port that stands for Postfix.
 
 All on loopback. Peers have addresses of their own in 127.0.0.0/8 and listen on port 443, as peers do, so
 the tests that need one are skipped where that port may not be bound.
@@ -138,15 +138,15 @@ class Peer:
 HASTY = {"connect_timeout": '"1s"', "attempt_timeout": '"2s"'}
 
 
-class World:
-    """Everything, with a relay that can be started, stopped and started again."""
+class InstalledRelay:
+    """All of it; the relay can be started, stopped and started again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.dns = Dns()
         self.sink = Sink()
         self.peers: list[Peer] = []
-        self.relay: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | None = None
         self.lmtp_path = str(directory / "relay.sock")
         self._smtp = Reinject(self.sink)
         self.reinject_port: int = self._smtp.port
@@ -156,10 +156,10 @@ class World:
         self._lmtp.listen(64)
         self._https_only = socket.create_server(("127.0.0.1", 0))
         self.https_only_port: int = self._https_only.getsockname()[1]
-        self.prospect_path = str(directory / "prospect.sock")
-        self._prospect = socket.socket(socket.AF_UNIX)
-        self._prospect.bind(self.prospect_path)
-        self._prospect.listen(64)
+        self.policy_path = str(directory / "prospect.sock")
+        self._policy = socket.socket(socket.AF_UNIX)
+        self._policy.bind(self.policy_path)
+        self._policy.listen(64)
         self.addresses_path = str(directory / "addresses.sock")
         self._addresses = socket.socket(socket.AF_UNIX)
         self._addresses.bind(self.addresses_path)
@@ -188,9 +188,9 @@ class World:
 
     def start(self) -> None:
         """Start the installed program; its listening sockets queue whoever comes before it is ready."""
-        listening = (self._lmtp, self._https_only, self._prospect, self._addresses)
+        listening = (self._lmtp, self._https_only, self._policy, self._addresses)
         numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
-        self.relay = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
             env=self.environment,
             pass_fds=numbers,
@@ -201,10 +201,10 @@ class World:
             os.close(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.relay is not None
-        self.relay.send_signal(number)
-        code = self.relay.wait(30)
-        self.relay = None
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.process = None
         return code
 
     def prove(self, domain: str, host: str | None = None) -> None:
@@ -279,16 +279,16 @@ class World:
         return self.shown(domain, lambda peer: peer["roads"])
 
     def close(self) -> None:
-        if self.relay is not None:
-            self.relay.kill()
-            self.relay.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
         for peer in self.peers:
             peer.close()
         self._smtp.stop()
         self.dns.close()
         self._lmtp.close()
         self._https_only.close()
-        self._prospect.close()
+        self._policy.close()
         self._addresses.close()
 
 
@@ -316,9 +316,9 @@ class Lmtp(smtplib.LMTP):
 
 
 @contextmanager
-def lmtp(world: World, timeout: float = 180.0) -> Iterator[Lmtp]:
+def lmtp(relay: InstalledRelay, timeout: float = 180.0) -> Iterator[Lmtp]:
     """A connection to the relay, closed without ceremony: it may have gone."""
-    client = Lmtp(world.lmtp_path, timeout=timeout)
+    client = Lmtp(relay.lmtp_path, timeout=timeout)
     try:
         yield client
     finally:
@@ -329,13 +329,13 @@ def lmtp(world: World, timeout: float = 180.0) -> Iterator[Lmtp]:
 NUMBERS = itertools.count()
 
 
-def deliver(world: World, *recipients: str, **settings: str | bytes) -> list[tuple[int, str]]:
-    with lmtp(world) as client:
+def deliver(relay: InstalledRelay, *recipients: str, **settings: str | bytes) -> list[tuple[int, str]]:
+    with lmtp(relay) as client:
         return client.deliver(*recipients, **settings)  # type: ignore[arg-type]
 
 
-def https_only(world: World, *recipients: str) -> tuple[int, bytes]:
-    with smtplib.SMTP("127.0.0.1", world.https_only_port) as client:
+def https_only(relay: InstalledRelay, *recipients: str) -> tuple[int, bytes]:
+    with smtplib.SMTP("127.0.0.1", relay.https_only_port) as client:
         client.ehlo()
         client.mail("u@_here.test")
         for recipient in recipients:

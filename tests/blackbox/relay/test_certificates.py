@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from tests.blackbox.certificate import make_certificate
-from tests.blackbox.relay.installed_relay import World, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, deliver
 from tests.blackbox.relay.raw_peer import ADDRESS, CLOSING, HTTPS, SMTP, RawPeer, then_close, tls
 
 # By the name that it is for: whether it has expired.
@@ -23,32 +23,32 @@ PEERS = {
 
 
 @pytest.fixture(scope="module")
-def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world whose relay trusts whoever signed any of these certificates."""
+def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    """A relay that trusts whoever signed any of these certificates."""
     directory = tmp_path_factory.mktemp("certificates")
-    world = World(directory)
+    relay = InstalledRelay(directory)
     for name, expired in CERTIFICATES.items():
         make_certificate(directory / f"{name}.pem", (name,), expired=expired)
     for domain in PEERS:
-        world.dns.zone[domain, "A"] = [ADDRESS]
+        relay.dns.zone[domain, "A"] = [ADDRESS]
     bundle = directory / "bundle.pem"
     bundle.write_bytes(b"".join((directory / f"{name}.pem").read_bytes() for name in CERTIFICATES))
-    world.environment["SSL_CERT_FILE"] = str(bundle)
-    world.start()
-    yield world
-    world.close()
+    relay.environment["SSL_CERT_FILE"] = str(bundle)
+    relay.start()
+    yield relay
+    relay.close()
 
 
-def showing(world: World, name: str) -> RawPeer:
+def showing(relay: InstalledRelay, name: str) -> RawPeer:
     """A peer that takes everything, with the certificate for `name`."""
     try:
-        return RawPeer(ADDRESS, then_close(CLOSING), tls(world.directory / f"{name}.pem"))
+        return RawPeer(ADDRESS, then_close(CLOSING), tls(relay.directory / f"{name}.pem"))
     except PermissionError:
         pytest.skip("peers listen on port 443, which may not be bound here")
 
 
 @pytest.mark.parametrize("domain", PEERS)
-def test_only_one_for_this_very_name_and_day_is_good(trusting: World, domain: str) -> None:
+def test_only_one_for_this_very_name_and_day_is_good(trusting: InstalledRelay, domain: str) -> None:
     name, words = PEERS[domain]
     with closing(showing(trusting, name)):
         trusting.prove(domain)
@@ -60,7 +60,7 @@ def test_only_one_for_this_very_name_and_day_is_good(trusting: World, domain: st
         assert words in shown["errors"][0]["words"]
 
 
-def test_a_session_with_one_name_is_no_proof_of_another(trusting: World) -> None:
+def test_a_session_with_one_name_is_no_proof_of_another(trusting: InstalledRelay) -> None:
     """Two domains at one address, one certificate: the second is looked at although the first was good."""
     trusting.ctl("endpoints", "forget", "--all")
     trusting.prove("good.test")

@@ -12,7 +12,7 @@ import pytest
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.certificate import make_certificate
-from tests.blackbox.relay.installed_relay import World, deliver, lmtp
+from tests.blackbox.relay.installed_relay import InstalledRelay, deliver, lmtp
 from tests.blackbox.relay.raw_peer import ADDRESS, HTTPS, SMTP, Talk, raw_peer, tls
 from tests.chat.deadline import until
 
@@ -20,16 +20,16 @@ DEAD = "_dead.test"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def relay(tmp_path: Path) -> Iterator[InstalledRelay]:
     """A relay whose attempts may take longer than all else here does; not started."""
-    world = World(tmp_path)
-    world.configure(connect_timeout='"600s"', attempt_timeout='"600s"')
-    world.dns.zone[DEAD, "A"] = [ADDRESS]
+    relay = InstalledRelay(tmp_path)
+    relay.configure(connect_timeout='"600s"', attempt_timeout='"600s"')
+    relay.dns.zone[DEAD, "A"] = [ADDRESS]
     make_certificate(tmp_path / "dead.pem", (DEAD,))
     try:
-        yield world
+        yield relay
     finally:
-        world.close()
+        relay.close()
 
 
 def stay(talk: Talk) -> None:
@@ -37,26 +37,26 @@ def stay(talk: Talk) -> None:
     talk.gone.wait(700)
 
 
-def patiently(world: World, recipient: str) -> None:
+def patiently(relay: InstalledRelay, recipient: str) -> None:
     """Deliver, and wait for the answer longer than any attempt takes."""
-    with lmtp(world, timeout=700) as client:
+    with lmtp(relay, timeout=700) as client:
         client.deliver(recipient)
 
 
-def test_a_dead_domain_holds_its_own_places_and_no_others(world: World) -> None:
-    world.peer()
-    world.prove(DEAD)
+def test_a_dead_domain_holds_its_own_places_and_no_others(relay: InstalledRelay) -> None:
+    relay.peer()
+    relay.prove(DEAD)
     living = [f"_live{number}.test" for number in range(19)]
-    world.dns.zone.update({(name, "A"): ["127.0.0.2"] for name in living})
-    world.start()
-    with raw_peer(ADDRESS, stay, tls(world.directory / "dead.pem")) as dead:
-        waiting = [threading.Thread(target=patiently, args=(world, f"u{n}@{DEAD}")) for n in range(16)]
+    relay.dns.zone.update({(name, "A"): ["127.0.0.2"] for name in living})
+    relay.start()
+    with raw_peer(ADDRESS, stay, tls(relay.directory / "dead.pem")) as dead:
+        waiting = [threading.Thread(target=patiently, args=(relay, f"u{n}@{DEAD}")) for n in range(16)]
         for one in waiting:
             one.start()
         until("all its places are taken", lambda: dead.connections == 16, 30, every=0.01)
-        assert [deliver(world, f"ann@{name}") for name in living] == [[HTTPS]] * 19
+        assert [deliver(relay, f"ann@{name}") for name in living] == [[HTTPS]] * 19
         # At first a 421; from when four have hung for five seconds, the other road.
-        until("others for it go by SMTP", lambda: deliver(world, f"v@{DEAD}") == [SMTP], 40)
+        until("others for it go by SMTP", lambda: deliver(relay, f"v@{DEAD}") == [SMTP], 40)
         assert all(one.is_alive() for one in waiting), "they hang on"
         assert dead.connections == 16
     for one in waiting:
@@ -64,13 +64,13 @@ def test_a_dead_domain_holds_its_own_places_and_no_others(world: World) -> None:
         assert not one.is_alive()
 
 
-def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(world: World) -> None:
-    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(relay: InstalledRelay) -> None:
+    engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
     # Its mark has run out.
     Endpoints(engine).failed(DEAD, "timeout", datetime.now(UTC) - timedelta(minutes=2), None)
     engine.dispose()
-    world.prove(DEAD)
-    world.start()
+    relay.prove(DEAD)
+    relay.start()
     tried = threading.Event()
 
     def behave(talk: Talk) -> None:
@@ -78,11 +78,11 @@ def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(world
         tried.set()
         stay(talk)
 
-    with raw_peer(ADDRESS, behave, tls(world.directory / "dead.pem")) as dead:
-        first = threading.Thread(target=patiently, args=(world, f"ann@{DEAD}"))
+    with raw_peer(ADDRESS, behave, tls(relay.directory / "dead.pem")) as dead:
+        first = threading.Thread(target=patiently, args=(relay, f"ann@{DEAD}"))
         first.start()
         assert tried.wait(120)
-        assert [deliver(world, f"u{number}@{DEAD}") for number in range(5)] == [[SMTP]] * 5
+        assert [deliver(relay, f"u{number}@{DEAD}") for number in range(5)] == [[SMTP]] * 5
         assert first.is_alive(), "it still waits"
         assert dead.connections == 1
     first.join(120)

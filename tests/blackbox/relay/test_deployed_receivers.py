@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import Peer, World, answer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, answer, deliver, lmtp
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -94,25 +94,25 @@ FRONT = {
     ],
 )
 def test_answers_of_receivers(
-    world: World, peer: Peer, domain: str, status: int, body: bytes, expected: tuple[int, str]
+    relay: InstalledRelay, peer: Peer, domain: str, status: int, body: bytes, expected: tuple[int, str]
 ) -> None:
     peer.script = (
         answer(status, body, Location="https://127.0.0.2/elsewhere")
         if status // 100 == 3
         else answer(status, body)
     )
-    assert deliver(world, f"ann@{domain}") == [expected]
+    assert deliver(relay, f"ann@{domain}") == [expected]
     assert len(peer.seen) == 1, "no redirect is followed, and nothing is said twice"
-    assert len(world.sink.taken) == (expected == SMTP)
+    assert len(relay.sink.taken) == (expected == SMTP)
 
 
 class TestRequests:
     """What every kind of server reads."""
 
     def test_one_post_has_lower_case_bare_addresses_and_no_more_than_they_look_at(
-        self, world: World, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: Peer, domain: str
     ) -> None:
-        deliver(world, f"Ann@{domain.upper()}", f"bob@{domain}", sender="U@_HERE.test")
+        deliver(relay, f"Ann@{domain.upper()}", f"bob@{domain}", sender="U@_HERE.test")
         (seen,) = peer.seen
         assert [(name, value) for name, value in seen.headers if name not in ("User-Agent",)] == [
             ("Host", domain),
@@ -125,18 +125,18 @@ class TestRequests:
         ]
 
     def test_a_literal_is_its_own_host_and_stays_in_brackets_in_addresses(
-        self, world: World, peer: Peer
+        self, relay: InstalledRelay, peer: Peer
     ) -> None:
-        deliver(world, "ann@127.0.0.2", sender="u@192.0.2.1")
+        deliver(relay, "ann@127.0.0.2", sender="u@192.0.2.1")
         (seen,) = peer.seen
         assert seen.values("Host") == ["127.0.0.2"]
         assert seen.values("X-Mail-To") == ["ann@[127.0.0.2]"]
         assert seen.values("X-Mail-From") == ["u@[192.0.2.1]"]
 
-    def test_an_idn_domain_is_asked_for_by_its_a_label(self, world: World, peer: Peer) -> None:
-        world.dns.zone["_a.xn--fa-hia.test", "A"] = ["127.0.0.2"]
-        world.dns.zone["_a.fass.test", "A"] = ["127.0.0.9"]
-        with lmtp(world) as client:
+    def test_an_idn_domain_is_asked_for_by_its_a_label(self, relay: InstalledRelay, peer: Peer) -> None:
+        relay.dns.zone["_a.xn--fa-hia.test", "A"] = ["127.0.0.2"]
+        relay.dns.zone["_a.fass.test", "A"] = ["127.0.0.9"]
+        with lmtp(relay) as client:
             client.command_encoding = "utf-8"
             assert client.deliver("ann@_a.faß.test") == [HTTPS]
         assert peer.seen[0].values("X-Mail-To") == ["ann@_a.xn--fa-hia.test"]

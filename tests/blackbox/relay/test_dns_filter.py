@@ -9,7 +9,7 @@ import pytest
 
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
-from tests.blackbox.relay.installed_relay import Peer, World
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer
 
 
 class Asking:
@@ -54,20 +54,20 @@ class Asking:
         ("CNAME", "a.b.test.", True),
     ],
 )
-def test_each_record_is_judged(world: World, peer: Peer, kind: str, value: str, kept: bool) -> None:
-    connection = Asking(world.addresses_path)
+def test_each_record_is_judged(relay: InstalledRelay, peer: Peer, kind: str, value: str, kept: bool) -> None:
+    connection = Asking(relay.addresses_path)
     # Postfix folds the key.
     for record in (f"mx.b.test. 300 IN {kind} {value}", f"mx.b.test. 300 in {kind.lower()} {value}"):
         assert connection.ask(record) == ("NOTFOUND " if kept else "OK IGNORE")
 
 
-def test_a_connection_is_kept_and_nonsense_ends_it(world: World, peer: Peer) -> None:
-    connection = Asking(world.addresses_path)
+def test_a_connection_is_kept_and_nonsense_ends_it(relay: InstalledRelay, peer: Peer) -> None:
+    connection = Asking(relay.addresses_path)
     for _ in range(3):
         assert connection.ask("a.test. 60 IN A 10.1.2.3") == "OK IGNORE"
     connection.socket.sendall(b"99999999:")
     assert connection.socket.recv(1) == b""
-    assert Asking(world.addresses_path).ask("a.test. 60 IN A 9.9.9.9") == "NOTFOUND "
+    assert Asking(relay.addresses_path).ask("a.test. 60 IN A 9.9.9.9") == "NOTFOUND "
 
 
 @pytest.mark.parametrize("allowed", [[], ["10.77.0.0/24", "2001:db8:77::/64"]])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import Peer, World, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, deliver
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,
     HEAD,
@@ -28,7 +28,7 @@ from tests.chat.deadline import deadline
 
 
 @pytest.fixture(scope="module")
-def world(hasty: World) -> World:
+def relay(hasty: InstalledRelay) -> InstalledRelay:
     return hasty
 
 
@@ -54,38 +54,42 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_ill_peer_costs_one_attempt_then_smtp(world: World, peer: Peer, ill: str, name: str) -> None:
+def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer, ill: str, name: str) -> None:
     behaviour, encrypted, reason = ILL[name]
-    context = tls(world.directory / "_peer.test.pem") if encrypted else None
+    context = tls(relay.directory / "_peer.test.pem") if encrypted else None
     with raw_peer(ADDRESS, behaviour, context) as wrong:
-        assert deliver(world, f"ann@{ill}") == [SMTP]
-        assert world.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
+        assert deliver(relay, f"ann@{ill}") == [SMTP]
+        assert relay.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
         assert wrong.connections == 1
 
 
-def test_a_port_that_does_not_answer_or_is_closed(world: World, peer: Peer, ill: str) -> None:
+def test_a_port_that_does_not_answer_or_is_closed(relay: InstalledRelay, peer: Peer, ill: str) -> None:
     with socket.create_server((ADDRESS, 443), backlog=0) as silent:
         queued = [socket.socket() for _ in range(2)]
         for one in queued:  # the queue of a server that doesn't accept is full, and so the SYN is dropped
             one.setblocking(False)
             one.connect_ex(silent.getsockname())
-        assert deliver(world, f"ann@{ill}") == [SMTP]
+        assert deliver(relay, f"ann@{ill}") == [SMTP]
         for one in queued:
             one.close()
-    assert world.peers_row(ill, "https", 1)["reasons"] == {"connect-timeout": 1}
-    world.ctl("endpoints", "forget", ill)
-    assert deliver(world, f"ann@{ill}") == [SMTP]
-    assert world.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
+    assert relay.peers_row(ill, "https", 1)["reasons"] == {"connect-timeout": 1}
+    relay.ctl("endpoints", "forget", ill)
+    assert deliver(relay, f"ann@{ill}") == [SMTP]
+    assert relay.peers_row(ill, "https", 2)["reasons"] == {"connect-timeout": 1, "connect": 1}
 
 
-def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(world: World, peer: Peer, ill: str) -> None:
+def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(
+    relay: InstalledRelay, peer: Peer, ill: str
+) -> None:
     behaviour = then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n")
-    with raw_peer(ADDRESS, behaviour, tls(world.directory / "_peer.test.pem")):
-        assert deliver(world, f"ann@{ill}") == [HTTPS]
-    assert world.sink.taken == []
+    with raw_peer(ADDRESS, behaviour, tls(relay.directory / "_peer.test.pem")):
+        assert deliver(relay, f"ann@{ill}") == [HTTPS]
+    assert relay.sink.taken == []
 
 
-def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: Peer, ill: str) -> None:
+def test_a_large_message_has_more_time_as_long_as_it_moves(
+    relay: InstalledRelay, peer: Peer, ill: str
+) -> None:
     """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
 
     def slowly(talk: Talk) -> None:
@@ -97,15 +101,15 @@ def test_a_large_message_has_more_time_as_long_as_it_moves(world: World, peer: P
         talk.say(OK)
 
     content = (b"x" * 70 + b"\r\n") * 41_667
-    with raw_peer(ADDRESS, slowly, tls(world.directory / "_peer.test.pem")):
+    with raw_peer(ADDRESS, slowly, tls(relay.directory / "_peer.test.pem")):
         began = time.monotonic()
-        assert deliver(world, f"ann@{ill}", content=content) == [HTTPS]
+        assert deliver(relay, f"ann@{ill}", content=content) == [HTTPS]
         # The peer saw to that: else it would prove nothing.
         assert time.monotonic() - began > 2.5
 
 
 def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small_one(
-    world: World, peer: Peer, ill: str
+    relay: InstalledRelay, peer: Peer, ill: str
 ) -> None:
     def stop(talk: Talk) -> None:
         talk.head()
@@ -113,9 +117,9 @@ def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small
 
     content = (b"x" * 70 + b"\r\n") * 400_000
     with (
-        raw_peer(ADDRESS, stop, tls(world.directory / "_peer.test.pem")),
+        raw_peer(ADDRESS, stop, tls(relay.directory / "_peer.test.pem")),
         # A message of this size has 200 s if it moves.
         deadline("the peer is left", 30),
     ):
-        assert deliver(world, f"ann@{ill}", content=content) == [SMTP]
-    assert world.peers_row(ill, "https", 1)["reasons"] == {"timeout": 1}
+        assert deliver(relay, f"ann@{ill}", content=content) == [SMTP]
+    assert relay.peers_row(ill, "https", 1)["reasons"] == {"timeout": 1}

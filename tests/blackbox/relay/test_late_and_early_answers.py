@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from tests.blackbox.relay.installed_relay import (
+    InstalledRelay,
     Peer,
-    World,
     deliver,
 )
 from tests.blackbox.relay.raw_peer import (
@@ -43,16 +43,18 @@ WELL: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", WELL)
-def test_an_answer_counts_however_it_is_wrapped(world: World, peer: Peer, ill: str, name: str) -> None:
-    with raw_peer(ADDRESS, WELL[name], tls(world.directory / "_peer.test.pem")):
-        assert deliver(world, f"ann@{ill}") == [HTTPS]
-        assert deliver(world, f"ann@{ill}") == [HTTPS]
-    assert world.sink.taken == []
+def test_an_answer_counts_however_it_is_wrapped(
+    relay: InstalledRelay, peer: Peer, ill: str, name: str
+) -> None:
+    with raw_peer(ADDRESS, WELL[name], tls(relay.directory / "_peer.test.pem")):
+        assert deliver(relay, f"ann@{ill}") == [HTTPS]
+        assert deliver(relay, f"ann@{ill}") == [HTTPS]
+    assert relay.sink.taken == []
 
 
 @pytest.mark.parametrize("linger", [True, False])
 def test_a_front_servers_413_is_heard_before_the_body_is_sent(
-    world: World, peer: Peer, ill: str, linger: bool
+    relay: InstalledRelay, peer: Peer, ill: str, linger: bool
 ) -> None:
     def refuse(talk: Talk) -> None:
         talk.head()
@@ -62,15 +64,17 @@ def test_a_front_servers_413_is_heard_before_the_body_is_sent(
                 pass
 
     content = (b"x" * 70 + b"\r\n") * 400_000
-    with raw_peer(ADDRESS, refuse, tls(world.directory / "_peer.test.pem")):
-        (found,) = deliver(world, f"ann@{ill}", content=content)
+    with raw_peer(ADDRESS, refuse, tls(relay.directory / "_peer.test.pem")):
+        (found,) = deliver(relay, f"ann@{ill}", content=content)
     assert found == SMTP
-    (reason,) = world.peers_row(ill, "https", 1)["reasons"]
+    (reason,) = relay.peers_row(ill, "https", 1)["reasons"]
     assert reason in (["http-413"] if linger else ["http-413", "network"])
 
 
 class TestKeptConnections:
-    def test_closed_as_the_next_message_comes_costs_nothing(self, world: World, peer: Peer, ill: str) -> None:
+    def test_closed_as_the_next_message_comes_costs_nothing(
+        self, relay: InstalledRelay, peer: Peer, ill: str
+    ) -> None:
         bodies = []
 
         def behave(talk: Talk) -> None:
@@ -78,16 +82,16 @@ class TestKeptConnections:
             talk.say(OK)
             talk.connection.recv(1)  # of the next request, which is not read
 
-        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as once:
+        with raw_peer(ADDRESS, behave, tls(relay.directory / "_peer.test.pem")) as once:
             for _ in range(3):
-                assert deliver(world, f"ann@{ill}") == [HTTPS]
+                assert deliver(relay, f"ann@{ill}") == [HTTPS]
             assert once.connections == 3
         assert len(bodies) == 3
-        assert world.sink.taken == []
-        assert world.peers_row(ill, "https", 3)["successes"] == 3
+        assert relay.sink.taken == []
+        assert relay.peers_row(ill, "https", 3)["successes"] == 3
 
     def test_a_peer_that_dies_of_a_message_gets_it_twice_at_most(
-        self, world: World, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: Peer, ill: str
     ) -> None:
         died = []
         together = threading.Barrier(4, timeout=120)
@@ -102,18 +106,18 @@ class TestKeptConnections:
                     together.wait()
                 talk.say(OK)
 
-        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as mortal:
-            good = [threading.Thread(target=deliver, args=(world, f"ann@{ill}")) for _ in range(4)]
+        with raw_peer(ADDRESS, behave, tls(relay.directory / "_peer.test.pem")) as mortal:
+            good = [threading.Thread(target=deliver, args=(relay, f"ann@{ill}")) for _ in range(4)]
             for one in good:
                 one.start()
             for one in good:
                 one.join(120)
             assert mortal.connections == 4
-            assert deliver(world, f"ann@{ill}", content=b"Subject: poison\r\n\r\n") == [SMTP]
+            assert deliver(relay, f"ann@{ill}", content=b"Subject: poison\r\n\r\n") == [SMTP]
         assert len(died) == 2
 
     def test_an_interim_answer_is_not_taken_for_that_of_the_next_message(
-        self, world: World, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: Peer, ill: str
     ) -> None:
         refusal = b"550 5.1.1 User unknown\r\n"
         finals = [OK, b"HTTP/1.1 422 Unknown\r\nContent-Length: %d\r\n\r\n%s" % (len(refusal), refusal), OK]
@@ -125,13 +129,13 @@ class TestKeptConnections:
                 talk.gone.wait(0.1)  # so that it comes by itself
                 talk.say(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 8\r\n\r\n" + final)
 
-        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as peculiar:
-            found = [deliver(world, f"ann@{ill}")[0] for _ in finals]
+        with raw_peer(ADDRESS, behave, tls(relay.directory / "_peer.test.pem")) as peculiar:
+            found = [deliver(relay, f"ann@{ill}")[0] for _ in finals]
             assert found == [HTTPS, (550, "5.1.1 User unknown"), HTTPS]
             assert peculiar.connections == 1
 
     def test_what_a_peer_says_unasked_is_no_answer_to_the_next_message(
-        self, world: World, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: Peer, ill: str
     ) -> None:
         """Web servers say a 408 before they close a connection that nobody uses (RFC 9110, 15.5.9)."""
         said = threading.Event()
@@ -144,9 +148,9 @@ class TestKeptConnections:
             said.set()
             hang(talk)
 
-        with raw_peer(ADDRESS, behave, tls(world.directory / "_peer.test.pem")) as impatient:
-            assert deliver(world, f"ann@{ill}") == [HTTPS]
+        with raw_peer(ADDRESS, behave, tls(relay.directory / "_peer.test.pem")) as impatient:
+            assert deliver(relay, f"ann@{ill}") == [HTTPS]
             assert said.wait(120)
-            assert deliver(world, f"ann@{ill}") == [HTTPS]
+            assert deliver(relay, f"ann@{ill}") == [HTTPS]
             assert impatient.connections == 2
-        assert world.sink.taken == []
+        assert relay.sink.taken == []

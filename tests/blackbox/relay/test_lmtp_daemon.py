@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import BIN, MESSAGE, Seen, World, accept_all, lmtp
+from tests.blackbox.relay.installed_relay import BIN, MESSAGE, InstalledRelay, Seen, accept_all, lmtp
 from tests.chat.deadline import until
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    world.dns.zone["_down.test", "A"] = ["127.0.0.3"]
-    yield world
-    world.close()
+def relay(tmp_path: Path) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path)
+    relay.dns.zone["_down.test", "A"] = ["127.0.0.3"]
+    yield relay
+    relay.close()
 
 
 @pytest.fixture
-def running(world: World) -> World:
-    world.start()
-    return world
+def running(relay: InstalledRelay) -> InstalledRelay:
+    relay.start()
+    return relay
 
 
 class Held:
@@ -45,17 +45,17 @@ class Held:
 
 
 @pytest.fixture
-def held(world: World) -> Held:
-    peer = world.peer()
+def held(relay: InstalledRelay) -> Held:
+    peer = relay.peer()
     peer.script = held = Held()
     return held
 
 
-def dialogue(world: World, script: str) -> None:
+def dialogue(relay: InstalledRelay, script: str) -> None:
     """Play a transcript: lines `C: …` are sent, `S: …` are beginnings of what must come back."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(120)
-        connection.connect(world.lmtp_path)
+        connection.connect(relay.lmtp_path)
         stream = connection.makefile("rwb")
         for step in filter(None, (line.strip() for line in script.splitlines())):
             who, _, text = step.partition(": ")
@@ -67,7 +67,7 @@ def dialogue(world: World, script: str) -> None:
                 assert heard.startswith(text), f"{heard!r} instead of {text!r}"
 
 
-def test_greeting_offers_what_postfix_uses(running: World) -> None:
+def test_greeting_offers_what_postfix_uses(running: InstalledRelay) -> None:
     dialogue(
         running,
         """
@@ -89,7 +89,7 @@ def test_greeting_offers_what_postfix_uses(running: World) -> None:
     )
 
 
-def test_log_lines_about_a_message_have_the_queue_id_that_postfix_told(running: World) -> None:
+def test_log_lines_about_a_message_have_the_queue_id_that_postfix_told(running: InstalledRelay) -> None:
     dialogue(
         running,
         """
@@ -126,7 +126,7 @@ def test_log_lines_about_a_message_have_the_queue_id_that_postfix_told(running: 
     assert [line.rpartition(" queue=")[2] for line in said] == ["4bXk2P7RzFz1Dp", "-"]
 
 
-def test_protocol_violations_are_answered_and_survived(running: World) -> None:
+def test_protocol_violations_are_answered_and_survived(running: InstalledRelay) -> None:
     dialogue(
         running,
         f"""
@@ -180,7 +180,7 @@ def test_protocol_violations_are_answered_and_survived(running: World) -> None:
     assert "level=ERROR" not in running.log
 
 
-def test_pipelined_commands_are_answered_in_order(running: World) -> None:
+def test_pipelined_commands_are_answered_in_order(running: InstalledRelay) -> None:
     dialogue(
         running,
         """
@@ -206,36 +206,36 @@ def test_pipelined_commands_are_answered_in_order(running: World) -> None:
     assert running.sink.taken == [("", ["a@_down.test", "b@_down.test"], b"Subject: x\r\n\r\n.\r\n")]
 
 
-def test_message_larger_than_announced_is_refused_for_every_recipient(world: World) -> None:
-    world.configure(mail='max_message_size = "10kB"')
-    world.start()
-    with lmtp(world) as client:
+def test_message_larger_than_announced_is_refused_for_every_recipient(relay: InstalledRelay) -> None:
+    relay.configure(mail='max_message_size = "10kB"')
+    relay.start()
+    with lmtp(relay) as client:
         found = client.deliver("a@_down.test", "b@_down.test", content=b"x" * 78 + b"\r\n" + MESSAGE * 2000)
         assert [code for code, _ in found] == [552, 552]
         assert client.deliver("a@_down.test")[0][0] == 250, "and the connection goes on"
 
 
-def test_recipients_past_the_limit_wait_for_another_transaction(world: World) -> None:
-    world.configure(mail="max_recipients = 2")
-    world.start()
-    with lmtp(world) as client:
+def test_recipients_past_the_limit_wait_for_another_transaction(relay: InstalledRelay) -> None:
+    relay.configure(mail="max_recipients = 2")
+    relay.start()
+    with lmtp(relay) as client:
         found = client.deliver("a@_down.test", "b@_down.test", "c@_down.test")
     assert [code for code, _ in found] == [250, 250, 452]
 
 
-def test_postfix_away_keeps_the_mail_in_its_queue(world: World) -> None:
+def test_postfix_away_keeps_the_mail_in_its_queue(relay: InstalledRelay) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and doesn't listen
-        world.reinject_port = nobody.getsockname()[1]
-        world.configure()
-        world.start()
-        with lmtp(world) as client:
+        relay.reinject_port = nobody.getsockname()[1]
+        relay.configure()
+        relay.start()
+        with lmtp(relay) as client:
             assert client.deliver("a@_down.test") == [
                 (451, "4.3.2 Local mail system is not taking mail, try again later")
             ]
 
 
-def test_kill_in_the_middle_of_a_delivery_says_no_250(running: World, held: Held) -> None:
+def test_kill_in_the_middle_of_a_delivery_says_no_250(running: InstalledRelay, held: Held) -> None:
     with lmtp(running) as client:
         failed: list[Exception] = []
 
@@ -257,15 +257,15 @@ def test_kill_in_the_middle_of_a_delivery_says_no_250(running: World, held: Held
         assert client.deliver("a@_peer.test")[0][0] == 250
 
 
-def test_stopping_finishes_what_is_under_way(running: World, held: Held) -> None:
+def test_stopping_finishes_what_is_under_way(running: InstalledRelay, held: Held) -> None:
     found: list[tuple[int, str]] = []
     with lmtp(running) as client, lmtp(running) as idle:
         idle.ehlo_or_helo_if_needed()
         thread = threading.Thread(target=lambda: found.extend(client.deliver("a@_peer.test")))
         thread.start()
         assert held.arrived.wait(120)
-        assert running.relay is not None
-        running.relay.send_signal(signal.SIGTERM)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
         assert idle.sock is not None
         assert idle.sock.recv(1) == b"", "a connection without a transaction is closed"
         held.go.set()
@@ -275,30 +275,30 @@ def test_stopping_finishes_what_is_under_way(running: World, held: Held) -> None
     assert "Traceback" not in running.log
 
 
-def test_busy_relay_says_so_before_the_message(world: World, held: Held) -> None:
-    world.configure(workers="1")
-    world.start()
-    with lmtp(world) as first, lmtp(world) as second:
+def test_busy_relay_says_so_before_the_message(relay: InstalledRelay, held: Held) -> None:
+    relay.configure(workers="1")
+    relay.start()
+    with lmtp(relay) as first, lmtp(relay) as second:
         thread = threading.Thread(target=first.deliver, args=("a@_peer.test",))
         thread.start()
         assert held.arrived.wait(120)
         assert second.deliver("b@_peer.test")[0][0] == 421
         held.go.set()
         thread.join(120)
-    with lmtp(world) as third:
+    with lmtp(relay) as third:
         assert third.deliver("b@_peer.test")[0][0] == 250
 
 
-def test_busy_domain_is_refused_before_the_message_and_no_other(world: World, held: Held) -> None:
-    world.configure(workers_per_domain="2", attempt_timeout='"20s"')
-    world.dns.zone["_other.test", "A"] = ["127.0.0.3"]
-    world.start()
+def test_busy_domain_is_refused_before_the_message_and_no_other(relay: InstalledRelay, held: Held) -> None:
+    relay.configure(workers_per_domain="2", attempt_timeout='"20s"')
+    relay.dns.zone["_other.test", "A"] = ["127.0.0.3"]
+    relay.start()
     with ExitStack() as open_connections:
-        clients = [open_connections.enter_context(lmtp(world)) for _ in range(3)]
+        clients = [open_connections.enter_context(lmtp(relay)) for _ in range(3)]
         threads = [threading.Thread(target=one.deliver, args=("a@_peer.test",)) for one in clients[:2]]
         for thread in threads:
             thread.start()
-        until("both are at the peer", lambda: len(world.peers[0].seen) == 2, 10, every=0.01)
+        until("both are at the peer", lambda: len(relay.peers[0].seen) == 2, 10, every=0.01)
         # Both kinds of recipient in one letter: the one is told at once, the other's mail goes out.
         assert clients[2].deliver("b@_peer.test", "c@_other.test") == [
             (421, "4.4.5 Too many deliveries to this domain under way, try again later"),
@@ -309,15 +309,15 @@ def test_busy_domain_is_refused_before_the_message_and_no_other(world: World, he
         held.go.set()
         for thread in threads:
             thread.join(120)
-    with lmtp(world) as client:
+    with lmtp(relay) as client:
         assert client.deliver("b@_peer.test")[0][0] == 250
-    assert "event=refused domain=_peer.test reason=busy-domain queue=-" in world.log
+    assert "event=refused domain=_peer.test reason=busy-domain queue=-" in relay.log
 
 
-def test_busy_domain_whose_deliveries_end_is_waited_for(world: World, held: Held) -> None:
-    world.configure(workers_per_domain="1", attempt_timeout='"20s"')
-    world.start()
-    with lmtp(world) as first, lmtp(world) as second:
+def test_busy_domain_whose_deliveries_end_is_waited_for(relay: InstalledRelay, held: Held) -> None:
+    relay.configure(workers_per_domain="1", attempt_timeout='"20s"')
+    relay.start()
+    with lmtp(relay) as first, lmtp(relay) as second:
         found: list[tuple[int, str]] = []
         begun = threading.Thread(target=first.deliver, args=("a@_peer.test",))
         begun.start()
@@ -330,7 +330,7 @@ def test_busy_domain_whose_deliveries_end_is_waited_for(world: World, held: Held
         assert found == [(250, "2.0.0 OK")]
 
 
-def test_letter_to_more_domains_than_it_may_have_goes_in_two(running: World) -> None:
+def test_letter_to_more_domains_than_it_may_have_goes_in_two(running: InstalledRelay) -> None:
     names = [f"_d{number}.test" for number in range(33)]
     for name in names:
         running.dns.zone[name, "A"] = ["127.0.0.3"]
@@ -339,16 +339,16 @@ def test_letter_to_more_domains_than_it_may_have_goes_in_two(running: World) -> 
     assert [code for code, _ in found] == [250] * 32 + [452]
 
 
-def test_client_that_leaves_in_the_middle_gives_its_place_back(world: World, held: Held) -> None:
+def test_client_that_leaves_in_the_middle_gives_its_place_back(relay: InstalledRelay, held: Held) -> None:
     held.go.set()
-    world.configure(workers_per_domain="1")
-    world.start()
+    relay.configure(workers_per_domain="1")
+    relay.start()
     for _ in range(3):
-        with lmtp(world) as client:
+        with lmtp(relay) as client:
             client.ehlo_or_helo_if_needed()
             client.docmd("MAIL FROM:<>")
             assert client.docmd("RCPT TO:<a@_peer.test>")[0] == 250
-    with lmtp(world) as client:
+    with lmtp(relay) as client:
         client.ehlo_or_helo_if_needed()
         client.docmd("MAIL FROM:<>")
         client.docmd("RCPT TO:<a@_peer.test>")
@@ -356,7 +356,7 @@ def test_client_that_leaves_in_the_middle_gives_its_place_back(world: World, hel
         assert client.deliver("a@_peer.test")[0][0] == 250
 
 
-def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(running: World) -> None:
+def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(running: InstalledRelay) -> None:
     running.stop()
     with socket.socket(socket.AF_UNIX) as early:
         early.connect(running.lmtp_path)
@@ -365,19 +365,19 @@ def test_connections_that_come_while_it_is_away_are_served_when_it_is_back(runni
         assert early.recv(100).startswith(b"220 ")
 
 
-def test_without_sockets_it_says_how_to_start_it(world: World) -> None:
+def test_without_sockets_it_says_how_to_start_it(relay: InstalledRelay) -> None:
     done = subprocess.run(
-        [BIN / "mxdeliv-relay"], env=world.environment, capture_output=True, text=True, check=False
+        [BIN / "mxdeliv-relay"], env=relay.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 78
     how = "start it by its systemd socket units, or tell it to --listen (--help)"
     assert done.stderr == f"mxdeliv-relay: no sockets passed: {how}\n"
 
 
-def test_bad_configuration_is_one_line_that_names_the_key(world: World) -> None:
-    world.configure(conect_timeout='"5s"')
+def test_bad_configuration_is_one_line_that_names_the_key(relay: InstalledRelay) -> None:
+    relay.configure(conect_timeout='"5s"')
     done = subprocess.run(
-        [BIN / "mxdeliv-relay"], env=world.environment, capture_output=True, text=True, check=False
+        [BIN / "mxdeliv-relay"], env=relay.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 78
     assert done.stderr.count("\n") == 1

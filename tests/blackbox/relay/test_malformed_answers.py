@@ -9,9 +9,9 @@ import pytest
 
 from tests.blackbox.relay.installed_relay import (
     NUMBERS,
+    InstalledRelay,
     Peer,
     Seen,
-    World,
     accept_all,
     deliver,
     lmtp,
@@ -67,18 +67,18 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_ill_peer_costs_one_attempt_then_smtp(world: World, peer: Peer, ill: str, name: str) -> None:
+def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer, ill: str, name: str) -> None:
     behaviour, encrypted, reason = ILL[name]
-    context = tls(world.directory / "_peer.test.pem") if encrypted else None
+    context = tls(relay.directory / "_peer.test.pem") if encrypted else None
     with raw_peer(ADDRESS, behaviour, context) as wrong:
-        assert deliver(world, f"ann@{ill}") == [SMTP]
-        assert world.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
+        assert deliver(relay, f"ann@{ill}") == [SMTP]
+        assert relay.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
         assert wrong.connections == 1
 
 
-def test_hanging_domain_does_not_delay_another(world: World, peer: Peer, domain: str) -> None:
+def test_hanging_domain_does_not_delay_another(relay: InstalledRelay, peer: Peer, domain: str) -> None:
     hanging = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[hanging, "A"] = ["127.0.0.5"]
+    relay.dns.zone[hanging, "A"] = ["127.0.0.5"]
     with socket.create_server(("127.0.0.5", 443)) as never_accepts:
         arrived = threading.Event()
 
@@ -87,10 +87,10 @@ def test_hanging_domain_does_not_delay_another(world: World, peer: Peer, domain:
             return accept_all(seen)
 
         peer.script = script
-        with lmtp(world) as client:
+        with lmtp(relay) as client:
             delivery = threading.Thread(target=client.deliver, args=(f"ann@{hanging}", f"bob@{domain}"))
             delivery.start()
             assert arrived.wait(120)
-            assert not world.sink.taken, "while the hanging attempt goes on"
+            assert not relay.sink.taken, "while the hanging attempt goes on"
             never_accepts.close()  # which resets those that wait there
             delivery.join(120)

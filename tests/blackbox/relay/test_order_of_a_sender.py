@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from tests.blackbox.relay.installed_relay import Peer, Seen, World, accept_all, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, Seen, accept_all, deliver
 
 
-def test_a_message_waits_for_the_one_before(world: World, peer: Peer, domain: str) -> None:
+def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: Peer, domain: str) -> None:
     under_way, never = threading.Semaphore(1), threading.Event()
     alone: list[bool] = []
 
@@ -18,7 +18,7 @@ def test_a_message_waits_for_the_one_before(world: World, peer: Peer, domain: st
         return accept_all(seen)
 
     peer.script = script
-    threads = [threading.Thread(target=deliver, args=(world, f"ann@{domain}")) for _ in range(4)]
+    threads = [threading.Thread(target=deliver, args=(relay, f"ann@{domain}")) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -26,7 +26,7 @@ def test_a_message_waits_for_the_one_before(world: World, peer: Peer, domain: st
     assert alone == [True] * 4
 
 
-def test_messages_of_others_do_not_wait_for_it(world: World, peer: Peer, domain: str) -> None:
+def test_messages_of_others_do_not_wait_for_it(relay: InstalledRelay, peer: Peer, domain: str) -> None:
     all_there = threading.Barrier(4)
 
     def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -37,7 +37,7 @@ def test_messages_of_others_do_not_wait_for_it(world: World, peer: Peer, domain:
     found: list[tuple[int, str]] = []
     threads = [
         threading.Thread(
-            target=lambda sender: found.extend(deliver(world, f"ann@{domain}", sender=sender)),
+            target=lambda sender: found.extend(deliver(relay, f"ann@{domain}", sender=sender)),
             args=(f"u{number}@_here.test",),
         )
         for number in range(4)

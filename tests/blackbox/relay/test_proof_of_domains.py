@@ -11,7 +11,7 @@ import pytest
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.relay.deployed_receivers import CATCH_ALL, Filtermail, Madmail, always
-from tests.blackbox.relay.installed_relay import NUMBERS, Peer, Seen, World, answer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, Seen, answer, deliver, lmtp
 from tests.chat.deadline import until
 
 HTTPS = (250, "2.0.0 OK")
@@ -21,28 +21,30 @@ ENCRYPTED = b"From: u@_here.test\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n"
 
 @pytest.mark.parametrize("name", CATCH_ALL)
 def test_a_web_server_that_says_yes_gets_no_message_and_is_asked_once(
-    world: World, peer: Peer, unproven: str, name: str
+    relay: InstalledRelay, peer: Peer, unproven: str, name: str
 ) -> None:
     peer.script, peer.proof = always(CATCH_ALL[name]), None
     for _ in range(3):
-        assert deliver(world, f"ann@{unproven}") == [SMTP]
+        assert deliver(relay, f"ann@{unproven}") == [SMTP]
     assert (len(peer.probes), len(peer.seen)) == (1, 0)
-    assert len(world.sink.taken) == 3
+    assert len(relay.sink.taken) == 3
     status = CATCH_ALL[name][0]
-    assert world.peers_row(unproven, "https", 1)["reasons"] == {f"http-{status}": 1}
+    assert relay.peers_row(unproven, "https", 1)["reasons"] == {f"http-{status}": 1}
 
 
-def test_so_is_one_behind_an_mx_that_is_away(world: World, peer: Peer, unproven: str) -> None:
+def test_so_is_one_behind_an_mx_that_is_away(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
     """The mail domain itself is the last target: the website of an ordinary mail domain."""
-    world.dns.zone[f"mx{unproven}", "A"] = ["127.0.0.3"]
-    world.dns.zone[unproven, "MX"] = [f"10 mx{unproven}."]
+    relay.dns.zone[f"mx{unproven}", "A"] = ["127.0.0.3"]
+    relay.dns.zone[unproven, "MX"] = [f"10 mx{unproven}."]
     peer.proof = answer(200, b"250 OK")
-    assert deliver(world, f"ann@{unproven}") == [SMTP]
+    assert deliver(relay, f"ann@{unproven}") == [SMTP]
     assert peer.seen == []
 
 
-def test_the_proof_is_an_empty_post_without_recipients(world: World, peer: Peer, unproven: str) -> None:
-    assert deliver(world, f"ann@{unproven}") == [HTTPS]
+def test_the_proof_is_an_empty_post_without_recipients(
+    relay: InstalledRelay, peer: Peer, unproven: str
+) -> None:
+    assert deliver(relay, f"ann@{unproven}") == [HTTPS]
     (probe,) = peer.probes
     assert (probe.path, probe.body) == ("/mxdeliv", b"")
     assert probe.values("X-Mail-To") == []
@@ -51,22 +53,22 @@ def test_the_proof_is_an_empty_post_without_recipients(world: World, peer: Peer,
 
 
 def test_it_costs_one_request_on_the_connection_of_the_message(
-    world: World, peer: Peer, unproven: str
+    relay: InstalledRelay, peer: Peer, unproven: str
 ) -> None:
     before = peer.connections
-    with lmtp(world) as client:
+    with lmtp(relay) as client:
         for _ in range(5):
             assert client.deliver(f"ann@{unproven}") == [HTTPS]
     assert (len(peer.probes), len(peer.seen), peer.connections - before) == (1, 5, 1)
 
 
 def delivered_at_once(
-    world: World, peer: Peer, domain: str, count: int, go: threading.Event
+    relay: InstalledRelay, peer: Peer, domain: str, count: int, go: threading.Event
 ) -> list[tuple[int, str]]:
     """How so many messages were answered that were all there before the peer answered the first question."""
     found: list[tuple[int, str]] = []
     letters = [
-        threading.Thread(target=lambda n=n: found.extend(deliver(world, f"u{n}@{domain}")))
+        threading.Thread(target=lambda n=n: found.extend(deliver(relay, f"u{n}@{domain}")))
         for n in range(count)
     ]
     for letter in letters:
@@ -78,7 +80,7 @@ def delivered_at_once(
     return found
 
 
-def test_many_at_once_ask_once_and_go_together(world: World, peer: Peer, unproven: str) -> None:
+def test_many_at_once_ask_once_and_go_together(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
     go, together = threading.Event(), threading.Barrier(8, timeout=20)
 
     def slowly(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -90,11 +92,13 @@ def test_many_at_once_ask_once_and_go_together(world: World, peer: Peer, unprove
         return answer(200, b"OK")(seen)
 
     peer.proof, peer.script = slowly, all_at_once
-    assert delivered_at_once(world, peer, unproven, 8, go) == [HTTPS] * 8
+    assert delivered_at_once(relay, peer, unproven, 8, go) == [HTTPS] * 8
     assert len(peer.probes) == 1
 
 
-def test_all_that_wait_go_by_smtp_where_there_is_no_proof(world: World, peer: Peer, unproven: str) -> None:
+def test_all_that_wait_go_by_smtp_where_there_is_no_proof(
+    relay: InstalledRelay, peer: Peer, unproven: str
+) -> None:
     go = threading.Event()
 
     def slowly(seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -102,7 +106,7 @@ def test_all_that_wait_go_by_smtp_where_there_is_no_proof(world: World, peer: Pe
         return answer(200)(seen)
 
     peer.proof = slowly
-    assert delivered_at_once(world, peer, unproven, 6, go) == [SMTP] * 6
+    assert delivered_at_once(relay, peer, unproven, 6, go) == [SMTP] * 6
     assert (len(peer.probes), peer.seen) == (1, [])
 
 
@@ -111,43 +115,43 @@ def test_all_that_wait_go_by_smtp_where_there_is_no_proof(world: World, peer: Pe
     [(301, b""), (403, b"<html>"), (404, b"<html>"), (405, b""), (500, b""), (502, b"502 5.2.0 Bad gateway")],
 )
 def test_what_is_neither_proof_nor_refutation_is_asked_again_after_the_mark(
-    world: World, peer: Peer, unproven: str, status: int, body: bytes
+    relay: InstalledRelay, peer: Peer, unproven: str, status: int, body: bytes
 ) -> None:
     peer.proof = answer(status, body)
     for _ in range(2):
-        assert deliver(world, f"ann@{unproven}") == [SMTP]
+        assert deliver(relay, f"ann@{unproven}") == [SMTP]
     assert (len(peer.probes), len(peer.seen)) == (1, 0)
-    endpoint = world.counted(unproven)
+    endpoint = relay.counted(unproven)
     assert endpoint["no_https_until"] is not None
 
 
-def test_a_refutation_is_no_mark_and_runs_out(world: World, peer: Peer, unproven: str) -> None:
+def test_a_refutation_is_no_mark_and_runs_out(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
     peer.proof = answer(200, b"OK")
-    deliver(world, f"ann@{unproven}")
-    shown = world.counted(unproven)
+    deliver(relay, f"ann@{unproven}")
+    shown = relay.counted(unproven)
     assert shown["no_https_until"] is None
     (host,) = shown["hosts"]
     left = datetime.fromisoformat(host["disproven_until"]) - datetime.now(UTC)
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
     an_hour_ago = datetime.now(UTC) - timedelta(minutes=61)
-    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+    engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
     EndpointHosts(engine).disproved(unproven, unproven, an_hour_ago)
     engine.dispose()
     peer.proof = answer(400)
-    assert deliver(world, f"ann@{unproven}") == [HTTPS]
+    assert deliver(relay, f"ann@{unproven}") == [HTTPS]
 
 
-def test_a_route_of_the_operators_needs_proof_too(world: World, peer: Peer, unproven: str) -> None:
+def test_a_route_of_the_operators_needs_proof_too(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
     """A route names a host; that it has a chatmail server may be a slip."""
-    world.ctl("route", "set", unproven, "127.0.0.2")
+    relay.ctl("route", "set", unproven, "127.0.0.2")
     peer.proof = answer(200, b"250 2.0.0 OK")
-    assert deliver(world, f"ann@{unproven}") == [SMTP]
-    world.ctl("route", "set", unproven, "127.0.0.2", "--https", "only")
-    assert deliver(world, f"ann@{unproven}")[0][0] == 451
+    assert deliver(relay, f"ann@{unproven}") == [SMTP]
+    relay.ctl("route", "set", unproven, "127.0.0.2", "--https", "only")
+    assert deliver(relay, f"ann@{unproven}")[0][0] == 451
     # A new route makes all be forgotten, and another target is another host.
     peer.proof = answer(400)
-    world.ctl("route", "set", unproven, "https://127.0.0.2/in")
-    assert deliver(world, f"ann@{unproven}") == [HTTPS]
+    relay.ctl("route", "set", unproven, "https://127.0.0.2/in")
+    assert deliver(relay, f"ann@{unproven}") == [HTTPS]
     assert [seen.path for seen in peer.probes] == ["/mxdeliv", "/mxdeliv", "/in"]
 
 
@@ -158,69 +162,69 @@ class TestDoubt:
         "name", [n for n in CATCH_ALL if n not in ("a shorter health check", "one that reads like SMTP")]
     )
     def test_yes_in_other_words_is_a_refutation(
-        self, world: World, peer: Peer, domain: str, name: str
+        self, relay: InstalledRelay, peer: Peer, domain: str, name: str
     ) -> None:
         peer.script, peer.proof = always(CATCH_ALL[name]), None
         for _ in range(2):
-            assert deliver(world, f"ann@{domain}") == [SMTP]
+            assert deliver(relay, f"ann@{domain}") == [SMTP]
         assert (len(peer.probes), len(peer.seen)) == (0, 1)
 
     @pytest.mark.parametrize(
         ("status", "body"), [(404, b""), (405, b""), (301, b""), (404, b"500 Invalid FROM")]
     )
     def test_another_has_to_prove_itself_again(
-        self, world: World, peer: Peer, domain: str, status: int, body: bytes
+        self, relay: InstalledRelay, peer: Peer, domain: str, status: int, body: bytes
     ) -> None:
         peer.script = answer(status, body)
-        assert deliver(world, f"ann@{domain}") == [SMTP]
-        assert world.counted(domain)["no_https_until"] is None
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
+        assert relay.counted(domain)["no_https_until"] is None
         peer.proof = answer(404)
-        assert deliver(world, f"ann@{domain}") == [SMTP]
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
         assert (len(peer.probes), len(peer.seen)) == (1, 1), "it is asked, and gets no second message"
 
 
 class TestInTheWild:
-    def test_filtermail(self, world: World, peer: Peer, unproven: str) -> None:
+    def test_filtermail(self, relay: InstalledRelay, peer: Peer, unproven: str) -> None:
         peer.script, peer.proof = Filtermail({f"ann@{unproven}"}), None
-        assert deliver(world, f"ann@{unproven}", content=ENCRYPTED) == [HTTPS]
-        assert deliver(world, f"bob@{unproven}", content=ENCRYPTED)[0][0] == 550
-        assert deliver(world, f"ann@{unproven}")[0] == (
+        assert deliver(relay, f"ann@{unproven}", content=ENCRYPTED) == [HTTPS]
+        assert deliver(relay, f"bob@{unproven}", content=ENCRYPTED)[0][0] == 550
+        assert deliver(relay, f"ann@{unproven}")[0] == (
             523,
             "5.7.1 Encryption Needed: Invalid Unencrypted Mail",
         )
         assert (len(peer.probes), len(peer.seen)) == (1, 3)
         assert peer.script.delivered == [(f"ann@{unproven}", ENCRYPTED)]
 
-    def test_madmail(self, world: World, peer: Peer, unproven: str) -> None:
+    def test_madmail(self, relay: InstalledRelay, peer: Peer, unproven: str) -> None:
         peer.script, peer.proof = Madmail({f"ann@{unproven}"}), None
-        assert deliver(world, f"ann@{unproven}", f"cy@{unproven}", content=ENCRYPTED) == [HTTPS] * 2
-        assert deliver(world, f"ann@{unproven}") == [SMTP], "SMTP is to say what is wrong with it"
-        assert deliver(world, f"ann@{unproven}", content=ENCRYPTED) == [HTTPS]
+        assert deliver(relay, f"ann@{unproven}", f"cy@{unproven}", content=ENCRYPTED) == [HTTPS] * 2
+        assert deliver(relay, f"ann@{unproven}") == [SMTP], "SMTP is to say what is wrong with it"
+        assert deliver(relay, f"ann@{unproven}", content=ENCRYPTED) == [HTTPS]
         assert (len(peer.probes), len(peer.seen)) == (1, 3)
 
     def test_ours_needs_no_second_proof_as_long_as_it_answers_in_json(
-        self, world: World, peer: Peer, unproven: str
+        self, relay: InstalledRelay, peer: Peer, unproven: str
     ) -> None:
         row = {"address": f"ann@{unproven}", "code": 250, "status": "2.0.0", "text": "OK"}
         peer.script = answer(200, json.dumps({"recipients": [row]}).encode(), Content_Type="application/json")
-        engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+        engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
         hosts = EndpointHosts(engine)
         nearly_over = datetime.now(UTC) - timedelta(hours=23)
         hosts.proved(unproven, unproven, nearly_over)
-        deliver(world, f"ann@{unproven}")
+        deliver(relay, f"ann@{unproven}")
         assert hosts.of(unproven)[unproven].proven(datetime.now(UTC) + timedelta(hours=23))
         engine.dispose()
         assert peer.probes == []
 
 
-def test_operators_see_it_in_words(world: World, peer: Peer) -> None:
+def test_operators_see_it_in_words(relay: InstalledRelay, peer: Peer) -> None:
     name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.2"]
+    relay.dns.zone[name, "A"] = ["127.0.0.2"]
     peer.proof = answer(202)
-    deliver(world, f"ann@{name}")
-    shown = world.text("peers", "show", name)
+    deliver(relay, f"ann@{name}")
+    shown = relay.text("peers", "show", name)
     assert f"{name} accepts everything, so it is not a chatmail server" in shown
-    world.ctl("endpoints", "forget", name)
+    relay.ctl("endpoints", "forget", name)
     peer.proof = answer(400)
-    deliver(world, f"ann@{name}")
-    assert f"{name} proved to be a chatmail server" in world.text("peers", "show", name)
+    deliver(relay, f"ann@{name}")
+    assert f"{name} proved to be a chatmail server" in relay.text("peers", "show", name)

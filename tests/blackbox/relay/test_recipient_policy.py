@@ -11,34 +11,34 @@ import pytest
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from tests.blackbox.relay.installed_relay import World, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, deliver
 from tests.chat.deadline import until
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("prospect"))
-    world.dns.zone["null.test", "MX"] = ["0 ."]
-    world.dns.zone["there.test", "A"] = ["127.0.0.2"]
-    world.dns.zone["ours.test", "MX"] = ["10 _here.test."]
-    world.dns.rcodes["gone.test"] = 3
-    world.dns.rcodes["ill.test"] = 2
-    world.start()
-    yield world
-    world.close()
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path_factory.mktemp("prospect"))
+    relay.dns.zone["null.test", "MX"] = ["0 ."]
+    relay.dns.zone["there.test", "A"] = ["127.0.0.2"]
+    relay.dns.zone["ours.test", "MX"] = ["10 _here.test."]
+    relay.dns.rcodes["gone.test"] = 3
+    relay.dns.rcodes["ill.test"] = 2
+    relay.start()
+    yield relay
+    relay.close()
 
 
 @pytest.fixture
-def asked(world: World) -> Iterator[socket.socket]:
-    with connected(world) as connection:
+def asked(relay: InstalledRelay) -> Iterator[socket.socket]:
+    with connected(relay) as connection:
         yield connection
 
 
 @contextmanager
-def connected(world: World) -> Iterator[socket.socket]:
+def connected(relay: InstalledRelay) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(120)
-        connection.connect(world.prospect_path)
+        connection.connect(relay.policy_path)
         yield connection
 
 
@@ -80,18 +80,18 @@ def test_only_what_is_final_is_refused(asked: socket.socket, recipient: str, rep
     assert ask(asked, recipient) == reply
 
 
-def test_a_domain_whose_names_nobody_tells_keeps_no_other_waiting(world: World) -> None:
-    world.dns.raw["silent.test"] = None
-    with ExitStack() as connections, connected(world) as other:
-        waiting = [connections.enter_context(connected(world)) for _ in range(60)]
+def test_a_domain_whose_names_nobody_tells_keeps_no_other_waiting(relay: InstalledRelay) -> None:
+    relay.dns.raw["silent.test"] = None
+    with ExitStack() as connections, connected(relay) as other:
+        waiting = [connections.enter_context(connected(relay)) for _ in range(60)]
         for one in waiting:
             say(one, "ann@silent.test")
-        until("it is looked up", lambda: "silent.test" in world.dns.asked, 10, every=0.01)
+        until("it is looked up", lambda: "silent.test" in relay.dns.asked, 10, every=0.01)
         # Neither at submission nor on the way out. One lookup takes 5 s; by turns they would take a minute.
         assert ask(other, "ann@null.test").startswith("556")
-        assert deliver(world, "ann@null.test")[0][0] == 556
+        assert deliver(relay, "ann@null.test")[0][0] == 556
         assert {heard(one) for one in waiting} == {"DUNNO"}
-    assert world.dns.asked.count("silent.test") < 20, "one looks it up for all"
+    assert relay.dns.asked.count("silent.test") < 20, "one looks it up for all"
 
 
 def test_one_connection_serves_many_questions(asked: socket.socket) -> None:
@@ -99,27 +99,27 @@ def test_one_connection_serves_many_questions(asked: socket.socket) -> None:
     assert [answer[:3] for answer in answers] == ["DUN", "512", "DUN"]
 
 
-def test_domain_with_a_route_needs_no_dns(world: World, asked: socket.socket) -> None:
-    world.ctl("route", "set", "gone.test", "127.0.0.2")
+def test_domain_with_a_route_needs_no_dns(relay: InstalledRelay, asked: socket.socket) -> None:
+    relay.ctl("route", "set", "gone.test", "127.0.0.2")
     try:
         assert ask(asked, "ann@gone.test") == "DUNNO"
     finally:
-        world.ctl("route", "remove", "gone.test")
+        relay.ctl("route", "remove", "gone.test")
 
 
-def test_domain_that_the_operator_blocks_is_refused(world: World, asked: socket.socket) -> None:
-    world.ctl("block", "add", "there.test")
+def test_domain_that_the_operator_blocks_is_refused(relay: InstalledRelay, asked: socket.socket) -> None:
+    relay.ctl("block", "add", "there.test")
     try:
         assert ask(asked, "ann@there.test") == "554 5.7.1 Recipient domain is blocked here"
     finally:
-        world.ctl("block", "remove", "there.test")
+        relay.ctl("block", "remove", "there.test")
     assert ask(asked, "ann@there.test") == "DUNNO"
 
 
 @contextmanager
-def dovecot(world: World, answer: str) -> Iterator[list[str]]:
+def dovecot(relay: InstalledRelay, answer: str) -> Iterator[list[str]]:
     """Dovecot's quota-status, giving one answer; what it was asked."""
-    path, asked = world.directory / "mailboxes.sock", []
+    path, asked = relay.directory / "mailboxes.sock", []
 
     def serve(listening: socket.socket) -> None:
         connection, _ = listening.accept()
@@ -147,26 +147,28 @@ def dovecot(world: World, answer: str) -> Iterator[list[str]]:
     ],
 )
 def test_of_our_own_mailboxes_dovecot_knows(
-    world: World, asked: socket.socket, answer: str, reply: str
+    relay: InstalledRelay, asked: socket.socket, answer: str, reply: str
 ) -> None:
-    with dovecot(world, answer) as questions:
+    with dovecot(relay, answer) as questions:
         assert ask(asked, "ann@_here.test") == reply
     (question,) = questions
     assert {"protocol_state=RCPT", "recipient=ann@_here.test", "size=100"} <= set(question.splitlines())
 
 
-def test_dovecot_is_not_asked_again_about_a_mailbox_that_had_room(world: World, asked: socket.socket) -> None:
-    failures = world.log.count("event=mailbox-unknown")
-    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+def test_dovecot_is_not_asked_again_about_a_mailbox_that_had_room(
+    relay: InstalledRelay, asked: socket.socket
+) -> None:
+    failures = relay.log.count("event=mailbox-unknown")
+    engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
     assert Accounts(engine).create("roomy123@_here.test", "{PLAIN}x")
     engine.dispose()
-    with dovecot(world, "DUNNO") as questions:
+    with dovecot(relay, "DUNNO") as questions:
         assert ask(asked, "roomy123@_here.test") == "DUNNO"
     (question,) = questions
     assert "size=31457280" in question.splitlines()
     # Nobody listens there any more, and nobody misses it.
     assert ask(asked, "roomy123@_here.test") == "DUNNO"
-    assert world.log.count("event=mailbox-unknown") == failures
+    assert relay.log.count("event=mailbox-unknown") == failures
 
 
 def test_dovecot_away_hinders_nobody(asked: socket.socket) -> None:

@@ -9,7 +9,7 @@ import pytest
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.relay.deployed_receivers import Filtermail, Madmail
-from tests.blackbox.relay.installed_relay import Peer, World, accept_all, answer, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, accept_all, answer, deliver
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -22,58 +22,60 @@ def of_size(octets: int) -> bytes:
     return lines[: octets - 2] + b"\r\n"
 
 
-def mark(world: World, domain: str) -> object:
-    return world.counted(domain)["no_https_until"]
+def mark(relay: InstalledRelay, domain: str) -> object:
+    return relay.counted(domain)["no_https_until"]
 
 
-def test_one_full_mailbox_at_madmail(world: World, peer: Peer, domain: str) -> None:
+def test_one_full_mailbox_at_madmail(relay: InstalledRelay, peer: Peer, domain: str) -> None:
     peer.script = Madmail({f"ann@{domain}", f"bob@{domain}"}, full={f"bob@{domain}"})
-    assert deliver(world, f"bob@{domain}", content=HEAD) == [SMTP]
-    assert mark(world, domain) is None
-    assert deliver(world, f"ann@{domain}", content=HEAD) == [HTTPS]
-    assert world.peers_row(domain, "https", 2)["reasons"] == {"http-507": 1}
+    assert deliver(relay, f"bob@{domain}", content=HEAD) == [SMTP]
+    assert mark(relay, domain) is None
+    assert deliver(relay, f"ann@{domain}", content=HEAD) == [HTTPS]
+    assert relay.peers_row(domain, "https", 2)["reasons"] == {"http-507": 1}
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422, 507])
 def test_any_refusal_without_a_reply_is_of_one_message(
-    world: World, peer: Peer, domain: str, status: int
+    relay: InstalledRelay, peer: Peer, domain: str, status: int
 ) -> None:
     peer.script = answer(status, b"no")
-    assert deliver(world, f"ann@{domain}", content=of_size(5000)) == [SMTP]
-    assert mark(world, domain) is None
+    assert deliver(relay, f"ann@{domain}", content=of_size(5000)) == [SMTP]
+    assert mark(relay, domain) is None
     peer.script = accept_all
-    assert deliver(world, f"ann@{domain}") == [HTTPS]
+    assert deliver(relay, f"ann@{domain}") == [HTTPS]
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_trouble_with_the_peer_marks_it(world: World, peer: Peer, domain: str, status: int) -> None:
+def test_trouble_with_the_peer_marks_it(relay: InstalledRelay, peer: Peer, domain: str, status: int) -> None:
     peer.script = answer(status, b"<html>")
-    assert deliver(world, f"ann@{domain}") == [SMTP]
-    assert mark(world, domain) is not None
-    assert deliver(world, f"ann@{domain}") == [SMTP]
+    assert deliver(relay, f"ann@{domain}") == [SMTP]
+    assert mark(relay, domain) is not None
+    assert deliver(relay, f"ann@{domain}") == [SMTP]
     assert len(peer.seen) == 1
 
 
-def test_a_front_servers_limit_holds_for_larger_messages_only(world: World, peer: Peer, domain: str) -> None:
+def test_a_front_servers_limit_holds_for_larger_messages_only(
+    relay: InstalledRelay, peer: Peer, domain: str
+) -> None:
     peer.script = Filtermail({f"ann@{domain}"})
     large, larger, small = of_size(1_500_000), of_size(1_600_000), of_size(1_000_000)
-    assert deliver(world, f"ann@{domain}", content=large) == [SMTP]
-    assert mark(world, domain) is None
-    assert deliver(world, f"ann@{domain}", content=larger) == [SMTP]
-    assert deliver(world, f"ann@{domain}", content=large) == [SMTP]
+    assert deliver(relay, f"ann@{domain}", content=large) == [SMTP]
+    assert mark(relay, domain) is None
+    assert deliver(relay, f"ann@{domain}", content=larger) == [SMTP]
+    assert deliver(relay, f"ann@{domain}", content=large) == [SMTP]
     assert [len(seen.body) for seen in peer.seen] == [1_500_000], "what is larger is not even sent"
-    assert deliver(world, f"ann@{domain}", content=small) == [HTTPS]
+    assert deliver(relay, f"ann@{domain}", content=small) == [HTTPS]
     between = of_size(1_200_000)
-    assert deliver(world, f"ann@{domain}", content=between) == [SMTP]
-    assert deliver(world, f"ann@{domain}", content=between) == [SMTP]
+    assert deliver(relay, f"ann@{domain}", content=between) == [SMTP]
+    assert deliver(relay, f"ann@{domain}", content=between) == [SMTP]
     assert [len(seen.body) for seen in peer.seen[1:]] == [1_000_000, 1_200_000], "the smallest refused counts"
-    (host,) = world.counted(domain)["hosts"]
+    (host,) = relay.counted(domain)["hosts"]
     assert host["size_limit"] == 1_200_000
-    assert f"{domain} refuses 1.2 MB and more" in world.text("peers", "show", domain)
+    assert f"{domain} refuses 1.2 MB and more" in relay.text("peers", "show", domain)
 
 
-def test_a_limit_runs_out(world: World, peer: Peer, domain: str) -> None:
-    engine = open_store(f"sqlite:///{world.directory}/store.sqlite")
+def test_a_limit_runs_out(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
     EndpointHosts(engine).limited(domain, domain, 100, datetime.now(UTC) - timedelta(hours=25))
     engine.dispose()
-    assert deliver(world, f"ann@{domain}", content=of_size(5000)) == [HTTPS]
+    assert deliver(relay, f"ann@{domain}", content=of_size(5000)) == [HTTPS]

@@ -13,9 +13,9 @@ from sqlalchemy import create_engine
 from tests.blackbox.relay.deployed_receivers import Filtermail
 from tests.blackbox.relay.installed_relay import (
     MESSAGE,
+    InstalledRelay,
     Peer,
     Seen,
-    World,
     accept_all,
     answer,
     deliver,
@@ -29,15 +29,15 @@ ENCRYPTED = MESSAGE.split(b"\r\n\r\n")[0] + b"\r\n\r\n-----BEGIN PGP MESSAGE----
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("several"))
-    key = world.directory / "store.key"
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path_factory.mktemp("several"))
+    key = relay.directory / "store.key"
     key.write_text("6b" * 32)
-    world.environment["CHATMAIL_STORE_KEY"] = str(key)
-    world.peer()
-    world.start()
-    yield world
-    world.close()
+    relay.environment["CHATMAIL_STORE_KEY"] = str(key)
+    relay.peer()
+    relay.start()
+    yield relay
+    relay.close()
 
 
 def posts(peer: Peer) -> list[list[str]]:
@@ -45,16 +45,16 @@ def posts(peer: Peer) -> list[list[str]]:
 
 
 def test_at_filtermail_who_is_known_gets_it_once_and_is_not_remembered_as_unknown(
-    world: World, peer: Peer, domain: str
+    relay: InstalledRelay, peer: Peer, domain: str
 ) -> None:
     ann, bob, cy = (f"{name}@{domain}" for name in ("ann", "bob", "cy"))
     peer.script = filtermail = Filtermail({ann, cy})
-    told = deliver(world, ann, bob, cy, content=ENCRYPTED)
+    told = deliver(relay, ann, bob, cy, content=ENCRYPTED)
     assert [code for code, _ in told] == [250, 550, 250]
     assert told[1][1].startswith(f"5.1.1 <{bob}>: Recipient address rejected: User unknown")
     assert [one for one, _ in filtermail.delivered] == [ann, cy]
-    assert world.sink.taken == []
-    with connected(world) as connection:
+    assert relay.sink.taken == []
+    with connected(relay) as connection:
         assert [ask(connection, one)[:9] for one in (ann, bob, cy)] == ["DUNNO", "550 5.1.1", "DUNNO"]
 
 
@@ -69,11 +69,13 @@ def test_at_filtermail_who_is_known_gets_it_once_and_is_not_remembered_as_unknow
         "450 <{bob}>: Recipient address rejected",
     ],
 )
-def test_what_is_said_of_one_is_not_said_of_others(world: World, peer: Peer, domain: str, line: str) -> None:
+def test_what_is_said_of_one_is_not_said_of_others(
+    relay: InstalledRelay, peer: Peer, domain: str, line: str
+) -> None:
     ann, bob, cy = (f"{name}@{domain}" for name in ("ann", "bob", "cy"))
     refused = answer(400, line.format(bob=bob).encode())
     peer.script = lambda seen: (refused if bob in seen.values("X-Mail-To") else accept_all)(seen)
-    told = deliver(world, ann, bob, cy)
+    told = deliver(relay, ann, bob, cy)
     assert (told[0], told[1][0], told[2]) == (HTTPS, int(line[:3]), HTTPS)
     assert posts(peer) == [["ann", "bob", "cy"], ["ann"], ["bob"], ["cy"]]
 
@@ -90,28 +92,30 @@ def test_what_is_said_of_one_is_not_said_of_others(world: World, peer: Peer, dom
     ids=bytes.decode,
 )
 def test_what_is_said_of_the_message_is_said_of_all(
-    world: World, peer: Peer, domain: str, line: bytes
+    relay: InstalledRelay, peer: Peer, domain: str, line: bytes
 ) -> None:
     peer.script = answer(400, line)
-    told = deliver(world, f"ann@{domain}", f"bob@{domain}")
+    told = deliver(relay, f"ann@{domain}", f"bob@{domain}")
     assert [code for code, _ in told] == [int(line[:3])] * 2
     assert posts(peer) == [["ann", "bob"]]
 
 
-def test_where_only_https_is_left_each_has_its_own_outcome(world: World, peer: Peer, domain: str) -> None:
+def test_where_only_https_is_left_each_has_its_own_outcome(
+    relay: InstalledRelay, peer: Peer, domain: str
+) -> None:
     ann, bob = f"ann@{domain}", f"bob@{domain}"
     unknown = answer(400, f"550 5.1.1 <{bob}>: User unknown".encode())
     peer.script = lambda seen: (unknown if bob in seen.values("X-Mail-To") else accept_all)(seen)
-    assert https_only(world, ann, bob) == (250, b"2.0.0 OK")
-    assert [recipients for _, recipients, _ in world.sink.taken] == [[bob]]
+    assert https_only(relay, ann, bob) == (250, b"2.0.0 OK")
+    assert [recipients for _, recipients, _ in relay.sink.taken] == [[bob]]
     assert posts(peer) == [["ann", "bob"], ["ann"], ["bob"]]
 
 
 def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
-    world: World, peer: Peer, domain: str
+    relay: InstalledRelay, peer: Peer, domain: str
 ) -> None:
-    world.ctl("route", "set", domain, "--one-per-recipient")
-    store = create_engine(f"sqlite:///{world.directory}/store.sqlite")
+    relay.ctl("route", "set", domain, "--one-per-recipient")
+    store = create_engine(f"sqlite:///{relay.directory}/store.sqlite")
 
     def rename(before: str, after: str) -> None:
         with store.begin() as connection:
@@ -123,27 +127,27 @@ def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
 
     peer.script = fails_after_this
     try:
-        assert deliver(world, f"ann@{domain}", f"bob@{domain}") == [HTTPS, SMTP]
+        assert deliver(relay, f"ann@{domain}", f"bob@{domain}") == [HTTPS, SMTP]
     finally:
         rename("elsewhere", "endpoint_hosts")
         store.dispose()
     assert posts(peer) == [["ann"]]
-    assert [recipients for _, recipients, _ in world.sink.taken] == [[f"bob@{domain}"]]
+    assert [recipients for _, recipients, _ in relay.sink.taken] == [[f"bob@{domain}"]]
 
 
 class TestWhereOnlyHttpsIsLeft:
     """SMTP can't be reached, so there is no reason to leave a host unasked."""
 
-    def test_a_size_limit_is_asked_about_again(self, world: World, peer: Peer, domain: str) -> None:
+    def test_a_size_limit_is_asked_about_again(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
         peer.script = answer(413, b"<html>")
-        assert deliver(world, f"ann@{domain}") == [SMTP]
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
         peer.script = accept_all
-        assert deliver(world, f"ann@{domain}") == [SMTP]
-        assert https_only(world, f"ann@{domain}") == (250, b"2.0.0 OK")
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
+        assert https_only(relay, f"ann@{domain}") == (250, b"2.0.0 OK")
 
-    def test_so_it_is_by_a_route(self, world: World, peer: Peer, domain: str) -> None:
-        world.ctl("route", "set", domain, "--https", "only")
+    def test_so_it_is_by_a_route(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+        relay.ctl("route", "set", domain, "--https", "only")
         peer.script = answer(413, b"<html>")
-        assert deliver(world, f"ann@{domain}")[0][0] == 451
+        assert deliver(relay, f"ann@{domain}")[0][0] == 451
         peer.script = accept_all
-        assert deliver(world, f"ann@{domain}") == [HTTPS]
+        assert deliver(relay, f"ann@{domain}") == [HTTPS]

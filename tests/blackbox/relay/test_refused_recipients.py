@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import Peer, Script, Seen, World, answer, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, Script, Seen, answer, deliver
 from tests.blackbox.relay.test_recipient_policy import ask, connected
 
 UNKNOWN = b"550 5.1.1 <nobody12@_peer.test>: Recipient address rejected: User unknown\r\n"
@@ -15,51 +15,51 @@ PLAIN = {"Content_Type": "text/plain"}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("refusals"))
-    key = world.directory / "store.key"
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path_factory.mktemp("refusals"))
+    key = relay.directory / "store.key"
     key.write_text("6b" * 32)
-    world.environment["CHATMAIL_STORE_KEY"] = str(key)
-    world.start()
-    yield world
-    world.close()
+    relay.environment["CHATMAIL_STORE_KEY"] = str(key)
+    relay.start()
+    yield relay
+    relay.close()
 
 
 @pytest.fixture(scope="module")
-def peer(world: World) -> Peer:
-    return world.peer()
+def peer(relay: InstalledRelay) -> Peer:
+    return relay.peer()
 
 
-def asked(world: World, recipient: str) -> str:
-    with connected(world) as connection:
+def asked(relay: InstalledRelay, recipient: str) -> str:
+    with connected(relay) as connection:
         return ask(connection, recipient)
 
 
-def test_it_is_told_in_the_peers_words_until_the_peer_takes_mail(world: World, peer: Peer) -> None:
+def test_it_is_told_in_the_peers_words_until_the_peer_takes_mail(relay: InstalledRelay, peer: Peer) -> None:
     nobody = "nobody12@_peer.test"
-    assert asked(world, nobody) == "DUNNO"
+    assert asked(relay, nobody) == "DUNNO"
     peer.script = answer(422, UNKNOWN, **PLAIN)
-    assert deliver(world, nobody)[0][0] == 550
-    assert asked(world, nobody) == "550 5.1.1 User unknown"
-    assert asked(world, "NOBODY12@_PEER.test") == "550 5.1.1 User unknown"
-    assert asked(world, "somebody@_peer.test") == "DUNNO"
+    assert deliver(relay, nobody)[0][0] == 550
+    assert asked(relay, nobody) == "550 5.1.1 User unknown"
+    assert asked(relay, "NOBODY12@_PEER.test") == "550 5.1.1 User unknown"
+    assert asked(relay, "somebody@_peer.test") == "DUNNO"
     # Another sender's message, or one of several recipients', that is under way already.
     peer.script = answer(200, b"250 2.0.0 OK\r\n", **PLAIN)
-    assert deliver(world, nobody)[0][0] == 250
-    assert asked(world, nobody) == "DUNNO"
+    assert deliver(relay, nobody)[0][0] == 250
+    assert asked(relay, nobody) == "DUNNO"
 
 
-def test_a_full_mailbox_too(world: World, peer: Peer) -> None:
+def test_a_full_mailbox_too(relay: InstalledRelay, peer: Peer) -> None:
     peer.script = answer(507, b"552 5.2.2 Quota exceeded (mailbox for user is full)\r\n", **PLAIN)
-    assert deliver(world, "full1234@_peer.test")[0][0] == 552
-    assert asked(world, "full1234@_peer.test") == "552 5.2.2 Quota exceeded (mailbox for user is full)"
+    assert deliver(relay, "full1234@_peer.test")[0][0] == 552
+    assert asked(relay, "full1234@_peer.test") == "552 5.2.2 Quota exceeded (mailbox for user is full)"
 
 
-def test_of_several_each_has_its_own(world: World, peer: Peer) -> None:
+def test_of_several_each_has_its_own(relay: InstalledRelay, peer: Peer) -> None:
     peer.script = each
     recipients = ["gone1234@_peer.test", "here1234@_peer.test"]
-    assert [code for code, _ in deliver(world, *recipients)] == [550, 250]
-    assert [asked(world, one)[:3] for one in recipients] == ["550", "DUN"]
+    assert [code for code, _ in deliver(relay, *recipients)] == [550, 250]
+    assert [asked(relay, one)[:3] for one in recipients] == ["550", "DUN"]
 
 
 def each(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
@@ -80,21 +80,21 @@ def each(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
     ],
 )
 def test_what_is_about_a_message_or_passes_says_nothing_of_the_next(
-    world: World, peer: Peer, script: Script
+    relay: InstalledRelay, peer: Peer, script: Script
 ) -> None:
     peer.script = script
-    deliver(world, "other123@_peer.test")
-    assert asked(world, "other123@_peer.test") == "DUNNO"
+    deliver(relay, "other123@_peer.test")
+    assert asked(relay, "other123@_peer.test") == "DUNNO"
 
 
-def test_it_outlives_a_restart_and_the_store_names_nobody(world: World, peer: Peer) -> None:
+def test_it_outlives_a_restart_and_the_store_names_nobody(relay: InstalledRelay, peer: Peer) -> None:
     peer.script = answer(422, UNKNOWN.replace(b"nobody12", b"stayed12"), **PLAIN)
-    world.ctl("endpoints", "forget", "--all")
-    assert deliver(world, "stayed12@_peer.test")[0][0] == 550
-    assert world.stop() == 0
-    world.start()
-    assert asked(world, "stayed12@_peer.test") == "550 5.1.1 User unknown"
-    stored = b"".join(one.read_bytes() for one in world.directory.glob("store.sqlite*"))
+    relay.ctl("endpoints", "forget", "--all")
+    assert deliver(relay, "stayed12@_peer.test")[0][0] == 550
+    assert relay.stop() == 0
+    relay.start()
+    assert asked(relay, "stayed12@_peer.test") == "550 5.1.1 User unknown"
+    stored = b"".join(one.read_bytes() for one in relay.directory.glob("store.sqlite*"))
     assert b"User unknown" in stored
     assert b"stayed12" not in stored
-    assert "stayed12" not in world.log
+    assert "stayed12" not in relay.log

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import NUMBERS, Peer, World, deliver, lmtp
+from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, deliver, lmtp
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -19,10 +19,10 @@ TRAP = "127.0.0.9"
 
 
 @pytest.fixture
-def domain(world: World) -> str:
+def domain(relay: InstalledRelay) -> str:
     """A domain of the test's own, at whose address nobody listens."""
     name = f"_d{next(NUMBERS)}.test"
-    world.dns.zone[name, "A"] = ["127.0.0.3"]
+    relay.dns.zone[name, "A"] = ["127.0.0.3"]
     return name
 
 
@@ -47,33 +47,35 @@ def trap() -> Iterator[socket.socket]:
     ],
 )
 def test_each_kind_counts_from_the_next_message_on_and_no_longer_than_it_is_set(
-    world: World, peer: Peer, domain: str, target: str, host: str | None, path: str
+    relay: InstalledRelay, peer: Peer, domain: str, target: str, host: str | None, path: str
 ) -> None:
-    world.dns.zone["_elsewhere.test", "A"] = ["127.0.0.2"]
-    with lmtp(world) as client:
+    relay.dns.zone["_elsewhere.test", "A"] = ["127.0.0.2"]
+    with lmtp(relay) as client:
         assert client.deliver(f"ann@{domain}") == [SMTP]
-        world.ctl("route", "set", domain, target)
+        relay.ctl("route", "set", domain, target)
         assert client.deliver(f"ann@{domain}") == [HTTPS]
-        world.ctl("route", "set", domain, target, "--https", "never")
+        relay.ctl("route", "set", domain, target, "--https", "never")
         assert client.deliver(f"ann@{domain}") == [SMTP]
-        world.ctl("route", "remove", domain)
+        relay.ctl("route", "remove", domain)
         assert client.deliver(f"ann@{domain}") == [SMTP]
     assert [(seen.values("Host"), seen.path) for seen in peer.seen] == [([host or domain], path)]
 
 
 def test_a_target_that_is_away_leaves_smtp_or_if_that_must_not_be_the_queue(
-    world: World, peer: Peer, domain: str
+    relay: InstalledRelay, peer: Peer, domain: str
 ) -> None:
-    world.ctl("route", "set", domain, "127.0.0.4")
-    assert deliver(world, f"ann@{domain}") == [SMTP]
-    world.ctl("route", "set", domain, "127.0.0.4", "--https", "only")
-    assert deliver(world, f"ann@{domain}")[0][0] == 451
-    assert len(world.sink.taken) == 1
+    relay.ctl("route", "set", domain, "127.0.0.4")
+    assert deliver(relay, f"ann@{domain}") == [SMTP]
+    relay.ctl("route", "set", domain, "127.0.0.4", "--https", "only")
+    assert deliver(relay, f"ann@{domain}")[0][0] == 451
+    assert len(relay.sink.taken) == 1
 
 
-def test_verification_can_be_asked_for_where_it_is_not_usual(world: World, peer: Peer, domain: str) -> None:
-    world.ctl("route", "set", domain, "127.0.0.2", "--verify", "--https", "only")
-    assert deliver(world, f"ann@{domain}")[0][0] == 451
+def test_verification_can_be_asked_for_where_it_is_not_usual(
+    relay: InstalledRelay, peer: Peer, domain: str
+) -> None:
+    relay.ctl("route", "set", domain, "127.0.0.2", "--verify", "--https", "only")
+    assert deliver(relay, f"ann@{domain}")[0][0] == 451
     assert peer.seen == []
 
 
@@ -93,15 +95,15 @@ def test_verification_can_be_asked_for_where_it_is_not_usual(world: World, peer:
     ],
 )
 def test_no_target_leads_past_the_guard(
-    world: World, peer: Peer, domain: str, trap: socket.socket, target: str
+    relay: InstalledRelay, peer: Peer, domain: str, trap: socket.socket, target: str
 ) -> None:
-    world.dns.zone["_trap.test", "A"] = [TRAP]
-    world.dns.zone["_mapped.test", "AAAA"] = [f"::ffff:{TRAP}"]
-    world.dns.zone["_nat64.test", "AAAA"] = ["64:ff9b::7f00:9"]
-    world.dns.zone["_6to4.test", "AAAA"] = ["2002:7f00:9::1"]
-    world.ctl("route", "set", domain, target)
-    assert deliver(world, f"ann@{domain}") == [NOT_PUBLIC]
-    assert world.sink.taken == []
+    relay.dns.zone["_trap.test", "A"] = [TRAP]
+    relay.dns.zone["_mapped.test", "AAAA"] = [f"::ffff:{TRAP}"]
+    relay.dns.zone["_nat64.test", "AAAA"] = ["64:ff9b::7f00:9"]
+    relay.dns.zone["_6to4.test", "AAAA"] = ["2002:7f00:9::1"]
+    relay.ctl("route", "set", domain, target)
+    assert deliver(relay, f"ann@{domain}") == [NOT_PUBLIC]
+    assert relay.sink.taken == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_no_target_leads_past_the_guard(
     ],
 )
 def test_no_literal_leads_past_the_guard(
-    world: World, peer: Peer, trap: socket.socket, literal: str, told: tuple[int, str]
+    relay: InstalledRelay, peer: Peer, trap: socket.socket, literal: str, told: tuple[int, str]
 ) -> None:
-    assert deliver(world, f"ann@{literal}") == [told]
-    assert world.sink.taken == []
+    assert deliver(relay, f"ann@{literal}") == [told]
+    assert relay.sink.taken == []

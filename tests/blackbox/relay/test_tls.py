@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.blackbox.certificate import make_certificate
-from tests.blackbox.relay.installed_relay import NUMBERS, Peer, World, deliver, lmtp
+from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, deliver, lmtp
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,
     CLOSING,
@@ -22,31 +22,33 @@ from tests.blackbox.relay.raw_peer import (
 )
 
 
-def test_sessions_are_resumed_by_new_connections(world: World, peer: Peer, ill: str) -> None:
-    with raw_peer(ADDRESS, then_close(CLOSING), tls(world.directory / "_peer.test.pem")) as one:
+def test_sessions_are_resumed_by_new_connections(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+    with raw_peer(ADDRESS, then_close(CLOSING), tls(relay.directory / "_peer.test.pem")) as one:
         for _ in range(10):
-            assert deliver(world, f"ann@{ill}") == [HTTPS]
+            assert deliver(relay, f"ann@{ill}") == [HTTPS]
         assert one.resumed == [False] + [True] * 9
 
 
-def test_sessions_of_tls_1_2_too(world: World, peer: Peer, ill: str) -> None:
-    context = tls(world.directory / "_peer.test.pem")
+def test_sessions_of_tls_1_2_too(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+    context = tls(relay.directory / "_peer.test.pem")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with raw_peer(ADDRESS, then_close(CLOSING), context) as one:
         for _ in range(5):
-            assert deliver(world, f"ann@{ill}") == [HTTPS]
+            assert deliver(relay, f"ann@{ill}") == [HTTPS]
         assert one.resumed == [False] + [True] * 4
 
 
-def test_a_peer_with_a_new_certificate_is_shaken_hands_with_anew(world: World, peer: Peer, ill: str) -> None:
+def test_a_peer_with_a_new_certificate_is_shaken_hands_with_anew(
+    relay: InstalledRelay, peer: Peer, ill: str
+) -> None:
     for _ in range(2):
-        context = tls(world.directory / "_peer.test.pem")  # which has other ticket keys each time
+        context = tls(relay.directory / "_peer.test.pem")  # which has other ticket keys each time
         with raw_peer(ADDRESS, then_close(CLOSING), context) as one:
-            assert deliver(world, f"ann@{ill}") == [HTTPS]
+            assert deliver(relay, f"ann@{ill}") == [HTTPS]
             assert one.resumed == [False]
 
 
-def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill: str) -> None:
+def test_a_thousand_messages_need_a_few_handshakes(relay: InstalledRelay, peer: Peer, ill: str) -> None:
     bodies = []
 
     def serve(talk: Talk) -> None:
@@ -54,10 +56,10 @@ def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill
             bodies.append(talk.request())
             talk.say(OK)
 
-    with raw_peer(ADDRESS, serve, tls(world.directory / "_peer.test.pem")) as one:
+    with raw_peer(ADDRESS, serve, tls(relay.directory / "_peer.test.pem")) as one:
 
         def send() -> None:
-            with lmtp(world) as client:
+            with lmtp(relay) as client:
                 for _ in range(125):
                     assert client.deliver(f"ann@{ill}") == [HTTPS]
 
@@ -66,7 +68,7 @@ def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill
             sender.start()
         for sender in senders:
             sender.join(60)
-        assert world.peers_row(ill, "https", 1000)["successes"] == 1000
+        assert relay.peers_row(ill, "https", 1000)["successes"] == 1000
         assert len(bodies) == 1000, "each was sent once"
         assert one.connections <= 8
         assert one.resumed.count(False) <= 8
@@ -74,17 +76,17 @@ def test_a_thousand_messages_need_a_few_handshakes(world: World, peer: Peer, ill
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # old it is, and that is the point
 @pytest.mark.parametrize("name", ["old", "expired", "self-signed"])
-def test_names_are_verified(world: World, peer: Peer, name: str) -> None:
+def test_names_are_verified(relay: InstalledRelay, peer: Peer, name: str) -> None:
     domain = f"d{next(NUMBERS)}.test"
-    world.dns.zone[domain, "A"] = [ADDRESS]
-    certificate = world.directory / f"{domain}.pem"
+    relay.dns.zone[domain, "A"] = [ADDRESS]
+    certificate = relay.directory / f"{domain}.pem"
     make_certificate(certificate, (domain,), expired=name == "expired")
     context = tls(certificate)
     if name == "old":
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
-        world.ctl("route", "set", domain, "--no-verify")
+        relay.ctl("route", "set", domain, "--no-verify")
     with raw_peer(ADDRESS, then_close(CLOSING), context):
-        assert deliver(world, f"ann@{domain}") == [SMTP]
-        assert world.peers_row(domain, "https", 1)["reasons"] == {"tls": 1}
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
+        assert relay.peers_row(domain, "https", 1)["reasons"] == {"tls": 1}

@@ -37,7 +37,7 @@ MESSAGE = (
 GOOD = txt(rsa_record())
 
 
-class World:
+class Harness:
     """Checks with a resolver, a store and a clock. `clock` is in seconds from now."""
 
     def __init__(self, stub: StubResolver, directory: Path) -> None:
@@ -67,34 +67,34 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def harness(tmp_path: Path) -> Iterator[Harness]:
     with running(tmp_path / "dns", {(f"s1._domainkey.{DOMAIN}.", "TXT"): [GOOD]}) as stub:
-        yield World(stub, tmp_path)
+        yield Harness(stub, tmp_path)
 
 
 @pytest.mark.parametrize("form", ["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"])
 @pytest.mark.parametrize("names", [FIELDS, ("from", "date", "subject", "x-none", "x-tab", "cc", "cc")])
-def test_valid_in_every_form(world: World, form: str, names: tuple[str, ...]) -> None:
+def test_valid_in_every_form(harness: Harness, form: str, names: tuple[str, ...]) -> None:
     signed = sign(MESSAGE, DOMAIN, form=form, fields=names)
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
     for old, new in ((b"two  blanks", b"too  blanks"), (b"Body", b"Bodi"), (b"Bob <", b"Rob <")):
-        assert world.outcomes(signed.replace(old, new)) == [SignatureOutcome.INVALID], new
+        assert harness.outcomes(signed.replace(old, new)) == [SignatureOutcome.INVALID], new
 
 
-def test_a_field_that_was_signed_as_missing_may_not_be_added(world: World) -> None:
+def test_a_field_that_was_signed_as_missing_may_not_be_added(harness: Harness) -> None:
     signed = sign(MESSAGE, DOMAIN, fields=("from", "date", "cc", "subject", "subject"))
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
-    assert world.outcomes(b"Cc: eve@c.example\r\n" + signed) == [SignatureOutcome.INVALID]
-    assert world.outcomes(b"Subject: another\r\n" + signed) == [SignatureOutcome.INVALID]
-    assert world.outcomes(b"X-Other: x\r\n" + signed) == [SignatureOutcome.PASS]
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
+    assert harness.outcomes(b"Cc: eve@c.example\r\n" + signed) == [SignatureOutcome.INVALID]
+    assert harness.outcomes(b"Subject: another\r\n" + signed) == [SignatureOutcome.INVALID]
+    assert harness.outcomes(b"X-Other: x\r\n" + signed) == [SignatureOutcome.PASS]
 
 
-def test_of_several_fields_the_last_is_signed_first(world: World) -> None:
+def test_of_several_fields_the_last_is_signed_first(harness: Harness) -> None:
     twice = b"X-List: one\r\n" + MESSAGE.replace(b"To:", b"X-List: two\r\nTo:")
-    assert world.outcomes(sign(twice, DOMAIN, fields=("from", "date", "x-list"))) == [SignatureOutcome.PASS]
+    assert harness.outcomes(sign(twice, DOMAIN, fields=("from", "date", "x-list"))) == [SignatureOutcome.PASS]
     signed = sign(twice, DOMAIN, fields=("from", "date", "x-list", "x-list"))
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
-    assert world.outcomes(signed.replace(b"X-List: one", b"X-List: 1")) == [SignatureOutcome.INVALID]
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
+    assert harness.outcomes(signed.replace(b"X-List: one", b"X-List: 1")) == [SignatureOutcome.INVALID]
 
 
 @pytest.mark.parametrize(
@@ -120,18 +120,18 @@ def test_of_several_fields_the_last_is_signed_first(world: World) -> None:
         (txt(b"p=" + b"A" * 30_000), SignatureOutcome.KEY_UNUSABLE),
     ],
 )
-def test_key_records(world: World, record: str, outcome: SignatureOutcome) -> None:
-    world.key(record)
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [outcome]
+def test_key_records(harness: Harness, record: str, outcome: SignatureOutcome) -> None:
+    harness.key(record)
+    assert harness.outcomes(sign(MESSAGE, DOMAIN)) == [outcome]
 
 
-def test_ed25519(world: World) -> None:
-    world.key(txt(ed25519_record()))
+def test_ed25519(harness: Harness) -> None:
+    harness.key(txt(ed25519_record()))
     signed = sign(MESSAGE, DOMAIN, algorithm="ed25519-sha256")
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
-    assert world.outcomes(signed.replace(b"Bob <", b"Rob <")) == [SignatureOutcome.INVALID]
-    world.key(GOOD)
-    assert world.outcomes(signed) == [SignatureOutcome.KEY_UNUSABLE]
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
+    assert harness.outcomes(signed.replace(b"Bob <", b"Rob <")) == [SignatureOutcome.INVALID]
+    harness.key(GOOD)
+    assert harness.outcomes(signed) == [SignatureOutcome.KEY_UNUSABLE]
 
 
 @pytest.mark.parametrize(
@@ -139,31 +139,31 @@ def test_ed25519(world: World) -> None:
     [(1024, SignatureOutcome.PASS), (4096, SignatureOutcome.PASS), (768, SignatureOutcome.KEY_UNUSABLE)],
 )
 def test_sizes_of_keys(
-    world: World, bits: int, outcome: SignatureOutcome, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, bits: int, outcome: SignatureOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if bits < 1024:
         # Nothing makes such keys any more; what matters is that 768 bits are fewer than is allowed.
         monkeypatch.setattr("chatmail_milter.origin.verifier.KEY_BITS", range(bits + 257, 8193))
         bits = 1024
-    world.key(txt(rsa_record(bits=bits)))
-    assert world.outcomes(sign(MESSAGE, DOMAIN, bits=bits)) == [outcome]
+    harness.key(txt(rsa_record(bits=bits)))
+    assert harness.outcomes(sign(MESSAGE, DOMAIN, bits=bits)) == [outcome]
 
 
-def test_a_key_that_is_not_for_domains_below(world: World) -> None:
+def test_a_key_that_is_not_for_domains_below(harness: Harness) -> None:
     below = sign(MESSAGE, DOMAIN, identity="bob@sub.b.example")
-    assert world.outcomes(below) == [SignatureOutcome.PASS]
-    world.key(txt(b"t=s; " + rsa_record()))
-    assert world.outcomes(below) == [SignatureOutcome.KEY_UNUSABLE]
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.PASS]
+    assert harness.outcomes(below) == [SignatureOutcome.PASS]
+    harness.key(txt(b"t=s; " + rsa_record()))
+    assert harness.outcomes(below) == [SignatureOutcome.KEY_UNUSABLE]
+    assert harness.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.PASS]
 
 
-def test_two_records_are_final(world: World) -> None:
-    world.key(GOOD, txt(rsa_record(number=2)))
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_UNUSABLE]
+def test_two_records_are_final(harness: Harness) -> None:
+    harness.key(GOOD, txt(rsa_record(number=2)))
+    assert harness.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_UNUSABLE]
 
 
-def test_a_record_that_is_missing_may_come_for_hours(world: World) -> None:
-    del world.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"]
+def test_a_record_that_is_missing_may_come_for_hours(harness: Harness) -> None:
+    del harness.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"]
     signed = sign(MESSAGE, DOMAIN)
     for hours, outcome in (
         (0, "KEY_AWAITED"),
@@ -171,17 +171,17 @@ def test_a_record_that_is_missing_may_come_for_hours(world: World) -> None:
         (4.1, "KEY_MISSING"),
         (9, "KEY_MISSING"),
     ):
-        world.clock = hours * HOUR
-        assert world.outcomes(signed) == [SignatureOutcome[outcome]], hours
-    assert world.outcomes(sign(MESSAGE, DOMAIN, selector="new")) == [SignatureOutcome.KEY_AWAITED]
-    world.key(GOOD)
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
+        harness.clock = hours * HOUR
+        assert harness.outcomes(signed) == [SignatureOutcome[outcome]], hours
+    assert harness.outcomes(sign(MESSAGE, DOMAIN, selector="new")) == [SignatureOutcome.KEY_AWAITED]
+    harness.key(GOOD)
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
 
 
 @pytest.mark.parametrize("trouble", [SERVFAIL, HANG_UP])
-def test_trouble_with_dns_is_no_missing_key(world: World, trouble: str) -> None:
-    world.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"] = trouble
-    assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.DNS_FAILED]
+def test_trouble_with_dns_is_no_missing_key(harness: Harness, trouble: str) -> None:
+    harness.stub.records[f"s1._domainkey.{DOMAIN}.", "TXT"] = trouble
+    assert harness.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.DNS_FAILED]
 
 
 def test_a_signature_that_has_expired() -> None:
@@ -196,56 +196,56 @@ def test_a_signature_that_has_expired() -> None:
         assert verify(replace(found, expires=1000), octets, [rsa_record()], 1000 + seconds) is outcome
 
 
-def test_the_author_s_signature_is_found_below_any_number_of_others(world: World) -> None:
+def test_the_author_s_signature_is_found_below_any_number_of_others(harness: Harness) -> None:
     signed = sign(MESSAGE, DOMAIN)
     for number in range(60):
         signed = sign(signed, f"list{number}.example")
-    assert world.outcomes(signed) == [SignatureOutcome.PASS]
-    assert world.stub.asked == [(f"s1._domainkey.{DOMAIN}.", "TXT")]
+    assert harness.outcomes(signed) == [SignatureOutcome.PASS]
+    assert harness.stub.asked == [(f"s1._domainkey.{DOMAIN}.", "TXT")]
 
 
-def test_a_forwarder_s_signature_that_broke_is_no_harm(world: World) -> None:
+def test_a_forwarder_s_signature_that_broke_is_no_harm(harness: Harness) -> None:
     signed = sign(MESSAGE, DOMAIN)
     broken = sign(MESSAGE.replace(b"Body", b"Bodi"), DOMAIN)
     top = broken[: -len(MESSAGE)]
-    assert world.outcomes(top + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
+    assert harness.outcomes(top + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
 
 
-def test_a_body_that_does_not_fit_costs_no_question(world: World) -> None:
-    assert world.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [SignatureOutcome.INVALID]
-    assert world.stub.asked == []
+def test_a_body_that_does_not_fit_costs_no_question(harness: Harness) -> None:
+    assert harness.outcomes(sign(MESSAGE, DOMAIN).replace(b"Body", b"Bodi")) == [SignatureOutcome.INVALID]
+    assert harness.stub.asked == []
 
 
 @pytest.mark.parametrize("body_hash", [b"A", b"AAAAA", b"AA=", b"AAAA=="])
-def test_a_body_hash_that_is_none_is_a_hash_of_another_body(world: World, body_hash: bytes) -> None:
+def test_a_body_hash_that_is_none_is_a_hash_of_another_body(harness: Harness, body_hash: bytes) -> None:
     signed = sign(MESSAGE, DOMAIN)
     odd = re.sub(rb"bh=[^;]+", b"bh=" + body_hash, signed[: -len(MESSAGE)])
-    assert world.outcomes(odd + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
+    assert harness.outcomes(odd + signed) == [SignatureOutcome.INVALID, SignatureOutcome.PASS]
 
 
-def test_few_questions_whatever_is_written(world: World) -> None:
+def test_few_questions_whatever_is_written(harness: Harness) -> None:
     message = MESSAGE
     for number in range(30):
         message = sign(message, DOMAIN, selector=f"k{number}", number=number % 2)
-    assert SignatureOutcome.PASS not in world.outcomes(message)
-    assert len(world.stub.asked) == 8
+    assert SignatureOutcome.PASS not in harness.outcomes(message)
+    assert len(harness.stub.asked) == 8
     message = MESSAGE
     for _ in range(30):
         message = sign(message.replace(b"Bob", b"Bobb"), DOMAIN)
-    world.stub.asked.clear()
-    world.outcomes(message)
-    assert len(world.stub.asked) == 1
+    harness.stub.asked.clear()
+    harness.outcomes(message)
+    assert len(harness.stub.asked) == 1
 
 
 def test_a_store_that_is_away_is_temporary(tmp_path: Path) -> None:
     with running(tmp_path / "dns", {}) as stub:
-        world = World(stub, tmp_path)
+        harness = Harness(stub, tmp_path)
 
         def away() -> MissingKeys:
             return MissingKeys(open_store(f"sqlite:///{tmp_path}/no/where"))
 
-        world.checks = OriginChecks(MilterResolver(stub.path), away, 4 * HOUR)
-        assert world.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_AWAITED]
+        harness.checks = OriginChecks(MilterResolver(stub.path), away, 4 * HOUR)
+        assert harness.outcomes(sign(MESSAGE, DOMAIN)) == [SignatureOutcome.KEY_AWAITED]
 
 
 ORIGIN = {
@@ -301,5 +301,5 @@ ORIGIN = {
 def test_whose_address_it_is(tmp_path: Path, domain: str, peer: str | None, origin: Origin) -> None:
     address: Peer = None if peer is None else ip_address(peer)
     with running(tmp_path / "dns", ORIGIN) as stub:
-        assert World(stub, tmp_path).checks.origin(domain, address) is origin
+        assert Harness(stub, tmp_path).checks.origin(domain, address) is origin
         assert len(stub.asked) <= 18
