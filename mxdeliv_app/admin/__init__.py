@@ -1,6 +1,6 @@
-"""The operator's pages, `/admin`: what the relay does, how well, what waits, and what can be done about it.
+"""The operator's pages below `/admin`: traffic, peers, queue, accounts, settings, and orders.
 
-Rendered on the server; without JavaScript all of it works. Each page is JSON too, at the same resource. It
-shows the values of `chatmail_milter.figures` and `doctor`. What it changes, `chatmailctl` does: the pages ask
-a program of root's for one of a closed list of orders (`orders.py`), and have no right to do it themselves.
+Rendered on the server; they work without JavaScript. Each page is also available as JSON, at the same
+resource. The values are those of `chatmail_milter.figures` and `doctor`. The pages change nothing themselves:
+they send one of a closed list of orders (`orders.py`) to a program that runs `chatmailctl` as root.
 """

@@ -1,8 +1,8 @@
-"""The application behind `/admin`: who may ask, what they get, what they may order.
+"""The Falcon application behind `/admin`: access control, pages and orders.
 
-Who is not logged in gets the same answer at every path, so that there is nothing to learn. A page is a view
-(`views.py`, `lists.py`); what changes something is a `POST` to `/admin/orders/NAME`, which wants the
-privileged password and the session's token.
+Without a session, every path has the same answer, so that it reveals nothing. A page is a view (`views.py`,
+`lists.py`). A change is a `POST` to `/admin/orders/NAME`, which needs the privileged password and the
+session's token.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ PAGES: Mapping[str, Callable[..., View]] = {
 
 
 class Guard:
-    """Lets in who is logged in, and makes every answer one that no other site can use."""
+    """Middleware: requires a session, and sets security headers on every answer."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Before the path is looked at."""
+        """Called before routing."""
         response.set_headers(FIELDS)
         session = self._sessions.find(request.cookies.get(COOKIE, ""))
         request.context.session = session
@@ -71,36 +71,36 @@ class Guard:
 
 
 class ViewResource:
-    """A view at its path."""
+    """The resource of a view."""
 
     def __init__(self, view: Callable[..., View], sources: Sources) -> None:
         self._view = view
         self._sources = sources
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **which: str) -> None:
-        """The page."""
+        """Returns the page."""
         send(request, response, self._view(self._sources, request, **which), request.context.session)
 
     on_head = on_get
 
 
 class SessionResource:
-    """The session: a program reads the token here that it needs for orders."""
+    """The session's role and token, which programs need for orders."""
 
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Role and token."""
+        """Returns role and token."""
         session: Session = request.context.session
         response.media = {"role": session.role, "csrf": session.token}
 
 
 class OrderResource:
-    """An order."""
+    """The resource of an order."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def on_post(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
-        """Have it done by `chatmailctl`, and go back to the page it was given on."""
+        """Executes the order by `chatmailctl`, and redirects to the page it came from."""
         session: Session = request.context.session
         if not session.may_act:
             raise ProblemError(403, "This password may look, and change nothing")
@@ -169,7 +169,7 @@ def _bug(request: falcon.Request, _response: Any, error: Exception, _params: Any
 
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
-    """An error as a page, or as JSON. Who is not logged in gets the form, and nothing of any page."""
+    """An error as a page, or as JSON. Without a session: the login form, and nothing else."""
     response.set_headers(FIELDS)
     session: Session | None = getattr(request.context, "session", None)
     if not wants_html(request):

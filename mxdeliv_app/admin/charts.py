@@ -1,4 +1,4 @@
-"""Pictures of traffic over time, as SVG in the page: numbers and our own words. The style has the colours."""
+"""Charts of traffic over time, as inline SVG, with no text from outside. The style sheet has the colours."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NAMES = {
 
 
 def messages(traffic: Traffic, title: str) -> Markup:
-    """Messages in each piece of time, a bar of all ways; what failed is on top."""
+    """Messages per interval, a bar for all ways together; failures are on top."""
     stacks = [_stack(piece, traffic.total) for piece in traffic.pieces]
     most = max((sum(number for _, number in one) for one in stacks), default=0)
     return _drawn(traffic, title, most, lambda: _bars(traffic, stacks, most), _whole)
 
 
 def latencies(traffic: Traffic, ways: Sequence[str], title: str) -> Markup:
-    """The mean time of a success in each piece, a line for each of `ways`."""
+    """The mean latency of successes per interval, a line for each of `ways`."""
     means = {way: [_mean(piece, way) for piece in traffic.pieces] for way in ways}
     most = max((one for row in means.values() for one in row if one is not None), default=0.0)
     return _drawn(traffic, title, most, lambda: _lines(means, most), lambda one: f"{one:.3g} s")

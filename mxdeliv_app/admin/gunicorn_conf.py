@@ -29,7 +29,7 @@ control_socket_disable = True
 
 
 def on_starting(_server: Any) -> None:
-    """Refuse to start in a bad environment: gunicorn would start workers that refuse, for ever."""
+    """Exits if the environment is invalid. Otherwise gunicorn would restart failing workers for ever."""
     from chatmail_milter.config import load_or_exit
     from mxdeliv_app.admin import passwords
 
@@ -42,7 +42,7 @@ def on_starting(_server: Any) -> None:
 
 
 def application() -> Any:
-    """The pages of this host."""
+    """The application with this host's sources."""
     from chatmail_milter.config import load_or_exit
     from mxdeliv_app.admin import passwords
     from mxdeliv_app.admin.app import create_app

@@ -1,4 +1,4 @@
-"""The pages on what the operator decided and set: accounts, lists, routes, tokens, settings. Views."""
+"""Views of accounts, blocklist, federation, routes, endpoints, tokens and settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mxdeliv_app.admin.views import ROWS, page
 
 
 def accounts(sources: Sources, request: falcon.Request) -> View:
-    """Accounts in order of address: those that begin so, from the one after `after`."""
+    """Accounts with a given prefix, in order of address, after the address `after`."""
     begins = request.get_param("begins", default="").strip().lower()[:320]
     after = request.get_param("after", default="")[:320]
     engine = sources.store()
@@ -41,19 +41,19 @@ def accounts(sources: Sources, request: falcon.Request) -> View:
 
 
 def blocks(sources: Sources, request: falcon.Request) -> View:
-    """Whom this relay keeps out."""
+    """The blocklist."""
     shown, pages = page(request, list(Blocks(sources.store()).list()))
     return View("blocklist.html", "Blocklist", {"entries": [asdict(one) for one in shown], **pages})
 
 
 def federation(sources: Sources, _request: falcon.Request) -> View:
-    """With whom it exchanges mail."""
+    """The federation rule and its exceptions."""
     found = Federations(sources.store()).get()
     return View("federation.html", "Federation", {"rule": found.rule, "exceptions": sorted(found.exceptions)})
 
 
 def routes(sources: Sources, _request: falcon.Request) -> View:
-    """Where mail goes over what DNS says."""
+    """The operator's routes."""
     return View("routes.html", "Routes", {"routes": [asdict(one) for one in Routes(sources.store()).list()]})
 
 
@@ -88,7 +88,7 @@ def tokens(sources: Sources, _request: falcon.Request) -> View:
 
 
 def settings(sources: Sources, _request: falcon.Request) -> View:
-    """The configuration in force. It has no secret but a password in the store's URL."""
+    """The configuration in force. Its only secret, a password in the store's URL, is hidden."""
     tree = example.tree(sources.config)
     tree["store"]["url"] = make_url(sources.config.store.url).render_as_string(hide_password=True)
     said = {

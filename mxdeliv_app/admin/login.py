@@ -1,4 +1,4 @@
-"""Logging in and out. Ten failures a minute for each address (IPv6: /64), then 429 whatever is said."""
+"""Login and logout. After ten failures a minute from an address (IPv6: /64), every login gets 429."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class LoginResource:
         self._failures = Limiter(FAILURES, slots=1 << 12)
 
     def on_get(self, _request: falcon.Request, _response: falcon.Response) -> None:
-        """The form; it is that of everybody who is not logged in."""
+        """Returns the login form."""
         raise ProblemError(401, "Log in")
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Begin a session."""
+        """Begins a session."""
         if not self._waiting.acquire(blocking=False):
             raise busy()
         try:
@@ -80,7 +80,7 @@ class LogoutResource:
         self._sessions = sessions
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """End it, here and in the browser."""
+        """Ends the session, and deletes the cookie."""
         self._sessions.end(request.cookies.get(COOKIE, ""))
         response.unset_cookie(COOKIE, path=HOME, same_site="Strict")
         if wants_html(request):
@@ -89,7 +89,7 @@ class LogoutResource:
 
 
 def _network(request: falcon.Request) -> str:
-    """Whose failures count together. nginx names the client; only nginx can connect."""
+    """The client's network, whose failures count together. Its address is from nginx, the only client."""
     try:
         found = ipaddress.ip_address(request.get_header("X-Real-IP") or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The pages' side of `order_daemon`: asks for one order by its socket, and tells what became of it."""
+"""The client of `order_daemon`: sends one order to its socket, and returns the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST = 64 << 20  # octets: a hundred thousand messages of a queue
 
 
 def place() -> Path:
-    """Where the socket is: `$CHATMAIL_ORDERS`, else `DEFAULT_PATH`."""
+    """The path of the socket: `$CHATMAIL_ORDERS`, else `DEFAULT_PATH`."""
     return Path(os.environ.get("CHATMAIL_ORDERS", DEFAULT_PATH))
 
 
@@ -27,7 +27,7 @@ class AwayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The exit status of `chatmailctl`, and what it said."""
+    """The exit status and output of `chatmailctl`."""
 
     status: int
     out: str
@@ -36,12 +36,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the pages ask; a test gives another."""
+    """The type of the client; tests pass another."""
 
     path: Path
 
     def __call__(self, name: str, values: dict[str, str]) -> Done:
-        """Have `name` done. Raises `AwayError`, and `ProblemError` (422) if a value is wrong."""
+        """Executes the order `name`. Raises `AwayError`, and `ProblemError` (422) for an invalid value."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_PATIENCE)

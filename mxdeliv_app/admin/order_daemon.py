@@ -1,8 +1,8 @@
-"""`chatmail-orders`: does one order for the admin pages, as root, and ends. systemd starts one a connection.
+"""`chatmail-orders`: executes one order of the admin pages as root. systemd starts one per connection.
 
-Only the pages' user can connect. It reads one line of JSON, `{"order": NAME, "values": {…}}`, makes of it
-words of `chatmailctl` by the closed list, and runs that in this process. The answer is a line of JSON, too:
-`status` (an exit status), `out` and `err`; or `field` and `why` where a value is wrong.
+Only the pages' user can connect. The program reads one line of JSON, `{"order": NAME, "values": {…}}`,
+converts it to arguments of `chatmailctl` by a closed list, and runs that in this process. The answer is a
+line of JSON, too: `status` (an exit status), `out` and `err`; or `field` and `why` for an invalid value.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ LONGEST = 16384  # octets of a question
 
 @click.command()
 def main() -> None:
-    """Do one order of the admin pages.
+    """Execute one order of the admin pages.
 
-    systemd starts it for each connection to its socket (chatmail-orders@.service). The question is a line of
-    JSON on standard input, the answer one on standard output.
+    systemd starts this program for each connection to its socket (chatmail-orders@.service). It reads a line
+    of JSON from standard input, and writes one to standard output.
     """
     answer(sys.stdin.buffer, sys.stdout.buffer)
 
 
 def answer(asked: BinaryIO, to: BinaryIO) -> None:
-    """One question, one answer."""
+    """The answer to one line."""
     to.write(json.dumps(_answer(asked.readline(LONGEST))).encode("ascii") + b"\n")
     to.flush()
 
@@ -56,7 +56,7 @@ def _answer(line: bytes) -> dict[str, Any]:
 
 
 def run(words: list[str]) -> dict[str, Any]:
-    """What `chatmailctl` says to `words`, and its exit status."""
+    """Runs `chatmailctl` with the arguments `words`; returns its output and exit status."""
     from chatmail_milter.ctl.main import main as chatmailctl
 
     out, err = io.StringIO(), io.StringIO()

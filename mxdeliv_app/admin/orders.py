@@ -1,8 +1,8 @@
-"""What the operator can order on the pages: a closed list of commands of `chatmailctl`, with checked words.
+"""The orders of the admin pages: a closed list of commands of `chatmailctl`, with checked arguments.
 
-Asked of twice: by the pages, to name the field that is wrong, and by the program of root's that does it
-(`order_daemon.py`), which trusts no page. A value is checked by the very function that `chatmailctl` reads it
-with, and what no option may be read as comes after `--`.
+Used twice: by the pages, to name an invalid field, and by `order_daemon.py`, which runs as root and does not
+trust the pages. The parser of `chatmailctl` itself checks each value, and values come after `--`, so that
+none is read as an option.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UnknownOrderError(Exception):
 
 
 class ValueOfFieldError(ValueError):
-    """A value can't be what it should be: of `field`, for the reason that is the message."""
+    """The value of `field` is invalid; the message is the reason."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(why)
@@ -39,27 +39,27 @@ class ValueOfFieldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`words` makes a command of values; `looks`: it changes nothing, so whoever is logged in may give it."""
+    """An order. `words`: converts values to arguments. `looks`: changes nothing, so any session may."""
 
     words: Callable[[_OrderFields], list[str]]
     looks: bool = False
 
 
 class _OrderFields:
-    """The values of an order, read one by one; what is left over is an error."""
+    """The values of an order, read one by one. Values that were not read are an error."""
 
     def __init__(self, given: Values) -> None:
         self._given = dict(given)
 
     def get(self, field: str, read: Callable[[str], str]) -> str:
-        """One that must be there."""
+        """A required value."""
         text = self._given.pop(field, "").strip()
         if not text:
             raise ValueOfFieldError(field, "is missing")
         return _read(field, text, read)
 
     def maybe(self, field: str, read: Callable[[str], str]) -> str | None:
-        """One that may be empty."""
+        """An optional value."""
         text = self._given.pop(field, "").strip()
         return _read(field, text, read) if text else None
 
@@ -69,7 +69,7 @@ class _OrderFields:
 
 
 def words(name: str, given: Values) -> list[str]:
-    """The words after `chatmailctl`. Raises `UnknownOrderError`, `ValueOfFieldError`."""
+    """The arguments of `chatmailctl`. Raises `UnknownOrderError`, `ValueOfFieldError`."""
     try:
         order = ORDERS[name]
     except KeyError:
@@ -152,7 +152,7 @@ def _token_create(fields: _OrderFields) -> list[str]:
 
 
 def _simple(*command: str, **read: Callable[[str], str]) -> Order:
-    """A command whose words are the fields, all of which must be there."""
+    """An order whose arguments are its fields, all of them required."""
     return Order(lambda fields: [*command, "--", *(fields.get(name, one) for name, one in read.items())])
 
 

@@ -1,6 +1,7 @@
-"""The operator's two passwords: one may look, the other may act as well. Argon2id, in a file of our own.
+"""The operator's two passwords, read-only and privileged, as Argon2id hashes in a file.
 
-A line of the file is `ROLE HASH`, as `chatmailctl admin hash` prints it. Where there is none, nobody gets in.
+A line of the file is `ROLE HASH`, with the hash from `chatmailctl admin hash`. Without a line there is no
+access.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class PasswordsError(Exception):
 
 
 def place() -> Path:
-    """Where the file is: `$CHATMAIL_ADMIN_PASSWORDS`, else `DEFAULT_PATH`."""
+    """The path of the file: `$CHATMAIL_ADMIN_PASSWORDS`, else `DEFAULT_PATH`."""
     return Path(os.environ.get("CHATMAIL_ADMIN_PASSWORDS", DEFAULT_PATH))
 
 
@@ -50,7 +51,7 @@ def read(path: Path) -> dict[Role, str]:
 def role(hashes: Mapping[Role, str], password: str) -> Role | None:
     """The role of a password.
 
-    All are compared, whichever fits, so that the time tells nothing; argon2 compares in constant time.
+    Compares with all hashes, so that the time reveals nothing; argon2 compares in constant time.
     """
     if not 0 < len(password) <= LONGEST:
         return None

@@ -1,4 +1,4 @@
-"""What the pages answer where they can't do what was asked."""
+"""Error answers of the pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from falcon import HTTPError
 
 
 class ProblemError(HTTPError):
-    """An answer of `status`, whose `title` says what is wrong; `field` is the one of a form that is."""
+    """An error with an HTTP status. `title`: what is wrong. `field`: the form field in question."""
 
     def __init__(self, status: int, title: str, field: str | None = None, retry_after: int = 0) -> None:
         headers = {"Retry-After": str(retry_after)} if retry_after else {}
@@ -19,10 +19,10 @@ class ProblemError(HTTPError):
         self.field = field
 
     def to_dict(self, obj_type: Any = dict) -> Any:
-        """For JSON."""
+        """The error as JSON values."""
         return obj_type(title=self.title, field=self.field)
 
 
 def busy() -> ProblemError:
-    """Others ask for the same, and it takes its time."""
+    """The error while others wait for the same slow value."""
     return ProblemError(503, "Too many ask at once, try again", retry_after=5)

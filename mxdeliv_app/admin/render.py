@@ -1,7 +1,7 @@
-"""Answers: a page of HTML for browsers, the same values as JSON for programs, and fields that keep them safe.
+"""Renders answers: HTML for browsers, the same values as JSON for programs, with security headers.
 
-Strangers wrote some of what is shown: names of domains, peers' words, addresses in the queue. Whatever a
-template prints is escaped, and is stripped of characters that control or disguise (`words.printable`).
+Strangers wrote some of the texts: domain names, peers' errors, addresses in the queue. Templates escape all
+text, and remove control and bidirectional characters (`words.printable`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows: `data` is its JSON, and what the template has besides its `extra`."""
+    """The values of a page. `data`: for JSON and template. `extra`: for the template only."""
 
     template: str
     title: str
@@ -70,7 +70,7 @@ class View:
 
 
 def send(request: falcon.Request, response: falcon.Response, view: View, session: Session | None) -> None:
-    """Answer with a view."""
+    """Sets the response to a view."""
     if not wants_html(request):
         response.content_type = falcon.MEDIA_JSON
         response.data = msgspec.json.encode(view.data)
@@ -80,7 +80,7 @@ def send(request: falcon.Request, response: falcon.Response, view: View, session
 
 
 def html(request: falcon.Request, view: View, session: Session | None) -> bytes:
-    """The page."""
+    """Returns the page."""
     page = _templates.get_template(view.template).render(
         {
             **view.data,

@@ -1,4 +1,4 @@
-"""What a request asks for: HTML or JSON, and the fields of a form, each named once."""
+"""Parses requests: HTML or JSON, and the fields of a form, each of which may occur once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST = 16384  # octets of a form
 
 
 def wants_html(request: falcon.Request) -> bool:
-    """Whether a browser asks for a page; programs name JSON, no type or any (RFC 9110, 12.5.1)."""
+    """Whether the client is a browser. Programs ask for JSON, for no type or for any (RFC 9110, 12.5.1)."""
     try:
         return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
     except falcon.errors.InvalidMediaRange:
@@ -18,7 +18,7 @@ def wants_html(request: falcon.Request) -> bool:
 
 
 def form(request: falcon.Request) -> dict[str, str]:
-    """The fields of a body, form or JSON. Read once; asked again, the same."""
+    """The fields of the body, a form or JSON. The body is read once and cached."""
     known: dict[str, str] | None = getattr(request.context, "form", None)
     if known is None:
         known = request.context.form = _form(request)

@@ -1,7 +1,7 @@
-"""Who is logged in: sessions in the memory of this process, so that nothing outlives it.
+"""Sessions of the admin pages, in the memory of this process.
 
-A session is known by a random cookie that scripts can't read and other sites can't send (RFC 6265bis, 4.1.2.7
-and 4.1.3.1). What changes something needs its token as well, which only its own pages have.
+A random cookie identifies a session; scripts can't read it, and other sites can't send it (RFC 6265bis,
+4.1.2.7 and 4.1.3.1). Changes also need the session's token, which is only in its pages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST = 100
 
 @dataclass(slots=True)
 class Session:
-    """One login. `token` goes into each form; `said` is what the next page tells of the last order."""
+    """One session. `token`: for each form. `said`: the result of the last order, for the next page."""
 
     role: Role
     began: float
@@ -33,17 +33,17 @@ class Session:
 
     @property
     def may_act(self) -> bool:
-        """Whether it may change anything."""
+        """Whether the session may change anything."""
         return self.role == "privileged"
 
     def take_said(self) -> str:
-        """What is to be told once."""
+        """Returns `said`, and clears it."""
         said, self.said = self.said, ""
         return said
 
 
 class Sessions:
-    """All of them; for threads. The oldest goes where there are `MOST`."""
+    """All sessions. Thread-safe. If there are `MOST`, a new one replaces the oldest."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -52,7 +52,7 @@ class Sessions:
         self._known: dict[bytes, Session] = {}
 
     def begin(self, role: Role) -> str:
-        """A new session's cookie."""
+        """Begins a session; returns its cookie."""
         cookie, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             self._known = {key: one for key, one in self._known.items() if self._lives(one, now)}
@@ -62,7 +62,7 @@ class Sessions:
         return cookie
 
     def find(self, cookie: str) -> Session | None:
-        """The session of a cookie, if it is not over."""
+        """The session of a cookie; None if it ended."""
         now = self._clock()
         with self._lock:
             found = self._known.get(_digest(cookie))
@@ -72,7 +72,7 @@ class Sessions:
             return found
 
     def end(self, cookie: str) -> None:
-        """Forget it."""
+        """Deletes the session."""
         with self._lock:
             self._known.pop(_digest(cookie), None)
 

@@ -1,7 +1,7 @@
-"""What takes long to look at, looked at once for all: a page shows the last look, and begins a new one.
+"""Caches values that are slow to compute: a page shows the last value, and starts a new computation.
 
-So a page takes no longer where ten thousand messages wait, and ten open pages cost as much as one. A look
-says of when it is.
+So a page is as fast with ten thousand waiting messages, and ten open pages cost as much as one. A value has
+the time of its computation.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _SOON = 0.1  # seconds that a page waits for a newer look
 
 @dataclass(frozen=True, slots=True)
 class Look(Generic[_T]):
-    """A value, and of when it is."""
+    """A value and the time of its computation."""
 
     value: _T
     at: datetime
 
 
 class Snapshot(Generic[_T]):
-    """One such value; for threads. `fresh`: seconds until it is looked at anew, if somebody asks.
+    """One cached value. Thread-safe. `fresh`: seconds after which a request starts a new computation.
 
-    `first`: how long the first who asks waits, and who asks after `drop`.
+    `first`: seconds that requests wait for the first value, and for the first after `drop`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Snapshot(Generic[_T]):
         self._wanted = 0
 
     def get(self) -> Look[_T] | None:
-        """The last look; None if the first one is under way. Raises what the last look raised."""
+        """The last value; None during the first computation. Raises what the last computation raised."""
         with self._changed:
             known = self._last is not None or self._error is not None
             if self._clock() - self._looked >= self._fresh:
@@ -61,7 +61,7 @@ class Snapshot(Generic[_T]):
             return self._last
 
     def drop(self) -> None:
-        """Forget it: something was changed, and who asks next is to see that."""
+        """Discards the value after a change, so that the next request shows the change."""
         with self._changed:
             self._last, self._error, self._looked = None, None, float("-inf")
             # A look that is under way may have begun before; who waits for it waits for the next.

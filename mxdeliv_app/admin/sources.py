@@ -1,6 +1,6 @@
-"""Where the pages have their values from: store, queue, doctor, orders. Where one is away the rest is there.
+"""The sources of the pages: store, queue, doctor and orders. If one fails, the others still work.
 
-The store is opened for reading alone: what the pages change, `chatmailctl` does.
+The store is opened only for reading, because `chatmailctl` makes all changes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Findings = list[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What is outside of this process; tests give others."""
+    """Interfaces to other processes; tests pass others."""
 
     store: Callable[[], Engine]
     queue: Callable[[], Sequence[QueueEntry]]
@@ -45,7 +45,7 @@ class Outside:
 
 
 def outside(config: Config, order: GiveOrder) -> Outside:
-    """That of this host."""
+    """The interfaces of this host."""
 
     def opened() -> Engine:
         engine = existing_store(config.store.url)
@@ -59,7 +59,7 @@ def outside(config: Config, order: GiveOrder) -> Outside:
 
 
 class Sources:
-    """What the pages ask."""
+    """All sources."""
 
     def __init__(self, config: Config, out: Outside) -> None:
         self.config = config
@@ -76,7 +76,7 @@ class Sources:
         self.doctor: Snapshot[Findings] = Snapshot(lambda: self._findings("doctor"), _DOCTOR, 0.1)
 
     def order(self, name: str, values: dict[str, str]) -> Done:
-        """Have it done, and look at everything anew."""
+        """Executes an order, and discards all cached values."""
         try:
             return self._order(name, values)
         finally:
@@ -94,7 +94,7 @@ class Sources:
         return found.value
 
     def findings(self, which: Snapshot[Findings]) -> tuple[Look[Findings] | None, str]:
-        """A look, or why there is none."""
+        """The findings, or why there are none."""
         try:
             found = which.get()
         except AwayError as error:

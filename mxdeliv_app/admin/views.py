@@ -1,4 +1,4 @@
-"""The pages on mail: overview, peers, one peer, queue, one message. A view looks, and changes nothing."""
+"""Views of mail: overview, peers, one peer, queue, one message. Views change nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def overview(sources: Sources, request: falcon.Request) -> View:
 
 
 def peers(sources: Sources, request: falcon.Request) -> View:
-    """All peers by road: sorted, filtered, a hundred a page."""
+    """All peers by road: sorted, filtered, a hundred per page."""
     order = choice(request, "sort", ORDERS, "last_contact")
     chosen = choice(request, "filter", FILTERS, "all")
     begins = request.get_param("domain", default="").strip().lower()
@@ -106,7 +106,7 @@ def peers(sources: Sources, request: falcon.Request) -> View:
 
 
 def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
-    """One peer, with its history and what can be done."""
+    """One peer, with its history and its orders."""
     span = choice(request, "span", SPANS, "week")
     now = datetime.now(UTC)
     missing: dict[str, str] = {}
@@ -129,7 +129,7 @@ def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
 
 
 def mail_queue(sources: Sources, request: falcon.Request) -> View:
-    """What waits, by destination and reason, and message by message."""
+    """The queue by destination and reason, and its messages."""
     domain = request.get_param("domain", default="").strip().lower()
     reason = request.get_param("reason", default="").strip()
     try:
@@ -160,7 +160,7 @@ def mail_queue(sources: Sources, request: falcon.Request) -> View:
 
 
 def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
-    """One message's envelope: nothing of what it says."""
+    """The envelope of one message, without content."""
     try:
         found = next((one for one in sources.messages() if one.queue_id == queue_id), None)
     except QueueAwayError as error:
@@ -171,7 +171,7 @@ def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
 
 
 def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default: str) -> str:
-    """A parameter that is one of some words. Raises `ProblemError` (422)."""
+    """A parameter that must be one of the given words. Raises `ProblemError` (422)."""
     value = request.get_param(name, default=default)
     if value not in among:
         raise ProblemError(422, f"{name} can be {', '.join(among)}", name)
@@ -179,7 +179,7 @@ def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default
 
 
 def page(request: falcon.Request, rows: list[_T]) -> tuple[list[_T], dict[str, int]]:
-    """The rows of the page that is asked for, and the numbers of it. Raises `ProblemError` (422)."""
+    """The rows of the requested page, and its numbers. Raises `ProblemError` (422)."""
     text = request.get_param("page", default="1")
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
         raise ProblemError(422, "page is a number from 1", "page")

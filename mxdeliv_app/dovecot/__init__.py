@@ -1,1 +1,1 @@
-"""What Dovecot asks and tells."""
+"""Services for Dovecot: hooks for its Lua, wake-up of idling clients."""

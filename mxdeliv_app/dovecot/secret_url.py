@@ -1,6 +1,6 @@
-"""The URL at which Dovecot tells a program of ours of deliveries.
+"""The secret URL at which Dovecot reports deliveries to a program.
 
-Its path is a secret between the two: any local user can connect, and is not listened to.
+The path is secret, because any local user can connect; requests to other paths are ignored.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def secret_path(program: str, file: Path) -> str:
 
 
 def is_told(path: str, secret: str) -> bool:
-    """Whether what is posted to `path` comes from who knows the secret one. Compared in constant time."""
+    """Whether `path` is the secret one. Compares in constant time."""
     return hmac.compare_digest(path.encode("utf-8", "replace"), secret.encode())

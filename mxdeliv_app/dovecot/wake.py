@@ -1,11 +1,10 @@
-"""`chatmail-wake`: makes sure that an idling client is told of every message.
+"""`chatmail-wake`: makes Dovecot notify an idling client of every message.
 
-Dovecot tells an idling client 500 ms after its mailbox changed, or at once where it has put the client to
-sleep; but a change that comes less than 500 ms before it puts the client to sleep is told to nobody
-(mailbox-watch.c in 2.3 and 2.4: sleep drops the timer, and the sleeper's watch begins afterwards). So Dovecot
-posts each delivery here (an event_exporter, at a URL that nobody else knows), and twice after it something
-happens in that mailbox that a sleeping client is woken by. Runs as the mailboxes' user; started by its
-systemd socket with their directory. docs/idle.md has what comes of it.
+Dovecot notifies an idling client 500 ms after its mailbox changed, or at once if the client is hibernated.
+But a change less than 500 ms before hibernation is lost (mailbox-watch.c in 2.3 and 2.4: hibernation drops
+the timer, and its own watch begins afterwards). So Dovecot posts each delivery here (an event_exporter, at a
+secret URL), and this program then creates a file in the mailbox twice, which wakes a hibernated client. Runs
+as the mailboxes' user; started by its systemd socket with their directory. docs/idle.md has measurements.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _Queue = queue.SimpleQueue[tuple[float, Path]]
 
 
 class Waker:
-    """Wakes the clients of a mailbox, as many times as there are `delays`: seconds after it is asked to."""
+    """Wakes the clients of a mailbox after each of `delays`, in seconds."""
 
     def __init__(self, mailboxes: Path, delays: Sequence[float] = DELAYS) -> None:
         self._mailboxes = mailboxes
@@ -62,7 +61,7 @@ class Waker:
             threading.Thread(target=_run, args=(due,), name="waker", daemon=True).start()
 
     def delivered(self, user: str) -> None:
-        """A message was delivered to `user`, as Dovecot writes it: the canonical address."""
+        """Notes a delivery to `user`, a canonical address."""
         directory = inbox(self._mailboxes, user)
         if directory is not None:
             for delay, due in self._due.items():
@@ -81,20 +80,20 @@ def _run(queued: _Queue) -> None:
 
 
 def inbox(mailboxes: Path, user: str) -> Path | None:
-    """Where new mail of `user` comes in, or None if that is nobody's name."""
+    """The directory of new mail of `user`; None if the name is invalid."""
     found = home(mailboxes, user)
     return None if found is None else found / "Maildir" / "new"
 
 
 def poke_maildir(directory: Path) -> None:
-    """Let something happen in a Maildir's `new` that inotify tells of; nobody reads names with a dot."""
+    """Creates and removes a file in a Maildir's `new`, for inotify. Readers ignore names with a dot."""
     file = directory / ".wake"
     file.touch(mode=0o600)
     file.unlink(missing_ok=True)
 
 
 def server(listening: socket.socket, path: str, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
-    """An HTTP server on a listening socket that hands on the user of each delivery posted to `path`."""
+    """An HTTP server on a listening socket. Passes on the user of each delivery that is posted to `path`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -125,7 +124,7 @@ def server(listening: socket.socket, path: str, delivered: Callable[[str], None]
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing about who got mail."""
+            """Logs nothing, because requests name users."""
 
     found = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
     found.socket.close()
@@ -142,9 +141,9 @@ def server(listening: socket.socket, path: str, delivered: Callable[[str], None]
     help="Listen there, where systemd gives no socket.",
 )
 def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
-    """Make sure that an idling client is told of every message. DIRECTORY is that of all mailboxes.
+    """Make Dovecot notify idling clients of every message. DIRECTORY has all mailboxes.
 
-    Dovecot posts deliveries by an event_exporter, to the URL in /etc/chatmail/wake.url.
+    An event_exporter of Dovecot posts deliveries to the URL in /etc/chatmail/wake.url.
     """
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))

@@ -1,4 +1,4 @@
-"""An answer as http.client reads it: the final one, bounded in octets, and known where it was cut.
+"""Reads the final HTTP answer with http.client, limits its octets, and detects where it was cut off.
 
 RFC 9110, 15.2 (interim answers), RFC 9112, 8 (incomplete ones).
 """
@@ -20,7 +20,7 @@ MOST_OCTETS = 4 * wire.MAX_ANSWER_SIZE
 
 
 class FinalResponse(HTTPResponse):
-    """The final answer. http.client reads over a 100 alone, and takes a 102 or 103 for the last word."""
+    """The final answer. http.client skips only a 100, and would take a 102 or 103 as the final answer."""
 
     _heads = 0
 
@@ -40,7 +40,7 @@ class FinalResponse(HTTPResponse):
 
 
 class Incoming:
-    """What comes over `connection`, after what `came` already, as http.client takes it in place of a socket.
+    """A file for http.client in place of a socket: the octets `came`, then what arrives over `connection`.
 
     Reading more than `MOST_OCTETS` raises `HTTPException`.
     """
@@ -50,7 +50,7 @@ class Incoming:
 
     @property
     def ended(self) -> bool:
-        """Whether the connection's end was met: http.client takes that for the end of a head, too."""
+        """Whether the connection ended, which http.client does not distinguish from the end of a header."""
         return self._octets.ended
 
     def makefile(self, _mode: str) -> io.BufferedReader:

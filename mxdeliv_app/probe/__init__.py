@@ -1,1 +1,1 @@
-"""`chatmailctl probe`: what a peer answers to a real message, by each road, and where the time goes."""
+"""`chatmailctl probe`: sends a real message to a peer by each road, and measures each step."""

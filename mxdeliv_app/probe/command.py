@@ -1,4 +1,4 @@
-"""`chatmailctl probe PEER`: a real encrypted message by each road in turn, and where the time went."""
+"""`chatmailctl probe PEER`: sends a real encrypted message by each road in turn, and measures each step."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def _peer(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 def probe(peer: str, road: str | None, key_table: Path, as_json: bool) -> None:
     """Send a real message to a peer by HTTPS and by SMTP, step by step.
 
-    The message is encrypted, goes by HTTPS and by SMTP, and each step is shown with its time. PEER is an
-    address, whose owner then gets a message that cannot be read, or a domain: then the message is for a
-    name that nobody has, and "no such user" is the right answer. The sender is a made-up address of this
-    relay; no account is made. Exit status: 0 if mail arrives by every road that was tried, else 1.
+    The message is encrypted, goes by HTTPS and by SMTP, and the command prints each step with its time. PEER
+    is an address, whose owner then gets a message that nobody can read, or a domain. For a domain the command
+    makes up a recipient, and "no such user" is the expected answer. The sender is a made-up address of this
+    relay; no account is created. Exit status: 0 if mail arrives by every road that was tried, else 1.
     """
     # PGPy and requests take longer to import than all other commands take to run.
     from mxdeliv_app.probe import message, run

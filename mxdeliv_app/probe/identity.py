@@ -1,4 +1,4 @@
-"""What a host is, by what it says. Pure; the answers are those of docs/wire.md, 1 and 2."""
+"""Identifies a host by its answers (docs/wire.md, 1 and 2). Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAIL = "mail server"
 
 
 def of_web_server(status: int, content_type: str, body: bytes) -> str:
-    """What answered so to a POST without recipients and without a message."""
+    """Identifies a host by its answer to a POST without recipients and message."""
     proof = peer_answer.proof(status, content_type, body)
     if proof is Proof.DISPROVEN:
         return CATCH_ALL
@@ -34,7 +34,7 @@ def of_web_server(status: int, content_type: str, body: bytes) -> str:
 
 
 def of_mail_server(banner: str) -> str:
-    """What greets so on port 25 (RFC 5321, 4.2); programs name themselves there, or don't."""
+    """Identifies a mail server by its greeting (RFC 5321, 4.2), where some programs name themselves."""
     words = banner.lower()
     return next((f"{MAIL} ({name})" for name in _NAMES if name.lower() in words), MAIL)
 

@@ -1,7 +1,7 @@
-"""The message that a probe sends: PGP/MIME (RFC 3156) to a key that is made for it and thrown away.
+"""Makes a probe's message: PGP/MIME (RFC 3156), encrypted to a new key that is then discarded.
 
-Nobody can read it, its writer included. It is signed with the relay's own DKIM key, as peers ask; so whoever
-probes must be able to read that key.
+Nobody can read it. It is signed with the relay's DKIM key, because peers require a signature; so the probe
+must be able to read that key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SIGNED = [b"from", b"to", b"subject", b"date", b"message-id", b"content-type", 
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """Our signing key: the domain and selector that it is published at, and the key in PEM."""
+    """The signing key: domain and selector where it is published, and the key in PEM."""
 
     domain: str
     selector: str

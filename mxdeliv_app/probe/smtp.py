@@ -1,4 +1,4 @@
-"""The road by SMTP: port 25 of a mail host, with STARTTLS if it is offered, command by command (RFC 5321)."""
+"""Probes SMTP: port 25 of a mail host, with STARTTLS if offered, command by command (RFC 5321)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FAILURES = (OSError, smtplib.SMTPException, ValueError)
 def attempt(
     host: str, sender: str, recipient: str, message: bytes, network: Network, helo: str
 ) -> ProbeAttempt:
-    """Try `host` with `message`; canonical addresses. `helo` is our name. What failed is in the result."""
+    """Sends `message` to `host`. Addresses are canonical. `helo`: our name. A failure is in the result."""
     found = ProbeAttempt("smtp", host)
     with contextlib.suppress(FailedError):
         client = _Client(network.connect(found, host, PORT), helo, network.timeout)
@@ -42,7 +42,7 @@ def attempt(
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """The commands to one host, each a step."""
+    """The SMTP session with one host; each command is a step."""
 
     client: _Client
     found: ProbeAttempt
@@ -91,14 +91,14 @@ def _need(said: str, code: int, wanted: int) -> None:
 
 
 class _Client(smtplib.SMTP):
-    """smtplib over a connection that is there."""
+    """smtplib over an existing connection."""
 
     def __init__(self, connection: socket.socket, helo: str, timeout: float) -> None:
         self._opened = connection
         super().__init__(local_hostname=helo, timeout=timeout)
 
     def greeting(self, host: str) -> tuple[int, bytes]:
-        """What the host says first."""
+        """Reads the greeting."""
         self._host = host  # what smtplib asks TLS for
         return self.connect(host, PORT)
 
@@ -112,7 +112,7 @@ class _Client(smtplib.SMTP):
 
     @property
     def secured(self) -> ssl.SSLSocket:
-        """The connection, once it is in TLS."""
+        """The connection after STARTTLS."""
         if not isinstance(self.sock, ssl.SSLSocket):
             raise TypeError("no TLS yet")
         return self.sock
@@ -121,13 +121,13 @@ class _Client(smtplib.SMTP):
         return self._opened
 
     def close(self) -> None:
-        """Close the connection, also one that was not used."""
+        """Closes the connection, even an unused one."""
         super().close()
         self._opened.close()
 
 
 class _Replies:
-    """What smtplib reads replies from, a line at a time. `left`: octets that the reply may still have."""
+    """A file from which smtplib reads reply lines. `left`: octets that the reply may still have."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What a probe found, as values: the steps of one road to one host, each with its time."""
+"""Values: the result of a probe, as the steps of one road to one host, each with its time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_FOUND = 500
 
 @dataclass(slots=True)
 class Step:
-    """One step. `seconds` is how long it took, `found` what came of it, `error` why it failed, else empty."""
+    """One step. `seconds`: its duration. `found`: its result. `error`: why it failed, else empty."""
 
     name: str
     seconds: float = 0.0
@@ -25,9 +25,9 @@ class Step:
 
 @dataclass(slots=True)
 class ProbeAttempt:
-    """One road to one host. `code` and `reply` are its answer for the recipient, where it gave one.
+    """One road to one host. `code` and `reply`: the host's answer for the recipient, if any.
 
-    `road`: `https` or `smtp`. `identity`: what the host is. `expected`: whether that answer shows that mail
+    `road`: `https` or `smtp`. `identity`: what the host is. `expected`: whether the answer shows that mail
     arrives by this road.
     """
 
@@ -41,7 +41,7 @@ class ProbeAttempt:
 
     @contextmanager
     def step(self, name: str, failures: tuple[type[Exception], ...], limit: TimeLimit) -> Iterator[Step]:
-        """Time a step, within `limit`. `failures`, the peer's doing, end it: `FailedError`."""
+        """Measures a step, within `limit`. The exceptions `failures`, of the peer, become `FailedError`."""
         step = Step(name)
         self.steps.append(step)
         ends: tuple[type[Exception], ...] = (*failures, TimeoutError)
@@ -57,29 +57,29 @@ class ProbeAttempt:
             step.found, step.error = step.found[:MOST_FOUND], step.error[:MOST_FOUND]
 
     def split(self, step: Step, first: Step) -> None:
-        """Count `first`, which was timed within `step`, before it and apart from it."""
+        """Splits `first`, which was measured within `step`, off as a step before it."""
         self.steps.insert(self.steps.index(step), first)
         step.seconds -= first.seconds
 
     @property
     def seconds(self) -> float:
-        """All steps together."""
+        """The duration of all steps."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def error(self) -> str:
-        """Why the attempt ended early, empty where it did not."""
+        """Why the attempt failed; empty if it did not."""
         return next((step.error for step in self.steps if step.error), "")
 
 
 class FailedError(Exception):
-    """The attempt is over; the last step of `ProbeAttempt.steps` says why."""
+    """The attempt failed; the last step in `ProbeAttempt.steps` has the reason."""
 
 
 _clock: Callable[[], float] = time.perf_counter
 
 
 def described(error: Exception) -> str:
-    """An error in one line, without Python's names for it where it has words of its own."""
+    """An error as one line: its own text if it has one, else Python's name for it."""
     words = " ".join(str(error).split())
     return words or type(error).__name__

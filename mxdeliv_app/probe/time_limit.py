@@ -1,7 +1,7 @@
-"""How long a peer may keep a probe: each step, and all of it.
+"""Time limits of a probe, for each step and in total.
 
-A socket's timeout does not bound a step: each octet that comes renews it, and TLS reads over records without
-data. So a thread shuts the connection down when a step's time is over, and the step fails.
+A socket's timeout does not limit a step, because each octet restarts it, and TLS skips records without data.
+So a thread shuts the connection down when a step exceeds its time, and the step fails.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class TimeLimit:
 
     @property
     def left(self) -> float:
-        """Seconds until the probe is over; 0 once it is."""
+        """Seconds left for the probe, at least 0."""
         return max(0.0, self._end - time.monotonic())
 
     def guard(self, connection: socket.socket) -> None:
-        """From now on `connection` is what a step may take no longer than its time with."""
+        """From now on, shuts `connection` down if a step exceeds its time."""
         self.release()
         # TLS takes the socket over, and closes it; a second descriptor still ends the connection.
         self._guarded = connection.dup()
 
     def release(self) -> None:
-        """Guard nothing any more."""
+        """Guards no connection any more."""
         guarded, self._guarded = self._guarded, None
         if guarded is not None:
             guarded.close()
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Around a step. Raises `TimeoutError` where its time is over."""
+        """Context of a step. Raises `TimeoutError` if it exceeded its time."""
         seconds = min(self._each, self.left)
         if not self.left:
             raise TimeoutError(self._over())

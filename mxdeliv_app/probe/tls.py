@@ -1,4 +1,4 @@
-"""TLS with a peer as a probe looks at it: verified first, and if that fails, looked at all the same."""
+"""TLS of a probe: verifies the peer; if that fails, connects unverified, to show the certificate."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ FAILURES = (OSError, ssl.SSLError)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate: its names, who issued it, and until when it is valid."""
+    """A certificate: its names, issuer and end of validity."""
 
     names: tuple[str, ...]
     issuer: str
     until: datetime
 
     def line(self, now: datetime) -> str:
-        """In one line; days left, as an operator counts."""
+        """The certificate as one line, with the days left."""
         days = (self.until - now).days
         return f"certificate for {', '.join(self.names) or 'no name'} by {self.issuer}, {days} days left"
 
 
 def context(*, verify: bool) -> ssl.SSLContext:
-    """As the relay's own: TLS 1.2 or newer, the system's authorities."""
+    """A TLS context like the relay's: TLS 1.2 or newer, the system's CAs."""
     found = ssl.create_default_context()
     found.minimum_version = ssl.TLSVersion.TLSv1_2
     if not verify:
@@ -51,7 +51,7 @@ def facts(connection: ssl.SSLSocket) -> str:
 
 
 def wrap(plain: socket.socket, host: str, *, verify: bool) -> ssl.SSLSocket:
-    """TLS over `plain`, which is taken over. Raises `OSError`."""
+    """Starts TLS over the socket `plain`, and owns it from then on. Raises `OSError`."""
     return context(verify=verify).wrap_socket(plain, server_hostname=host)
 
 

@@ -123,10 +123,10 @@ class Push:
     help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT.",
 )
 def main(listen: tuple[str, ...]) -> None:
-    """Keep device tokens for Dovecot's METADATA, and tell phones of new mail.
+    """Keep device tokens for Dovecot's METADATA, and notify phones of new mail.
 
-    The sockets are `metadata` (Dovecot's dict protocol) and `deliveries` (HTTP, told by an event_exporter of
-    Dovecot's at the URL in /etc/chatmail/push.url).
+    The sockets are `metadata` (Dovecot's dict protocol) and `deliveries` (HTTP). To the latter, an
+    event_exporter of Dovecot posts deliveries, at the URL in /etc/chatmail/push.url.
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)

@@ -1,6 +1,6 @@
-"""One dead peer must not hold all workers: who keeps several of them waiting is not waited for again.
+"""Circuit breaker: while several attempts to a domain hang, no more are made, so that workers stay free.
 
-In memory, per process: what outlives an attempt is the endpoint cache's.
+In memory, per process. The endpoint cache has what outlasts an attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ HANGING_AFTER = 5.0  # seconds
 
 
 class Breaker:
-    """Attempts under way, by domain; safe for threads."""
+    """The current attempts, by domain. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,13 +24,13 @@ class Breaker:
         self._started: dict[str, list[float]] = {}
 
     def is_open(self, domain: str) -> bool:
-        """Whether `domain` keeps so many attempts hanging that another should not be made."""
+        """Whether so many attempts to `domain` hang that no other should be made."""
         late = self._clock() - HANGING_AFTER
         with self._lock:
             return sum(started < late for started in self._started.get(domain, ())) >= HANGING_ATTEMPTS
 
     def open_domains(self) -> dict[str, float]:
-        """Where no attempt should be made, and how many seconds the one has hung that must end before."""
+        """Domains with an open breaker, and the seconds that the attempt has hung which must end first."""
         now = self._clock()
         with self._lock:
             waited_for = {
@@ -45,13 +45,13 @@ class Breaker:
         }
 
     def is_tried(self, domain: str) -> bool:
-        """Whether an attempt is under way."""
+        """Whether an attempt is in progress."""
         with self._lock:
             return domain in self._started
 
     @contextmanager
     def attempt(self, domain: str, allowance: float = 0.0) -> Iterator[None]:
-        """Around each attempt; `allowance`: seconds that its message may take longer than a small one."""
+        """Context of an attempt. `allowance`: seconds that its message may take longer than a small one."""
         started = self._clock() + allowance
         with self._lock:
             self._started.setdefault(domain, []).append(started)

@@ -1,9 +1,9 @@
-"""The `smtp_dns_reply_filter` of smtp(8): which addresses it may use, by the relay's own guard.
+"""The `smtp_dns_reply_filter` of smtp(8): removes the addresses that the relay may not connect to.
 
-A domain's private address among public ones is ignored on both roads, by one table and the same exceptions.
-No list of patterns in Postfix's configuration could say the same of IPv6, mapped and translated addresses.
+So HTTPS and SMTP both ignore private addresses among public ones, by one table with the same exceptions.
+Patterns in Postfix's configuration can't express that table for IPv6, mapped and translated addresses.
 Postfix asks by the socketmap protocol (socketmap_table(5)) about each record, as text: name, TTL, class,
-type, value (postconf(5)). Without an answer Postfix takes the lookup for failed, and the mail waits.
+type, value (postconf(5)). Without an answer Postfix treats the lookup as failed, and the mail waits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DnsReplyFilter:
         self._guard = guard
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of smtp(8)'s, until it hangs up."""
+        """Serves one connection of smtp(8) until it ends."""
         try:
             while True:
                 async with asyncio.timeout(IDLE_TIMEOUT):
@@ -49,7 +49,7 @@ class DnsReplyFilter:
             writer.close()
 
     def answer(self, request: str) -> str:
-        """The reply to a request, `map record`: to ignore the record, or that nothing is said of it."""
+        """The reply to a request, `map record`: ignore the record, or not found."""
         found = _ADDRESS.fullmatch(request)
         if found is None:  # MX, CNAME and the like: their addresses are asked about in their turn
             return _KEEP
@@ -61,7 +61,7 @@ class DnsReplyFilter:
 
 
 async def _netstring(reader: asyncio.StreamReader) -> bytes:
-    """The next request. Raises `ValueError` where the octets are no netstring, or a long one."""
+    """The next request. Raises `ValueError` if the octets are not a netstring, or a long one."""
     size = int((await reader.readuntil(b":"))[:-1])
     if not 0 <= size <= _LONGEST:
         raise ValueError(size)

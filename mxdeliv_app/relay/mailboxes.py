@@ -1,10 +1,10 @@
-"""Has a mailbox of ours room for a message? Dovecot's quota-status knows, and opens the mailbox to say so.
+"""Asks Dovecot's quota-status whether a mailbox has room for a message, and caches the answer.
 
-So it is asked first whether there is room for a message of the largest size. If there is, nobody asks
-again for a minute, or until the messages that are asked about meanwhile would use it up. What comes by
-other ways in that minute (from peers, to several recipients, or stored by IMAP) is not counted: a message
-that finds the mailbox full then is accepted here, and Dovecot refuses it at the delivery, so that its sender
-gets a bounce. Whether there is such an account, and which quota it has, is read each time.
+quota-status opens the mailbox, which is expensive. So the first question is about a message of the largest
+size. If there is room, the answer holds for a minute, or until the messages in question would use up that
+room. Mail that arrives in other ways meanwhile (from peers, to several recipients, stored by IMAP) is not
+counted: if the mailbox becomes full, Dovecot refuses at the delivery, and the sender gets a bounce. Existence
+and quota of the account are read each time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Room:
-    """What there was at least, less what was asked about since; for as long as the account has this quota."""
+    """The room left at least. Valid as long as the account has this quota."""
 
     quota: int | None
     octets: int
@@ -42,9 +42,9 @@ class _Room:
 
 @dataclass(frozen=True, slots=True)
 class Mailboxes:
-    """Asks quota-status at the socket `path`. Messages have `largest` octets at most.
+    """Asks quota-status at the socket `path`. `largest`: octets of the largest message.
 
-    `account` tells of a canonical address; it may wait, and raise `SQLAlchemyError`.
+    `account`: looks up a canonical address; may block, and raise `SQLAlchemyError`.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Mailboxes:
     _rooms: dict[str, _Room] = field(default_factory=dict)
 
     async def action(self, recipient: Recipient, size: int, queue_id: str) -> str:
-        """Dovecot's refusal for good of a message of `size` octets (0: unknown), or DUNNO.
+        """Dovecot's permanent refusal of a message of `size` octets (0: unknown), or DUNNO.
 
         `queue_id` is for the log.
         """
@@ -99,7 +99,7 @@ class Mailboxes:
         self._rooms[account.address] = _Room(account.quota, left, self.clock() + REMEMBERED)
 
     async def _ask(self, address: str, size: int) -> str:
-        """Dovecot's action. At any state but RCPT it would say nothing."""
+        """Dovecot's action. The query names the state RCPT, because Dovecot answers DUNNO at any other."""
         question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient={address}\nsize={size}\n\n"
         reader, writer = await asyncio.open_unix_connection(self.path)
         try:

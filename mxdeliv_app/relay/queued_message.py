@@ -1,4 +1,4 @@
-"""A message on its way through the relay, and whom it is for. Values only."""
+"""Values: a message in the relay, its sender and recipients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_QUEUE_ID = "-"
 
 
 class Mode(Enum):
-    """Which of the daemon's two listeners a letter arrived on."""
+    """Which of the daemon's two listeners a message arrived on."""
 
     HTTPS_FIRST = "https-first"  # LMTP, from Postfix's default transport
     HTTPS_ONLY = "https-only"  # SMTP, as the fallback relay of smtp(8)
@@ -21,9 +21,9 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient as Postfix wrote it (`raw`, kept for SMTP), and in canonical form, which HTTPS speaks.
+    """A recipient: `raw` as Postfix wrote it, for SMTP; `canonical` for HTTPS.
 
-    `canonical` is None where it has none (a quoted local part): such mail goes by SMTP.
+    `canonical` is None if there is no such form (a quoted local part); that mail goes by SMTP.
     """
 
     raw: str
@@ -32,9 +32,9 @@ class Recipient:
 
 
 def recipient(raw: str) -> Recipient:
-    """`raw` understood. Raises `MalformedAddressError` if it has no domain that mail could go to.
+    """Parses `raw`. Raises `MalformedAddressError` for an invalid domain, or a local part beyond ASCII.
 
-    Or if its local part isn't ASCII: that takes SMTPUTF8 (RFC 6531, 3.1), which Postfix does not use here.
+    Such a local part needs SMTPUTF8 (RFC 6531, 3.1), which this Postfix does not use.
     """
     try:
         canonical = address.parse(raw)
@@ -48,9 +48,9 @@ def recipient(raw: str) -> Recipient:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """One transaction. `sender` is as Postfix wrote it, "" the null sender; `content` is not dot-stuffed.
+    """One transaction. `sender`: as Postfix wrote it, "" for the null sender. `content`: not dot-stuffed.
 
-    `queue_id` is Postfix's, `-` where it told none: of a bounce, and of all that smtp(8) hands over.
+    `queue_id`: Postfix's; `-` if unknown, as for bounces and mail from smtp(8).
     """
 
     sender: str
@@ -61,7 +61,7 @@ class QueuedMessage:
 
     @property
     def canonical_sender(self) -> str | None:
-        """The sender as HTTPS speaks it, or None where it has no such form."""
+        """The canonical sender, for HTTPS; None if there is no such form."""
         if not self.sender:
             return ""
         try:

@@ -1,10 +1,10 @@
-"""Policy service: refuses at DATA, before the message is sent, what can never be delivered.
+"""Policy service: refuses at DATA a message to one recipient that can never be delivered.
 
-Postfix's policy delegation protocol (SMTPD_POLICY_README). What can never be delivered is better refused to
-the app than returned: an app that takes nothing unencrypted never shows a bounce. Only what is final, and
-known without asking the peer: Dovecot's word on a mailbox of ours, the operator's policy, a domain that isn't
-there, a null MX, what the peer said of this recipient within the last day. Postfix names the recipient only
-where it is the only one; a 5xx for one of several would fail the message for all of them.
+Postfix's policy delegation protocol (SMTPD_POLICY_README). A refusal is better than a bounce, because apps
+that accept only encrypted mail show no bounces. Refuses only for permanent reasons that are known without
+asking the peer: Dovecot's answer for a mailbox here, the operator's policy, a domain that does not exist, a
+null MX, the peer's refusal of this recipient within the last day. Postfix names the recipient only if it is
+the only one; a 5xx for one of several would fail the message for all.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RecipientPolicy:
-    """The collaborators; one object serves all connections.
+    """The collaborators. One object serves all connections.
 
-    `domain` is ours, of which `mailboxes` tells.
+    `domain`: this relay's domain, whose mailboxes `mailboxes` knows.
     """
 
     domain: str
@@ -54,7 +54,7 @@ class RecipientPolicy:
     _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of Postfix's, until it hangs up."""
+        """Serves one connection of Postfix until it ends."""
         await policy_service.serve(self._action, reader, writer)
 
     async def _action(self, attributes: Mapping[str, str]) -> str:
@@ -75,7 +75,7 @@ class RecipientPolicy:
         return NOTHING_TO_SAY if verdict is None else verdict.reply
 
     async def _verdict(self, domain: str, queue_id: str) -> Verdict | None:
-        """As `_elsewhere`, which runs once for all who ask about a domain at a time: its DNS may be mute."""
+        """Like `_elsewhere`, but once for all concurrent questions about a domain: its DNS may hang."""
         asked = self._asked.get(domain)
         if asked is None:
             asked = asyncio.get_running_loop().run_in_executor(self._pool, self._elsewhere, domain)
@@ -89,7 +89,7 @@ class RecipientPolicy:
             return None
 
     def _elsewhere(self, domain: str) -> Verdict | None:
-        """Why mail for `domain` is refused for good; None where it may be tried."""
+        """The permanent refusal of mail for `domain`; None if it can be tried."""
         try:
             verdict = self.policies.current().outgoing(domain)
             plan = self.where.plan(domain, None) if verdict.action is Action.PASS else verdict

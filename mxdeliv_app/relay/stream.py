@@ -1,6 +1,6 @@
-"""The octets of an SMTP dialogue: command lines and dot-terminated messages in, replies out (RFC 5321).
+"""Reads and writes the octets of an SMTP session: command lines, messages, replies (RFC 5321).
 
-Knows no commands. Only CRLF.CRLF ends a message; whatever was pipelined behind it is kept (RFC 2920).
+Does not interpret commands. Only CRLF.CRLF ends a message; octets pipelined behind it are kept (RFC 2920).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _END = b"\r\n.\r\n"
 
 
 class SmtpStream:
-    """One connection, buffered both ways: replies to pipelined commands go out together.
+    """One connection, with buffers: replies to pipelined commands are sent together.
 
-    Whoever reads hears `asyncio.IncompleteReadError` when the client has gone, and `TimeoutError` when it has
-    been silent for `IDLE_TIMEOUT`.
+    Reading raises `asyncio.IncompleteReadError` if the client disconnected, and `TimeoutError` if it was
+    silent for `IDLE_TIMEOUT`.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,7 +39,7 @@ class SmtpStream:
         return None if too_long or len(found) > MAX_LINE else found
 
     async def message(self, limit: int) -> bytes | None:
-        """The message up to the lone dot, dots unstuffed, or None if it has more than `limit` octets."""
+        """The message up to the lone dot, without dot-stuffing; None if it has more than `limit` octets."""
         while len(self._buffer) < 3:
             await self._fill()
         if self._buffer.startswith(b".\r\n"):
@@ -59,14 +59,14 @@ class SmtpStream:
         return None if too_large or len(found) > limit else found
 
     def say(self, *lines: str) -> None:
-        """Queue reply lines. They are cut and cleaned here: texts in them come from strangers."""
+        """Queues reply lines, truncated and without control characters: parts are written by strangers."""
         for line in lines:
             if not (line.isascii() and line.isprintable()):
                 line = "".join(c if " " <= c <= "~" else "?" for c in line)
             self._replies += line[:510].encode("ascii") + b"\r\n"  # RFC 5321, 4.5.3.1.5
 
     async def flush(self) -> None:
-        """Send what was queued."""
+        """Sends the queued replies."""
         if self._replies:
             self._writer.write(self._replies)
             self._replies = bytearray()

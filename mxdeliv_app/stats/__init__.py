@@ -1,1 +1,1 @@
-"""What is counted of peers, from our own attempts and from others' lines in the journal."""
+"""Statistics of peers, from our own attempts and from the journal."""

@@ -1,17 +1,15 @@
-"""What came in: submitted by our users, which is counted and no more, and by peers.
+"""Parses log lines about incoming mail, from users (which are only counted) and from peers. Pure.
 
-What peers brought is counted from the log lines of those who decided, by port 25 and by `/mxdeliv` alike.
+Mail from peers is counted from these lines, for port 25 and `/mxdeliv` alike:
 
-- The milter's verdict on each message. Of one that passed, the author's domain has been proven (DKIM), and
-  `seconds` is from MAIL to the verdict: the time that the message took to come in.
-- What Postfix itself refused before there was a message: unknown users, full mailboxes, senders of ours. Each
-  such recipient counts as an attempt.
-- What the app could not hand over to Postfix: cut off, too large, or Postfix was away.
+- The milter's verdict on each message. If the message passed, the author's domain is proved (DKIM), and
+`seconds` is the time from MAIL to the verdict. - Postfix's refusals before the message: unknown users, full
+mailboxes, senders of this relay. Each such recipient counts as an attempt. - Messages that the app could not
+give to Postfix: cut off, too large, or Postfix failed.
 
-The domain of a refused message is unproven, so a refusal is counted under its name only if the store knows
-it. If mail is refused because the domain is unproven, the operator sees the name all the same: it may be a
-peer with broken DKIM, or one that signs nothing.
-Pure: a log line to an attempt.
+The domain of a refused message is not proved, so a refusal is counted under its name only if the store knows
+the domain. If the refusal is for that missing proof, the name is counted in any case: the operator should see
+a peer with broken DKIM, or without signatures.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 
 
 def contact(identifier: str, message: str, at: datetime) -> Contact | None:
-    """The attempt that a log line of one of the programs above tells of; None for other lines."""
+    """The attempt that a log line reports; None for other lines."""
     if identifier == MILTER:
         return _judged(message, at)
     if identifier == APP:
@@ -71,7 +69,7 @@ def contact(identifier: str, message: str, at: datetime) -> Contact | None:
 
 
 def _judged(message: str, at: datetime) -> Contact | None:
-    """What the milter said of a message."""
+    """The attempt that a verdict line of the milter reports."""
     found = _VERDICT.match(message)
     if found is None:
         found = _SUBMITTED.match(message)

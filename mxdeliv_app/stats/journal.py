@@ -1,14 +1,14 @@
-"""Reads in the journal, as it grows, what others did, and counts it: smtp(8), and who lets mail in.
+"""Follows the journal and counts deliveries of smtp(8) and incoming mail.
 
-What smtp(8) was told about single recipients is noted besides (`relay.recipient_refusals`).
+Passes smtp(8)'s outcomes for single recipients to `relay.recipient_refusals`.
 
-How far it has read is stored in one transaction with the counts: what was logged is counted, however this
-process ends, and nothing is counted twice (but a delivery whose lines a restart falls between). Lines that
-have come together are counted together.
+The journal's cursor is stored in one transaction with the counts. So each line is counted once, however this
+process ends (except for a delivery with lines before and after a restart). Lines that arrive together are
+counted together.
 
-Any local user can log under any name. But journald notes the user who logged, whom the kernel names (`_UID`,
-systemd.journal-fields(7)): a line counts only if it is of the user that its program runs as. (Its unit won't
-do: journald does not find that of a process which has ended by then.)
+Any local user can log under any name. But journald stores the user who logged, from the kernel (`_UID`,
+systemd.journal-fields(7)), and a line counts only if its user is the one that the program runs as. (The unit
+does not suffice: journald can't find it for a process that has already ended.)
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the journal; `cursor` is journalctl's name for its place."""
+    """A line of the journal. `cursor`: journalctl's name for its position."""
 
     identifier: str
     pid: int
@@ -60,10 +60,10 @@ class Entry:
 
 
 class Follower(threading.Thread):
-    """Counts from now on until `stop`; `journalctl` is its child.
+    """Counts from now on until `stop`, from a child process `journalctl`.
 
-    `about_recipient` gets each line of smtp(8) and its time, and is true of one that tells what became of a
-    recipient.
+    `about_recipient` gets each line of smtp(8) and its time, and returns whether the line reports the outcome
+    for a recipient.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Follower(threading.Thread):
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Follow the journal, beginning again where it was left whenever something goes wrong."""
+        """Follows the journal. After an error, starts again at the stored cursor."""
         journalctl = shutil.which("journalctl")
         if journalctl is None:
             log.warning("event=no-journalctl consequence=smtp-and-inbound-are-not-counted")
@@ -100,7 +100,7 @@ class Follower(threading.Thread):
             self._stopped.wait(_AGAIN_AFTER)
 
     def stop(self) -> None:
-        """End the thread and its child."""
+        """Ends the thread and journalctl."""
         self._stopped.set()
         if self._child is not None:
             self._child.terminate()
@@ -138,7 +138,7 @@ class Follower(threading.Thread):
                 child.terminate()
 
     def _recipients(self, entries: Iterable[Entry]) -> int:
-        """Note what became of recipients; how many lines told of one."""
+        """Passes lines to `about_recipient`; returns the number of lines with an outcome."""
         if self._about_recipient is None:
             return 0
         number = 0
@@ -163,7 +163,7 @@ def _contact(entry: Entry, smtp: smtp_log.SmtpLog) -> Contact | None:
 
 
 def _uids(users: Mapping[str, str]) -> dict[str, int]:
-    """The ID of each user that there is."""
+    """The ID of each user of this host."""
     known = {}
     for identifier, name in users.items():
         try:
@@ -174,7 +174,7 @@ def _uids(users: Mapping[str, str]) -> dict[str, int]:
 
 
 def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterator[list[Entry]]:
-    """What journalctl has written since it was asked last, at least a line."""
+    """The output of journalctl since the last call, at least a line."""
     if child.stdout is None:
         raise RuntimeError("journalctl has no standard output")
     rest = b""
@@ -186,7 +186,7 @@ def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterat
 
 
 def _entry(line: bytes, uids: Mapping[str, int]) -> Entry | None:
-    """The line, if it is text and of the user that this program runs as."""
+    """The line, if it is text and its user is the one that its program runs as."""
     fields = json.loads(line)
     message = fields.get("MESSAGE")
     if not isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers

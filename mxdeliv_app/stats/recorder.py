@@ -1,8 +1,7 @@
-"""Counts on their way to the store, written together: a message then costs no commit of its own.
+"""Collects counts and writes them to the store together, so that a message costs no commit of its own.
 
-A crash loses what was counted since the last flush, which is half a second at most. What else is to be
-written now and then is written here too: which breakers are open, and what of peers and recipients is to be
-forgotten.
+A crash loses the counts since the last flush, half a second at most. Also writes which breakers are open, and
+deletes old data about peers and recipients.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class StatsRecorder:
-    """Attempts over HTTPS, counted; safe for threads. `flush` is to be called about twice a second.
+    """Counts attempts over HTTPS. Thread-safe. Call `flush` about twice a second.
 
-    `hanging` gives each domain whose attempts hang (`relay.breaker`), with the seconds that the one has hung
-    which must end before the next is made. `longest`: seconds, after which any attempt is over.
+    `hanging`: the domains with an open breaker, as `Breaker.open_domains` returns them. `longest`: seconds
+    after which every attempt has ended.
     """
 
     def __init__(self, engine: Engine, hanging: Callable[[], Mapping[str, float]], longest: float) -> None:
@@ -60,9 +59,9 @@ class StatsRecorder:
         words: str = "",
         addresses: Iterable[str] = (),
     ) -> None:
-        """Count one attempt: a success of `latency` seconds, or a failure for `reason`.
+        """Counts one attempt: a success of `latency` seconds, or a failure for `reason`.
 
-        `words` are the peer's, in which `addresses` may be repeated.
+        `words`: the peer's text, in which `addresses` may occur.
         """
         told = anonymous(words, addresses) if words else ""
         contact = Contact(domain, "https", reason is None, latency, reason, datetime.now(UTC), words=told)
@@ -70,7 +69,7 @@ class StatsRecorder:
             self._contacts.append(contact)
 
     def flush(self) -> None:
-        """Write what was counted, and what else is due."""
+        """Writes the counts, and does what else is due."""
         with self._lock:
             contacts, self._contacts = self._contacts, []
         try:
@@ -110,7 +109,7 @@ class StatsRecorder:
 
 
 def said_by(error: BaseException) -> str:
-    """What the first of a chain of errors says: libraries wrap what TLS or the kernel said."""
+    """The text of the innermost error in a chain: libraries wrap the errors of TLS and of the kernel."""
     for _ in range(_DEEPEST):
         inside = [error.__cause__, getattr(error, "reason", None), *error.args]
         inner = next((one for one in inside if isinstance(one, BaseException)), None)

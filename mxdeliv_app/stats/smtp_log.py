@@ -1,8 +1,8 @@
-"""What Postfix's smtp(8) did with the mail that went back to it, counted from its own log lines.
+"""Parses log lines of Postfix's smtp(8), to count deliveries by SMTP.
 
-smtp(8) is given a message and its recipients of one domain; that is one attempt. It tells of it in a line for
-each recipient, and before, as it happens, in lines of what went wrong with a host: of mail that it then took
-to its fallback relay, to us, these are all that says why. Knows no journal: a log line to an attempt.
+An attempt is one message with its recipients of one domain. smtp(8) logs a line for each recipient, and
+earlier lines about errors of hosts. If smtp(8) then gives the mail to its fallback relay, which is this
+program, only those earlier lines have the reason. Does not read the journal itself.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LINES_KEPT = 3
 
 
 class SmtpLog:
-    """Reads the lines in order; what belongs together is in lines of one process."""
+    """Takes the lines in order. Lines of one process belong together."""
 
     def __init__(self, https_only: HostPort) -> None:
         self._https_only = https_only.pair
@@ -56,7 +56,7 @@ class SmtpLog:
         self._trouble: OrderedDict[int, list[str]] = OrderedDict()
 
     def contact(self, pid: int, message: str, at: datetime) -> Contact | None:
-        """The attempt that a line of process `pid` tells of; None for other lines, and if it is counted."""
+        """The attempt that a line of process `pid` reports; None for other lines, and if already counted."""
         found = _LINE.match(message)
         if found is None:
             self._note(pid, message)
@@ -91,7 +91,7 @@ class SmtpLog:
     def _remember(
         self, queue_id: str, delivery: tuple[str, str], reason: str | None
     ) -> tuple[bool, str | None]:
-        """Whether the delivery is new, and if not, the reason that it was counted as a failure for."""
+        """Whether the delivery is new; if not, the reason of the failure that was counted."""
         known = self._counted.pop(queue_id, None)
         new = known is None or known[0] != delivery
         before = None if known is None or new else known[1]

@@ -1,7 +1,7 @@
-"""Why SMTP failed for a domain a moment ago, for the reply to a message that no road took.
+"""Why SMTP failed for a domain at the last attempt, for the reply if HTTPS fails, too.
 
-smtp(8) tells us nothing when it hands a message over as to its fallback relay; its log does (`smtp_log.py`).
-The failure under way is logged only after our reply, so these are the words of the attempt before.
+smtp(8) gives no reason when it passes a message to its fallback relay; its log has one (`smtp_log.py`). It
+logs the present failure only after our reply, so the text is that of the attempt before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SmtpWords:
-    """What the store knows; safe for threads."""
+    """Reads the texts from the store. Thread-safe."""
 
     engine: Engine
 
     def of(self, domain: str) -> str:
-        """The last words, naming nobody; empty where there are none, or the store is away."""
+        """The last text, without addresses; empty if there is none, or if the store fails."""
         now = datetime.now(UTC)
         try:
             known = last_errors(self.engine, domain, now)

@@ -1,1 +1,1 @@
-"""`chatmail-hooks`: the questions of Dovecot's Lua."""
+"""`chatmail-hooks`: the HTTP service for Dovecot's Lua."""

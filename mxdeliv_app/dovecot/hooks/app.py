@@ -1,8 +1,8 @@
-"""What Dovecot's Lua asks, on loopback: is there an account, may there be one, may its user log in now.
+"""The HTTP service for Dovecot's Lua, on loopback: looks up accounts, creates them, allows logins.
 
-The caller shows a secret (`X-Chatmail-Secret`): a local user that can connect learns nothing. A password
-comes here only for an account that does not exist yet; the passwords of those that do stay in Dovecot, which
-verifies them itself. Whatever is not one of the answers below, Dovecot takes as "try again later".
+Requests need a secret (`X-Chatmail-Secret`), because any local user can connect. A password is sent here only
+to create an account; Dovecot itself verifies the passwords of existing ones. Dovecot treats any answer that
+is not listed below as a temporary failure.
 
     POST /dovecot/lookup {"user","ip"?,"fingerprint"?}
         200 {"exists": true, "password", "quota", "seen"}, 404 {"exists": false}, 423 or 429 {"reason"}
@@ -13,13 +13,12 @@ verifies them itself. Whatever is not one of the answers below, Dovecot takes as
     POST /dovecot/login {"user","ip"?,"fingerprint"?}
         204, 404 {"exists": false}
 
-`ip` is where a login comes from, empty if Dovecot doesn't know. A login that the operator's policy denies is
-answered 423 {"reason"}; a first one for which the machine has no room now, 507; one of too many from its
-address or IPv6 /64 (`creation_limit.py`), 429. The IP address is looked at and forgotten. `fingerprint` is
-that of the password, in hexadecimal: a `lookup` for a login with it counts as a guess (`guesses.py`), and is
-answered 429 after too many. Whoever got in is told by `login`, unless `seen` says that nothing would be new:
-today's login, the fingerprint and a hash of the network are kept. A `mailbox` is asked about for deliveries,
-which no policy forbids. A quota is null if it is everybody's.
+`ip`: the client's address, empty if Dovecot doesn't know it; it is not stored. 423: the operator's policy
+denies the login. 507: the host lacks resources for a new account. 429: too many new accounts from the address
+or IPv6 /64 (`creation_limit.py`), or too many guesses: a `lookup` with a `fingerprint` of the password, in
+hexadecimal, counts as a guess (`guesses.py`). After a successful login Dovecot sends `login`, unless `seen`
+says that this would store nothing new: the day, the fingerprint and a hash of the network. `mailbox` is for
+deliveries, which no policy forbids. A quota is null if the account has the default.
 """
 
 from __future__ import annotations
@@ -101,20 +100,20 @@ class _Login(msgspec.Struct, frozen=True):
 
 
 class OnlyDovecot:
-    """Middleware: nobody gets an answer, not even a 404, without the secret."""
+    """Middleware: requests without the secret get 401, whatever their path."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
 
     def process_request(self, request: falcon.Request, _response: falcon.Response) -> None:
-        """401 unless the secret is shown. Compared in constant time."""
+        """Raises 401 without the secret. Compares in constant time."""
         shown = (request.get_header(SECRET_HEADER) or "").encode("utf-8", "replace")
         if not hmac.compare_digest(shown, self._secret):
             raise HTTPUnauthorized(title="The secret is missing or wrong")
 
 
 class Lookup:
-    """Whether there is an account, and all that its login takes: each question costs more than its answer."""
+    """Returns an account with all data for its login, in one request because each one is expensive."""
 
     def __init__(
         self,
@@ -129,7 +128,7 @@ class Lookup:
         self._guessed = guessed
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Any spelling but the canonical one is nobody's; Dovecot has it lower-cased before it asks."""
+        """Answers 404 to names that are not canonical; Dovecot sends them in lower case."""
         asked = _asked(request, _Lookup)
         if asked.ip is not None and _denied(self._policy(), asked.user, asked.ip, response):
             return
@@ -154,13 +153,13 @@ class Lookup:
 
 
 class Mailbox:
-    """Where mail may go, and how much of it."""
+    """Whether a mailbox exists, and its quota."""
 
     def __init__(self, accounts: Callable[[], Accounts]) -> None:
         self._accounts = accounts
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """As for `Lookup`, only the canonical spelling is anybody's."""
+        """Answers 404 to names that are not canonical."""
         account = find(self._accounts(), _asked(request, _User).user)
         if account is None:
             _unknown(response)
@@ -169,7 +168,7 @@ class Mailbox:
 
 
 class Create:
-    """A first login makes the account."""
+    """Creates an account at its first login."""
 
     # A hash takes a processor to itself. As many at once as there are processes of this program: who has an
     # account is looked up while a thousand others get theirs.
@@ -194,7 +193,7 @@ class Create:
         self._today = today
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """Of ten at once one is told 201; the others 409, and look again."""
+        """Of concurrent requests one gets 201, the others 409; then Dovecot looks the account up."""
         asked = _asked(request, _Create)
         if _denied(self._policy(), asked.user, asked.ip, response):
             return
@@ -237,7 +236,7 @@ class Create:
 
 
 class Login:
-    """Somebody logged in, today."""
+    """Stores the day of a login."""
 
     def __init__(self, accounts: Callable[[], Accounts], today: Callable[[], date], guessed: Guesses) -> None:
         self._accounts = accounts
@@ -245,7 +244,7 @@ class Login:
         self._guessed = guessed
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        """The store keeps the day, and no more."""
+        """Stores the day, and no time."""
         asked = _asked(request, _Login)
         if self._accounts().touch(asked.user, self._today()):
             _remember(self._guessed, asked)
@@ -264,7 +263,7 @@ def create_app(
     limiter: Limiter | None = None,
     guessed: Guesses | None = None,
 ) -> falcon.App[Any, Any]:
-    """The application; `policy` gives the one in force, `shortage` what the machine is short of."""
+    """The application. `policy`: the one in force. `shortage`: the resource that the host lacks."""
     limiter = limiter or creation_limit.limiter(settings.accounts)
     guessed = guessed or Guesses()
     app = falcon.App(middleware=[OnlyDovecot(secret)])
@@ -279,7 +278,7 @@ def create_app(
 
 
 def app_from_environment() -> falcon.App[Any, Any]:
-    """The application as the configuration wants it: what gunicorn is told to serve."""
+    """The application for the present configuration; gunicorn's entry point."""
     settings = config.load_or_exit()
     faults.log_to_stderr()
     secret = read_secret(secret_path())
@@ -295,7 +294,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
 
 
 def before_workers(settings: config.Config, _threads: int) -> None:
-    """Before gunicorn forks workers: what they are to share. Exits where there is no secret."""
+    """Prepares what workers share, before gunicorn forks them. Exits if there is no secret."""
     read_secret(secret_path())
     guesses.share()
     load(settings.store.url)
@@ -308,7 +307,7 @@ def secret_path() -> Path:
 
 
 def read_secret(path: Path) -> str:
-    """The secret in a file of one line; else one line on stderr and exit 78: without it nobody is served."""
+    """The secret from a file of one line. If it can't be read, one line on stderr and exit 78 (EX_CONFIG)."""
     try:
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -321,12 +320,12 @@ def read_secret(path: Path) -> str:
 
 
 def find(accounts: Accounts, user: str) -> Account | None:
-    """The account that `user` names in canonical form."""
+    """The account of `user`; None if the name is not canonical."""
     return accounts.lookup(user) if address.is_canonical(user) else None
 
 
 def _denied(policy: Policy, user: str, ip: str, response: falcon.Response) -> bool:
-    """Whether `policy` keeps `user` from logging in from `ip`, which `response` then says."""
+    """Whether `policy` denies `user` a login from `ip`; sets `response` then."""
     verdict = policy.login(user, _peer(ip))
     if verdict.action is Action.PASS:
         return False
@@ -343,7 +342,7 @@ def _peer(ip: str) -> Peer:
 
 
 def _asked(request: falcon.Request, kind: type[_T]) -> _T:
-    """The request's JSON as `kind`; 413 or 400 if it isn't."""
+    """The request's JSON as `kind`. Raises 413 or 400."""
     body = request.stream.read(_MAX_BODY + 1)
     if len(body) > _MAX_BODY:
         raise HTTPContentTooLarge
