@@ -1,7 +1,8 @@
 """Connects to a target: resolves its name once, checks the addresses, connects to one that was checked.
 
 Addresses are tried as in RFC 8305, simplified: the next one as soon as the previous one has failed or not
-answered for `HEAD_START`, so that an unreachable IPv6 address does not delay a message.
+answered for `HEAD_START`, so that an unreachable IPv6 address does not delay a message. Never connects to
+this host, to which mail would loop (RFC 5321, 5.1 and 6.3).
 """
 
 from __future__ import annotations
@@ -13,14 +14,76 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import cast
 
 from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
-from mxdeliv_app.https.own_host import OwnHost
 from mxdeliv_app.https.resolver import HostLookup, NameTroubleError
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.mxdeliv import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL to POST to. `host`: in URL, SNI and certificate. `pinned`: IP address to connect to instead."""
+
+    host: str
+    port: int = 443
+    path: str = wire.PATH
+    pinned: IPAddress | None = None
+    verify: bool = True
+
+    @property
+    def authority(self) -> str:
+        """`host` or `host:port`, for the Host field."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 443 else f"{host}:{self.port}"
+
+    @property
+    def key(self) -> str:
+        """The key in the database: `host`, with port, path and pinned address unless they are the default."""
+        path = "" if self.path == wire.PATH else self.path
+        return f"{self.authority}{path}" + (f"@{self.pinned}" if self.pinned is not None else "")
+
+    @property
+    def url(self) -> str:
+        """The URL."""
+        return f"https://{self.authority}{self.path}"
+
+
+class OwnHost:
+    """This host. `name`: `mail.hostname`, a domain name or a bracketed IP literal.
+
+    Compares names, and addresses in DNS: behind NAT, no interface has the address that peers see. If DNS
+    fails, a host counts as another one; the ports for peers refuse mail to other domains anyway.
+    """
+
+    def __init__(self, name: str, names: HostLookup) -> None:
+        self._name = name
+        self._names = names
+
+    def is_named(self, host: str) -> bool:
+        """Whether `host` is this host's name. No DNS query."""
+        return host == self._name
+
+    def is_reached_by(self, host: str) -> bool:
+        """Whether `host` is this host's name, or has one of its addresses."""
+        return self.is_named(host) or any(map(self.has, self._addresses(host)))
+
+    def has(self, address: IPAddress) -> bool:
+        """Whether `address` is one of this host's."""
+        return address in self._addresses(self._name)
+
+    def _addresses(self, host: str) -> list[IPAddress]:
+        literal = ip_literal(host)
+        if literal is not None:
+            return [literal]
+        try:
+            return self._names.addresses(host)
+        except NameTroubleError:
+            return []
+
 
 Dial = Callable[[Target], socket.socket]
 

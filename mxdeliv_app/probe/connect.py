@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
-from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from mxdeliv_app.probe.time_limit import TimeLimit

@@ -9,7 +9,7 @@ from chatmail_milter.config import Config
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
-from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError, Resolver
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network

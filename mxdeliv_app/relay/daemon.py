@@ -36,8 +36,7 @@ from chatmail_milter.store.routes import Routes
 from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.at_once import may_wait
-from mxdeliv_app.https.dial import dialer
-from mxdeliv_app.https.own_host import OwnHost
+from mxdeliv_app.https.dial import OwnHost, dialer
 from mxdeliv_app.https.post import Https
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
 from mxdeliv_app.https.timeouts import Timeouts

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.dial import Target
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.timeouts import Timeouts
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.raw_peer import (
