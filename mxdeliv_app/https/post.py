@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.https.at_once import may_wait
@@ -25,13 +26,41 @@ from mxdeliv_app.https.connection import Connection
 from mxdeliv_app.https.dial import Dial, Target
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.https.timeouts import Timeouts
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.mxdeliv import wire
 
 KEEP_IDLE = 30.0  # seconds; under the 65 to 75 that web servers keep a connection, so that we close first
+# Octets per second, 1 Mbit/s: the slowest peer that can receive 30 MiB.
+SLOWEST = 1 << 17
+# Octets that the kernels of both hosts may still buffer when all is sent (Linux: tcp_wmem, tcp_rmem).
+BUFFERED = 1 << 23
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Of deliveries, which grow with the message. `least`: seconds for all attempts for an empty one. `largest`: octets of the largest message."""
+
+    least: float
+    largest: int
+
+    def allowance(self, size: int) -> float:
+        """Additional seconds for a message of `size` octets."""
+        return min(size, self.largest) / SLOWEST
+
+    def silence(self, size: int) -> float:
+        """Timeout in seconds for the answer, after a message of `size` octets was sent."""
+        return self.least + self.allowance(min(size, BUFFERED))
+
+    def whole(self, size: int) -> float:
+        """Timeout in seconds for all attempts for a message of `size` octets."""
+        return self.least + self.allowance(size)
+
+    @property
+    def longest(self) -> float:
+        """Timeout in seconds for the largest message; far below Postfix's `lmtp_data_done_timeout` of 600."""
+        return self.whole(self.largest)
 
 
 class NoHttpsError(Exception):

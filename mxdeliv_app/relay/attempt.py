@@ -23,8 +23,7 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.dial import Target
 from mxdeliv_app.https.exchange import Answer, Exchange
-from mxdeliv_app.https.post import Https, NoHttpsError
-from mxdeliv_app.https.timeouts import Timeouts
+from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Meaning
 from mxdeliv_app.mxdeliv.wire import RecipientReply

@@ -37,9 +37,8 @@ from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.dial import OwnHost, dialer
-from mxdeliv_app.https.post import Https
+from mxdeliv_app.https.post import Https, Timeouts
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
-from mxdeliv_app.https.timeouts import Timeouts
 from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.deliver import Delivery

@@ -16,8 +16,7 @@ import pytest
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.https.dial import Target
 from mxdeliv_app.https.exchange import Answer, Exchange
-from mxdeliv_app.https.post import Https, NoHttpsError
-from mxdeliv_app.https.timeouts import Timeouts
+from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,

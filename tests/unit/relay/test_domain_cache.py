@@ -16,7 +16,7 @@ from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
 from mxdeliv_app.https.at_once import WouldWaitError, at_once
-from mxdeliv_app.https.timeouts import Timeouts
+from mxdeliv_app.https.post import Timeouts
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
