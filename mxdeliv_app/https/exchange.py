@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 from mxdeliv_app.https.client import READ, Client, Octets, response_from
-from mxdeliv_app.https.stall import StallGuard
+from mxdeliv_app.https.event_loop import StallGuard
 
 # A peer that dribbles must not keep the event loop busy.
 MOST_PIECES = 8

@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
-from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.client import ONE_RECORD, Client
 from mxdeliv_app.https.connection import Connection
 from mxdeliv_app.https.dial import Dial, Target
+from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
 from mxdeliv_app.https.tls import Tls
@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Of deliveries, which grow with the message. `least`: seconds for all attempts for an empty one. `largest`: octets of the largest message."""
+    """Timeouts of deliveries, which grow with the message.
+
+    `least`: seconds for all attempts for an empty message. `largest`: octets of the largest message.
+    """
 
     least: float
     largest: int

@@ -20,7 +20,7 @@ import dns.resolver
 
 from chatmail_milter.config.values import Nameserver
 from mxdeliv_app.https.allowed_addresses import IPAddress
-from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.event_loop import may_wait
 
 LIFETIME = 5.0  # seconds for a query, with all servers and retries
 # Most MX hosts. A hostile domain may list hundreds. smtp(8) tries five addresses (smtp_mx_address_limit).

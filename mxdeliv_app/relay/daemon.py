@@ -35,8 +35,8 @@ from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
 from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
-from mxdeliv_app.https.at_once import may_wait
 from mxdeliv_app.https.dial import OwnHost, dialer
+from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.post import Https, Timeouts
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
 from mxdeliv_app.relay.attempt import Tools

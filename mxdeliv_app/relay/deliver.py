@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from chatmail_milter import codes
 from chatmail_milter.reply import Reply
 from chatmail_milter.store.endpoints import Endpoint
-from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay import one_reply

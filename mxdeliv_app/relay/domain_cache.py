@@ -21,7 +21,7 @@ from chatmail_milter.store.endpoint_hosts import PROVEN_FOR, EndpointHosts, Host
 from chatmail_milter.store.endpoints import Endpoint, Endpoints, is_news
 from chatmail_milter.store.lease import LEASE
 from chatmail_milter.store.routes import Route, Routes
-from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.event_loop import may_wait
 
 _DOMAINS = 5000
 

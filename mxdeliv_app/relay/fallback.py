@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from chatmail_milter import codes
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.reply import Reply
-from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 

@@ -27,7 +27,7 @@ from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
 from chatmail_milter.store.words import anonymous
 from chatmail_milter.verdict import Verdict
-from mxdeliv_app.https.at_once import may_wait
+from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
 # RFC 3463, 3.2 and 3.3, and RFC 7505: what is true of the recipient, whichever the message. X.1.0 and X.2.0

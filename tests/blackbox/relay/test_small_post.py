@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mxdeliv_app.https.at_once import WouldWaitError, at_once
 from mxdeliv_app.https.dial import Target
+from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
 from tests.blackbox.certificate import make_certificate

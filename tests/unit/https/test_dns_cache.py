@@ -11,7 +11,7 @@ import dns.resolver
 import pytest
 
 from chatmail_milter.config.values import Nameserver
-from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.resolver import NoSuchDomainError, Resolver
 
 

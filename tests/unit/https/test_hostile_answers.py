@@ -15,7 +15,7 @@ import pytest
 
 from mxdeliv_app.https.answer import MOST_INTERIM, FinalResponse
 from mxdeliv_app.https.connection import must_be_replaced
-from mxdeliv_app.https.stall import StallGuard
+from mxdeliv_app.https.event_loop import StallGuard
 from tests.lab import ca
 
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"

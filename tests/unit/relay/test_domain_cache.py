@@ -15,7 +15,7 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Route, Routes
-from mxdeliv_app.https.at_once import WouldWaitError, at_once
+from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.post import Timeouts
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 

@@ -1,7 +1,11 @@
-"""Ends a read that keeps the event loop: OpenSSL goes on reading while a peer sends records without data.
+"""Keeps the event loop free: what would block it is repeated in a thread, and a read that keeps it ends.
 
-TLS 1.3 bounds neither the number of KeyUpdates (RFC 8446, 4.6.3) nor their padding. A thread looks ten times
-a second, and cuts a connection whose one read takes longer than `LONGEST`; OpenSSL lets other threads run.
+Code that waits for the database, DNS, a peer or Postfix calls `may_wait` first. As the thread repeats all
+from the beginning, nothing may be counted or logged before the last `may_wait`.
+
+OpenSSL goes on reading while a peer sends records without data: TLS 1.3 bounds neither the number of
+KeyUpdates (RFC 8446, 4.6.3) nor their padding. A thread looks ten times a second, and cuts a connection whose
+one read takes longer than `LONGEST`; OpenSSL lets other threads run.
 """
 
 from __future__ import annotations
@@ -14,6 +18,28 @@ from typing import Protocol
 
 LONGEST = 0.2  # seconds; a read of all that a socket holds takes a millisecond
 _PAUSE = 0.1  # seconds
+
+_here = threading.local()
+
+
+class WouldWaitError(Exception):
+    """The code would block the event loop."""
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """While the block runs, `may_wait` raises `WouldWaitError` in this thread."""
+    _here.hurried = True
+    try:
+        yield
+    finally:
+        _here.hurried = False
+
+
+def may_wait() -> None:
+    """Call before anything that may block. Raises `WouldWaitError` within `at_once`."""
+    if getattr(_here, "hurried", False):
+        raise WouldWaitError
 
 
 class Cut(Protocol):
