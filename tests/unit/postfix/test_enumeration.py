@@ -6,7 +6,7 @@ import pytest
 
 from chatmail_milter.config import parse
 from chatmail_milter.processes.rate import Rate
-from mxdeliv_app.postfix.enumeration import EnumerationLimit, RecentSet
+from mxdeliv_app.postfix.recipients import EnumerationLimit, RecentSet
 from tests.unit.loop import Clock
 
 PEER, OTHER = "192.0.2.7", "192.0.2.8"

@@ -12,8 +12,7 @@ from sqlalchemy.exc import OperationalError
 from chatmail_milter import address
 from chatmail_milter.processes.rate import Rate
 from mxdeliv_app.postfix import policy_service
-from mxdeliv_app.postfix.enumeration import EnumerationLimit
-from mxdeliv_app.postfix.recipients import UnknownRecipients
+from mxdeliv_app.postfix.recipients import EnumerationLimit, UnknownRecipients
 
 ALICE = "alice123@a.example"
 UNKNOWN = "action=550 5.1.1 User unknown"
