@@ -3,7 +3,7 @@ the event loop as far as it need not wait (`at_once`).
 
 HTTPS to the targets of the plan, in order; where that can't be, back to Postfix for SMTP. In HTTPS-only
 mode (Postfix comes from a failed SMTP) a message is not handed back for SMTP, or mail would go in circles;
-only a message to several recipients with different outcomes is handed back in parts (`one_reply`).
+only a message to several recipients with different outcomes is handed back in parts (`fallback.one_for_all`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from chatmail_milter.store.endpoints import Endpoint
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
 from mxdeliv_app.mxdeliv.wire import RecipientReply
-from mxdeliv_app.relay import one_reply
 from mxdeliv_app.relay.attempt import Attempt, Tools
-from mxdeliv_app.relay.fallback import Fallback
+from mxdeliv_app.relay.fallback import Fallback, one_for_all
 from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
 from mxdeliv_app.relay.routing import DeliveryPlan, Router
 
@@ -114,7 +113,7 @@ class Delivery:
             letter.queue_id,
         )
         if mode is Mode.HTTPS_ONLY and len(replies) > 1:
-            return one_reply.settled(letter, recipients, replies, self.fallback.hand_over)
+            return one_for_all(letter, recipients, replies, self.fallback.hand_over)
         return list(replies)
 
     def _deliver(

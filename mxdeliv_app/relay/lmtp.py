@@ -21,9 +21,9 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.reply import Reply
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
+from mxdeliv_app.relay.concurrency import Turn
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Mode, QueuedMessage, Recipient, recipient
-from mxdeliv_app.relay.sender_ordering import Turn
 from mxdeliv_app.relay.stream import SmtpStream
 
 # smtp(8) takes a server that greets with the client's own name for a mail loop.
@@ -275,5 +275,5 @@ class LmtpSession:
 
 
 def _for_all(replies: list[Reply]) -> Reply:
-    """The one reply of SMTP, which `one_reply.settled` has seen to be that of all."""
+    """The one reply of SMTP, which `fallback.one_for_all` has seen to be that of all."""
     return replies[0] if len({reply.code // 100 for reply in replies}) == 1 else codes.OUR_FAULT.said

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmail_milter.reply import Reply
-from mxdeliv_app.relay import one_reply
-from mxdeliv_app.relay.fallback import reply_of
+from mxdeliv_app.relay.fallback import one_for_all, reply_of
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 OK, GONE, FULL, LATER, OTHER = (
@@ -39,7 +38,7 @@ class Postfix:
 def settle(replies: Sequence[Reply], postfix: Postfix) -> list[Reply]:
     recipients = [Recipient(f"u{n}@b.test", "b.test", f"u{n}@b.test") for n in range(len(replies))]
     letter = QueuedMessage("a@here.test", tuple(recipients), b"x")
-    return one_reply.settled(letter, recipients, replies, postfix)
+    return one_for_all(letter, recipients, replies, postfix)
 
 
 @pytest.mark.parametrize(
