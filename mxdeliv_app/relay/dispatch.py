@@ -16,10 +16,9 @@ from chatmail_milter import codes
 from chatmail_milter.reply import Reply
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
+from mxdeliv_app.relay.concurrency import DestinationConcurrency, SenderOrdering, Turn
 from mxdeliv_app.relay.deliver import Delivery
-from mxdeliv_app.relay.destination_concurrency import DestinationConcurrency
 from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
-from mxdeliv_app.relay.sender_ordering import SenderOrdering, Turn
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The policy in force, for sessions on one event loop: each goes on in the order in which it asked.
 
 The store is read in a thread, as other work must not wait for it. Who asks meanwhile waits behind: it would
-find the policy at hand a moment before the one that had it read goes on, and overtake that (see `turns`).
+find the policy at hand a moment before the one that had it read goes on, and overtake that (`concurrency`).
 """
 
 from __future__ import annotations

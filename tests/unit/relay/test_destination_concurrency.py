@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.destination_concurrency import DestinationConcurrency
+from mxdeliv_app.relay.concurrency import DestinationConcurrency
 from tests.unit.loop import Clock, run
 
 

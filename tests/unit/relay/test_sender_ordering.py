@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mxdeliv_app.relay.sender_ordering import SenderOrdering, Turn
+from mxdeliv_app.relay.concurrency import SenderOrdering, Turn
 from tests.unit.loop import Clock, run
 
 ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"

@@ -1,20 +1,78 @@
-"""How many deliveries a domain may have under way: one slow peer must not hold what the others need.
+"""What a delivery waits for before it begins: the turn of its sender, then a place at its destination.
 
-A domain has at most `each` places, and no more than a third of those that are free, so that several slow ones
-leave some for the rest. Whoever finds none waits a moment, as deliveries to a busy peer end all the time;
-where none has ended for that long, nobody waits.
+Postfix keeps the order and delivers many at once, so one message of a user to a domain may overtake another.
+Apps sort by Date, which tells seconds apart: of what was sent within one, users see first what arrived first.
+So a message waits for the one before, but only a moment: behind a large file, or at a peer that hangs, it
+goes when that is over.
+
+One slow peer must not hold what the others need. A domain has at most `each` places, and no more than a third
+of those that are free, so that several slow ones leave some for the rest. A delivery that finds none waits a
+moment, as deliveries to a busy peer end all the time; where none has ended for that long, nothing waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MOMENT = 1.0  # seconds
+# Seconds: since the message before asked for its turn; since a delivery to a domain last began or ended.
+MOMENT = 1.0
 _SHARE = 3
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One message's, to one domain; to be ended by `SenderOrdering.end`."""
+
+    sender: str
+    domain: str
+    since: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.sender, self.domain
+
+
+class SenderOrdering:
+    """Who sends what to where at the moment. Lives on one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, moment: float = MOMENT) -> None:
+        self._clock = clock
+        self._moment = moment
+        self._last: dict[tuple[str, str], Turn] = {}
+
+    @property
+    def under_way(self) -> int:
+        """How many senders have a message under way, counted once for each domain."""
+        return len(self._last)
+
+    async def take(self, sender: str, domain: str) -> Turn:
+        """Wait for the turn of a message of `sender` to `domain`."""
+        now = self._clock()
+        turn = Turn(sender, domain, now)
+        # Bounces come from everybody.
+        before = self._last.get(turn.key) if sender else None
+        self._last[turn.key] = turn
+        if before is not None:
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, before.since + self._moment - now)):
+                        await before.over.wait()
+            except asyncio.CancelledError:
+                self.end(turn)
+                raise
+        return turn
+
+    def end(self, turn: Turn) -> None:
+        """The message has arrived, or will not."""
+        turn.over.set()
+        if self._last.get(turn.key) is turn:
+            del self._last[turn.key]
 
 
 @dataclass(slots=True)
@@ -25,7 +83,7 @@ class _Domain:
 
 
 class DestinationConcurrency:
-    """Who has which. Lives on one event loop.
+    """How many deliveries each domain has under way. Lives on one event loop.
 
     `passes`: whether a domain's deliveries don't wait for its peer now, and so need no place.
     """
