@@ -16,7 +16,7 @@ class Reply:
     @property
     def line(self) -> str:
         """As it is said, e.g. `550 5.1.1 User unknown`."""
-        return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
+        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
 
     @property
     def accepted(self) -> bool:

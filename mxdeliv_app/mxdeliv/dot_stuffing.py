@@ -26,6 +26,14 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _SINGLE_DOT = re.compile(rb"\r\n\.[^.]")
 
 
+def stuffed(message: bytes) -> bytes:
+    """A message with CRLF line ends as SMTP DATA, without the final dot. Ends its last line, if need be."""
+    data = b"." + message if message.startswith(b".") else message
+    # Also behind a lone LF, which some servers take for the end of a line.
+    data = data.replace(b"\n.", b"\n..")
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+
 class Lines:
     """Converts line ends to CRLF, for chunks of any size. Buffers at most one octet."""
 

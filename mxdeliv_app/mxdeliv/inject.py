@@ -189,6 +189,8 @@ def _unreportable(reply: RecipientReply) -> bool:
 
 
 def _each(answers: dict[str, Reply]) -> tuple[RecipientReply, ...]:
+    # Each has an enhanced status code on the wire: without Postfix's, one is made from the reply code.
     return tuple(
-        RecipientReply(one, reply.code, reply.enhanced, reply.text) for one, reply in answers.items()
+        RecipientReply(one, reply.code, reply.enhanced or f"{reply.code // 100}.0.0", reply.text)
+        for one, reply in answers.items()
     )

@@ -1,6 +1,7 @@
-"""A minimal SMTP client for injecting messages into a loopback port of our Postfix.
+"""A minimal SMTP client for giving messages to the loopback ports of our Postfix.
 
-Not `smtplib`, because the message is streamed, already dot-stuffed, and commands are pipelined (RFC 2920).
+Not `smtplib`, because a peer's message is streamed, already dot-stuffed, commands are pipelined (RFC 2920),
+and connections are kept for the next message.
 XCLIENT (https://www.postfix.org/XCLIENT_README.html) tells Postfix the peer's address; it resets the session,
 so a connection can be used for messages of several peers, one after the other.
 """
@@ -47,13 +48,22 @@ class ClientLeftError(Exception):
 
 
 class Conversation:
-    """An SMTP connection. All methods raise `PostfixAwayError`."""
+    """An SMTP connection. All methods raise `PostfixAwayError`, whose cause is the `OSError`, if any.
 
-    def __init__(self, endpoint: tuple[str, int]) -> None:
+    `connecting`, `ending`: timeouts in seconds for the connection, and for the reply to the end of the data.
+    """
+
+    def __init__(
+        self,
+        endpoint: tuple[str, int],
+        connecting: float = CONNECT_TIMEOUT,
+        ending: float = END_OF_DATA_TIMEOUT,
+    ) -> None:
+        self._ending = ending
         try:
-            self._socket = socket.create_connection(endpoint, CONNECT_TIMEOUT)
+            self._socket = socket.create_connection(endpoint, connecting)
         except OSError as error:
-            raise PostfixAwayError(f"connect: {error.strerror or error}") from None
+            raise PostfixAwayError(f"connect: {error.strerror or error}") from error
         self._socket.settimeout(REPLY_TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
@@ -85,16 +95,20 @@ class Conversation:
         """Closes the connection. A message without its end is then not accepted (RFC 5321, 4.1.1.10)."""
         self._socket.close()
 
+    def greet(self, name: str) -> Reply:
+        """Waits for Postfix's greeting, then says EHLO with `name`. Returns the reply."""
+        greeting = self._read()
+        if not greeting.positive:
+            raise PostfixAwayError(f"greeting: {greeting.code}")
+        return self._hello(name)
+
     def open(self, peer: IPAddress) -> Reply:
         """Sets the client address that Postfix sees to `peer`. Returns Postfix's reply."""
         if self.peer == peer:
             return Reply(250, "2.0.0", "Known")
         name = _literal(peer)
         if not self._extensions:
-            greeting = self._read()
-            if not greeting.positive:
-                raise PostfixAwayError(f"greeting: {greeting.code}")
-            self._hello(name)
+            self.greet(name)
         self.peer = None
         if "XCLIENT" not in self._extensions:
             # Without XCLIENT Postfix would treat all peers like this host.
@@ -114,22 +128,27 @@ class Conversation:
         size: int | None,
         recipients: Sequence[str],
         enough: Callable[[Sequence[Reply]], bool] = lambda _: False,
+        *,
+        smtputf8: bool = False,
     ) -> tuple[Reply, list[Reply]]:
         """Sends MAIL FROM and RCPT TO. Returns the reply for the sender, and those for the recipients.
 
-        Addresses are canonical; the null sender is `""`. `size`: octets, if known (RFC 1870). `enough`:
-        called with the replies for each batch of recipients (16 at first, then 100); if it returns True, no
-        more are sent, and there are fewer replies than recipients. Its exceptions are passed on.
+        Addresses are sent as they are, without line ends; the null sender is `""`. `size`: octets, if known
+        (RFC 1870). `enough`: called with the replies for each batch of recipients (16 at first, then 100); if
+        it returns True, no more are sent, and there are fewer replies than recipients. Its exceptions are
+        passed on. `smtputf8`: an address is not ASCII (RFC 6531).
         """
         parameters = " BODY=8BITMIME" if "8BITMIME" in self._extensions else ""
         if size is not None and "SIZE" in self._extensions:
             parameters += f" SIZE={size}"
+        if smtputf8:
+            parameters += " SMTPUTF8"
         commands = [f"MAIL FROM:<{sender}>{parameters}", *(f"RCPT TO:<{one}>" for one in recipients)]
         replies: list[Reply] = []
         first, batch = (_PIPELINED_FIRST, _PIPELINED) if "PIPELINING" in self._extensions else (1, 1)
         some, rest = commands[:first], commands[first:]
         while True:
-            self.write("".join(f"{command}\r\n" for command in some).encode("ascii"))
+            self.write("".join(f"{command}\r\n" for command in some).encode())
             replies += [self._read() for _ in some]
             answers = replies[1:][-len(some) :]
             if not rest or not replies[0].positive or (answers and enough(answers)):
@@ -147,12 +166,12 @@ class Conversation:
         try:
             self._socket.sendall(octets)
         except OSError as error:
-            raise PostfixAwayError(f"write: {error.strerror or error}") from None
+            raise PostfixAwayError(f"write: {error.strerror or error}") from error
 
     def end(self, octets: bytes) -> Reply:
         """Sends the last octets and the final dot. Returns the reply, by which Postfix accepts it."""
         self.write(octets + b".\r\n")
-        self._socket.settimeout(END_OF_DATA_TIMEOUT)
+        self._socket.settimeout(self._ending)
         reply = self._read()
         self._socket.settimeout(REPLY_TIMEOUT)
         return reply
@@ -188,7 +207,7 @@ class Conversation:
             try:
                 more = self._socket.recv(_RECEIVE)
             except OSError as error:
-                raise PostfixAwayError(f"read: {error.strerror or error}") from None
+                raise PostfixAwayError(f"read: {error.strerror or error}") from error
             if not more or len(self._received) > _MAX_LINE:
                 raise PostfixAwayError("hung up" if not more else "the reply has no end")
             self._received += more
@@ -202,9 +221,7 @@ def _literal(peer: IPAddress) -> str:
 
 
 def _reply(lines: Sequence[bytes]) -> Reply:
-    # Without an enhanced status code, one is made from the reply code.
     matches = [match for line in lines if (match := _REPLY_LINE.match(line))]
-    code, _, status, _ = matches[-1].groups()
-    words = b" ".join(match[4] for match in matches)
-    enhanced = status.decode("ascii") if status else f"{code[:1].decode()}.0.0"
-    return Reply(int(code), enhanced, wire.one_line(words))
+    code, words = matches[-1][1], b" ".join(match[4] for match in matches)
+    status = next((match[3] for match in reversed(matches) if match[3]), b"")
+    return Reply(int(code), status.decode("ascii"), wire.one_line(words))

@@ -13,21 +13,17 @@ circles.
 from __future__ import annotations
 
 import logging
-import re
-import smtplib
 from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.reply import Reply
 from mxdeliv_app.https.event_loop import may_wait
-from mxdeliv_app.mxdeliv import wire
+from mxdeliv_app.mxdeliv.dot_stuffing import stuffed
+from mxdeliv_app.mxdeliv.smtp_client import Conversation, PostfixAwayError
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
-TIMEOUT = 60.0  # seconds for each reply; cleanup answers in milliseconds unless the disk is ill
-
-# RFC 3463, 2.
-_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+TIMEOUT = 60.0  # seconds; cleanup answers in milliseconds unless the disk is ill
 
 HandOver = Callable[[QueuedMessage, Sequence[Recipient]], list[Reply]]
 
@@ -45,44 +41,37 @@ class Fallback:
         """Replies, one for each of `recipients` (some of those of `letter`), in order."""
         may_wait()
         try:
-            host, port = self._reinject.pair
-            with smtplib.SMTP(host, port, local_hostname=self._hostname, timeout=TIMEOUT) as client:
-                # smtplib says ASCII unless told; an address in UTF-8 comes only with SMTPUTF8 (RFC 6531).
-                client.command_encoding = "utf-8"
-                return _transact(client, letter, recipients)
-        except (OSError, smtplib.SMTPException, ValueError) as error:
+            with Conversation(self._reinject.pair, connecting=TIMEOUT, ending=TIMEOUT) as postfix:
+                return self._transact(postfix, letter, recipients)
+        except (PostfixAwayError, ValueError) as error:
             log.error(
                 "event=reinject-failed error=%s: mail that goes on by SMTP is handed to listen.reinject, %s: "
                 "Postfix's master.cf needs an smtpd there queue=%s",
-                type(error).__name__,
+                type(error.__cause__ or error).__name__,
                 self._reinject,
                 letter.queue_id,
             )
             return [codes.REINJECT_AWAY.said] * len(recipients)
 
-
-def _transact(client: smtplib.SMTP, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
-    client.ehlo_or_helo_if_needed()
-    parameters = f"BODY=8BITMIME SIZE={len(letter.content)}{' SMTPUTF8' if letter.smtputf8 else ''}"
-    # `client.mail` would take addresses apart and put them together in its own way.
-    code, text = client.docmd("MAIL", f"FROM:<{letter.sender}> {parameters}")
-    if code != 250:
-        return [reply_of(code, text)] * len(recipients)
-    replies = []
-    for one in recipients:
-        code, text = client.docmd("RCPT", f"TO:<{one.raw}>")
-        replies.append(reply_of(code, text))
-    if not any(reply.accepted for reply in replies):
+    def _transact(
+        self, postfix: Conversation, letter: QueuedMessage, recipients: Sequence[Recipient]
+    ) -> list[Reply]:
+        hello = postfix.greet(self._hostname)
+        if not hello.accepted:
+            raise PostfixAwayError(f"EHLO: {hello.code}")
+        named = [one.raw for one in recipients]
+        size = len(letter.content)
+        sender, replies = postfix.envelope(letter.sender, size, named, smtputf8=letter.smtputf8)
+        if not sender.accepted:
+            replies = [sender] * len(recipients)
+        if any(reply.accepted for reply in replies):
+            go_on = postfix.data()
+            if go_on.code != 354:
+                raise PostfixAwayError(f"DATA: {go_on.code}")
+            answer = postfix.end(stuffed(letter.content))
+            replies = [answer if reply.accepted else reply for reply in replies]
+        postfix.quit()
         return replies
-    answer = reply_of(*client.data(letter.content))
-    return [answer if reply.accepted else reply for reply in replies]
-
-
-def reply_of(code: int, text: bytes) -> Reply:
-    """What Postfix said, as smtplib tells it: each line of `text` but the first after a line feed."""
-    words = wire.one_line(text.replace(b"\n", b" "))
-    status, _, rest = words.partition(" ")
-    return Reply(code, status, rest) if _STATUS.fullmatch(status) and rest else Reply(code, "", words)
 
 
 def one_for_all(

@@ -137,7 +137,7 @@ class QueuePort:
         assert isinstance(greeting, str)
         handler.wfile.write(greeting.encode() + b"\r\n")
         for line in handler.rfile:
-            command = line.removesuffix(b"\r\n").decode("ascii")
+            command = line.removesuffix(b"\r\n").decode("utf-8")
             conversation.commands.append(command)
             reply = self._reply_to(command)
             if reply is None:

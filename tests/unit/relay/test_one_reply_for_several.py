@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmail_milter.reply import Reply
-from mxdeliv_app.relay.fallback import one_for_all, reply_of
+from mxdeliv_app.relay.fallback import one_for_all
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 OK, GONE, FULL, LATER, OTHER = (
@@ -80,21 +80,3 @@ def test_each_message_that_goes_back_is_nearer_to_one_reply(replies: list[Reply]
     without = [f"u{n}@b.test" for n, reply in enumerate(replies) if reply != OK]
     assert sorted(back) == (without if postfix.groups else [])
     assert all(len(group) < len(replies) for group in postfix.groups)
-
-
-@pytest.mark.parametrize(
-    ("text", "enhanced"),
-    [
-        (b"2.0.0 Ok: queued as 4X", "2.0.0"),
-        (b"5.1.1 <u@b.test>: Recipient address rejected", "5.1.1"),
-        (b"Ok", ""),
-        (b"2.0.0", ""),
-        (b"2.0.0.1 Ok", ""),
-        (b"", ""),
-        (b"Go\nand 5.1.1 on", ""),
-    ],
-)
-def test_what_postfix_said_is_said_again_octet_for_octet(text: bytes, enhanced: str) -> None:
-    reply = reply_of(550, text)
-    assert reply.line == "550 " + text.decode().replace("\n", " ")
-    assert reply.enhanced == enhanced
