@@ -14,7 +14,7 @@ from typing import Any
 
 from mxdeliv_app.https.answer import FinalResponse, Incoming
 from mxdeliv_app.https.connection import Connection, must_be_replaced
-from mxdeliv_app.https.dial import Target
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
 
 READ = 1 << 16

@@ -11,7 +11,8 @@ import select
 import socket
 import ssl
 
-from mxdeliv_app.https.dial import Dial, Target
+from mxdeliv_app.https.dial import Dial
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
 
 

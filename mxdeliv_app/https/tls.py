@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 
-from mxdeliv_app.https.dial import Target
+from mxdeliv_app.https.target import Target
 
 SESSION_LIFE = 3600.0  # seconds
 _SESSIONS = 2000  # targets; the one used longest ago is forgotten

@@ -10,8 +10,8 @@ import ssl
 import requests
 import urllib3
 
-from mxdeliv_app.https.dial import Target
 from mxdeliv_app.https.session import GuardedSession
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer, wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network

@@ -21,8 +21,8 @@ import requests
 import urllib3.exceptions
 
 from mxdeliv_app.https.connection import Connection
-from mxdeliv_app.https.dial import Target
 from mxdeliv_app.https.session import GuardedSession, lost
+from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
 
 _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
