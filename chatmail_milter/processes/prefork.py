@@ -36,11 +36,14 @@ def prefork(number: int, serve: Callable[[], None], at_end: Callable[[], None]) 
     os.close(alive)
     # Nothing is written to the pipe. Workers read end-of-file when this process ends, in whatever way.
     status = os.EX_OK
-    if signal.sigwait(_ENDING | {signal.SIGCHLD}) == signal.SIGCHLD:
-        # A worker ended by itself, which is always a fault.
-        _, ended = os.wait()
-        number -= 1
-        status = max(os.waitstatus_to_exitcode(ended), 0) or os.EX_SOFTWARE
+    while signal.sigwait(_ENDING | {signal.SIGCHLD}) == signal.SIGCHLD:
+        worker, ended = os.waitpid(-1, os.WNOHANG)
+        # Otherwise a worker was stopped or continued (SIGSTOP, SIGCONT).
+        if worker:
+            # It ended by itself, which is always a fault.
+            number -= 1
+            status = max(os.waitstatus_to_exitcode(ended), 0) or os.EX_SOFTWARE
+            break
     os.close(held)
     # `at_end` may write to the store: whoever waited for this process finds the store as it stays.
     for _ in range(number):

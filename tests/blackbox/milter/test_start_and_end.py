@@ -118,6 +118,7 @@ def test_the_first_process_ends_last(directory: Path, told: signal.Signals) -> N
     workers = milter.pids
     # A worker that cannot end yet, as one whose checkpoint waits for the disk.
     os.kill(workers[0], signal.SIGSTOP)
+    until("it is stopped", lambda: state(workers[0]) == "T", 20, every=0.01)
     milter.process.send_signal(told)
     until("the other worker has been waited for", lambda: not Path(f"/proc/{workers[1]}").exists(), 20)
     assert milter.process.poll() is None
@@ -136,10 +137,15 @@ def test_no_process_outlives_the_first_one(directory: Path) -> None:
         assert_gone(pid)
 
 
+def state(pid: int) -> str:
+    """The letter of proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def assert_gone(pid: int) -> None:
     def gone() -> bool:
         try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            return state(pid) == "Z"
         except (ProcessLookupError, FileNotFoundError):
             return True
 
