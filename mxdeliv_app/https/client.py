@@ -1,7 +1,6 @@
-"""POST over a guarded connection: one request out, one answer in, read by http.client.
+"""An HTTP client for POST over a guarded connection; http.client parses the answers.
 
-No redirect is followed, and nothing is kept of an answer but what is returned. Not by requests, which costs a
-message two to three times the CPU on the same socket.
+Follows no redirect. (The library requests costs a message two to three times the CPU on the same socket.)
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Fields = Iterable[tuple[str, str]]
 
 
 class Client:
-    """HTTP over what `guarded` opens. For one thread at a time."""
+    """HTTP over the connection that `guarded` opens. For one thread at a time."""
 
     def __init__(self, guarded: Connection) -> None:
         self.guarded = guarded
@@ -36,18 +35,18 @@ class Client:
         self.socket: ssl.SSLSocket | None = None
 
     def close(self) -> None:
-        """Close it; the next POST would open it anew."""
+        """Closes the connection. The next POST opens a new one."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
         self.guarded.drop()
 
     def post(self, fields: Fields, message: bytes, sending: float, silence: float) -> HTTPResponse:
-        """The head of the answer to a POST of `message`; the body is to be read by `read`.
+        """Sends a POST of `message`; returns the header of the answer. `read` reads the body.
 
-        `sending`: seconds for each slice of a large one to go out, `silence`: seconds without an octet of the
-        answer. Raises what `dial` does, `OSError`, `HTTPException`, and `ValueError` for a field that can't
-        be sent.
+        `sending`: seconds in which each slice of a large message must be sent. `silence`: seconds without an
+        octet of the answer. Raises what `dial` raises, `OSError`, `HTTPException`, and `ValueError` for an
+        invalid header field.
         """
         self.answer_begun = False
         head = _head(self.guarded.target, fields, len(message))
@@ -70,9 +69,9 @@ class Client:
         return self.answer(silence)
 
     def post_now(self, fields: Fields, message: bytes) -> ssl.SSLSocket | None:
-        """Send a POST of one TLS record without waiting; None if that can't be, and nothing was sent.
+        """Sends a POST of one TLS record without waiting. None if that is impossible; then nothing was sent.
 
-        The socket does not block from then on, until `answer`.
+        The socket is non-blocking until `answer`.
         """
         self.answer_begun = False
         if self.socket is None or must_be_replaced(self.socket):
@@ -88,7 +87,7 @@ class Client:
         return None
 
     def answer(self, silence: float, came: bytes = b"") -> HTTPResponse:
-        """The head of the answer, of which `came` has come already; raises as `post` does."""
+        """The header of the answer, whose first octets are `came`. Raises the same as `post`."""
         if self.socket is None:
             raise ConnectionError
         self.socket.settimeout(silence)
@@ -106,7 +105,7 @@ class Client:
         return response
 
     def read(self, response: HTTPResponse) -> tuple[bytes, str | None]:
-        """The body, and why it ends too early, if it does. Raises if nothing of it came."""
+        """The body, and why it is cut off, or None if complete. Raises if nothing of it arrived."""
         body, announced = b"", response.length
         try:
             # As it comes, or a peer that dribbles would keep from us what it has said already.
@@ -126,7 +125,7 @@ class Client:
 
 
 class Octets:
-    """An answer that is all here, as http.client takes it."""
+    """A complete answer in memory, as a socket for http.client."""
 
     def __init__(self, octets: bytes) -> None:
         self.file = io.BytesIO(octets)
@@ -136,12 +135,12 @@ class Octets:
 
 
 def response_from(source: Any) -> FinalResponse:
-    """The answer that http.client reads from a socket or the like; `begin` reads its head."""
+    """An answer for http.client to read from a socket or the like; `begin` reads its header."""
     return FinalResponse(source, method="POST")
 
 
 def _head(target: Target, fields: Fields, size: int) -> bytes:
-    """The head of a request (RFC 9112, 3). Raises `ValueError` for what can't stand in one."""
+    """The request line and header (RFC 9112, 3). Raises `ValueError` for invalid values."""
     lines = [
         f"POST {target.path} HTTP/1.1",
         f"Host: {target.authority}",

@@ -1,7 +1,8 @@
-"""A guarded, kept connection to one target: dialled, and in TLS already; HTTP is spoken by whoever has it.
+"""A kept TLS connection to one target, to a checked address. Its users speak HTTP over it.
 
-That way each address was judged, sessions are resumed, and no HTTP library has a say in who is verified. An
-attempt can be cut from another thread at any point: no library has a limit for a whole attempt.
+Dialling and TLS are here, and not in an HTTP library, so that addresses are checked, certificates verified
+and TLS sessions resumed in one way. Another thread can cut an attempt at any point, because no library has a
+timeout for a whole attempt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mxdeliv_app.https.tls import Tls
 
 
 class Connection:
-    """One connection, opened when first needed and again when the peer has closed it."""
+    """One connection, opened when first needed, and again after the peer closed it."""
 
     def __init__(self, target: Target, dial: Dial, tls: Tls) -> None:
         self.target = target
@@ -31,13 +32,13 @@ class Connection:
         self._handle: socket.socket | None = None
 
     def begin(self, deadline: float) -> None:
-        """An attempt begins, to be over at `deadline` (monotonic)."""
+        """Begins an attempt that must end by `deadline` (monotonic)."""
         self.deadline = deadline
         self.fresh = False
         self._cut = False
 
     def open(self) -> ssl.SSLSocket:
-        """Connect, TLS and all; the socket is the caller's to close."""
+        """Connects, with TLS. The caller must close the returned socket."""
         self.drop()
         self.fresh = True
         self._stage = "connect"
@@ -52,13 +53,13 @@ class Connection:
         return tls
 
     def answered(self) -> None:
-        """The head of an answer has come."""
+        """Notes that the header of an answer arrived."""
         if self._opened is not None:
             self._tls.remember(self.target, self._opened)
             self._opened = None
 
     def cut(self) -> None:
-        """End the attempt under way, from any thread."""
+        """Ends the current attempt, from any thread."""
         self._cut = True
         handle = self._handle
         if handle is not None:
@@ -66,13 +67,13 @@ class Connection:
                 handle.shutdown(socket.SHUT_RDWR)
 
     def drop(self) -> None:
-        """Close the second descriptor. The owner of the first closes that when it has read the answer."""
+        """Closes the second descriptor. The owner of the first one closes it after reading the answer."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
 
     def reason(self, error: BaseException) -> str:
-        """The slug for an attempt that ended with `error`, as socket, TLS or HTTP raised it."""
+        """The slug for an attempt that ended with `error`, from socket, TLS or HTTP."""
         timed_out = self._cut or isinstance(error, TimeoutError)
         if self._stage != "exchange":
             return f"{self._stage}-timeout" if timed_out else self._stage
@@ -82,7 +83,7 @@ class Connection:
 
 
 def must_be_replaced(kept: socket.socket) -> bool:
-    """Whether a kept connection can't serve another request: closed, or with octets that nobody asked for."""
+    """Whether a kept connection can't be used again: it is closed, or the peer sent unexpected octets."""
     # OpenSSL may hold the rest of a record, of which the descriptor says nothing.
     if isinstance(kept, ssl.SSLSocket) and kept.pending():
         return True

@@ -1,11 +1,11 @@
-"""Keeps the event loop free: what would block it is repeated in a thread, and a read that keeps it ends.
+"""Keeps the event loop free: repeats blocking code in a thread, and ends reads that take too long.
 
 Code that waits for the database, DNS, a peer or Postfix calls `may_wait` first. As the thread repeats all
 from the beginning, nothing may be counted or logged before the last `may_wait`.
 
-OpenSSL goes on reading while a peer sends records without data: TLS 1.3 bounds neither the number of
-KeyUpdates (RFC 8446, 4.6.3) nor their padding. A thread looks ten times a second, and cuts a connection whose
-one read takes longer than `LONGEST`; OpenSSL lets other threads run.
+OpenSSL keeps reading while a peer sends records without data: TLS 1.3 limits neither the number of KeyUpdates
+(RFC 8446, 4.6.3) nor padding. A thread checks ten times a second, and cuts a connection if one read takes
+longer than `LONGEST`. (OpenSSL releases the interpreter's lock.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Cut(Protocol):
 
 
 class StallGuard:
-    """Watches the reads of one event loop, one at a time. The thread begins with the first."""
+    """Watches the reads of one event loop, one at a time. Its thread starts with the first read."""
 
     def __init__(self) -> None:
         self._reading: tuple[Cut, float] | None = None
@@ -57,7 +57,7 @@ class StallGuard:
 
     @contextmanager
     def reading(self, connection: Cut) -> Iterator[None]:
-        """Around a read; it ends early where it takes too long."""
+        """Context of a read, which is ended if it takes too long."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="stall-guard", daemon=True)
             self._thread.start()

@@ -1,7 +1,7 @@
-"""A small POST on a kept connection, watched by the event loop: most mail needs no thread of its own.
+"""Waits on the event loop for the answer to a small POST on a kept connection, without a thread.
 
-Here an answer is taken that comes whole and says how long it is. With any other, and where the connection
-ends, a thread goes on from what has come (`Client.answer`). How long it may take is `Https.sweep`'s to see.
+Handles only a complete answer with a known length. For any other, or if the connection ends, a thread
+continues with the octets that arrived (`Client.answer`). `Https.sweep` enforces the time limit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _stalls = StallGuard()
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a peer answered; `body` is cut at `wire.MAX_ANSWER_SIZE`, `seconds` is the whole attempt.
+    """A peer's answer. `body`: truncated at `wire.MAX_ANSWER_SIZE`. `seconds`: duration of the attempt.
 
-    `cut`: why not all of the body came, a slug of `NoHttpsError`, or None. What came may do.
+    `cut`: why the body is incomplete, a slug of `NoHttpsError`, or None. The octets that arrived may suffice.
     """
 
     status: int
@@ -37,9 +37,9 @@ class Answer:
 
 
 class Exchange:
-    """A POST that was sent over `socket`, `client`'s. With its `answer`, `over` gets the client back.
+    """A POST that was sent over `socket`, the socket of `client`.
 
-    `over` is told, too, whether the client can be kept.
+    `over` gets the client back together with the answer, and whether the client can be kept.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Exchange:
         self._done: asyncio.Future[None]
 
     async def wait(self) -> None:
-        """Until there is an `answer`, or a thread has to go on."""
+        """Waits until there is an `answer`, or a thread has to continue."""
         loop = asyncio.get_running_loop()
         self._done = loop.create_future()
         loop.add_reader(self._socket.fileno(), self._readable, loop)
@@ -94,7 +94,7 @@ class Exchange:
             self._done.set_result(None)
 
     def _is_settled(self) -> bool:
-        """Whether no more is to be waited for here."""
+        """Whether there is nothing more to wait for here."""
         if b"\r\n\r\n" not in self.came:
             return False
         octets = Octets(self.came)

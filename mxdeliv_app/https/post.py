@@ -1,14 +1,14 @@
-"""One POST to one peer, over connections that are kept open and guarded.
+"""Makes one POST to one peer, over kept connections to checked addresses.
 
-The address connected to is the one that the guard has judged: names are resolved once, in `dial`, and no
-redirect is followed. A connection belongs to one target and one thread at a time. Says what a peer
-answered; what that means is `peer_answer`'s.
+Names are resolved once, in `dial`, and no redirect is followed, so each connection goes to an address that
+was checked. A connection belongs to one target, and to one thread at a time. `peer_answer` interprets the
+answers.
 
-A POST is repeated in one case: on a kept connection that ended before the first octet of an answer (as TLS
-gives it). Nearly always the peer had closed it before it saw the POST (RFC 9112, 9.3.1). The repeat goes over
-a new connection, and is the only one: a peer that dies of a message must not get it as often as there are
-connections. From the first octet on, an interim answer's too, the peer may have the message. Then, as after
-all else that was cut, the next target, SMTP or Postfix's queue goes on.
+A POST is repeated in one case: a kept connection ended before the first octet of an answer (after TLS).
+Nearly always the peer had closed it before it saw the POST (RFC 9112, 9.3.1). The POST is repeated once, over
+a new connection: a peer that crashes at a message must not get it over every connection. From the first octet
+on, even of an interim answer, the peer may have the message. Then, as after any other failure, the next
+target, SMTP or Postfix's queue continues.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class NoHttpsError(Exception):
 
 
 class Https:
-    """The client; safe for threads. `sweep` is to be called about twice a second.
+    """The client. Thread-safe. Call `sweep` about twice a second.
 
-    A peer that takes nothing, or says nothing, for longer than `timeouts` allows, is left.
+    An attempt ends if the peer receives nothing, or sends nothing, for longer than `timeouts` allows.
     """
 
     def __init__(self, dial: Dial, timeouts: Timeouts, user_agent: str) -> None:
@@ -93,9 +93,10 @@ class Https:
     def begin(
         self, target: Target, sender: str, recipients: Sequence[str], message: bytes, deadline: float
     ) -> Exchange | None:
-        """The same as `post`, but only begun: on the event loop, over a connection that is open.
+        """Begins a `post` on the event loop, over an open connection.
 
-        None if there is none, or the message is not small. Else it is waited for, then given to `post`.
+        None if no connection is open, or the message is not small. Wait for the result, then give it to
+        `post`.
         """
         started = time.monotonic()
         if len(message) > ONE_RECORD:
@@ -122,9 +123,9 @@ class Https:
         deadline: float,
         begun: Exchange | None = None,
     ) -> Answer:
-        """POST `message` for canonical `recipients`, to be over at `deadline` (monotonic); or go on with it.
+        """Makes or continues a POST of `message` for canonical `recipients`, until `deadline` (monotonic).
 
-        Raises `NoHttpsError`, or `ForbiddenAddressError` where we may connect to no address of `target`.
+        Raises `NoHttpsError`, or `ForbiddenAddressError` if all addresses of `target` are forbidden.
         """
         if begun is not None and begun.answer is not None:
             return begun.answer
@@ -209,7 +210,7 @@ class Https:
             client.close()
 
     def sweep(self) -> None:
-        """Cut attempts that are over their time, and close connections that nobody used for long."""
+        """Cuts attempts that exceed their time, and closes connections that were not used for long."""
         now = time.monotonic()
         old: list[Client] = []
         with self._lock:
@@ -225,7 +226,7 @@ class Https:
             client.close()
 
     def close(self) -> None:
-        """Cut whatever is under way, and close all."""
+        """Cuts all attempts, and closes all connections."""
         with self._lock:
             for client in self._busy:
                 client.guarded.cut()

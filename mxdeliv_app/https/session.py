@@ -1,6 +1,6 @@
-"""requests over a guarded socket: one that was made, judged and verified elsewhere, and may be cut meanwhile.
+"""A session of the library requests over a guarded socket, which is opened and verified elsewhere.
 
-requests and urllib3 speak HTTP over it, so neither has a say in who is verified.
+requests and urllib3 speak HTTP over the socket; they neither choose addresses nor verify certificates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mxdeliv_app.https.target import Target
 
 
 class Guarded(Protocol):
-    """What opens connections to `target`, one at a time: `connection.Connection`, or the like of it."""
+    """Opens connections to `target`, one at a time: `connection.Connection` or a similar class."""
 
     target: Target
 
@@ -47,17 +47,17 @@ class GuardedSession(requests.Session):
         self.mount("https://", _Adapter(pool))
 
     def close(self) -> None:
-        """Close it, and the connection."""
+        """Closes the session and its connection."""
         super().close()
         self._guarded.drop()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """No redirect is one; requests would read the whole body of each, and a POST would become a GET."""
+        """None: no redirect is followed. requests would read its whole body, and turn a POST into a GET."""
         return None
 
 
 def lost(error: Exception) -> Exception:
-    """The time-out or loss that requests and urllib3 made `error` of; else an error of no kind."""
+    """The timeout or connection error that requests and urllib3 wrapped as `error`; else `Exception()`."""
     causes = [one for one in _causes(error) if not isinstance(one, requests.RequestException)]
     found = (one for kind in (TimeoutError, OSError) for one in causes if isinstance(one, kind))
     return next(found, Exception())
@@ -75,7 +75,7 @@ class _Answer(FinalResponse):
 
 
 class _Https(HTTPConnection):
-    """HTTP of urllib3 over what `guarded` opens: to urllib3 it looks like plain HTTP."""
+    """urllib3's HTTP over the connection of `guarded`, which looks like plain HTTP to urllib3."""
 
     default_port = 443  # type: ignore[misc]
     response_class = _Answer
@@ -104,7 +104,7 @@ class _Https(HTTPConnection):
 
 
 class _Adapter(HTTPAdapter):
-    """One pool of one connection, whose TLS is ours."""
+    """A pool of one connection, with our own TLS."""
 
     def __init__(self, pool: HTTPConnectionPool) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class _Adapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, *_args: Any, **_settings: Any) -> None:
-        """requests would load certifi's list here; `tls` has the system's."""
+        """Does nothing. requests would load certifi's CAs here; `tls` has the system's."""
 
     def close(self) -> None:
         super().close()
@@ -122,7 +122,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all that it was made from: urllib3 and requests wrap in turn, each in its own way."""
+    """`error` and all errors that it wraps: urllib3 and requests wrap errors in different ways."""
     waiting, seen = [error], set[int]()
     while waiting:
         cause = waiting.pop()

@@ -1,8 +1,7 @@
-"""TLS towards peers: who is verified, and sessions that are resumed instead of made anew (RFC 8446, 2.2).
+"""TLS with peers: verifies certificates where required, and resumes sessions (RFC 8446, 2.2).
 
-A session belongs to one target and the context that it was made in, so what was verified for one name is
-never taken for another. Sessions are in memory only, and none serves for longer than `SESSION_LIFE`: a
-certificate is looked at again then.
+A session belongs to one target and one TLS context, so a session that was verified for one name is never used
+for another. Sessions are kept in memory, for at most `SESSION_LIFE`; then the certificate is verified again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SESSIONS = 2000  # targets; the one used longest ago is forgotten
 
 
 class Tls:
-    """Contexts and sessions; safe for threads."""
+    """TLS contexts and sessions. Thread-safe."""
 
     def __init__(self) -> None:
         self._verifying = _context()
@@ -31,7 +30,7 @@ class Tls:
         self._sessions: OrderedDict[Target, tuple[ssl.SSLSession, float]] = OrderedDict()
 
     def wrap(self, plain: socket.socket, target: Target) -> ssl.SSLSocket:
-        """TLS with `target` over `plain`, which is taken over. Raises `OSError`."""
+        """Starts TLS with `target` over the socket `plain`, and owns it from then on. Raises `OSError`."""
         context = self._verifying if target.verify else self._trusting
         session = self._session(target)
         try:
@@ -46,7 +45,7 @@ class Tls:
             raise
 
     def remember(self, target: Target, tls: ssl.SSLSocket) -> None:
-        """Keep the session of `tls` for later. With TLS 1.3 there is none before the first answer."""
+        """Stores the session of `tls`. TLS 1.3 has none before the first answer."""
         session = tls.session
         if session is None or not (session.has_ticket or session.id):
             return

@@ -1,7 +1,7 @@
-"""From a host's name to a connected socket, each stage a step of its own: DNS, then TCP.
+"""Connects to a host in two steps, DNS and TCP.
 
-Only to addresses that the relay itself may connect to (`https.allowed_addresses`), and never to this
-host: what that answers is nobody else's answer.
+Only to addresses that the relay itself may connect to (`https.allowed_addresses`), and never to this host,
+whose answers say nothing about a peer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mxdeliv_app.probe.time_limit import TimeLimit
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How hosts are found and reached.
+    """The means to resolve names and connect.
 
-    `timeout`: seconds for one connection, and without an octet. `limit`: for each step, and for all of them.
+    `timeout`: seconds for a connection, and for silence. `limit`: for each step, and for all of them.
     """
 
     names: Resolver
@@ -35,7 +35,7 @@ class Network:
     def connect(
         self, attempt: ProbeAttempt, host: str, port: int, pinned: IPAddress | None = None
     ) -> socket.socket:
-        """A connection to the first address that takes one, guarded by `limit`. Raises `FailedError`."""
+        """A connection to the first address that accepts one, guarded by `limit`. Raises `FailedError`."""
         addresses = self._addresses(attempt, host, pinned)
         with attempt.step("connect", (OSError,), self.limit) as step:
             found, failures = self._first(addresses, port)
@@ -62,7 +62,7 @@ class Network:
             return permitted
 
     def _first(self, addresses: Sequence[IPAddress], port: int) -> tuple[socket.socket, list[str]]:
-        """The connection, and the addresses that took none. Raises `OSError` if none did."""
+        """The connection, and the addresses that failed. Raises `OSError` if all did."""
         failures: list[str] = []
         deadline = time.monotonic() + min(2 * self.timeout, self.limit.left)
         for address in addresses:

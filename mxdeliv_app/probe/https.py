@@ -1,6 +1,6 @@
-"""The road by HTTPS: a POST without recipients, which says what the host is, then the message.
+"""Probes HTTPS: a POST without recipients, which identifies the host, then the message.
 
-The connection is made here step by step, so that each step has its time.
+Connects step by step, to measure each step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAILURES = (OSError, requests.RequestException, urllib3.exceptions.HTTPError, V
 
 
 def attempt(target: Target, sender: str, recipient: str, message: bytes, network: Network) -> ProbeAttempt:
-    """Try `target` with `message`; canonical addresses. What failed is in the result."""
+    """Sends `message` to `target`. Addresses are canonical. A failure is in the result."""
     found = ProbeAttempt("https", target.authority)
     try:
         with (
@@ -82,21 +82,21 @@ def _line(answer: requests.Response) -> str:
 
 
 class _Verified:
-    """The connection that there is, which is opened once."""
+    """An existing connection, which can be opened once."""
 
     def __init__(self, target: Target, connection: ssl.SSLSocket) -> None:
         self.target = target
         self._connection: ssl.SSLSocket | None = connection
 
     def open(self) -> ssl.SSLSocket:
-        """The connection. Raises `ConnectionError` where it was closed since."""
+        """The connection. Raises `ConnectionError` if it was closed meanwhile."""
         found, self._connection = self._connection, None
         if found is None:
             raise ConnectionResetError("the peer closed the connection")
         return found
 
     def drop(self) -> None:
-        """Nothing else is to be closed."""
+        """Does nothing: there is no second descriptor."""
 
 
 def _post(

@@ -1,4 +1,4 @@
-"""The attempts of a probe: the targets and mail hosts that the relay would use, until one answers."""
+"""Makes a probe's attempts, at the targets and mail hosts that the relay would use, until one answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attempts(
     message: bytes,
     roads: tuple[str, ...],
 ) -> Iterator[ProbeAttempt]:
-    """One attempt after the other. `envelope`: canonical sender and recipient. Raises `NowhereError`."""
+    """Makes the attempts in order. `envelope`: canonical sender and recipient. Raises `NowhereError`."""
     sender, recipient = envelope
     domain = address.domain_of(recipient)
     names, guard = Resolver(config.relay.nameservers), AllowedAddresses(config.relay.allow_networks)
@@ -62,7 +62,7 @@ def attempts(
 
 
 def is_expected(attempt: ProbeAttempt, *, made_up: bool) -> bool:
-    """Whether its answer shows that mail arrives. `made_up`: nobody has the recipient's address."""
+    """Whether the answer shows that mail arrives. `made_up`: the recipient does not exist."""
     if attempt.code is None:
         return False
     # Some servers take everything (madmail drops what it has no user for).

@@ -1,7 +1,7 @@
-"""HTTPS for one message and domain: the targets in order, what each answers, and what is remembered of that.
+"""Sends one message to one domain by HTTPS: tries the targets in order, and caches what their answers show.
 
-A domain is marked "no HTTPS" only for trouble with its hosts. A message that a host refuses by itself goes on
-by SMTP and changes nothing for others; a refusal for its size is remembered as a size limit of the host.
+HTTPS to a domain is suspended only for trouble with its hosts. If a host refuses a single message without a
+reply, that message goes by SMTP, with no effect on others; a refusal for size is cached as the host's limit.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The collaborators; one object serves all threads."""
+    """The collaborators. Thread-safe."""
 
     https: Https
     proofs: Proofs
@@ -54,9 +54,9 @@ class Tools:
 
 
 class _NotTakenError(Exception):
-    """A target did not take the message, for `reason`, a slug.
+    """A target did not accept the message; `reason` is a slug.
 
-    `trouble`: whether HTTPS there is in trouble; `last`: whether no other target should be asked.
+    `trouble`: whether HTTPS fails there in general. `last`: whether to try no other target.
     """
 
     def __init__(self, reason: str, *, trouble: bool = False, last: bool = False) -> None:
@@ -67,12 +67,12 @@ class _NotTakenError(Exception):
 
 
 class _OfOneError(Exception):
-    """The peer took the message for none of the recipients, because of one of them."""
+    """The peer refused the message for all recipients because of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """HTTPS for one letter and domain; `known` is what the endpoint cache said of the domain."""
+    """HTTPS for one message and domain. `known`: the cached facts about the domain."""
 
     tools: Tools
     domain: str
@@ -83,7 +83,7 @@ class Attempt:
     begun: list[Exchange] = field(default_factory=list)  # one at most, until it is gone on with
 
     def begin(self, recipients: Sequence[str]) -> Exchange | None:
-        """The first POST of `run`, sent at once; None where a thread is to do it all. On the event loop."""
+        """Sends the first POST of `run` on the event loop; None if a thread must do everything."""
         unique = list(dict.fromkeys(recipients))
         if not unique or not self.plan.targets or self.plan.one_per_recipient:
             return None
@@ -96,9 +96,9 @@ class Attempt:
         return self.tools.https.begin(target, sender, unique, self.letter.content, deadline)
 
     def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
-        """Fill `answers` by canonical recipient; else the reason why some have none.
+        """Fills `answers` by canonical recipient. Returns the reason if some have none.
 
-        Raises `SQLAlchemyError` only where no recipient has an answer.
+        Raises `SQLAlchemyError` only if no recipient has an answer.
         """
         unique = list(dict.fromkeys(recipients))
         groups = [[one] for one in unique] if self.plan.one_per_recipient else [unique]
@@ -127,7 +127,7 @@ class Attempt:
 
     @property
     def _smtp_is_left(self) -> bool:
-        """Whether a message that no host takes by HTTPS goes on by SMTP."""
+        """Whether a message that no host accepts by HTTPS can go by SMTP."""
         return self.mode is Mode.HTTPS_FIRST and self.plan.https != "only"
 
     def _try_targets(
@@ -185,12 +185,12 @@ class Attempt:
         return self._understood(target, answer, recipients)
 
     def under_way(self) -> AbstractContextManager[None]:
-        """Around what the peer is waited for."""
+        """Context of waiting for the peer."""
         allowance = self.tools.timeouts.allowance(len(self.letter.content))
         return self.tools.breaker.attempt(self.domain, allowance)
 
     def _skipped(self, host: HostState, now: datetime) -> str | None:
-        """Why a host is not asked at all, or None. If nothing else is left, it is asked for any size."""
+        """Why a host is skipped, or None. If SMTP is impossible, its size limit is ignored."""
         if host.disproven(now):
             return "not-chatmail"
         return "size" if self._smtp_is_left and host.limits(len(self.letter.content), now) else None
@@ -198,7 +198,7 @@ class Attempt:
     def _understood(
         self, target: Target, answer: Answer, recipients: Sequence[str]
     ) -> Sequence[RecipientReply]:
-        """The replies in `answer`, which a proven host gave. Raises `_NotTakenError`."""
+        """The replies in `answer` of a proven host. Raises `_NotTakenError`."""
         known, now = self.tools.known, datetime.now(UTC)
         understood = peer_answer.understand(
             answer.status, answer.content_type, answer.body, recipients, complete=answer.cut is None

@@ -1,13 +1,12 @@
-"""What a delivery waits for before it begins: the turn of its sender, then a place at its destination.
+"""Orders and limits deliveries: a delivery waits for its sender's turn, then for a place at its destination.
 
-Postfix keeps the order and delivers many at once, so one message of a user to a domain may overtake another.
-Apps sort by Date, which tells seconds apart: of what was sent within one, users see first what arrived first.
-So a message waits for the one before, but only a moment: behind a large file, or at a peer that hangs, it
-goes when that is over.
+Postfix delivers many messages at once, so one message of a user to a domain could overtake another. Apps sort
+by Date, in whole seconds, and show messages of one second in the order of arrival. So a message waits for the
+one before it, but only for a moment: a large file, or a peer that hangs, does not delay it for longer.
 
-One slow peer must not hold what the others need. A domain has at most `each` places, and no more than a third
-of those that are free, so that several slow ones leave some for the rest. A delivery that finds none waits a
-moment, as deliveries to a busy peer end all the time; where none has ended for that long, nothing waits.
+A slow peer must not occupy what the others need. A domain has at most `each` places, and at most a third of
+the free ones, so that several slow domains leave some for the rest. A delivery without a place waits for a
+moment, because deliveries to a busy peer end all the time; if none has ended for that long, it does not wait.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _SHARE = 3
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One message's, to one domain; to be ended by `SenderOrdering.end`."""
+    """The turn of one message to one domain. `SenderOrdering.end` must end it."""
 
     sender: str
     domain: str
@@ -39,7 +38,7 @@ class Turn:
 
 
 class SenderOrdering:
-    """Who sends what to where at the moment. Lives on one event loop."""
+    """The current and waiting messages, by sender and domain. For one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, moment: float = MOMENT) -> None:
         self._clock = clock
@@ -48,11 +47,11 @@ class SenderOrdering:
 
     @property
     def under_way(self) -> int:
-        """How many senders have a message under way, counted once for each domain."""
+        """The number of pairs of sender and domain with a message in progress."""
         return len(self._last)
 
     async def take(self, sender: str, domain: str) -> Turn:
-        """Wait for the turn of a message of `sender` to `domain`."""
+        """Waits for the turn of a message of `sender` to `domain`."""
         now = self._clock()
         turn = Turn(sender, domain, now)
         # Bounces come from everybody.
@@ -69,7 +68,7 @@ class SenderOrdering:
         return turn
 
     def end(self, turn: Turn) -> None:
-        """The message has arrived, or will not."""
+        """Ends a turn: the message was delivered, or failed."""
         turn.over.set()
         if self._last.get(turn.key) is turn:
             del self._last[turn.key]
@@ -83,9 +82,9 @@ class _Domain:
 
 
 class DestinationConcurrency:
-    """How many deliveries each domain has under way. Lives on one event loop.
+    """The number of current deliveries by domain. For one event loop.
 
-    `passes`: whether a domain's deliveries don't wait for its peer now, and so need no place.
+    `passes`: whether deliveries to a domain do not wait for its peer now, and so need no place.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class DestinationConcurrency:
         self._domains: dict[str, _Domain] = {}
 
     async def take(self, domain: str) -> bool:
-        """Take a place for `domain`, to be given back; False where the domain is too busy."""
+        """Takes a place for `domain`; False if the domain is too busy. `give_back` returns it."""
         place = self._domains.setdefault(domain, _Domain())
         if not self._is_full(place) or self._passes(domain):
             self._take(place)
@@ -115,7 +114,7 @@ class DestinationConcurrency:
         return await self._wait(domain, place)
 
     def give_back(self, domain: str) -> None:
-        """A delivery to `domain` has ended, or will not begin."""
+        """Returns the place of a delivery to `domain`."""
         place = self._domains[domain]
         place.taken -= 1
         place.moved = self._clock()

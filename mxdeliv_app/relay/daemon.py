@@ -1,9 +1,9 @@
-"""`mxdeliv-relay`: mail to peers by HTTPS, else back to Postfix. Started by its systemd sockets,
+"""`mxdeliv-relay`: sends mail to peers by HTTPS, or gives it back to Postfix for SMTP. Socket-activated,
 stopped by SIGTERM.
 
 Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)), `prospect`
-(a policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies). A delivery cut by a
-kill was never answered, so Postfix still has the mail.
+(a policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies). If the
+program is killed during a delivery, Postfix got no reply and still has the mail.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Relay:
-    """The daemon's parts, and its sessions."""
+    """The parts of the daemon, and its sessions."""
 
     def __init__(self, config: Config) -> None:
         relay = config.relay
@@ -116,7 +116,7 @@ class Relay:
         self._sessions: dict[asyncio.Task[None], tuple[LmtpSession, asyncio.StreamWriter]] = {}
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:
-        """Serve the sockets (by name) until SIGTERM or SIGINT."""
+        """Serves the sockets, given by name, until SIGTERM or SIGINT."""
         stop = stopping.requested()
         self._journal.start()
         ticking = asyncio.create_task(self._tick())
@@ -141,7 +141,7 @@ class Relay:
         self._recorder.flush()
 
     def _serving(self, name: str) -> Serve:
-        """What is spoken at the socket of this name."""
+        """The protocol handler for the socket of this name."""
         if name == _PROSPECT:
             return self._recipient_policy.serve
         return self._dns_filter.serve if name == _ADDRESSES else partial(self._session, _MODES[name])
@@ -179,7 +179,7 @@ class Relay:
     help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT. Only lmtp is needed.",
 )
 def main(listen: tuple[str, ...]) -> None:
-    """Deliver mail to peers by HTTPS, or hand it back to Postfix for SMTP.
+    """Deliver mail to peers by HTTPS, or give it back to Postfix for SMTP.
 
     Postfix's transport for remote mail names the socket `lmtp`: `lmtp:unix:chatmail/relay.sock`, as seen
     from its chroot. Mail for peers without HTTPS goes to Postfix's port `listen.reinject`, which needs a

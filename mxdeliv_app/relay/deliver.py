@@ -1,9 +1,9 @@
-"""A letter's recipients of one domain: which road, and what each is answered. Runs in a worker thread, or on
-the event loop as far as it need not wait (`at_once`).
+"""Delivers a message to its recipients of one domain, and returns a reply for each.
 
-HTTPS to the targets of the plan, in order; where that can't be, back to Postfix for SMTP. In HTTPS-only
-mode (Postfix comes from a failed SMTP) a message is not handed back for SMTP, or mail would go in circles;
-only a message to several recipients with different outcomes is handed back in parts (`fallback.one_for_all`).
+Runs in a worker thread, or on the event loop as long as it need not wait (`at_once`). Tries HTTPS to the
+targets of the plan in order, else gives the message back to Postfix for SMTP. In HTTPS-only mode, after
+smtp(8) failed, it gives nothing back for SMTP, because mail would loop. Only a message to several recipients
+with different outcomes is then given back in parts (`fallback.one_for_all`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Begun:
     started: float
 
     async def wait(self) -> bool:
-        """Wait for the peer; whether its answer is here."""
+        """Waits for the peer; returns whether its answer has arrived."""
         with self.attempt.under_way():
             await self.exchange.wait()
         return self.exchange.answer is not None
@@ -48,10 +48,10 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a delivery came to.
+    """The result of a delivery.
 
-    `replies` are in the recipients' order; `road` is `https`, or `smtp` or `none` where HTTPS left somebody;
-    `reason` is the log's word for why.
+    `replies`: in the order of the recipients. `road`: `https`; `smtp` or `none` if HTTPS did not serve all
+    recipients. `reason`: the reason word in the log.
     """
 
     replies: Sequence[Reply]
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The collaborators; one object serves all threads."""
+    """The collaborators. Thread-safe."""
 
     where: Router
     tools: Tools
@@ -69,9 +69,9 @@ class Delivery:
     smtp_words: Callable[[str], str]  # why SMTP failed for a domain
 
     def begin(self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
-        """Send the first POST at once, if HTTPS works there; else None, and `deliver` does it all.
+        """Sends the first POST at once, on the event loop; None if HTTPS is not known to work there.
 
-        On the event loop. What was begun is to be waited for, then given to `deliver`.
+        Wait for the result, then give it to `deliver`, which otherwise does everything.
         """
         domain, started = recipients[0].domain, time.monotonic()
         if mode is not Mode.HTTPS_FIRST:
@@ -94,7 +94,7 @@ class Delivery:
     def deliver(
         self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
     ) -> list[Reply]:
-        """Replies for `recipients`, all of one domain, in order. It goes on with what was begun."""
+        """Replies for `recipients`, all of one domain, in order. Continues `begun`, if given."""
         domain = recipients[0].domain
         started = time.monotonic() if begun is None else begun.started
         outcome = self._deliver(domain, letter, recipients, mode, begun)
@@ -154,7 +154,7 @@ class Delivery:
     def _unfit(
         self, plan: DeliveryPlan, known: Endpoint | None, domain: str, letter: QueuedMessage, mode: Mode
     ) -> str | None:
-        """Why HTTPS is not even tried, or None."""
+        """Why HTTPS is not tried, or None."""
         if plan.https == "never":
             return "route"
         if letter.canonical_sender is None:
@@ -196,5 +196,5 @@ class Delivery:
 
 
 def _canonical(recipients: Sequence[Recipient]) -> list[str]:
-    """Those that HTTPS can name."""
+    """The recipients with a canonical address, which HTTPS needs."""
     return [one.canonical for one in recipients if one.canonical is not None]

@@ -1,7 +1,7 @@
-"""Letters to their deliveries: one job per recipient domain, side by side, so that none waits for another.
+"""Distributes messages to deliveries: one job per recipient domain, in parallel.
 
-A small message to a peer whose connection is open goes out, and its answer is taken, on the event loop. All
-that would wait for anything else is done by worker threads.
+The event loop itself sends a small message over an open connection, and reads the answer. Worker threads do
+everything that may block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """The bounded pool of workers. Lives on one event loop."""
+    """The pool of workers. For one event loop."""
 
     def __init__(self, delivery: Delivery, workers: int, per_domain: int) -> None:
         self._delivery = delivery
@@ -39,13 +39,13 @@ class Dispatch:
         self._stopping = False
 
     def refusal(self) -> Verdict | None:
-        """Why no transaction should begin now, or None."""
+        """Why no transaction may begin now, or None."""
         if self._stopping:
             return codes.STOPPING
         return codes.BUSY if self._jobs >= self._workers else None
 
     async def admit(self, sender: str, domain: str) -> Turn | Verdict:
-        """Wait for the sender's turn, then take a place for a delivery to `domain`; or why there is none."""
+        """Waits for the sender's turn, then takes a place for a delivery to `domain`, or returns why not."""
         turn = await self._turns.take(sender, domain)
         placed = False
         try:
@@ -56,13 +56,13 @@ class Dispatch:
         return turn if placed else codes.BUSY_DOMAIN
 
     def leave(self, turns: Iterable[Turn]) -> None:
-        """Give back the places that go with these turns: nothing more will be delivered."""
+        """Ends turns and their places, because nothing more will be delivered."""
         for turn in turns:
             self._turns.end(turn)
             self._places.give_back(turn.domain)
 
     async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]:
-        """Replies, one for each recipient, in order. A domain's turn, and place, end when it is done."""
+        """Replies, one for each recipient, in order. The turn and place of a domain end with its delivery."""
         domains: dict[str, list[int]] = {}
         for index, recipient in enumerate(letter.recipients):
             domains.setdefault(recipient.domain, []).append(index)
@@ -103,7 +103,7 @@ class Dispatch:
                 self._idle.set()
 
     async def stop(self, grace: float) -> None:
-        """Begin nothing new, and wait up to `grace` seconds for what is under way."""
+        """Begins no more deliveries, and waits up to `grace` seconds for the present ones."""
         self._stopping = True
         try:
             async with asyncio.timeout(grace):

@@ -1,7 +1,7 @@
-"""What the store says of a domain, its route, endpoint and hosts; held for a moment, as many messages ask.
+"""Caches routes, endpoints and hosts of domains from the store, for at most `LEASE`.
 
-Nothing is held for longer than `LEASE`, and who changes a route or forgets an endpoint waits that long, so it
-is in force on the next message. What this process learns itself it knows at once.
+Who changes a route or forgets an endpoint waits for `LEASE`, so the change is in force for the next message.
+What this process learns itself is in its cache at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _CachedDomain:
 
 
 class DomainCache:
-    """Routes, endpoints and hosts; safe for threads. All methods may raise `SQLAlchemyError`."""
+    """The cache. Thread-safe. All methods may raise `SQLAlchemyError`."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class DomainCache:
         self._lock = threading.Lock()
 
     def route(self, domain: str) -> Route | None:
-        """The operator's route for `domain`, if there is one."""
+        """The operator's route for `domain`, or None."""
         return self._of(domain).route
 
     def endpoint(self, domain: str) -> Endpoint | None:
-        """What is known of HTTPS at `domain`, if anything."""
+        """The cached facts about HTTPS at `domain`, or None."""
         return self._of(domain).endpoint
 
     def host(self, domain: str, host: str) -> HostState:
-        """What is known of one host of `domain`."""
+        """The cached facts about one host of `domain`."""
         return self._of(domain).hosts.get(host) or HostState(host)
 
     def proved(self, domain: str, host: str, now: datetime) -> None:
-        """`host` is a chatmail server. Written where it is news, or half of the time of the proof is over."""
+        """Stores that `host` is a chatmail server, if that is new or half of the proof's time is over."""
         until = self.host(domain, host).proven_until
         if until is None or until - now < PROVEN_FOR / 2:
             may_wait()
@@ -78,38 +78,38 @@ class DomainCache:
             self._forget(domain)
 
     def disproved(self, domain: str, host: str, now: datetime) -> None:
-        """`host` is no chatmail server."""
+        """Stores that `host` is not a chatmail server."""
         may_wait()
         self._hosts.disproved(domain, host, now)
         self._forget(domain)
 
     def doubted(self, domain: str, host: str) -> None:
-        """`host` has to prove itself again."""
+        """Stores that `host` has to prove itself again."""
         may_wait()
         self._hosts.doubted(domain, host)
         self._forget(domain)
 
     def limited(self, domain: str, host: str, size: int, now: datetime) -> None:
-        """`host` refuses messages of `size` octets for their size."""
+        """Stores that `host` refuses messages of `size` octets for their size."""
         may_wait()
         self._hosts.limited(domain, host, size, now)
         self._forget(domain)
 
     def worked(self, domain: str, host: str, now: datetime, known: Endpoint | None) -> None:
-        """`host` took HTTPS for `domain`."""
+        """Stores that `host` accepted a message for `domain` by HTTPS."""
         if is_news(host, now, known):
             may_wait()
             self._endpoints.worked(domain, host, now, known)
             self._forget(domain)
 
     def failed(self, domain: str, reason: str, now: datetime, known: Endpoint | None) -> None:
-        """No host of `domain` took HTTPS."""
+        """Stores that no host of `domain` accepted a message by HTTPS."""
         may_wait()
         self._endpoints.failed(domain, reason, now, known)
         self._forget(domain)
 
     def unmark(self, domain: str) -> None:
-        """Try HTTPS at `domain` again."""
+        """Lifts the suspension of HTTPS at `domain`."""
         may_wait()
         self._endpoints.unmark(domain)
         self._forget(domain)
@@ -134,7 +134,7 @@ class DomainCache:
         return held
 
     def _read(self, domain: str, mine: Future[_CachedDomain]) -> _CachedDomain:
-        """Read for all who wait for `mine`."""
+        """Reads the store, for all that wait for `mine`."""
         learnt, until = self._learnt, self._clock() + LEASE
         try:
             held = _CachedDomain(
@@ -161,7 +161,7 @@ class DomainCache:
 
 @contextmanager
 def store_may_fail() -> Iterator[None]:
-    """Around what is learnt on the way: losing the peer's answer would be worse, and send the mail twice."""
+    """Ignores faults of the store while a fact is stored: without the reply, mail would be sent twice."""
     try:
         yield
     except SQLAlchemyError as error:

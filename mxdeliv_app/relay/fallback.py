@@ -1,13 +1,13 @@
-"""Handing mail back to Postfix: its reinject port queues it for delivery by SMTP, or for a second attempt.
+"""Gives mail back to Postfix: its reinject port queues the message for SMTP, or for a second attempt.
 
-The envelope goes over as it came. Each recipient gets the reply that this Postfix gave for it; 250 means
-that it is in Postfix's queue, on disk.
+The envelope is unchanged. Each recipient gets the reply of this Postfix; 250 means that the message is in
+Postfix's queue, on disk.
 
-smtp(8) hears one reply after DATA for all recipients of a transaction (RFC 5321, 4.2.5). Where their outcomes
-differ, a 451 for all would have those who have the message get it again with each retry, a 250 would lose the
-others' refusals. So the others go back to Postfix, one message for each outcome, and the reply is 250. Each
-of these messages has fewer recipients or fewer outcomes than the one it came from, so mail does not go in
-circles.
+For smtp(8) there is one reply after DATA for all recipients of a transaction (RFC 5321, 4.2.5). If their
+outcomes differ, a 451 for all would repeat the message to those who have it, and a 250 would lose the
+refusals of the others. So the others are given back to Postfix, as one message for each outcome, and the
+reply is 250. Each of these messages has fewer recipients or fewer outcomes than the original, so mail can't
+loop.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 
 
 class Fallback:
-    """The way back; safe for threads."""
+    """Gives mail back. Thread-safe."""
 
     def __init__(self, reinject: HostPort, hostname: str) -> None:
         self._reinject = reinject
         self._hostname = hostname
 
     def hand_over(self, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
-        """Replies, one for each of `recipients` (some of those of `letter`), in order."""
+        """Gives `letter` back for some of its `recipients`; returns a reply for each, in order."""
         may_wait()
         try:
             with Conversation(self._reinject.pair, connecting=TIMEOUT, ending=TIMEOUT) as postfix:
@@ -77,9 +77,9 @@ class Fallback:
 def one_for_all(
     letter: QueuedMessage, recipients: Sequence[Recipient], replies: Sequence[Reply], hand_over: HandOver
 ) -> list[Reply]:
-    """Replies that one can stand for: `replies` if they agree; else `hand_over` gets the others back.
+    """Makes all replies equal: `replies` if they agree; else gives the recipients without the message back.
 
-    If Postfix refuses one of these messages, all recipients are tried again: twice is better than never.
+    If Postfix refuses one of these messages, all recipients are tried again, and some get the message twice.
     """
     groups = _by_outcome(recipients, replies)
     if len(groups) <= 1 and not (groups and any(reply.accepted for reply in replies)):
@@ -93,7 +93,7 @@ def one_for_all(
 
 
 def _by_outcome(recipients: Sequence[Recipient], replies: Sequence[Reply]) -> list[list[Recipient]]:
-    """Recipients without the message: those to try again in one group, the others by their refusal."""
+    """Groups the recipients without the message: those to try again, and the others by their refusal."""
     groups: dict[Reply | None, list[Recipient]] = {}
     for recipient, reply in zip(recipients, replies, strict=True):
         if not reply.accepted:

@@ -1,8 +1,8 @@
-"""What Postfix speaks to the relay: LMTP (RFC 2033), and SMTP on the HTTPS-only port.
+"""The server for Postfix: LMTP (RFC 2033), and SMTP on the HTTPS-only port.
 
-LMTP answers for each recipient after the message, SMTP once for all. Our own dialogue and not aiosmtpd's:
-that reads a message line by line in Python (1.8 s for 30 MB), and answers errors after DATA
-only once. No AUTH, no TLS, no BDAT: the only client is the Postfix of this host.
+After the message, LMTP has a reply for each recipient, SMTP one for all. aiosmtpd is not used: it reads a
+message line by line in Python (1.8 s for 30 MB), and has one reply for errors after DATA. No AUTH, TLS or
+BDAT, because the only client is this host's Postfix.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
-    """Who takes letters; `dispatch.Dispatch` in the daemon."""
+    """Delivers messages; `dispatch.Dispatch` in the daemon."""
 
     def refusal(self) -> Verdict | None: ...
 
@@ -56,14 +56,14 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is announced and kept to: octets of a message, recipients of a transaction."""
+    """Announced limits: octets of a message, recipients of a transaction."""
 
     size: int
     recipients: int
 
 
 class LmtpSession:
-    """One connection. `run` returns when it is over."""
+    """One connection. `run` returns when it ends."""
 
     def __init__(
         self, stream: SmtpStream, service: Service, policy: PolicyInForce, limits: Limits, mode: Mode
@@ -93,7 +93,7 @@ class LmtpSession:
             self._commands["XFORWARD"] = self._xforward
 
     async def run(self) -> None:
-        """Speak until the client leaves or is left."""
+        """Serves the connection until either side closes it."""
         self._stream.say(f"220 {GREETING_NAME} {'LMTP' if self._lmtp else 'ESMTP'} mxdeliv-relay")
         try:
             while self._open:
@@ -109,7 +109,7 @@ class LmtpSession:
 
     @property
     def waiting(self) -> bool:
-        """Whether no transaction is under way, so that nothing is lost by closing."""
+        """Whether no transaction is in progress, so that closing loses nothing."""
         return self._sender is None
 
     async def _command(self, line: bytes | None) -> None:
@@ -157,7 +157,7 @@ class LmtpSession:
         self._stream.say(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
 
     async def _xforward(self, argument: str) -> None:
-        """Postfix's name for the message that follows, for our log lines about it."""
+        """Takes Postfix's queue ID of the next message, for our log lines."""
         ident = _IDENT.fullmatch(argument)
         if self._sender is not None:
             return self._say(codes.BAD_SEQUENCE)
@@ -215,7 +215,7 @@ class LmtpSession:
         return self._ok(status="2.1.5")
 
     async def _place(self, sender: str, domain: str) -> Verdict | None:
-        """See to it that `domain` is admitted, or say why it isn't."""
+        """Admits `domain`, or returns the refusal."""
         if domain in self._turns:
             return None
         if len(self._turns) >= MAX_DOMAINS:
@@ -228,7 +228,7 @@ class LmtpSession:
         return None
 
     async def _allowed(self, domain: str) -> Verdict:
-        """Whether the policy lets our users' mail go to `domain`; all of a transaction goes by one policy."""
+        """Whether the policy allows mail to `domain`. A transaction uses one version of the policy."""
         try:
             self._policy = self._policy or await self._in_force.ask()
         except SQLAlchemyError as error:

@@ -1,7 +1,7 @@
-"""The policy in force, for sessions on one event loop: each goes on in the order in which it asked.
+"""The policy in force, for sessions on one event loop, which continue in the order in which they asked.
 
-The store is read in a thread, as other work must not wait for it. Who asks meanwhile waits behind: it would
-find the policy at hand a moment before the one that had it read goes on, and overtake that (`concurrency`).
+A thread reads the store, so that other work does not wait. Sessions that ask meanwhile wait for the same
+read: otherwise one could overtake the session that started it (`concurrency`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class PolicyInForce:
         self._asked = asyncio.Lock()  # whose waiters are served as they come
 
     async def ask(self) -> Policy:
-        """Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        """The policy. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
         if not self._asked.locked() and (held := self._policies.held()) is not None:
             return held
         async with self._asked:

@@ -1,8 +1,8 @@
-"""Proof that a host is a chatmail server, asked for once for all messages that wait for it.
+"""Tests whether a host is a chatmail server, once for all messages that wait for the result.
 
-It is asked for by a POST without recipients, which every `/mxdeliv` refuses: an ordinary web server, which
-may say yes to everything, gets no message at all. This costs one round trip, as the connection is kept for
-the message. Proof and refutation are in the store (`store.endpoint_hosts`) and run out there.
+The test is a POST without recipients, which every `/mxdeliv` refuses. So an ordinary web server, which may
+accept every POST, gets no message. The test costs one round trip, because the connection is kept for the
+message. Results are in the store (`store.endpoint_hosts`) and expire there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class UnprovenError(Exception):
-    """The host is, or may be, no chatmail server. `reason` is a slug, `words` its answer as it came."""
+    """The host is not, or may not be, a chatmail server. `reason`: a slug. `words`: the unchanged answer."""
 
     def __init__(self, reason: str, words: str, *, disproven: bool) -> None:
         super().__init__(reason)
@@ -41,7 +41,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """Asks for proofs; one object serves all threads."""
+    """Makes the tests. Thread-safe."""
 
     https: Https
     known: DomainCache
@@ -50,9 +50,9 @@ class Proofs:
     _asked: dict[tuple[str, str], Future[None]] = field(default_factory=dict)
 
     def require(self, domain: str, target: Target, deadline: float) -> None:
-        """Return once `target` has proved itself for `domain`, by `deadline` (monotonic).
+        """Returns when `target` has proved itself for `domain`, at most until `deadline` (monotonic).
 
-        Raises `UnprovenError`, `NoHttpsError`, `ForbiddenAddressError`, to every message that waits alike.
+        Raises `UnprovenError`, `NoHttpsError` or `ForbiddenAddressError`, for each message that waits.
         """
         key = (domain, target.key)
         if self._is_proven(key):

@@ -1,13 +1,13 @@
-"""Final refusals of recipients elsewhere: the next message to one of them is refused at submission.
+"""Stores permanent refusals of recipients at peers: the next message to them is refused at submission.
 
-A peer's answer to an earlier message goes back as a bounce, which new profiles of Delta Chat ignore. So what
-it says for good about a recipient, over HTTPS or to smtp(8), is kept for a day (`store.refusals`), and the
-policy service says it again at DATA of a message to that recipient alone. It ends when the peer takes mail
-for the recipient, or when mail comes from there (which the milter sees).
+A peer's refusal of an earlier message becomes a bounce, which new profiles of Delta Chat ignore. So a
+permanent refusal of a recipient, over HTTPS or to smtp(8), is stored for a day (`store.refusals`), and the
+policy service repeats it at DATA of a message to that recipient alone. The entry is deleted when the peer
+accepts mail for the recipient, or when mail from the recipient arrives (in the milter).
 
-Refusals are kept by recipient, not by sender: the next sender gets at once what would come as a bounce, and
-can learn from it that somebody on this relay wrote there within the day. Only the recipient's own server can
-cause an entry. Its replies about a sender or a message (X.7.Z and others) are not kept.
+Entries are by recipient, not by sender: the next sender is refused at once instead of by a bounce, and can
+learn from it that somebody on this relay wrote there within the day. Only the recipient's own server can
+cause an entry. Replies about a sender or a message (X.7.Z and others) are not stored.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 
 def words_about(recipient: str, text: str) -> str:
-    """A peer's words without addresses, and with `RECIPIENT` where they have the recipient's."""
+    """A peer's text without addresses; `RECIPIENT` stands for the recipient's."""
     marked = re.sub(re.escape(recipient), RECIPIENT, text, flags=re.IGNORECASE)
     words = anonymous(_CODES.sub("", marked), [recipient])
     return words.removeprefix(found[0]) if (found := _PREFIX.match(words)) else words
@@ -71,13 +71,13 @@ def words_about(recipient: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RecipientRefusals:
-    """From peers' replies to the store and back. Safe for threads; no failure of the store gets out."""
+    """Stores and looks up refusals. Thread-safe. Faults of the store are logged, not raised."""
 
     refusals: Refusals
     https_only: HostPort
 
     def heard(self, replies: Iterable[RecipientReply]) -> None:
-        """A peer's replies over HTTPS."""
+        """Takes a peer's replies over HTTPS."""
         for reply in replies:
             if reply.accepted:
                 self.forget(reply.address)
@@ -85,7 +85,7 @@ class RecipientRefusals:
                 self._remember(reply.address, reply.code, reply.status, reply.text, None)
 
     def logged(self, message: str, at: datetime) -> bool:
-        """A log line of smtp(8)'s; True if it tells what became of a recipient."""
+        """Takes a log line of smtp(8). Returns whether it reports the outcome for a recipient."""
         found = _DELIVERY.match(message)
         host, port = self.https_only.pair
         if found is None or (found["relay"].startswith(host) and found["relay"].endswith(f":{port}")):
@@ -107,7 +107,7 @@ class RecipientRefusals:
         return True
 
     def verdict(self, recipient: str) -> Verdict | None:
-        """What to say of a message to `recipient` (canonical) alone; None where nothing final is known."""
+        """The stored refusal of the canonical `recipient`, or None."""
         found = self._tried(lambda: self.refusals.of(recipient))
         if found is None:
             return None
@@ -115,7 +115,7 @@ class RecipientRefusals:
         return codes.refused_lately(found.code, found.status, words or "Recipient refused by its server")
 
     def forget(self, recipient: str) -> None:
-        """The peer took mail for `recipient`."""
+        """Deletes the entry of `recipient`, for which the peer accepted mail."""
         self._tried(lambda: self.refusals.forget(recipient) or None)
 
     def _remember(self, recipient: str, code: int, status: str, text: str, at: float | None) -> None:

@@ -1,6 +1,6 @@
-"""Where mail for a domain goes: the operator's route, an IP literal itself, or the hosts that DNS names.
+"""Routing: where mail for a domain goes, by the operator's route, the IP literal, or DNS.
 
-Gives the HTTPS targets in the order to try, or a verdict where mail for the domain goes nowhere. Opens no
+Returns the HTTPS targets in order, or a refusal if mail for the domain can't be delivered. Opens no
 connection to a peer.
 """
 
@@ -31,7 +31,7 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPlan:
-    """How to reach a domain: `targets` to try in order, and what the operator says of HTTPS there."""
+    """How to reach a domain: `targets` in order, and the operator's choice of HTTPS or SMTP."""
 
     targets: tuple[Target, ...]
     https: Https = "prefer"
@@ -55,7 +55,7 @@ class Router:
         self._route_of = route_of
 
     def plan(self, domain: str, known: Endpoint | None) -> DeliveryPlan | Verdict:
-        """The plan for canonical `domain`, of whose HTTPS `known` is known; or what to answer instead."""
+        """The plan for the canonical `domain`, or the refusal. `known`: the cached facts about its HTTPS."""
         route = self._route_of(domain)
         verify = not trusts_any_certificate(domain)
         if route is not None:
@@ -73,9 +73,9 @@ class Router:
         return DeliveryPlan(targets)
 
     def smtp_refusal(self, domain: str) -> Verdict | None:
-        """Why mail for `domain` is not given to smtp(8), which would find nothing to connect to; else None.
+        """The refusal if smtp(8) would find no address for `domain`, else None.
 
-        One address is enough that it may connect to: it ignores the others (`dns_filter`).
+        One permitted address is enough; smtp(8) ignores the others (`dns_filter`).
         """
         literal = ip_literal(domain)
         if literal is not None:
