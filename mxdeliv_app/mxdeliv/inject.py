@@ -4,13 +4,13 @@ All replies are Postfix's. A peer that accepts JSON gets the reply for each reci
 answer for all, so Postfix's replies to RCPT decide before the message is sent:
 
 - All recipients accepted, or all refused: that is the answer.
-- Some accepted, some refused: the message is sent to the port `listen.mixed` instead, for all recipients. That
-  port accepts recipients that Dovecot then refuses after the queue, and Postfix sends a bounce for them.
+- Some accepted, some refused: the message is sent to the port `listen.mixed` instead, for all recipients.
+  That port accepts recipients that Dovecot then refuses after the queue, and Postfix sends a bounce for them.
 - The same, but a bounce could not reach the sender: raises `UnreportableError`, and the peer must use SMTP,
-  which has a reply for each recipient. This applies to the null sender (the message is a bounce itself), to an
-  envelope sender other than the author (mailing lists; the milter replaces it by the null sender, as it is not
-  verified), if the mixed port refuses a recipient, too (it is not ours), and if the peer has tried too many
-  unknown recipients: the bounce would tell it which of the others are unknown.
+  which has a reply for each recipient. This applies to the null sender (the message is a bounce itself), to
+  an envelope sender other than the author (mailing lists; the milter replaces it by the null sender, as it
+  is not verified), if the mixed port refuses a recipient, too (it is not ours), and if the peer has tried too
+  many unknown recipients: the bounce would tell it which of the others are unknown.
 
 docs/refused-recipients.md describes this for all protocols.
 """
