@@ -15,8 +15,7 @@ from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
-from mxdeliv_app.probe.time_limit import TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError, Resolver
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import ProbeAttempt
-from mxdeliv_app.probe.time_limit import TimeLimit
+from mxdeliv_app.probe.steps import ProbeAttempt, TimeLimit
 from mxdeliv_app.relay.routing import Router
 
 # RFC 3463: no such mailbox, which is the right answer for a name that nobody has.

@@ -13,8 +13,7 @@ from typing import BinaryIO
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.probe import identity, tls
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
-from mxdeliv_app.probe.time_limit import TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step, TimeLimit
 
 PORT = 25
 # Octets of one reply, all its lines. RFC 5321, 4.5.3.1.5, has 512 for a line; replies to EHLO have some 500.

@@ -15,8 +15,7 @@ import pytest
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
-from mxdeliv_app.probe.time_limit import TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
 from tests.lab import ca
 
 NEVER = 600.0  # seconds, which no test comes near

@@ -16,8 +16,7 @@ from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.main import main
 from mxdeliv_app.probe import identity, message
 from mxdeliv_app.probe.run import is_expected
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
-from mxdeliv_app.probe.time_limit import TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
 
 SENDER, RECIPIENT = "probe-1@here.example", "bob@there.example"
 
