@@ -20,10 +20,15 @@ class NotActivatedError(Exception):
     """The required sockets were not passed. The message tells the operator how to start the program."""
 
 
+def activated(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether systemd passed sockets to this process."""
+    # Children inherit the environment; LISTEN_PID is the process that the sockets are for.
+    return environment.get("LISTEN_PID") == str(os.getpid())
+
+
 def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.socket]:
     """The sockets passed to this process, by `FileDescriptorName=`. Raises `NotActivatedError`."""
-    # Children inherit the environment; LISTEN_PID is the process that the sockets are for.
-    if environment.get("LISTEN_PID") != str(os.getpid()):
+    if not activated(environment):
         raise NotActivatedError(
             "no sockets passed: start it by its systemd socket units, or tell it to --listen (--help)"
         )
@@ -31,7 +36,13 @@ def sockets(environment: Mapping[str, str] = os.environ) -> dict[str, socket.soc
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     found = {}
     for number in range(count):
-        listening = socket.socket(fileno=_FIRST_FD + number)
+        try:
+            listening = socket.socket(fileno=_FIRST_FD + number)
+            listens = listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError:
+            listens = 0
+        if not listens:
+            raise NotActivatedError(f"descriptor {_FIRST_FD + number} is no listening socket")
         listening.set_inheritable(False)
         found[names[number] if number < len(names) else ""] = listening
     return found

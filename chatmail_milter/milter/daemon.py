@@ -6,13 +6,17 @@ ours becomes a line in the log with a traceback and without content, and a 451.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
 from functools import cache
-from os import EX_OSERR, EX_SOFTWARE, _exit
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -20,9 +24,8 @@ import click
 import milter
 from sqlalchemy import Engine
 
-from chatmail_milter import codes
+from chatmail_milter import codes, systemd
 from chatmail_milter.config import Config, load_or_exit
-from chatmail_milter.milter import listen
 from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, MilterSession, answer
 from chatmail_milter.milter.transaction import Settings
@@ -85,7 +88,7 @@ def _uncallable(kind: type[BaseException], _fault: BaseException, trace: Traceba
     session = getattr(_here, "session", None)
     _log_fault("call", kind, trace)
     if kind is not UnicodeDecodeError or session is None:
-        _exit(EX_SOFTWARE)
+        os._exit(os.EX_SOFTWARE)
     session.spoil()
 
 
@@ -106,9 +109,28 @@ def _serve(settings: Settings, control: AdmissionControl, open_socket: Callable[
     milter.main()
 
 
-def _open(path: str) -> None:
-    milter.setconn(f"unix:{path}")
-    milter.opensocket(False)
+def _open_in_place(listening: socket.socket) -> None:
+    """Lets libmilter listen on `listening`. Raises `milter.error` and `OSError`.
+
+    libmilter can't be given a socket. But it opens one before it listens on it: here one at a path that
+    nobody knows, in whose place `listening` is then put (dup2). Nothing is left of the path.
+    """
+    # As short as can be: a socket's path has at most 107 octets.
+    with tempfile.TemporaryDirectory(prefix="m", dir=os.environ.get("RUNTIME_DIRECTORY")) as directory:
+        path = f"{directory}/s"
+        milter.setconn(f"unix:{path}")
+        milter.opensocket(False)
+        os.dup2(listening.fileno(), _bound_to(path), inheritable=False)
+    listening.close()
+
+
+def _bound_to(path: str) -> int:
+    """The descriptor of our socket that is bound to `path`."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as candidate:
+            if candidate.family == socket.AF_UNIX and candidate.getsockname() == path:
+                return int(entry.name)
+    raise milter.error("the library opened no socket")
 
 
 @click.command()
@@ -147,13 +169,13 @@ def main(where: str | None, processes: int) -> None:
     )
     try:
         listening = _listening(where)
-    except listen.ListenError as error:
+    except systemd.NotActivatedError as error:
         _can_t_listen(error)
 
     def serve() -> None:
         try:
-            _serve(settings, control, lambda: listen.substitute(listening, _open))
-        except (listen.ListenError, milter.error) as error:
+            _serve(settings, control, lambda: _open_in_place(listening))
+        except (OSError, milter.error) as error:
             _can_t_listen(error)
 
     load(config.store.url)
@@ -165,17 +187,19 @@ def _checks(config: Config, engine: Callable[[], Engine]) -> OriginChecks:
     return OriginChecks(resolver, lambda: MissingKeys(engine()), config.inbound.missing_key)
 
 
-def _listening(where: str | None) -> int:
-    """The socket's descriptor: systemd's, else one at `where`. Raises `ListenError`."""
-    inherited = listen.inherited()
-    if inherited is not None:
-        return inherited
-    kind, _, path = (where or "").partition(":")
-    if kind != "unix" or not path:
-        raise click.UsageError("no socket: start it by its systemd socket unit, or give --socket unix:PATH")
-    return listen.at(path)
+def _listening(where: str | None) -> socket.socket:
+    """Systemd's socket, else one at `where`. Raises `NotActivatedError`."""
+    given = []
+    if not systemd.activated():
+        kind, _, path = (where or "").partition(":")
+        if kind != "unix" or not path:
+            raise click.UsageError(
+                "no socket: start it by its systemd socket unit, or give --socket unix:PATH"
+            )
+        given = [f"unix:{path}"]
+    return systemd.listening(given, required=["milter"])["milter"]
 
 
 def _can_t_listen(error: Exception) -> NoReturn:
-    log.error("can't listen: %s", error)
-    sys.exit(EX_OSERR)
+    log.error("can't listen: %s", str(error).removeprefix("can't listen at "))
+    sys.exit(os.EX_OSERR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.milter.installed_milter import GOOD, MINIMAL, PROGRAM, Milter
+from tests.blackbox.milter.installed_milter import GOOD, MINIMAL, PROGRAM, Milter, inherit
 from tests.chat.deadline import until
 from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient, wait_for
@@ -70,6 +71,15 @@ def test_a_place_where_no_socket_can_be_is_an_error(directory: Path) -> None:
     ended = run(directory, MINIMAL, "--socket", f"unix:{directory}/none/s")
     assert ended.returncode == os.EX_OSERR
     assert "can't listen" in ended.stderr
+
+
+def test_a_passed_socket_that_does_not_listen_is_an_error(directory: Path) -> None:
+    (directory / "chatmail.toml").write_text(MINIMAL)
+    environment = {"CHATMAIL_CONFIG": str(directory / "chatmail.toml")}
+    with socket.socket(socket.AF_UNIX) as idle:
+        process = inherit(idle, directory / "log", environment)
+        assert process.wait(timeout=120) == os.EX_OSERR
+    assert "can't listen: descriptor 3 is no listening socket" in (directory / "log").read_text()
 
 
 def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
