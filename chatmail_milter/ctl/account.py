@@ -11,8 +11,8 @@ from chatmail_milter.ctl.account_quota import quota
 from chatmail_milter.ctl.account_transfer import export, import_
 from chatmail_milter.ctl.context import accounts, canonical_address, mail_directory, store
 from chatmail_milter.ctl.deletion import delete_account
+from chatmail_milter.ctl.dovecot import end_refused
 from chatmail_milter.ctl.output import json_option, print_json, print_table
-from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.suspensions import Suspensions
 

@@ -7,7 +7,7 @@ import click
 from chatmail_milter import config
 from chatmail_milter.config import values
 from chatmail_milter.ctl.context import accounts, canonical_address
-from chatmail_milter.ctl.deliveries import ask_anew
+from chatmail_milter.ctl.dovecot import forget_accounts
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.ctl.output import size as format_size
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
@@ -27,7 +27,7 @@ def quota(address: str, size: str | None, as_json: bool) -> None:
     """
     opened = accounts()
     if size is not None and opened.set_quota(address, None if size == _DEFAULT else _octets(size)):
-        ask_anew()
+        forget_accounts()
     account = opened.lookup(address)
     if account is None:
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.context import store
+from chatmail_milter.ctl.dovecot import end_refused
 from chatmail_milter.ctl.output import json_option, print_json, print_table
-from chatmail_milter.ctl.sessions import end_refused
 from chatmail_milter.rules.blocklist import Blocklist, MalformedEntryError, entry, is_network
 from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.policies import Policies

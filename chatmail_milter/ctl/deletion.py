@@ -8,8 +8,7 @@ import click
 from sqlalchemy import Engine
 
 from chatmail_milter.ctl.context import accounts
-from chatmail_milter.ctl.deliveries import ask_anew
-from chatmail_milter.ctl.sessions import end_of
+from chatmail_milter.ctl.dovecot import end_of, forget_accounts
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store import lease
 from chatmail_milter.store.engine import scrub
@@ -33,11 +32,11 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             if not found:
                 return False
         lease.wait_for_caches_to_expire()
-        ask_anew()
+        forget_accounts()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_of(address, found[0] if found else None)
         # Once more: the answer to a question of before the deletion may have been remembered since.
-        ask_anew()
+        forget_accounts()
         removal.finish([mailbox] if mailbox is not None else [])
         if not scrub(engine):
             click.echo(

@@ -1,4 +1,4 @@
-"""Lists and removes messages and folders by `doveadm`, which keeps indexes consistent and notifies clients.
+"""Runs `doveadm`: lists and removes mail, keeping indexes consistent and clients notified; ends sessions.
 
 Must run as the user that owns the mail, or as root. Users are passed to doveadm in a file, because there may
 be many and Dovecot can't list them. Output is parsed as a stream. doveadm(1), doveadm-search-query(7)
@@ -6,9 +6,12 @@ be many and Dovecot can't list them. Output is parsed as a stream. doveadm(1), d
 
 from __future__ import annotations
 
+import csv
+import ipaddress
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatmail_milter.address import Peer
 from chatmail_milter.rules import full
 from chatmail_milter.store.words import anonymous
 
@@ -27,6 +31,7 @@ _ALWAYS = ("-o", "stats_writer_socket_path=")
 # A command-line argument may have 128 KiB.
 _UIDS_AT_ONCE = 5000
 _MOST_WORDS = 1000  # characters
+_SESSION_COMMAND = 5.0  # seconds for a command about sessions
 # doveadm's exit status if a mailbox does not exist and there was no worse error. Either it was deleted since
 # it was listed, or it is a deleted parent of existing folders, which Dovecot 2.3 still lists.
 _NOT_FOUND = 68
@@ -93,6 +98,10 @@ class Doveadm:
 
     def __init__(self, program: str | None = None) -> None:
         self._program = program or os.environ.get("CHATMAIL_DOVEADM", PROGRAM)
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which(self._program) is not None
 
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
         """The messages of `users`, in all folders, that match `query` (doveadm-search-query(7))."""
@@ -179,6 +188,28 @@ class Doveadm:
         """
         self._do("backup", "-u", user, f"maildir:{maildir}")
 
+    def connections(self) -> Iterator[tuple[str, Peer]]:
+        """User and client's address of each IMAP connection.
+
+        This and the next two methods don't raise `DoveadmError` but `subprocess.TimeoutExpired`; this one
+        also `ValueError` and `KeyError`, if the output is malformed.
+        """
+        return parse_connections(self._printed("-f", "tab", "who", "-1"))
+
+    def home(self, user: str) -> Path:
+        """The home directory of a user."""
+        return Path(self._printed("user", "-f", "home", user).strip())
+
+    def kick(self, user: str) -> None:
+        """Ends processes with a session of `user`. Whether it worked, `connections` tells."""
+        self._printed("kick", user)
+
+    def _printed(self, *arguments: str) -> str:
+        command = (self._program, *_ALWAYS, *arguments)
+        return subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, timeout=_SESSION_COMMAND
+        ).stdout
+
     def _rows(self, *arguments: str) -> Iterator[dict[str, str]]:
         """The rows of a tab-separated table, by column name. No requested value may contain a tab."""
         lines = self._lines("tab", *arguments)
@@ -207,6 +238,14 @@ class Doveadm:
                 words = anonymous("; ".join(errors.read(_MOST_WORDS).splitlines()))
                 status = running.returncode
                 raise DoveadmError(f"doveadm {arguments[0]}: exit status {status}: {words}", status)
+
+
+def parse_connections(text: str) -> Iterator[tuple[str, Peer]]:
+    """The IMAP connections in the output of `doveadm -f tab who -1`."""
+    for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
+        if row["proto"] == "imap":
+            # A program on this host that is connected by a socket has no address.
+            yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
 
 
 def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:

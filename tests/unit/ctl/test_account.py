@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from chatmail_milter.ctl import deletion, late_logins, sessions
+from chatmail_milter.ctl import deletion, dovecot
 from chatmail_milter.mailboxes import home
+from chatmail_milter.mailboxes.doveadm import parse_connections
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
@@ -27,6 +28,7 @@ TODAY = date.today().isoformat()
 
 # Like the real one: a table, and nobody is ended by less than `kicks` kicks.
 DOVEADM = """#!/bin/sh
+shift 2  # -o and a setting
 echo "$@" >> "$0.log"
 case "$1 $2" in
     "-f tab") cat "$0.who" ;;
@@ -41,7 +43,7 @@ WHO = "username\tproto\tpid\tip\n"
 
 @pytest.fixture(autouse=True)
 def _accounts(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "doveadm"))
+    monkeypatch.setenv("CHATMAIL_DOVEADM", str(tmp_path / "doveadm"))
     accounts = Accounts(open_store(store))
     for address in (ALICE, BOB):
         accounts.create(address, "{ARGON2ID}x")
@@ -57,7 +59,7 @@ def doveadm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (program.with_suffix(".home") / "Maildir" / "new").mkdir(parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     # What is started to look again has the real doveadm, and takes minutes.
-    monkeypatch.setattr(sessions, "_look_again", lambda *which: (tmp_path / "again").write_text(str(which)))
+    monkeypatch.setattr(dovecot, "_look_again", lambda *which: (tmp_path / "again").write_text(str(which)))
     return program
 
 
@@ -147,7 +149,7 @@ def test_deliveries_forget_a_deleted_account_after_its_sessions_ended_too(
 ) -> None:
     # A question of before the deletion may be answered, and its answer remembered, after the first time.
     done: list[str] = []
-    monkeypatch.setattr(deletion, "ask_anew", lambda: done.append("forget"))
+    monkeypatch.setattr(deletion, "forget_accounts", lambda: done.append("forget"))
     monkeypatch.setattr(deletion, "end_of", lambda *_: done.append("end"))
     assert run("account", "delete", ALICE).exit_code == 0
     assert done == ["forget", "end", "forget"]
@@ -209,9 +211,9 @@ class TestLateLogins:
     def late(self, monkeypatch: pytest.MonkeyPatch, user: str) -> list[float]:
         """What is started to look again, all at once; when it looked, in seconds."""
         waited: list[float] = []
-        monkeypatch.setattr(late_logins, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=waited.append))
+        monkeypatch.setattr(dovecot, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=waited.append))
         monkeypatch.setattr("sys.stdin", StringIO(json.dumps({"user": user, "home": None})))
-        late_logins.main()
+        dovecot.end_late_logins()
         return waited
 
     def test_its_session_is_ended_when_no_login_can_be_older_than_the_change(
@@ -265,7 +267,7 @@ class TestSessions:
     def test_who_can_not_be_ended_is_named_in_the_end(
         self, doveadm: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sessions, "DEADLINE", 0.2)
+        monkeypatch.setattr(dovecot, "DEADLINE", 0.2)
         doveadm.with_suffix(".kicks").write_text("100000")
         connected(doveadm, (ALICE, "192.0.2.7"))
         result = run("account", "suspend", ALICE)
@@ -300,7 +302,7 @@ class TestSessions:
             f"{BOB}\timap\t8\t2001:db8::1",
             f"{BOB}\timap\t9\t",
         )
-        assert list(sessions.parse(WHO + "\n".join(lines))) == [
+        assert list(parse_connections(WHO + "\n".join(lines))) == [
             (ALICE, ipaddress.ip_address("192.0.2.7")),
             (BOB, ipaddress.ip_address("2001:db8::1")),
             (BOB, None),

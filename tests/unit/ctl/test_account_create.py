@@ -12,7 +12,6 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from click.testing import CliRunner, Result
 
-from chatmail_milter.ctl import sessions
 from chatmail_milter.ctl.main import main
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -24,7 +23,7 @@ PASSWORD = "correct horse & ümlaut+"
 
 @pytest.fixture(autouse=True)
 def accounts(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Accounts:
-    monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "no-doveadm"))
+    monkeypatch.setenv("CHATMAIL_DOVEADM", str(tmp_path / "no-doveadm"))
     return Accounts(open_store(store))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from chatmail_milter.ctl import sessions
 from chatmail_milter.ctl.main import main
 from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
@@ -22,7 +21,7 @@ def _our_domain(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Below one that isn't ours."""
     file = tmp_path / "chatmail.toml"
     file.write_text(file.read_text().replace('"a.test"', '"chat.a.test"'))
-    monkeypatch.setattr(sessions, "WHERE_DEBIAN_KEEPS_IT", str(tmp_path / "doveadm"))  # there is none
+    monkeypatch.setenv("CHATMAIL_DOVEADM", str(tmp_path / "doveadm"))  # there is none
 
 
 def run(*arguments: str, given: str | bytes | None = None) -> Result:
