@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
-from chatmail_milter.gate.observer import Observer
+from chatmail_milter.gate.layers import Observer
 from chatmail_milter.gate.reasons import PACKET_NAMES, packet_name
 
 _ENCODINGS = {"": "none"} | {name: name for name in ("7bit", "8bit", "binary", "base64", "quoted-printable")}

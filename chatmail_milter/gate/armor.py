@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from chatmail_milter.gate.base64_lines import Base64
-from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.observer import NOBODY, Observer
-from chatmail_milter.gate.stream import WHITE_SPACE, Sink
+from chatmail_milter.gate.decoders import Base64
+from chatmail_milter.gate.layers import NOBODY, WHITE_SPACE, Observer, RefusedError, Sink
 
 _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"

@@ -15,13 +15,11 @@ from typing import BinaryIO
 
 from chatmail_milter import codes
 from chatmail_milter.gate import mime_fields, report, setup
-from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.header import Header
+from chatmail_milter.gate.layers import NOBODY, WHITE_SPACE, Observer, RefusedError, Sink
 from chatmail_milter.gate.message import read
-from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.payload import IDENTITY
 from chatmail_milter.gate.shapes import SECURE_JOIN_STEPS, encrypted, secure_join
-from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 from chatmail_milter.verdict import Verdict
 
 # Octets that are decoded at a time, whatever the size of the chunks fed: bounds the memory in use.

@@ -13,10 +13,9 @@ import quopri
 import re
 from dataclasses import dataclass
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import WHITE_SPACE, RefusedError
 from chatmail_milter.gate.mime_fields import part_fields
 from chatmail_milter.gate.payload import IDENTITY
-from chatmail_milter.gate.stream import WHITE_SPACE
 
 # Type of a part without Content-Type (RFC 2045, 5.2). Sendmail omits it for the text of its reports.
 _DEFAULT_TYPE = "text/plain"

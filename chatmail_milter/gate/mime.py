@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import NOBODY, WHITE_SPACE, Observer, RefusedError, Sink
 from chatmail_milter.gate.mime_fields import PART_HEADER_MOST, part_fields
-from chatmail_milter.gate.observer import NOBODY, Observer
-from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
 # Octets of a boundary line with trailing white space: RFC 5322, 2.1.1.
 _LINE_MOST = 998

@@ -25,8 +25,7 @@ from chatmail_milter.gate.contents import (
     Noise,
     judge_seipd,
 )
-from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.observer import NOBODY, Observer
+from chatmail_milter.gate.layers import NOBODY, Observer, RefusedError
 
 # Allowed packets, each with how its body must begin: with a version, or for a Marker the whole body.
 _BEGINNINGS: Final[dict[int, frozenset[bytes]]] = {

@@ -9,12 +9,9 @@ be framed as a packet.
 from __future__ import annotations
 
 from chatmail_milter.gate.armor import Armor
-from chatmail_milter.gate.base64_lines import Base64
-from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.observer import NOBODY, Observer
+from chatmail_milter.gate.decoders import Base64, QuotedPrintable
+from chatmail_milter.gate.layers import NOBODY, WHITE_SPACE, Observer, RefusedError, Sink
 from chatmail_milter.gate.packets import Packets
-from chatmail_milter.gate.quoted_printable import QuotedPrintable
-from chatmail_milter.gate.stream import WHITE_SPACE, Sink
 
 # Transfer encodings that leave the body as it is (RFC 2045, 6.2), with none at all.
 IDENTITY = frozenset(("", "7bit", "8bit", "binary"))

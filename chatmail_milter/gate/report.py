@@ -4,6 +4,11 @@ They come in unencrypted, so that users learn why their mail failed. A report ha
 that can be parsed, and optionally the original: its header alone, or a message that itself passes the gate.
 At most 64 kB with its header. Refused on purpose: read receipts (RFC 8098), reports with HTML (Gmail's, most
 of Exchange's), and qmail's plain-text bounces.
+
+A delivery status (RFC 3464, 2.1) has fields of the message, then a group for each recipient. Required are the
+fields that readers of reports need, and nothing but fields. Tolerated is how mail systems deviate from the
+RFC's grammar: two recipients in one group (chasquid), a comment after the status (PowerMTA), address types of
+RFC 6533, `X-` fields of all kinds.
 """
 
 from __future__ import annotations
@@ -12,9 +17,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.gate import fields, status
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate import fields
 from chatmail_milter.gate.held import Held, Part, is_text, split
+from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.mime_fields import ContentType
 from chatmail_milter.gate.payload import IDENTITY
 
@@ -102,7 +107,7 @@ class Report:
         _check_text(parts[0])
         if parts[1].type not in _STATUS_TYPES:
             raise RefusedError("part-type")
-        status.check(_text_of(parts[1]))
+        _check_status(_text_of(parts[1]))
         if len(parts) == 3:
             self._check_quoted(parts[2])
 
@@ -130,3 +135,58 @@ def _text_of(part: Part) -> bytes:
     if part.has_a_harmful_name or not is_text(octets):
         raise RefusedError("report-text")
     return octets
+
+
+# RFC 3464, 2.1: fields as in RFC 822. A value longer than any diagnostic text would be a message in clear.
+_FIELD = re.compile(r"([a-z][a-z0-9-]{0,76})[ \t]*:[ \t]*(.*)", re.IGNORECASE | re.DOTALL)
+_VALUE_MOST = 4096
+_FIELDS_MOST = 32
+# RFC 3464, 2.3.3 and 2.3.4; RFC 3463, 2 has the form of a status code.
+_ACTIONS = frozenset(("failed", "delayed", "delivered", "relayed", "expanded"))
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}[ \t]*(?:\(.*\))?", re.DOTALL)
+_ACTION = re.compile(r"([a-z]+)[ \t]*(?:\(.*\))?", re.DOTALL)
+
+_Group = list[tuple[str, str]]
+
+
+def _check_status(octets: bytes) -> None:
+    """Raises `RefusedError` unless `octets` (lines end with LF) are a delivery status."""
+    groups = _groups(octets.decode("latin-1"))
+    if len(groups) < 2 or not any(name == "reporting-mta" and value for name, value in groups[0]):
+        raise RefusedError("report-status")
+    for group in groups[1:]:
+        actions = [value.lower() for name, value in group if name == "action"]
+        statuses = [value for name, value in group if name == "status"]
+        known = all((found := _ACTION.fullmatch(value)) and found[1] in _ACTIONS for value in actions)
+        if not actions or not statuses or not known or not all(map(_STATUS.fullmatch, statuses)):
+            raise RefusedError("report-status")
+
+
+def _groups(text: str) -> list[_Group]:
+    """_Groups of (lower-case name, value) pairs. Raises `RefusedError`."""
+    groups: list[_Group] = []
+    raw: list[str] = []
+    for line in (*text.split("\n"), ""):
+        if not line.strip(" \t"):
+            if raw:
+                groups.append(_read(raw))
+            raw = []
+        elif line[0] in " \t":
+            if not raw:
+                raise RefusedError("report-status")
+            raw[-1] += line
+        else:
+            raw.append(line)
+    return groups
+
+
+def _read(raw: list[str]) -> _Group:
+    found = [_FIELD.fullmatch(field) for field in raw]
+    if len(raw) > _FIELDS_MOST:
+        raise RefusedError("report-status")
+    group: _Group = []
+    for matched in found:
+        if matched is None or len(matched[2]) > _VALUE_MOST:
+            raise RefusedError("report-status")
+        group.append((matched[1].lower(), matched[2].strip(" \t")))
+    return group

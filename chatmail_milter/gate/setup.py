@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.held import Held, is_text, split
-from chatmail_milter.gate.observer import Observer
+from chatmail_milter.gate.layers import Observer, RefusedError
 from chatmail_milter.gate.payload import payload
 
 # Octets of the body. An RSA 4096 secret key with its signatures has about 10 kB in armor.

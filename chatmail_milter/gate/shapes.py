@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import NOBODY, Exactly, Observer, RefusedError, Sink
 from chatmail_milter.gate.mime import Expected, Multipart
-from chatmail_milter.gate.observer import NOBODY, Observer
 from chatmail_milter.gate.payload import IDENTITY, decoded, payload
-from chatmail_milter.gate.stream import Exactly, Sink
 
 SECURE_JOIN_STEPS = frozenset((b"vc-request", b"vg-request"))
 _SECURE_JOIN_TEXT = re.compile(rb"(?i:secure-join: v[cg]-request)")

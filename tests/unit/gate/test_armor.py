@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.payload import payload
 from tests import packets as p
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import pytest
 
 from chatmail_milter.gate import mime_fields
-from chatmail_milter.gate.errors import RefusedError
 from chatmail_milter.gate.gate import Direction, Envelope, Gate
+from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.message import read
 from tests import packets
 from tests.chat.deadline import deadline

@@ -7,7 +7,7 @@ from math import comb
 
 import pytest
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.noise import high_bits, plausible, reads_as_words
 from chatmail_milter.gate.packets import Packets
 from tests import packets as p

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatmail_milter.gate.errors import RefusedError
+from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.packets import Packets
 from tests import packets as p
 from tests.work import work

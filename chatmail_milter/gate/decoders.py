@@ -1,16 +1,20 @@
-"""Decoder for Base64 (RFC 4648, 4) in lines of equal length; only the last line may be shorter.
+"""Streaming decoders of transfer encodings (RFC 2045, 6). They accept only what all programs decode alike.
 
-White space within a line, or lines of different lengths, would let the Base64 text be laid out as readable
-words, so both are refused. The first line's length gives the offsets of all line ends, which are compared in
-bulk. Base64 without any line end is accepted, as one line.
+Base64 (RFC 4648, 4) in lines of equal length; only the last line may be shorter. White space within a line,
+or lines of different lengths, would let the Base64 text be laid out as readable words, so both are refused.
+The first line's length gives the offsets of all line ends, which are compared in bulk. Base64 without any
+line end is accepted, as one line.
+
+Quoted-printable, in which gateways encode armor and the version part: printable ASCII, and `=` before two
+hexadecimal digits or a line end.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 
-from chatmail_milter.gate.errors import RefusedError
-from chatmail_milter.gate.stream import WHITE_SPACE, Sink
+from chatmail_milter.gate.layers import WHITE_SPACE, RefusedError, Sink
 
 _LINE_END = b"\r\n"
 
@@ -117,3 +121,35 @@ class Base64:
         except binascii.Error:
             raise RefusedError("base64") from None
         self._sink.feed(octets)
+
+
+# RFC 2045, 6.7 (5) allows 76 octets per line. Some programs write more, up to the limit of RFC 5322, 2.1.1.
+_LINE_MOST = 998
+_MALFORMED = re.compile(rb"=(?!\r?\n|[0-9A-Fa-f]{2})|[^\t\r\n -~]")
+
+
+class QuotedPrintable:
+    """A sink for the encoded text; feeds the decoded octets to `sink`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._line = b""  # the line that is not complete yet
+
+    def feed(self, data: bytes) -> None:
+        data = self._line + data
+        end = data.rfind(b"\n") + 1
+        self._line = data[end:]
+        if len(self._line) > _LINE_MOST:
+            raise RefusedError("quoted-printable")
+        if end:
+            self._decode(data[:end])
+
+    def finish(self) -> None:
+        if self._line:
+            self._decode(self._line)
+        self._sink.finish()
+
+    def _decode(self, lines: bytes) -> None:
+        if _MALFORMED.search(lines):
+            raise RefusedError("quoted-printable")
+        self._sink.feed(binascii.a2b_qp(lines))
