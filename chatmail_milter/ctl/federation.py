@@ -11,7 +11,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.rules.blocklist import MalformedEntryError, domain_entry
-from chatmail_milter.rules.federation import Federation, Rule
+from chatmail_milter.rules.policy import Federation, Rule
 from chatmail_milter.store.federation import Federations
 
 

@@ -13,9 +13,8 @@ from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.words import printable
 from chatmail_milter.trace import journal
-from chatmail_milter.trace.advice import advice
 from chatmail_milter.trace.steps import TracedLine, step
-from chatmail_milter.trace.ways import Way, ways
+from chatmail_milter.trace.ways import Way, advice, ways
 
 # More ways than this are listed, a line each.
 _WHOLE = 3

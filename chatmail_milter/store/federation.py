@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from chatmail_milter.rules.federation import Federation, Rule
+from chatmail_milter.rules.policy import Federation, Rule
 from chatmail_milter.store import revision
 from chatmail_milter.store.revision import change
 from chatmail_milter.store.tables import exceptions

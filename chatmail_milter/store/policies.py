@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, select
 
 from chatmail_milter.rules.blocklist import Blocklist
-from chatmail_milter.rules.federation import Federation, Rule
-from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.rules.policy import OPEN, Federation, Policy, Rule
 from chatmail_milter.store import ended_logins, revision
 from chatmail_milter.store.federation import read_exceptions
 from chatmail_milter.store.lease import LEASE

@@ -13,7 +13,7 @@ from typing import cast
 
 from sqlalchemy import Connection, Engine, select
 
-from chatmail_milter.rules.federation import Rule
+from chatmail_milter.rules.policy import Rule
 from chatmail_milter.store import lease
 from chatmail_milter.store.tables import policy
 from chatmail_milter.store.upsert import upsert

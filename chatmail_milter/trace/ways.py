@@ -2,12 +2,13 @@
 
 A message has a queue ID for each time that it enters Postfix's queue on this host: again when mxdeliv-relay
 hands it back for SMTP, and the bounce about it has one of its own. What Postfix refused without one is a way
-by itself. Pure: no journal is read here.
+by itself. For a message that is not in its mailboxes yet, `advice` says whom an operator asks, and for what.
+Pure: no journal is read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -135,3 +136,35 @@ def _road(delivery: TracedStep, of_relay: str) -> str:
     if delivery.program == RELAY:
         return of_relay if of_relay in ("https", "smtp") else "https"
     return "mailbox" if delivery.program == "postfix/lmtp" else "smtp"
+
+
+_ROADS = {"https": "HTTPS", "smtp": "SMTP"}
+
+
+def advice(way: Way) -> list[str]:
+    """Sentences, each once; none where all of the message is in mailboxes here."""
+    found = [sentence for one in way.recipients for sentence in _about(way, one)]
+    return list(dict.fromkeys(found))
+
+
+def _about(way: Way, one: TracedRecipient) -> Iterator[str]:
+    domain = one.address.rpartition("@")[2]
+    when = f"{one.at:%Y-%m-%d %H:%M:%S} UTC"
+    road = _ROADS.get(one.road)
+    if one.state == "delivered" and road is not None:
+        named = (
+            f"queue ID {one.peer_queue_id}"
+            if one.peer_queue_id
+            else f"Message-ID {way.message_id or 'unknown'}"
+        )
+        yield f"Ask the operator of {domain} for {named}: taken by {road} at {when}, with: {one.answer}"
+    elif one.state == "waiting" and road is not None:
+        yield f"Ask the operator of {domain} why it said at {when}, by {road}: {one.answer}"
+        yield f"See `chatmailctl peers show {domain}` and `chatmailctl probe {domain}`."
+        yield f"`chatmailctl queue flush {domain}` tries it now."
+    elif one.state == "waiting":
+        yield f"Dovecot put it off at {when}: see `chatmailctl doctor`."
+    elif one.state == "returned":
+        yield f"The bounce to the sender says why: {one.answer}"
+    elif one.state == "refused":
+        yield f"Who sent it was told: {one.answer}"

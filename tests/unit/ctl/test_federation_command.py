@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chatmail_milter.ctl.main import main
-from chatmail_milter.rules.federation import Federation
+from chatmail_milter.rules.policy import Federation
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Policies
 

@@ -16,8 +16,7 @@ from sqlalchemy.exc import OperationalError
 from chatmail_milter import config
 from chatmail_milter.accounts.capacity import Shortage
 from chatmail_milter.rules.blocklist import Blocklist
-from chatmail_milter.rules.federation import Federation
-from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.rules.policy import OPEN, Federation, Policy
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tables import metadata

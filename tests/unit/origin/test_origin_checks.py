@@ -13,8 +13,7 @@ import pytest
 
 from chatmail_milter.address import Peer
 from chatmail_milter.origin.body_hash import BodyHash
-from chatmail_milter.origin.checks import OriginChecks
-from chatmail_milter.origin.header import SignedHeader
+from chatmail_milter.origin.checks import OriginChecks, SignedHeader
 from chatmail_milter.origin.resolver import MilterResolver
 from chatmail_milter.origin.verifier import verify
 from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome, undecided

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatmail_milter.rules.federation import Federation
+from chatmail_milter.rules.policy import Federation
 
 EXCEPTIONS = frozenset({"example.org", ".example.net", "[192.0.2.1]"})
 

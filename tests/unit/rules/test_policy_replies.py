@@ -8,8 +8,7 @@ import pytest
 
 from chatmail_milter import codes
 from chatmail_milter.rules.blocklist import Blocklist
-from chatmail_milter.rules.federation import Federation
-from chatmail_milter.rules.policy import OPEN, Policy
+from chatmail_milter.rules.policy import OPEN, Federation, Policy
 from chatmail_milter.verdict import Action, Verdict
 
 ALICE, BOB, MALLORY = "alice123@a.example", "bob12345@a.example", "mallory1@a.example"

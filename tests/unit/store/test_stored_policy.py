@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.rules.federation import Federation
-from chatmail_milter.rules.policy import OPEN
+from chatmail_milter.rules.policy import OPEN, Federation
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Block, Blocks
 from chatmail_milter.store.engine import open_store
