@@ -19,7 +19,7 @@ from chatmail_milter.config import Config
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind
 from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.layers import NOBODY, Observer
-from chatmail_milter.origin.body_hash import BodyHash
+from chatmail_milter.origin.canonical import BodyHash
 from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.rules import dkim, domains, inbound, submission
 from chatmail_milter.rules.dkim import DkimFacts

@@ -10,7 +10,7 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.origin.body_hash import BodyHash
+from chatmail_milter.origin.canonical import BodyHash
 
 WHOLE = {"simple": Simple, "relaxed": Relaxed}
 BODIES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r\n", b"a", b"\r", b"\n"]), max_size=30).map(

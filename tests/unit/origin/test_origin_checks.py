@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.address import Peer
-from chatmail_milter.origin.body_hash import BodyHash
-from chatmail_milter.origin.checks import OriginChecks, SignedHeader
+from chatmail_milter.origin.canonical import BodyHash, SignedHeader
+from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.origin.resolver import MilterResolver
 from chatmail_milter.origin.verifier import verify
 from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome, undecided
