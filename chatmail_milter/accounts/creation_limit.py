@@ -13,10 +13,8 @@ from pathlib import Path
 
 from chatmail_milter import config
 from chatmail_milter.address import Peer
-from chatmail_milter.processes.lock import ProcessLock
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
-from chatmail_milter.processes.shared_table import SharedTable
+from chatmail_milter.processes.ratelimit import Limiter, Rate
+from chatmail_milter.processes.shared_table import ProcessLock, SharedTable
 
 # The playbook creates this empty file, writable for the group of our programs.
 PATH = Path("/run/chatmail/new-accounts")

@@ -1,7 +1,12 @@
-"""Hashes passwords for Dovecot, and generates credentials for `POST /new`."""
+"""Names and passwords of accounts: which are allowed, hashes for Dovecot, and fresh ones for `POST /new`.
+
+A rule returns a reason for refusal, or None. Whether registration is open is checked elsewhere: an operator
+may create accounts while it is closed.
+"""
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from dataclasses import dataclass
@@ -9,6 +14,53 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher
 
 from chatmail_milter import config
+
+# The names that other chatmail relays allow. No leading dot or dash: mail directories are named after the
+# user, and so are arguments of programs.
+_LOCAL_PART = re.compile(r"[a-z0-9_][a-z0-9._-]*\Z")
+_LOCAL_PART_MAX = 64  # RFC 5321, 4.5.3.1.1
+# Characters. Argon2 would hash megabytes, at our cost.
+_PASSWORD_MAX = 256
+# Role names (RFC 2142), and names that the gate and Postfix reserve for the mail system.
+_RESERVED = frozenset(
+    {"mailer-daemon", "double-bounce", "postmaster", "hostmaster", "webmaster", "security", "marketing"}
+)
+_ELSEWHERE = "not an address of this server's domain"
+
+
+def refuse(rules: config.AccountSettings, domain: str, user: str, password: str) -> str | None:
+    """Why `user` may not register with `password` on `domain`; None if it may.
+
+    Accepts names in canonical form only, as Dovecot passes them (`auth_username_format = %Lu`): for Dovecot,
+    `Alice` and `alice` would have two home directories.
+    """
+    local_part, at, user_domain = user.rpartition("@")
+    if not at or user_domain != domain:
+        return _ELSEWHERE
+    if not rules.local_part_min <= len(local_part) <= rules.local_part_max:
+        return f"a name has {rules.local_part_min} to {rules.local_part_max} characters"
+    return refuse_name(domain, user) or refuse_password(rules, password)
+
+
+def refuse_name(domain: str, user: str) -> str | None:
+    """Why `user` is not allowed as an address, even by the operator; None if it is. Ignores the lengths."""
+    local_part, at, user_domain = user.rpartition("@")
+    if not at or user_domain != domain:
+        return _ELSEWHERE
+    well_formed = _LOCAL_PART.match(local_part) and ".." not in local_part and not local_part.endswith(".")
+    if not well_formed or len(local_part) > _LOCAL_PART_MAX:
+        return "a name is made of a-z, 0-9, dots, dashes and underscores"
+    return "this name is reserved" if local_part in _RESERVED else None
+
+
+def refuse_password(rules: config.AccountSettings, password: str) -> str | None:
+    """Why the password is not allowed; None if it is."""
+    if len(password) < rules.password_min:
+        return f"a password has at least {rules.password_min} characters"
+    if len(password) > _PASSWORD_MAX or not password.isprintable():
+        return f"a password has at most {_PASSWORD_MAX} characters, all of them printable"
+    return None
+
 
 # One lane, because Dovecot verifies with libsodium. Clients generate 20 random characters, for which any hash
 # suffices. With 4 MiB and two passes, a guess at one of the few weak passwords costs 6 ms, and so does a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatmail_milter import config
-from chatmail_milter.accounts import credentials, links, registration
+from chatmail_milter.accounts import credentials, links
 from chatmail_milter.ctl import password as asked
 from chatmail_milter.ctl.context import accounts, canonical_address
 from chatmail_milter.ctl.dovecot import end_of
@@ -33,7 +33,7 @@ def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: 
     settings = config.load_or_exit()
     fresh = credentials.fresh(settings.accounts, settings.mail.domain)
     address = address or fresh.address
-    reason = registration.refuse_name(settings.mail.domain, address)
+    reason = credentials.refuse_name(settings.mail.domain, address)
     if reason:
         raise click.ClickException(f"choose another address: {reason}")
     password = asked.ask(settings.accounts) if ask else fresh.password

@@ -21,7 +21,7 @@ import click
 import msgspec
 from sqlalchemy import Engine
 
-from chatmail_milter.accounts import registration
+from chatmail_milter.accounts import credentials
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.context import accounts, store
 from chatmail_milter.store.accounts import Account
@@ -140,7 +140,7 @@ def _lines(file: BinaryIO, domain: str) -> Iterator[Line]:
 
 
 def _check(line: Line, domain: str) -> None:
-    reason = registration.refuse_name(domain, line.address)
+    reason = credentials.refuse_name(domain, line.address)
     if reason:
         raise ValueError(f"address: {reason}")
     found = _HASH.fullmatch(line.password_hash)

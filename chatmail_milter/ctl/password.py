@@ -9,7 +9,7 @@ import sys
 import click
 
 from chatmail_milter import config
-from chatmail_milter.accounts import registration
+from chatmail_milter.accounts import credentials
 
 # More than any password may have; a line is read to its end, whatever it is.
 _LONGEST_LINE = 1 << 16
@@ -18,7 +18,7 @@ _LONGEST_LINE = 1 << 16
 def ask(rules: config.AccountSettings) -> str:
     """The password; exits with an error if it is invalid."""
     password = read()
-    reason = registration.refuse_password(rules, password)
+    reason = credentials.refuse_password(rules, password)
     if reason:
         raise click.ClickException(f"choose another password: {reason}")
     return password

@@ -2,7 +2,7 @@
 
 Started hourly by a timer. Also trims mailboxes near their quota (`rules.full`). A run that is interrupted is
 resumed by the next one; `--dry-run` only prints what would be removed. If the clock can't be trusted
-(`rules.clock`), nothing is removed by age. Prints numbers only, no addresses.
+(`passes`), nothing is removed by age. Prints numbers only, no addresses.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
 from chatmail_milter.config.values import Duration
-from chatmail_milter.mailboxes import pass_state
+from chatmail_milter.mailboxes import passes
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage
 from chatmail_milter.mailboxes.home import Removal, home
-from chatmail_milter.mailboxes.progress import Progress, UnderWayError
+from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
-from chatmail_milter.rules import clock, full
+from chatmail_milter.rules import full
 from chatmail_milter.store import ended_logins, fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
@@ -206,11 +206,11 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     accounts, removal = Accounts(engine, names=names), Removal(root)
     work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
-        ahead = 0.0 if clock_is_right else clock.leapt(pass_state.last(root), now)
+        ahead = 0.0 if clock_is_right else passes.leapt(passes.last(root), now)
         if ahead:
             work.doubt_clock(ahead)
         elif not dry_run:
-            pass_state.record_pass(root, now)
+            passes.record_pass(root, now)
         work.delete_unused(accounts, removal, root)
         if not dry_run:
             if not ahead:

@@ -32,8 +32,7 @@ from chatmail_milter.milter.transaction import Settings
 from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.origin.resolver import MilterResolver
 from chatmail_milter.processes.prefork import default_workers, prefork
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store import checkpoint
 from chatmail_milter.store.engine import existing_store, load
 from chatmail_milter.store.missing_keys import MissingKeys

@@ -1,7 +1,7 @@
-"""What a DKIM signature covers, in canonical form (RFC 6376, 3.4): the body's hash (3.7), and the header (5.4.2).
+"""What a DKIM signature covers, in canonical form (RFC 6376, 3.4): the body's hash, and the header.
 
-The hash is computed while the body streams by, in constant memory: blank lines, which count only if text
-follows, are kept as a number.
+The hash (3.7) is computed while the body streams by, in constant memory: blank lines, which count only if
+text follows, are kept as a number. Of the header, a signature chooses the fields (5.4.2).
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""Rate limits of many keys (`processes.rate`), in memory that several processes share.
+"""Rate limits of many keys, in memory that several processes share.
 
-A set-associative hash table of fixed size: a key's hash selects a set of eight slots. A slot holds the hash
-and the TAT; once the TAT has passed, the slot counts as free. So the table never grows and needs no cleanup.
-If all eight slots are in use, the one with the earliest TAT is evicted, and its key may send more than the
-limit, never less. With the 262,144 slots of the milter that is unlikely, even for 100,000 senders at once.
-Create the limiter before the fork, so that all processes hash alike.
+GCRA, the generic cell rate algorithm (ITU-T I.371, annex A): each event advances the key's theoretical
+arrival time (TAT) by one interval. An event is allowed while the TAT is less than `burst` intervals ahead of
+now: so `burst` events at once, then one per interval. A TAT in the past is the same as none.
+
+The TATs are in a set-associative hash table of fixed size: a key's hash selects a set of eight slots. A slot
+holds the hash and the TAT; once the TAT has passed, the slot counts as free. So the table never grows and
+needs no cleanup. If all eight slots are in use, the one with the earliest TAT is evicted, and its key may
+send more than the limit, never less. With the 262,144 slots of the milter that is unlikely, even for 100,000
+senders at once. Create the limiter before the fork, so that all processes hash alike.
 """
 
 from __future__ import annotations
@@ -14,9 +18,40 @@ import multiprocessing
 import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
-from chatmail_milter.processes.rate import Rate
+# Times are integers: microseconds multiplied by the number of events per minute. So an interval is an
+# integer, too (`_MINUTE`), and sums are exact.
+_SECOND = 1_000_000
+_MINUTE = 60 * _SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`per_minute`: events allowed per minute on average; 0: no limit. `burst`: events allowed at once."""
+
+    per_minute: int
+    burst: int
+
+    def __post_init__(self) -> None:
+        if self.per_minute < 0 or self.burst < 1:
+            raise ValueError("wants 0 or more per minute, and a burst of 1 or more")
+
+    def time(self, seconds: float) -> int:
+        """Converts seconds of the monotonic clock into the unit of the other methods."""
+        return round(seconds * _SECOND) * self.per_minute
+
+    def taken(self, tat: int, time: int) -> int | None:
+        """The TAT after one more event at `time`; None if that event is not allowed."""
+        if tat - time > (self.burst - 1) * _MINUTE:
+            return None
+        return self.charged(tat, time)
+
+    def charged(self, tat: int, time: int) -> int:
+        """The TAT after one more event at `time`, allowed or not."""
+        return max(tat, time) + _MINUTE
+
 
 _WAYS = 8
 _SET = struct.Struct(f"={2 * _WAYS}q")

@@ -1,18 +1,38 @@
-"""A byte array of fixed size in a tmpfs file, shared by the workers of several programs.
+"""A byte array of fixed size in a tmpfs file, shared by the workers of several programs, and its lock.
 
 Accessed by pread(2) and pwrite(2), not mmap(2): if another program truncated a mapped file, an access would
 raise SIGBUS. Missing octets read as zeros. The file begins with a header of the layout's name and a random
-hash key. A table with another layout, from another version of the program, is cleared.
+hash key. A table with another layout, from another version of the program, is cleared. The kernel releases
+the lock if its holder is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
+import threading
 from hashlib import blake2b
 from pathlib import Path
 
-from chatmail_milter.processes.lock import ProcessLock
+
+class ProcessLock:
+    """A context manager. Create it before the fork, or pass a descriptor of one `file` in each program."""
+
+    def __init__(self, file: int | None = None) -> None:
+        # A record lock (fcntl(2)) belongs to the process and ends with it, but does not exclude its own
+        # threads.
+        self._file = os.memfd_create("lock") if file is None else file
+        self._threads = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN)
+        self._threads.release()
+
 
 # Name of the layout, hash key.
 _HEADER = struct.Struct("32s32s")

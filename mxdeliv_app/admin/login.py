@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 
 import falcon
 
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from mxdeliv_app.admin import passwords
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.problems import ProblemError, busy

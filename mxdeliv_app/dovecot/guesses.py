@@ -28,10 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chatmail_milter.address import Peer
-from chatmail_milter.processes.lock import ProcessLock
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter, Table
-from chatmail_milter.processes.shared_table import SharedTable
+from chatmail_milter.processes.ratelimit import Limiter, Rate, Table
+from chatmail_milter.processes.shared_table import ProcessLock, SharedTable
 
 # The playbook makes it, empty, for the hooks alone. It outlives a restart of the hooks.
 PATH = Path("/run/chatmail/guesses")

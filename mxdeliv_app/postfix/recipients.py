@@ -5,7 +5,7 @@ quota-status would refuse the same recipients, but takes eight: a message with a
 kept an smtpd process busy for 8 s. Known recipients go on to quota-status. So do all recipients while the
 database or this service is down: nothing is refused by mistake.
 
-Against enumeration of accounts, unknown recipients are limited by GCRA (`processes.rate`) per IPv4 address
+Against enumeration of accounts, unknown recipients are limited by GCRA (`processes.ratelimit`) per IPv4 address
 and IPv6 /64. Only the first reply about each unknown recipient counts. Beyond the limit, a peer gets `450`
 about recipients that it has not asked for before, known or unknown; mail to those that it has asked for is
 still accepted. Memory is fixed, and holds hashes of addresses, with a random key per process.
@@ -31,8 +31,7 @@ from chatmail_milter.accounts.creation_limit import network_named
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.lazy import once
 from chatmail_milter.processes import stopping
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.systemd import NotActivatedError, listening

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import falcon
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit, machine
+from chatmail_milter.accounts import capacity, creation_limit
 from chatmail_milter.lazy import once
 from mxdeliv_app.mxdeliv import admission, wire
 from mxdeliv_app.mxdeliv.inject import Injector, Ports
@@ -56,7 +56,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     return create_app(
         settings,
         receive,
-        New(settings, machine.room(settings), tokens, creation_limit.shared(settings.accounts)),
+        New(settings, capacity.room(settings), tokens, creation_limit.shared(settings.accounts)),
     )
 
 

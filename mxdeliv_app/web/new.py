@@ -39,7 +39,7 @@ _ATTEMPTS = 3
 
 
 class New:
-    """The Falcon resource. `shortage`: see `machine.room`. `tokens`: for registration by token."""
+    """The Falcon resource. `shortage`: see `capacity.room`. `tokens`: for registration by token."""
 
     def __init__(
         self,

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.rules.blocklist import Blocklist, entry
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.blocklist import Blocks

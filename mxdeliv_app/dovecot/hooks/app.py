@@ -37,7 +37,7 @@ from falcon import HTTPUnauthorized
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit, machine
+from chatmail_milter.accounts import capacity, creation_limit
 from chatmail_milter.accounts.capacity import Shortage
 from chatmail_milter.lazy import once
 from chatmail_milter.processes.ratelimit import Limiter
@@ -107,7 +107,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     names = ReservedNames(settings.accounts.names_kept)
     accounts = once(lambda: Accounts(engine(), today=_today, names=names))
     policies = once(lambda: Policies(engine()))
-    room = machine.room(settings)
+    room = capacity.room(settings)
     limiter = creation_limit.shared(settings.accounts)
     in_force = lambda: policies().current()  # noqa: E731
     return create_app(settings, accounts, in_force, room, secret, _today, limiter, guesses.shared())

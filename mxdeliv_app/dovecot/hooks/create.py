@@ -12,7 +12,7 @@ import falcon
 import msgspec
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit, credentials, registration
+from chatmail_milter.accounts import creation_limit, credentials
 from chatmail_milter.accounts.capacity import Shortage
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
@@ -101,7 +101,7 @@ class Create:
         rules, domain = self._settings.accounts, self._settings.mail.domain
         if rules.registration != "open":
             return _NOT_OPEN[rules.registration]
-        return registration.refuse(rules, domain, asked.user, asked.password)
+        return credentials.refuse(rules, domain, asked.user, asked.password)
 
 
 def _refuse(response: falcon.Response, status: int, reason: str) -> None:

@@ -17,7 +17,7 @@ from chatmail_milter.mailboxes import expire
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
 from chatmail_milter.mailboxes.expire import Pass, expired, is_left_over
 from chatmail_milter.mailboxes.home import Removal
-from chatmail_milter.mailboxes.progress import Progress, UnderWayError
+from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 

@@ -13,8 +13,7 @@ from sqlalchemy.exc import OperationalError
 from chatmail_milter import codes
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.milter.admission import AdmissionControl
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.ended_logins import forget_old

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatmail_milter.config import parse
-from chatmail_milter.processes.rate import Rate
+from chatmail_milter.processes.ratelimit import Rate
 from mxdeliv_app.postfix.recipients import EnumerationLimit, RecentSet
 from tests.unit.loop import Clock
 

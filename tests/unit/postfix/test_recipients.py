@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import address
-from chatmail_milter.processes.rate import Rate
+from chatmail_milter.processes.ratelimit import Rate
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.recipients import EnumerationLimit, UnknownRecipients
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 

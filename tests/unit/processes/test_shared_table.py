@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.processes.rate import Rate
-from chatmail_milter.processes.ratelimit import Limiter
+from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.processes.shared_table import SharedTable
 
 

@@ -27,9 +27,6 @@ PURE = (
     "chatmail_milter/verdict.py",
     "chatmail_milter/gate",
     "chatmail_milter/rules",
-    "chatmail_milter/processes/rate.py",
-    "chatmail_milter/accounts/capacity.py",
-    "chatmail_milter/accounts/registration.py",
     "mxdeliv_app/mxdeliv/wire.py",
     "mxdeliv_app/mxdeliv/peer_answer.py",
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.mailboxes import pass_state
-from chatmail_milter.rules.clock import leapt
+from chatmail_milter.mailboxes import passes
+from chatmail_milter.mailboxes.passes import leapt
 
 NOW, DAY = 1_800_000_000.0, 86400.0
 
@@ -34,13 +34,13 @@ def test_a_clock_that_is_more_than_a_week_after_the_last_pass_is_not_gone_by(
 
 class TestWitness:
     def test_remembers_the_latest_pass(self, tmp_path: Path) -> None:
-        assert pass_state.last(tmp_path) is None
+        assert passes.last(tmp_path) is None
         for now, latest in ((NOW, NOW), (NOW - 90 * DAY, NOW), (NOW + DAY, NOW + DAY)):
-            pass_state.record_pass(tmp_path, now)
-            assert pass_state.last(tmp_path) == latest
+            passes.record_pass(tmp_path, now)
+            assert passes.last(tmp_path) == latest
 
     def test_is_nobody_elses_to_write(self, tmp_path: Path) -> None:
         before = os.umask(0)
-        pass_state.record_pass(tmp_path, NOW)
+        passes.record_pass(tmp_path, NOW)
         os.umask(before)
         assert (tmp_path / ".expired").stat().st_mode & 0o777 == 0o600

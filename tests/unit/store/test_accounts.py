@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import inspect
 
 from chatmail_milter import config
-from chatmail_milter.accounts import credentials, registration
+from chatmail_milter.accounts import credentials
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 
@@ -106,7 +106,7 @@ class TestRegistration:
 
     @pytest.mark.parametrize("user", ["alice123@a.example", "a.b-c_d12@a.example", "_underscore@a.example"])
     def test_names_that_may_be(self, user: str) -> None:
-        assert registration.refuse(self.RULES, "a.example", user, "123456789") is None
+        assert credentials.refuse(self.RULES, "a.example", user, "123456789") is None
 
     @pytest.mark.parametrize(
         "user",
@@ -142,22 +142,22 @@ class TestRegistration:
         ],
     )
     def test_names_that_may_not(self, user: str) -> None:
-        reason = registration.refuse(self.RULES, "a.example", user, "123456789")
+        reason = credentials.refuse(self.RULES, "a.example", user, "123456789")
         assert reason
         assert reason.isascii()
 
     @pytest.mark.parametrize("password", ["", "12345678", "x" * 257, "x" * 1_000_000, "1234\x005678"])
     def test_passwords_that_may_not(self, password: str) -> None:
-        assert registration.refuse(self.RULES, "a.example", ALICE, password)
+        assert credentials.refuse(self.RULES, "a.example", ALICE, password)
 
     def test_the_limits_are_the_configured_ones(self) -> None:
         rules = config.AccountSettings(local_part_min=2, local_part_max=3, password_min=1)
-        assert registration.refuse(rules, "a.example", "abc@a.example", "x") is None
-        assert registration.refuse(rules, "a.example", "abcd@a.example", "x")
+        assert credentials.refuse(rules, "a.example", "abc@a.example", "x") is None
+        assert credentials.refuse(rules, "a.example", "abcd@a.example", "x")
 
     def test_an_address_literal_is_a_domain_like_any_other(self) -> None:
-        assert registration.refuse(self.RULES, "[1.2.3.4]", "alice123@[1.2.3.4]", "123456789") is None
-        assert registration.refuse(self.RULES, "[1.2.3.4]", "alice123@1.2.3.4", "123456789")
+        assert credentials.refuse(self.RULES, "[1.2.3.4]", "alice123@[1.2.3.4]", "123456789") is None
+        assert credentials.refuse(self.RULES, "[1.2.3.4]", "alice123@1.2.3.4", "123456789")
 
 
 class TestCredentials:
@@ -177,5 +177,5 @@ class TestCredentials:
     )
     def test_fresh_credentials_may_have_an_account_and_differ(self, rules: config.AccountSettings) -> None:
         made = [credentials.fresh(rules, "a.example") for _ in range(200)]
-        assert {registration.refuse(rules, "a.example", one.address, one.password) for one in made} == {None}
+        assert {credentials.refuse(rules, "a.example", one.address, one.password) for one in made} == {None}
         assert len({one.password for one in made}) == 200
