@@ -1,4 +1,7 @@
-"""Listening sockets by name: passed by systemd (sd_listen_fds(3)), or opened for `--listen`."""
+"""Listening sockets by name: passed by systemd (sd_listen_fds(3)), or opened for `--listen`.
+
+`substitute` puts one under a library that only knows how to open its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import contextlib
 import grp
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 _FIRST_FD = 3
@@ -117,3 +121,27 @@ def _opened_at(path: str) -> socket.socket:
         os.chown(path, -1, grp.getgrnam(_GROUP).gr_gid)
     found.listen(_BACKLOG)
     return found
+
+
+def substitute(listening: socket.socket, open_at: Callable[[str], None]) -> None:
+    """Puts `listening` in the place of the socket that `open_at` opens at the path it is given, and closes it.
+
+    libmilter can't be given a socket. But it opens one before it listens on it, here at a path that nobody
+    else knows, and a descriptor is only a number: `listening` takes it over (dup2). Nothing is left of the
+    path. Raises `NotActivatedError` if no socket was opened there.
+    """
+    # As short as can be: a socket's path has at most 107 octets.
+    with tempfile.TemporaryDirectory(prefix="m", dir=os.environ.get("RUNTIME_DIRECTORY")) as directory:
+        path = f"{directory}/s"
+        open_at(path)
+        os.dup2(listening.fileno(), _bound_to(path), inheritable=False)
+    listening.close()
+
+
+def _bound_to(path: str) -> int:
+    """The descriptor of our socket that is bound to `path`."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as candidate:
+            if candidate.family == socket.AF_UNIX and candidate.getsockname() == path:
+                return int(entry.name)
+    raise NotActivatedError("the library opened no socket")

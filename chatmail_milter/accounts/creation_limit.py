@@ -1,6 +1,6 @@
 """Rate limit on new accounts per IP address and minute, by first login or at `/new`.
 
-GCRA (`processes.rate`) in a table of fixed size (`ratelimit.py`), which the workers of `chatmail-hooks` and
+GCRA (`processes.ratelimit`) in a table of fixed size, which the workers of `chatmail-hooks` and
 of `mxdeliv-app` share (`shared_table.py`). Stores no IP address, only its keyed hash; the key is random and
 kept in the table. Logins to existing accounts don't count.
 """

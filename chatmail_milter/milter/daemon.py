@@ -6,17 +6,14 @@ ours becomes a line in the log with a traceback and without content, and a 451.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -108,28 +105,9 @@ def _serve(settings: Settings, control: AdmissionControl, open_socket: Callable[
     milter.main()
 
 
-def _open_in_place(listening: socket.socket) -> None:
-    """Lets libmilter listen on `listening`. Raises `milter.error` and `OSError`.
-
-    libmilter can't be given a socket. But it opens one before it listens on it: here one at a path that
-    nobody knows, in whose place `listening` is then put (dup2). Nothing is left of the path.
-    """
-    # As short as can be: a socket's path has at most 107 octets.
-    with tempfile.TemporaryDirectory(prefix="m", dir=os.environ.get("RUNTIME_DIRECTORY")) as directory:
-        path = f"{directory}/s"
-        milter.setconn(f"unix:{path}")
-        milter.opensocket(False)
-        os.dup2(listening.fileno(), _bound_to(path), inheritable=False)
-    listening.close()
-
-
-def _bound_to(path: str) -> int:
-    """The descriptor of our socket that is bound to `path`."""
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as candidate:
-            if candidate.family == socket.AF_UNIX and candidate.getsockname() == path:
-                return int(entry.name)
-    raise milter.error("the library opened no socket")
+def _open(path: str) -> None:
+    milter.setconn(f"unix:{path}")
+    milter.opensocket(False)
 
 
 @click.command()
@@ -173,8 +151,8 @@ def main(where: str | None, processes: int) -> None:
 
     def serve() -> None:
         try:
-            _serve(settings, control, lambda: _open_in_place(listening))
-        except (OSError, milter.error) as error:
+            _serve(settings, control, lambda: systemd.substitute(listening, _open))
+        except (systemd.NotActivatedError, milter.error) as error:
             _can_t_listen(error)
 
     load(config.store.url)

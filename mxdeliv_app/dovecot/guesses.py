@@ -1,6 +1,6 @@
 """Limits guessing of an account's password, from however many addresses.
 
-Before a password is checked, two GCRA times (`processes.rate`) advance: that of the account and the network
+Before a password is checked, two GCRA times (`ratelimit.py`) advance: that of the account and the network
 that the login comes from, and that of the account. When too many were checked, further ones are put off
 without a check, right or wrong: from the right password nobody learns more than from a wrong one.
 

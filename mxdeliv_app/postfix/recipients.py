@@ -5,7 +5,7 @@ quota-status would refuse the same recipients, but takes eight: a message with a
 kept an smtpd process busy for 8 s. Known recipients go on to quota-status. So do all recipients while the
 database or this service is down: nothing is refused by mistake.
 
-Against enumeration of accounts, unknown recipients are limited by GCRA (`processes.ratelimit`) per IPv4 address
+Against enumeration of accounts, unknown recipients are limited by GCRA (`ratelimit.py`) per IPv4 address
 and IPv6 /64. Only the first reply about each unknown recipient counts. Beyond the limit, a peer gets `450`
 about recipients that it has not asked for before, known or unknown; mail to those that it has asked for is
 still accepted. Memory is fixed, and holds hashes of addresses, with a random key per process.

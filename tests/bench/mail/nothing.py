@@ -15,7 +15,7 @@ from typing import Any
 
 import milter
 
-from chatmail_milter.milter import listen
+from chatmail_milter import systemd
 
 NO_REPLY = {
     "connect": milter.P_NR_CONN,
@@ -65,8 +65,7 @@ def share(path: str, processes: int) -> Callable[[], None]:
     for _ in range(processes - 1):
         if not os.fork():
             break
-    descriptor = listening.detach()
-    return lambda: listen.substitute(descriptor, lambda own: opened(f"unix:{own}"))
+    return lambda: systemd.substitute(listening, lambda own: opened(f"unix:{own}"))
 
 
 def main() -> None:
