@@ -124,11 +124,11 @@ def _opened_at(path: str) -> socket.socket:
 
 
 def substitute(listening: socket.socket, open_at: Callable[[str], None]) -> None:
-    """Puts `listening` in the place of the socket that `open_at` opens at the path it is given, and closes it.
+    """Puts `listening` in the place of the socket that `open_at` opens at the path it is given.
 
     libmilter can't be given a socket. But it opens one before it listens on it, here at a path that nobody
     else knows, and a descriptor is only a number: `listening` takes it over (dup2). Nothing is left of the
-    path. Raises `NotActivatedError` if no socket was opened there.
+    path. Closes `listening`. Raises `NotActivatedError` if no socket was opened there.
     """
     # As short as can be: a socket's path has at most 107 octets.
     with tempfile.TemporaryDirectory(prefix="m", dir=os.environ.get("RUNTIME_DIRECTORY")) as directory:
