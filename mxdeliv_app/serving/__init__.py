@@ -1,1 +1,1 @@
-"""gunicorn settings, worker and error handler, shared by `mxdeliv-app` and `chatmail-hooks`."""
+"""gunicorn settings and worker, and the error handler, shared by `mxdeliv-app` and `chatmail-hooks`."""
