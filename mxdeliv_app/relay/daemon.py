@@ -57,7 +57,7 @@ from mxdeliv_app.relay.routing import Router
 from mxdeliv_app.relay.stream import SmtpStream
 from mxdeliv_app.stats.journal import Follower
 from mxdeliv_app.stats.recorder import StatsRecorder
-from mxdeliv_app.stats.smtp_words import SmtpWords
+from mxdeliv_app.stats.smtp_log import SmtpWords
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
 _PROSPECT = "prospect"

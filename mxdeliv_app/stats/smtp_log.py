@@ -1,20 +1,27 @@
-"""Parses log lines of Postfix's smtp(8), to count deliveries by SMTP.
+"""Parses log lines of Postfix's smtp(8), to count deliveries by SMTP; and says why the last one failed.
 
 An attempt is one message with its recipients of one domain. smtp(8) logs a line for each recipient, and
 earlier lines about errors of hosts. If smtp(8) then gives the mail to its fallback relay, which is this
-program, only those earlier lines have the reason. Does not read the journal itself.
+program, it gives no reason, and only those earlier lines have one. It logs them only after our reply, so the
+text that `SmtpWords` has for the reply is that of the attempt before. Does not read the journal itself.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.errors import last_errors
 from chatmail_milter.store.words import anonymous
 
 IDENTIFIER = "postfix/smtp-mx/smtp"  # syslog_name of the transport, and smtp(8)'s own
@@ -44,6 +51,10 @@ _REASONS = (
 _SAID = re.compile(r" (?:said|refused to talk to me): (?P<class>[45])\d\d[ -]")
 _REMEMBERED = 1000  # deliveries, and processes; the oldest are forgotten
 _LINES_KEPT = 3
+# Twice the longest that Postfix waits between two attempts (maximal_backoff_time).
+_RECENT = timedelta(hours=1)
+
+log = logging.getLogger(__name__)
 
 
 class SmtpLog:
@@ -120,3 +131,21 @@ def _reason(text: str) -> str:
     if said is not None:
         return f"smtp-{said['class']}yz"
     return next((name for name, pattern in _REASONS if pattern.search(text)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpWords:
+    """Why SMTP failed for a domain at the last attempt, as the store has it. Thread-safe."""
+
+    engine: Engine
+
+    def of(self, domain: str) -> str:
+        """The last text, without addresses; empty if there is none, or if the store fails."""
+        now = datetime.now(UTC)
+        try:
+            known = last_errors(self.engine, domain, now)
+        except SQLAlchemyError as error:
+            log.error("event=smtp-words-unread error=%s", type(error).__name__)
+            return ""
+        recent = (one.words for one in known if one.road == "smtp" and now - one.at < _RECENT)
+        return next(filter(None, recent), "")

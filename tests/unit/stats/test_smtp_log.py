@@ -1,14 +1,19 @@
-"""smtp(8)'s log lines, as Postfix 3.7 writes them, to counts."""
+"""smtp(8)'s log lines, as Postfix 3.7 writes them, to counts; and what a deferred message's reply says of SMTP."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from chatmail_milter.config.values import HostPort
-from chatmail_milter.store.contacts import Contact
-from mxdeliv_app.stats.smtp_log import SmtpLog
+from chatmail_milter.store.contacts import Contact, Road
+from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.tables import metadata
+from mxdeliv_app.stats.smtp_log import SmtpLog, SmtpWords
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HTTPS_ONLY = HostPort("127.0.0.1:10027")
@@ -218,3 +223,33 @@ def test_trouble_is_of_the_process_and_the_message_that_met_it() -> None:
 )
 def test_other_lines_count_nothing(text: str) -> None:
     assert read(text) is None
+
+
+NO_TLS = "TLS is required, but was not offered by host mail.b.test[192.0.2.1]"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_store(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+def failed(domain: str, words: str, ago: timedelta, road: Road = "smtp") -> Contact:
+    at = datetime.now(UTC) - ago
+    return Contact(domain, road, False, None, "tls", at, words=words)
+
+
+def test_last_words_of_smtp_are_told(engine: Engine) -> None:
+    minute = timedelta(minutes=1)
+    Peers(engine).add([failed("b.test", "old", 3 * minute), failed("b.test", NO_TLS, 2 * minute)])
+    Peers(engine).add([failed("b.test", "404", minute, "https"), failed("c.test", "other", minute)])
+    assert SmtpWords(engine).of("b.test") == NO_TLS
+
+
+def test_old_words_are_not(engine: Engine) -> None:
+    Peers(engine).add([failed("b.test", NO_TLS, timedelta(hours=2))])
+    assert SmtpWords(engine).of("b.test") == ""
+
+
+def test_nothing_is_told_of_a_store_that_is_away(engine: Engine) -> None:
+    metadata.drop_all(engine)
+    assert SmtpWords(engine).of("b.test") == ""
