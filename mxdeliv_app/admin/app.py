@@ -21,9 +21,8 @@ from mxdeliv_app.admin import lists, orders, views
 from mxdeliv_app.admin.login import LoginResource, LogoutResource
 from mxdeliv_app.admin.order_client import AwayError
 from mxdeliv_app.admin.passwords import Role
-from mxdeliv_app.admin.problems import ProblemError
 from mxdeliv_app.admin.render import FIELDS, View, html, send
-from mxdeliv_app.admin.requests import HOME, form, wants_html
+from mxdeliv_app.admin.requests import HOME, ProblemError, form, wants_html
 from mxdeliv_app.admin.sessions import COOKIE, Session, Sessions
 from mxdeliv_app.admin.sources import Sources
 from mxdeliv_app.serving import faults

@@ -12,8 +12,7 @@ import falcon
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from mxdeliv_app.admin import passwords
 from mxdeliv_app.admin.passwords import Role
-from mxdeliv_app.admin.problems import ProblemError, busy
-from mxdeliv_app.admin.requests import HOME, form, wants_html
+from mxdeliv_app.admin.requests import HOME, ProblemError, busy, form, wants_html
 from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
 
 FAILURES = Rate(per_minute=10, burst=10)

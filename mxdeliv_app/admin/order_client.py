@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from mxdeliv_app.admin.problems import ProblemError
+from mxdeliv_app.admin.requests import ProblemError
 
 DEFAULT_PATH = Path("/run/chatmail-orders.sock")
 # Doctor asks servers far away; suspending an account waits for sessions to end.

@@ -1,12 +1,35 @@
-"""Parses requests: HTML or JSON, and the fields of a form, each of which may occur once."""
+"""Parses requests: HTML or JSON, the fields of a form, each once. Has the errors that answer them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import falcon
-from falcon import mediatypes
+from falcon import HTTPError, mediatypes
 
 HOME = "/admin"
 _LONGEST = 16384  # octets of a form
+
+
+class ProblemError(HTTPError):
+    """An error with an HTTP status. `title`: what is wrong. `field`: the form field in question."""
+
+    def __init__(self, status: int, title: str, field: str | None = None, retry_after: int = 0) -> None:
+        headers = {"Retry-After": str(retry_after)} if retry_after else {}
+        if status == 401:
+            # RFC 9110, 15.5.2 wants a scheme. Browsers know none of this name, and ask nobody.
+            headers["WWW-Authenticate"] = "Form"
+        super().__init__(status, title=title, headers=headers)
+        self.field = field
+
+    def to_dict(self, obj_type: Any = dict) -> Any:
+        """The error as JSON values."""
+        return obj_type(title=self.title, field=self.field)
+
+
+def busy() -> ProblemError:
+    """The error while others wait for the same slow value."""
+    return ProblemError(503, "Too many ask at once, try again", retry_after=5)
 
 
 def wants_html(request: falcon.Request) -> bool:

@@ -18,8 +18,8 @@ from chatmail_milter.figures.traffic import SPANS, of_peer
 from chatmail_milter.figures.waiting import QueueAwayError, queue
 from chatmail_milter.store.peers import UNPROVEN
 from mxdeliv_app.admin import charts
-from mxdeliv_app.admin.problems import ProblemError
 from mxdeliv_app.admin.render import View
+from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.sources import Sources
 
 View_ = Callable[[Sources, falcon.Request], View]

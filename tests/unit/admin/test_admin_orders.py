@@ -17,7 +17,7 @@ import pytest
 from chatmail_milter.ctl.main import main
 from mxdeliv_app.admin import order_daemon, orders
 from mxdeliv_app.admin.order_client import AwayError, Done, Orders
-from mxdeliv_app.admin.problems import ProblemError
+from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.snapshot import Snapshot
 from tests.chat.deadline import until
 from tests.unit import chatmailctl
