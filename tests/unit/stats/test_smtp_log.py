@@ -1,4 +1,4 @@
-"""smtp(8)'s log lines, as Postfix 3.7 writes them, to counts; and what a deferred message's reply says of SMTP."""
+"""smtp(8)'s log lines, as Postfix 3.7 writes them, to counts, and to what a deferred reply says of SMTP."""
 
 from __future__ import annotations
 
