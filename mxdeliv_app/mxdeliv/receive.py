@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import falcon
+from gunicorn.http.errors import ParseException
 
 from chatmail_milter import address, codes
 from chatmail_milter.accounts import creation_limit
@@ -58,6 +59,10 @@ class NoPeerError(Exception):
 
 class BodyCutError(Exception):
     """The body is truncated."""
+
+
+class MalformedBodyError(Exception):
+    """The body is no chunked coding (RFC 9112, 7.1). nginx refuses such requests itself."""
 
 
 class TooLargeError(Exception):
@@ -119,6 +124,8 @@ class Receive:
             return self._failed(envelope, 503, codes.TOO_MANY_RECIPIENTS)
         except (BodyCutError, ClientLeftError):
             return self._failed(envelope, 503, codes.BODY_CUT)
+        except MalformedBodyError:
+            return self._failed(envelope, 400, codes.BAD_SYNTAX)
         except inject.UnreportableError:
             # Not `event=failed`, which the statistics count: Postfix and the milter have logged the refusals.
             domain = address.domain_of(envelope.sender)
@@ -188,15 +195,16 @@ def _queue_id(replies: tuple[RecipientReply, ...]) -> str:
 def pieces(stream: RequestStream, length: int | None, limit: int) -> Iterator[bytes]:
     """Reads the body in pieces. `length`: Content-Length, if given. `limit`: maximum size.
 
-    Raises `TooLargeError`, and `BodyCutError` if the body is truncated.
+    Raises `TooLargeError`, `MalformedBodyError`, and `BodyCutError` if the body is truncated.
     """
     seen = 0
     while True:
         try:
             piece = stream.read(min(_PIECE, limit + 1 - seen))
         except OSError as error:
-            # gunicorn raises OSErrors for a missing or malformed chunk.
             raise BodyCutError from error
+        except ParseException as error:
+            raise MalformedBodyError from error
         if not piece:
             break
         seen += len(piece)
@@ -209,7 +217,8 @@ def pieces(stream: RequestStream, length: int | None, limit: int) -> Iterator[by
 
 def drain(stream: RequestStream, limit: int) -> None:
     """Reads the rest of the body. nginx sends the whole request, and answers 502 if it can't."""
-    with contextlib.suppress(OSError):  # The client has closed the connection.
+    # The client has closed the connection, or the rest is malformed.
+    with contextlib.suppress(OSError, ParseException):
         while limit > 0 and (piece := stream.read(_PIECE)):
             limit -= len(piece)
 

@@ -113,6 +113,35 @@ def test_a_message_whose_length_is_in_doubt_is_refused_and_ends_its_connection(
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhelloworld\r\n0\r\n\r\n",
+        b"5;=\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nno field\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize(
+    ("begun", "expected"),
+    [
+        (head(CHUNKED), b"400"),
+        (head(CHUNKED, to="no address"), b"400"),
+        (head(CHUNKED).replace(b"POST", b"PUT"), b"405"),
+    ],
+)
+def test_a_malformed_chunk_is_the_peers_mistake_and_no_bug_of_ours(
+    receiver: Receiver, begun: bytes, expected: bytes, body: bytes
+) -> None:
+    before = receiver.app.log
+    assert statuses(receiver.say(begun + body + SECOND)) == [expected]
+    assert receiver.inject.messages() == []
+    logged = receiver.app.log.removeprefix(before)
+    assert "event=bug" not in logged
+    assert "Traceback" not in logged
+
+
+@pytest.mark.parametrize(
     "begun",
     [
         head("Content-Length: 1000") + b"A: b\r\n\r\n",
