@@ -42,9 +42,12 @@ class Rate:
         """Converts seconds of the monotonic clock into the unit of the other methods."""
         return round(seconds * _SECOND) * self.per_minute
 
-    def taken(self, tat: int, time: int) -> int | None:
-        """The TAT after one more event at `time`; None if that event is not allowed."""
-        if tat - time > (self.burst - 1) * _MINUTE:
+    def taken(self, tat: int, time: int, keep: int = 0) -> int | None:
+        """The TAT after one more event at `time`; None if that event is not allowed.
+
+        `keep`: events of the burst that this one must leave to others.
+        """
+        if tat - time > (self.burst - 1 - keep) * _MINUTE:
             return None
         return self.charged(tat, time)
 
@@ -91,26 +94,29 @@ class Limiter:
         # `ProcessLock`.
         self._lock = lock or multiprocessing.get_context("fork").Lock()
 
-    def take(self, key: str, now: float) -> bool:
-        """Counts an event of `key` at `now` (monotonic seconds), if allowed. Returns whether it is."""
+    def take(self, key: str, now: float, keep: int = 0) -> bool:
+        """Counts an event of `key` at `now` (monotonic seconds), if allowed. Returns whether it is.
+
+        `keep`: events of the burst that this one must leave to others.
+        """
         if not self._rate.per_minute:
             return True
         time, mark = self._rate.time(now), self._mark(key)
         with self._lock:
             slot, tat = self._found(mark)
-            after = self._rate.taken(tat, time)
+            after = self._rate.taken(tat, time, keep)
             if after is None:
                 return False
             self._write(slot, mark, after)
             return True
 
-    def may(self, key: str, now: float) -> bool:
+    def may(self, key: str, now: float, keep: int = 0) -> bool:
         """Whether `take` would allow an event; counts none."""
         if not self._rate.per_minute:
             return True
         with self._lock:
             _, tat = self._found(self._mark(key))
-        return self._rate.taken(tat, self._rate.time(now)) is not None
+        return self._rate.taken(tat, self._rate.time(now), keep) is not None
 
     def charge(self, key: str, now: float) -> None:
         """Counts an event of `key` at `now`, even if it is not allowed; then `key` has to wait longer."""

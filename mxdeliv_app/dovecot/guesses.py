@@ -1,14 +1,15 @@
 """Limits guessing of an account's password, from however many addresses.
 
-Before a password is checked, two GCRA times (`ratelimit.py`) advance: that of the account and the network
-that the login comes from, and that of the account. When too many were checked, further ones are put off
+Before a password is checked, GCRA times (`ratelimit.py`) advance: that of the account, and two of the
+account and the network that the login comes from. When too many were checked, further ones are put off
 without a check, right or wrong: from the right password nobody learns more than from a wrong one.
 
 The owner is not kept out. A password counts as no guess and is always checked if it has the fingerprint of
 the account's last right one, and comes from a network where the account was logged in to before. Elsewhere
-the owner is a stranger, as whoever guessed right is; since each network has a limit of its own, a guesser
-with few networks leaves room for the owner in a new one. What this can't tell from the owner is a guesser in
-the owner's own network.
+the owner is a stranger, as whoever guessed right is: preferring the right fingerprint there would check every
+guess by 12 bits, beyond all limits. So a part of what is checked at once is kept for networks that have
+hardly tried: guessers must come from hundreds of networks an hour to put the owner off in a new one. What
+this can't tell from the owner is a guesser in the owner's own network.
 
 A network is what one provider has about (`network`): a phone of a mobile carrier gets other addresses of it
 each hour. A fingerprint is 12 bits of a keyed hash that Dovecot makes, so that what is kept here does not
@@ -42,6 +43,12 @@ FINGERPRINT_BITS = 12
 _RATE = Rate(20, 20)
 # And from all networks together. A guesser with one machine has two networks, one of IPv4 and one of IPv6.
 _RATE_OF_ALL = Rate(60, 60)
+# The last 15 of these 60 are for networks that had less than four passwords of the account checked in the
+# hour (an app logs in by IMAP and SMTP). They are no guesses more: whoever takes them, all wait longer for
+# the next. To take them all the time, 60 a minute, guessers need 900 networks.
+_KEPT = 15
+_RATE_OF_NEW = Rate(4, 4)  # with minutes for seconds
+_MINUTE = 60
 
 # Bits of a prefix. IPv6: what a registry gives to a provider at least. IPv4: of a size with what
 # carriers put their customers behind.
@@ -58,8 +65,8 @@ _SETS, _WAYS, _NETWORKS = 1 << 14, 8, 12
 _ENTRY = struct.Struct(f"=Q{_NETWORKS}H")
 _NAME = (1 << 64) - (1 << FINGERPRINT_BITS)
 _SET_SIZE = _WAYS * _ENTRY.size
-_GUESSED = _SLOTS * _SLOT_SIZE  # octets of each of the two tables before the sets
-_SIZE = 2 * _GUESSED + _SETS * _SET_SIZE
+_GUESSED = _SLOTS * _SLOT_SIZE  # octets of each of the three tables before the sets
+_SIZE = 3 * _GUESSED + _SETS * _SET_SIZE
 
 _log = logging.getLogger(__name__)
 
@@ -84,20 +91,25 @@ class Guesses:
             self._table, self._lock, self._mark = mmap.mmap(-1, _SIZE), ProcessLock(), hash
         else:
             # With the rates in the name: TATs are in units of them.
-            rates = f"{_RATE.per_minute} {_RATE_OF_ALL.per_minute}"
+            rates = f"{_RATE.per_minute} {_RATE_OF_ALL.per_minute} {_RATE_OF_NEW.per_minute}"
             table = SharedTable(path, f"gcra {_SLOTS} {rates}, {_SETS}*{_NETWORKS}", _SIZE)
             self._table, self._lock, self._mark = table, table.lock, table.mark
         self._of_network = Limiter(_RATE, _SLOTS, self._lock, self._table, self._mark)
         self._of_all = Limiter(_RATE_OF_ALL, _SLOTS, self._lock, _Behind(self._table, _GUESSED), self._mark)
+        behind = _Behind(self._table, 2 * _GUESSED)
+        self._of_new = Limiter(_RATE_OF_NEW, _SLOTS, self._lock, behind, self._mark)
 
     def may_check(self, user: str, fingerprint: int, peer: Peer, now: float) -> bool:
         """Whether a password with `fingerprint` may be checked for `user` at `now` (monotonic, seconds)."""
         if self.knows(user, fingerprint, peer):
             return True
-        # What is put off counts for neither.
-        if not self._of_all.may(user, now) or not self._of_network.take(f"{user} {network(peer)}", now):
+        here = f"{user} {network(peer)}"
+        keep = 0 if self._of_new.may(here, now / _MINUTE) else _KEPT
+        # What is put off counts for none.
+        if not self._of_all.may(user, now, keep) or not self._of_network.take(here, now):
             return False
-        return self._of_all.take(user, now)
+        self._of_new.take(here, now / _MINUTE)
+        return self._of_all.take(user, now, keep)
 
     def knows(self, user: str, fingerprint: int, peer: Peer) -> bool:
         """Whether it is that of the user's last right password, and the user logged in from there before."""
@@ -189,4 +201,4 @@ def _moved(known: _Known, there: int) -> _Known:
 
 def _at(mark: int) -> int:
     # By bits that are part of an entry.
-    return 2 * _GUESSED + (mark >> FINGERPRINT_BITS) % _SETS * _SET_SIZE
+    return 3 * _GUESSED + (mark >> FINGERPRINT_BITS) % _SETS * _SET_SIZE

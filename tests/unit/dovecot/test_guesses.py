@@ -53,15 +53,40 @@ def test_twenty_are_checked_at_once_and_then_one_each_3_s(guesses: Guesses) -> N
 
 
 def test_of_all_networks_sixty_are_checked_at_once_and_then_one_a_second(guesses: Guesses) -> None:
-    assert [checked(guesses, 1000.0, 25, peer=elsewhere(n)) for n in range(5)] == [20, 20, 20, 0, 0]
+    """45 of them from any networks, the others from those that had less than four checked in the hour."""
+    at_once = [checked(guesses, 1000.0, 25, peer=elsewhere(n)) for n in range(8)]
+    assert at_once == [20, 20, 5, 4, 4, 4, 3, 0]
     assert sum(checked(guesses, 1000.999, 2, peer=elsewhere(n)) for n in range(100, 110)) == 0
     for one in range(1, 12):
         assert sum(checked(guesses, 1000.0 + one, 2, peer=elsewhere(n)) for n in range(100, 110)) == 1
 
 
+def test_guessers_of_eight_networks_leave_room_for_the_owner_in_a_new_one(guesses: Guesses) -> None:
+    guesses.right(ALICE, RIGHT, HOME)
+    total = sum(checked(guesses, 1000.0, 25, peer=elsewhere(n)) for n in range(8))
+    for second in range(1, 61):
+        total += sum(checked(guesses, 1000.0 + second, 1, peer=elsewhere(n)) for n in range(8))
+        if second % 20 == 0:
+            assert checked(guesses, 1000.0 + second, 1, fingerprint=RIGHT, peer=elsewhere(100 + second)) == 1
+    assert total <= 60 + 60
+
+
+def test_the_room_for_new_networks_is_there_for_wrong_ones_too_and_four_times_an_hour(
+    guesses: Guesses,
+) -> None:
+    """Else who is let in there says that the password is right."""
+    for n in range(3):
+        checked(guesses, 1000.0, 25, peer=elsewhere(n))
+    assert checked(guesses, 1000.0, 9, peer=elsewhere(3)) == 4
+    for minute, checked_again in ((14, 0), (16, 1), (29, 0), (31, 1)):
+        for n in range(3):
+            checked(guesses, 1000.0 + 60 * minute, 20, peer=elsewhere(n))
+        assert checked(guesses, 1000.0 + 60 * minute, 9, peer=elsewhere(3)) == checked_again
+
+
 def test_the_owner_is_checked_from_where_logins_came_while_others_guess(guesses: Guesses) -> None:
     guesses.right(ALICE, RIGHT, HOME)
-    assert sum(checked(guesses, 1000.0, 25, peer=elsewhere(n)) for n in range(5)) == 60
+    assert sum(checked(guesses, 1000.0, 25, peer=elsewhere(n)) for n in range(8)) == 60
     assert checked(guesses, 1000.0, 50, fingerprint=RIGHT) == 50
     assert checked(guesses, 1000.0, 50, BOB, RIGHT) == 20
 
