@@ -51,8 +51,8 @@ class TracedStep:
 
     `kind`: door, message-id, verdict, signature, queue, road, delivery, refused, expired, bounce, left, note.
     `status` is Postfix's of a delivery (sent, deferred, bounced), the action of a verdict, or the road.
-    `leads_to`: the queue ID under which the message, or the bounce about it, goes on; of a delivery the
-    peer's, where the message left this host.
+    `leads_to`: the queue ID under which the message, or the bounce about it, goes on; of a delivery what the
+    answer says, which is a peer's where the message left this host.
     """
 
     at: datetime
@@ -224,6 +224,14 @@ def _ours(program: str, text: str) -> _Found:
             "text": f"mxdeliv-relay, {fields.get('domain', '?')}: {words}",
             "status": fields.get("road", ""),
             "reason": fields.get("reason", ""),
+        }
+    if event == "handed-back" and program == "mxdeliv-relay":
+        onward = fields.get("onward", "")
+        return {
+            "kind": "road",
+            "text": f"mxdeliv-relay: handed back to Postfix, as {onward}",
+            "status": "smtp",
+            "leads_to": onward,
         }
     if event == "https-failed":
         why = fields.get("reason", "?")

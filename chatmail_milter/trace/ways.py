@@ -90,12 +90,26 @@ def _together(legs: Mapping[str, list[TracedStep]]) -> Iterable[list[TracedStep]
 
 
 def goes_on(one: TracedStep, legs: Mapping[str, list[TracedStep]]) -> bool:
-    """Whether the message goes on under another queue ID of this host; a peer may give the same one."""
+    """Whether the message goes on under another queue ID of this host: by our programs' own lines.
+
+    The text of a delivery is a peer's, which may name the queue ID of any message. It counts for bounces
+    alone, of which Postfix tells mxdeliv-relay no queue ID, and if Postfix gave both the same Message-ID.
+    """
     if one.leads_to not in legs or one.leads_to == one.queue_id:
         return False
-    return one.kind == "bounce" or (
-        one.program == RELAY and any(step.program == REINJECT for step in legs[one.leads_to])
+    if one.kind != "delivery":
+        return True
+    onward, here = legs[one.leads_to], legs[one.queue_id]
+    return (
+        one.program == RELAY
+        and any(step.program == REINJECT for step in onward)
+        and any(step.sender == "" for step in here)
+        and bool(_message_ids(here) & _message_ids(onward))
     )
+
+
+def _message_ids(steps: list[TracedStep]) -> set[str]:
+    return {one.message_id for one in steps if one.message_id}
 
 
 def _way(steps: list[TracedStep]) -> Way:

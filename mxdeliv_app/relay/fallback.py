@@ -13,6 +13,7 @@ loop.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
@@ -25,6 +26,8 @@ from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 TIMEOUT = 60.0  # seconds; cleanup answers in milliseconds unless the disk is ill
 
+# smtpd(8) ends its reply to the end of data so.
+_QUEUED_AS = re.compile(r"queued as ([0-9A-Za-z]+)\Z")
 HandOver = Callable[[QueuedMessage, Sequence[Recipient]], list[Reply]]
 
 log = logging.getLogger(__name__)
@@ -69,6 +72,10 @@ class Fallback:
             if go_on.code != 354:
                 raise PostfixAwayError(f"DATA: {go_on.code}")
             answer = postfix.end(stuffed(letter.content))
+            queued = _QUEUED_AS.search(answer.text)
+            if answer.accepted and queued:
+                # `chatmailctl trace` follows the message by this line: a peer's answer may say `queued as`, too.
+                log.info("event=handed-back onward=%s queue=%s", queued[1], letter.queue_id)
             replies = [answer if reply.accepted else reply for reply in replies]
         postfix.quit()
         return replies

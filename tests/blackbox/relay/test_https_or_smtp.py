@@ -124,7 +124,9 @@ class TestBackToPostfix:
         name = f"_D{next(NUMBERS)}.test"
         relay.dns.zone[name.lower(), "A"] = ["127.0.0.3"]
         content = b"Subject: x\r\n\r\n..\r\n" + bytes(range(128, 256)) + b"\r\n"
+        logged = relay.log.count("event=handed-back onward=SINK queue=-\n")
         (found,) = deliver(relay, f"Ann@{name}", sender="U@_Here.test", content=content)
+        assert relay.log.count("event=handed-back onward=SINK queue=-\n") == logged + 1
         assert found == (250, "2.0.0 Ok: queued as SINK")
         assert relay.sink.taken == [("U@_Here.test", [f"Ann@{name}"], content)]
         row = relay.peers_row(name.lower(), "https", 1)

@@ -41,6 +41,7 @@ mxdeliv-relay level=INFO event=https-failed domain=c.test mode=https-first reaso
 mxdeliv-relay level=INFO event=delivery domain=c.test mode=https-first road=smtp reason=connect \
 accepted=1 of=1 \
 octets=2345 seconds=0.034 queue=4bA2X
+mxdeliv-relay level=INFO event=handed-back onward=4bA3Y queue=4bA2X
 postfix/reinject/smtpd 4bA3Y: client=localhost[127.0.0.1]
 postfix/cleanup 4bA3Y: message-id=<two@a.test>
 postfix/mxdeliv/lmtp 4bA2X: to=<x@c.test>, relay=a[chatmail/relay.sock], delay=0.05, \
@@ -121,6 +122,34 @@ def test_a_peers_queue_id_is_not_taken_for_one_of_ours() -> None:
     # The peer chose the ID of another message here.
     both = BY_HTTPS.replace("5cB7X", "4bA5Z") + BOUNCED
     assert the_one(both, "<one@a.test>").queue_ids == ("4bA1X",)
+
+
+@pytest.mark.parametrize("said", ["250 2.0.0 Ok: queued as {}", "250 2.0.0 event=handed-back onward={}"])
+@pytest.mark.parametrize("agent", ["postfix/mxdeliv/lmtp", "postfix/smtp-mx/smtp"])
+def test_a_peers_words_join_no_message_to_one_that_was_handed_back(agent: str, said: str) -> None:
+    lines = BY_HTTPS.replace("250 2.0.0 Ok: queued as 5cB7X", said.format("4bA3Y"))
+    lines = lines.replace("postfix/mxdeliv/lmtp", agent)
+    # Nor by the same Message-ID, which a user chose.
+    both = lines.replace("one@a.test", "two@a.test") + BY_SMTP
+    assert [way.queue_ids for way in found(both)] == [("4bA1X",), ("4bA2X", "4bA3Y")]
+
+
+def handed_back_bounce(message_id: str) -> str:
+    lines = [
+        "postfix/cleanup 4bA6Z: message-id=<bounce@a.test>",
+        "postfix/qmgr 4bA6Z: from=<>, size=99, nrcpt=1 (queue active)",
+        "postfix/reinject/smtpd 4bA7Z: client=localhost[127.0.0.1]",
+        f"postfix/cleanup 4bA7Z: message-id=<{message_id}>",
+        "postfix/mxdeliv/lmtp 4bA6Z: to=<y@c.test>, relay=a[chatmail/relay.sock], delay=1, delays=1/0/0/0, "
+        "dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4bA7Z)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_bounce_that_was_handed_back_is_known_by_its_message_id() -> None:
+    assert the_one(handed_back_bounce("bounce@a.test"), "4bA7Z").queue_ids == ("4bA6Z", "4bA7Z")
+    others = found(handed_back_bounce("other@a.test"))
+    assert [way.queue_ids for way in others] == [("4bA6Z",), ("4bA7Z",)]
 
 
 def test_what_was_refused_without_a_queue_id_is_found_by_its_envelope() -> None:
