@@ -87,18 +87,40 @@ class Pass:
         """Deletes unused accounts, and completes interrupted deletions."""
         since = _day(self._now) - timedelta(seconds=self._rules.accounts)
         users = accounts.unused(since) if self._rules.accounts else ()
-        if not self._dry_run:
-            try:
-                users = tuple(
-                    user for user in users if _delete(accounts, removal, home(root, user), user, since)
-                )
-                if users:
-                    # What fails is over in a minute.
-                    self._does(self._doveadm.forget_accounts)
-                removal.finish([found for user in users if (found := home(root, user))])
-            except OSError as error:
-                self._failed(f"deleting: {error.strerror}")
-        self._say(f"what=unused-accounts accounts={len(users)}")
+        if self._dry_run:
+            self._say(f"what=unused-accounts accounts={len(users)}")
+            return
+        gone: list[str] = []
+        try:
+            for batch in _batches(users):
+                self._delete_batch(batch, accounts, removal, root, since, gone)
+            removal.finish([found for user in gone if (found := home(root, user))])
+        except OSError as error:
+            self._failed(f"deleting: {error.strerror}")
+        if gone:
+            # Once more: the answer to a question of before a deletion may have been remembered since.
+            self._does(self._doveadm.forget_accounts)
+        self._say(f"what=unused-accounts accounts={len(gone)}")
+
+    def _delete_batch(
+        self,
+        batch: Sequence[str],
+        accounts: Accounts,
+        removal: Removal,
+        root: Path,
+        since: date,
+        gone: list[str],
+    ) -> None:
+        """Adds to `gone` whom it deletes. Then Dovecot asks anew for deliveries, even if not all could be."""
+        before = len(gone)
+        try:
+            for user in batch:
+                if _delete(accounts, removal, home(root, user), user, since):
+                    gone.append(user)
+        finally:
+            if len(gone) > before:
+                # If it fails, deliveries to them are accepted for up to a minute.
+                self._does(self._doveadm.forget_accounts)
 
     def summarise(self) -> None:
         """Prints the totals."""

@@ -39,7 +39,9 @@ class Mailboxes:
         self.full: list[Usage] = []
         self.fails: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
-        self.forgotten = 0
+        # How many accounts there were whenever Dovecot forgot them.
+        self.left: list[int] = []
+        self.number: Callable[[], int] = lambda: 0
 
     def messages(self, users: Sequence[str], query: Sequence[str]) -> Iterator[StoredMessage]:
         self.asked.append(tuple(query))
@@ -65,7 +67,7 @@ class Mailboxes:
         self.made = [one for one in self.made if (one[0], one[1].name) != (user, folder)]
 
     def forget_accounts(self) -> None:
-        self.forgotten += 1
+        self.left.append(self.number())
         self._fail("forget")
 
     def _fail(self, what: str) -> None:
@@ -211,6 +213,7 @@ class TestUnused:
     ) -> list[str]:
         self.mailboxes = Mailboxes()
         self.mailboxes.fails = {"forget"} if forget_fails else set()
+        self.mailboxes.number = lambda: len(accounts.list())
         work, said = a_pass(self.mailboxes, rules, **options)
         work.delete_unused(accounts, Removal(root, sleep=lambda _: None, clock=counting()), root)
         return said
@@ -220,18 +223,44 @@ class TestUnused:
         assert [one.address for one in accounts.list()] == [BOB]
         assert [path.name for path in (tmp_path / "a.test").iterdir()] == ["bob12345"]
         assert list((tmp_path / ".deleted").iterdir()) == []
-        assert self.mailboxes.forgotten == 1
+        assert self.mailboxes.left == [1, 1], "once more, for what was asked before it was gone"
+
+    def test_dovecot_is_told_of_each_batch(
+        self, accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(expire, "_BATCH", 2)
+        for number in range(3):
+            accounts.create(f"unused{number}@a.test", "{X}")
+        assert self.run(accounts, tmp_path) == ["what=unused-accounts accounts=4"]
+        assert self.mailboxes.left == [3, 1, 1]
+
+    def test_dovecot_is_told_of_those_that_went_before_one_could_not(
+        self, accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        accounts.create("unused12@a.test", "{X}")
+        (tmp_path / "a.test" / "unused12").mkdir()
+        put_away = Removal.put_away
+
+        def of_one(removal: Removal, mailbox: Path) -> Path | None:
+            if mailbox.name == "unused12":
+                raise PermissionError(13, "Permission denied")
+            return put_away(removal, mailbox)
+
+        monkeypatch.setattr(Removal, "put_away", of_one)
+        said = ['what=failure error="deleting: Permission denied"', "what=unused-accounts accounts=1"]
+        assert self.run(accounts, tmp_path) == said
+        assert self.mailboxes.left[0] == 2
 
     def test_goes_all_the_same_if_dovecot_can_not_be_told(self, accounts: Accounts, tmp_path: Path) -> None:
         said = self.run(accounts, tmp_path, forget_fails=True)
-        assert said == ['what=failure error="forget: no"', "what=unused-accounts accounts=1"]
+        assert said == ['what=failure error="forget: no"'] * 2 + ["what=unused-accounts accounts=1"]
         assert list((tmp_path / ".deleted").iterdir()) == []
 
     def test_is_only_counted_in_a_dry_run(self, accounts: Accounts, tmp_path: Path) -> None:
         assert self.run(accounts, tmp_path, dry_run=True) == ["what=unused-accounts accounts=1"]
         assert len(accounts.list()) == 2
         assert (tmp_path / "a.test" / "alice123").exists()
-        assert self.mailboxes.forgotten == 0
+        assert self.mailboxes.left == []
 
     def test_stays_where_the_operator_wants_it(self, accounts: Accounts, tmp_path: Path) -> None:
         rules = config.ExpirySettings(accounts=values.Duration(0))
