@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,18 +71,22 @@ class Directory:
         self._files = path / "files.tar"
         self._manifest = path / "manifest.json"
 
-    def be_passable(self, mail_owner: tuple[int, int]) -> None:
-        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it.
+    def be_out_of_reach(self, mail_owner: tuple[int, int]) -> None:
+        """Raises `BackupError` where the mailboxes' user could put another directory in its place.
 
-        And where that user could put another directory in its place, while root writes keys to it.
+        Root writes keys to it, and reads them from there.
         """
-        uid, gid = mail_owner
+        for one in (self.path, *self.path.parents):
+            if mail_owner[0] != 0 and one.exists() and _may_rename_in(one.stat(), mail_owner):
+                raise BackupError(
+                    f"choose a directory like /var/backups/relay: the mailboxes' user can write to {one}"
+                )
+
+    def be_passable(self, mail_owner: tuple[int, int]) -> None:
+        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it."""
+        _, gid = mail_owner
         for above in self.path.parents:
             found = above.stat() if above.exists() else None
-            if found is not None and found.st_uid == uid != 0:
-                raise BackupError(
-                    f"choose a directory like /var/backups/relay: {above} is the mailboxes' user's own"
-                )
             if found is None or found.st_mode & 0o001 or (found.st_gid == gid and found.st_mode & 0o010):
                 continue
             raise BackupError(
@@ -159,6 +164,14 @@ class Directory:
 def manifest(domain: str, version: str, store: str, made: datetime, counts: tuple[int, int]) -> Manifest:
     """`counts`: accounts, and mailboxes."""
     return Manifest(FORMAT, domain, version, made.isoformat(timespec="seconds"), store, *counts)
+
+
+def _may_rename_in(directory: os.stat_result, user: tuple[int, int]) -> bool:
+    """Whether the user can replace what is in it that belongs to others; inode(7) on the sticky bit."""
+    uid, gid = user
+    mode, others = directory.st_mode, directory.st_mode & stat.S_IWOTH
+    writable = others or (directory.st_gid == gid and mode & stat.S_IWGRP)
+    return directory.st_uid == uid or bool(writable and not mode & stat.S_ISVTX)
 
 
 def _is_below(name: str, path: str) -> bool:

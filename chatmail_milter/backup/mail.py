@@ -1,6 +1,8 @@
 """Copies mailboxes into a backup, by doveadm while clients use them, and back, while Dovecot is stopped.
 
-doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that to clients a restored mailbox is the one they know.
+doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that to clients a restored mailbox is the one they know. In
+directories of the mailboxes' user only that user writes, never root: one of its processes could put a link in
+the place of any file at any moment.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from pathlib import Path
 
+from chatmail_milter.backup.directory import BackupError
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
-from chatmail_milter.mailboxes.home import home
+from chatmail_milter.mailboxes.home import as_owner, home
 
 _DIRECTORY = "Maildir"  # of mail_location in dovecot.conf
 
@@ -24,22 +28,21 @@ def copy_out(
     What is there of other users is removed: an account that was deleted is not to live on in a backup.
     `failed` hears of each mailbox that could not be read. Raises `OSError`.
     """
-    owner = root.stat()
     wanted = {user.rpartition("@")[0]: user for user in users}
-    for one in to.iterdir():
-        # `to` is the mailboxes' user's, and root follows no link that it may have put there.
-        if one.is_symlink() or not one.is_dir():
-            one.unlink()
-        elif one.name not in wanted:
-            shutil.rmtree(one)
+    with as_owner(root):
+        for one in to.iterdir():
+            if one.is_symlink() or not one.is_dir():
+                one.unlink()
+            elif one.name not in wanted:
+                shutil.rmtree(one)
     number = 0
     for local_part, user in wanted.items():
         there = home(root, user)
         if there is None or not (there / _DIRECTORY).is_dir():
             continue
         place = to / local_part
-        place.mkdir(mode=0o700, exist_ok=True)
-        os.chown(place, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        with as_owner(root):
+            place.mkdir(mode=0o700, exist_ok=True)
         try:
             doveadm.back_up(user, place / _DIRECTORY)
             number += 1
@@ -49,24 +52,22 @@ def copy_out(
 
 
 def copy_in(backup: Path, root: Path, domain: str) -> int:
-    """Put every mailbox of a backup below `root`, for its owner; how many. Raises `OSError`."""
-    owner = root.stat()
+    """Put every mailbox of a backup below `root`; how many. Raises `BackupError`, `OSError`."""
     number = 0
-    for one in sorted(backup.iterdir()):
-        place = home(root, f"{one.name}@{domain}")
-        # A link would bring what root alone can read into a mailbox.
-        if place is None or one.is_symlink() or (one / _DIRECTORY).is_symlink():
-            continue
-        if not (one / _DIRECTORY).is_dir():
-            continue
-        for made in (place.parent, place):
-            made.mkdir(mode=0o700, exist_ok=True)
-        # Times too: a message's is when it came (IMAP's INTERNALDATE).
-        shutil.copytree(one / _DIRECTORY, place / _DIRECTORY, symlinks=True)
-        for made in (place.parent, place):
-            os.chown(made, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        for directory, _, names in os.walk(place / _DIRECTORY):
-            for name in (".", *names):
-                os.chown(Path(directory) / name, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        number += 1
+    # The mailboxes' user need not be able to come to `backup`, which may be below /root.
+    with chdir(backup), as_owner(root):
+        if not os.access(".", os.R_OK | os.X_OK, effective_ids=True):
+            raise BackupError(f"give {backup} and all in it to the owner of {root} first, with chown -R")
+        for one in sorted(Path().iterdir()):
+            place = home(root, f"{one.name}@{domain}")
+            # A link would bring other mail, or none, into a mailbox.
+            if place is None or one.is_symlink() or (one / _DIRECTORY).is_symlink():
+                continue
+            if not (one / _DIRECTORY).is_dir():
+                continue
+            for made in (place.parent, place):
+                made.mkdir(mode=0o700, exist_ok=True)
+            # Times too: a message's is when it came (IMAP's INTERNALDATE).
+            shutil.copytree(one / _DIRECTORY, place / _DIRECTORY, symlinks=True)
+            number += 1
     return number

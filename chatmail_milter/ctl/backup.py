@@ -37,6 +37,7 @@ def backup(directory: Path, as_json: bool) -> None:
     try:
         owner = root.stat()
         place = Directory(directory)
+        place.be_out_of_reach((owner.st_uid, owner.st_gid))
         place.be_passable((owner.st_uid, owner.st_gid))
         place.make((owner.st_uid, owner.st_gid))
         place.begin()

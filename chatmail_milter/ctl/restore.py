@@ -36,7 +36,8 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
     if os.geteuid() != 0:
         raise click.ClickException("run this as root, on the new host")
     try:
-        place = Directory(directory)
+        place, owner = Directory(directory), Path(config.store.mail).stat()
+        place.be_out_of_reach((owner.st_uid, owner.st_gid))
         found = place.manifest()
         _fits(config, found)
         if not yes:

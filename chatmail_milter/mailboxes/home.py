@@ -11,8 +11,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chatmail_milter import address
@@ -35,8 +35,30 @@ def home(root: Path, user: str) -> Path | None:
     return root / domain / local_part
 
 
+@contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """Access files as the owner of `root`, by credentials(7); root becomes root again afterwards.
+
+    Any process of the mailboxes' user can put a link in the place of a directory below `root` at any moment.
+    Root would follow it, to whatever only root can read, write or delete.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    owner, gid, groups = root.stat(), os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
 class Removal:
-    """Removes mail directories below `root`, irrevocably. Methods raise `OSError`."""
+    """Removes mail directories below `root`, irrevocably, as its owner. Methods raise `OSError`."""
 
     def __init__(
         self,
@@ -53,12 +75,13 @@ class Removal:
         """Renames a mail directory out of reach. Returns its new path, or None if it does not exist."""
         if not mailbox.is_dir():
             return None
-        self._make_aside()
         place = self._aside / secrets.token_hex(8)
-        try:
-            mailbox.rename(place)
-        except FileNotFoundError:
-            return None
+        with as_owner(self._root):
+            self._aside.mkdir(mode=0o700, exist_ok=True)
+            try:
+                mailbox.rename(place)
+            except FileNotFoundError:
+                return None
         return place
 
     def finish(self, mailboxes: Collection[Path] = ()) -> None:
@@ -73,16 +96,10 @@ class Removal:
                 self._empty()
             self._sleep(SETTLED / 20)
 
-    def _make_aside(self) -> None:
-        with suppress(FileExistsError):
-            self._aside.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                # The owner of the mailboxes must be able to complete a deletion that root began.
-                owner = self._root.stat()
-                os.chown(self._aside, owner.st_uid, owner.st_gid)
-
     def _empty(self) -> None:
-        if self._aside.is_dir():
+        if not self._aside.is_dir():
+            return
+        with as_owner(self._root):
             for one in self._aside.iterdir():
                 shutil.rmtree(one, onerror=_unless_gone)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,8 +82,23 @@ class TestDirectory:
     def test_below_a_directory_of_the_mailboxes_user_there_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "vmail").mkdir()
         os.chown(tmp_path / "vmail", 4711, 4711)
-        with pytest.raises(BackupError, match="vmail is the mailboxes' user's own"):
-            Directory(tmp_path / "vmail/sub/backup").be_passable((4711, 4711))
+        for path in ("vmail/sub/backup", "vmail"):
+            with pytest.raises(BackupError, match=r"can write to .*/vmail\Z"):
+                Directory(tmp_path / path).be_out_of_reach((4711, 4711))
+
+    @pytest.mark.parametrize(
+        ("gid", "mode", "is_refused"),
+        [(0, 0o777, True), (0, 0o1777, False), (4711, 0o770, True), (4711, 0o750, False), (0, 0o770, False)],
+    )
+    def test_below_a_directory_that_the_mailboxes_user_can_write_to_there_is_none(
+        self, tmp_path: Path, gid: int, mode: int, is_refused: bool
+    ) -> None:
+        above = tmp_path / "above"
+        above.mkdir()
+        os.chown(above, 0, gid)
+        above.chmod(mode)
+        with pytest.raises(BackupError, match="can write to") if is_refused else nullcontext():
+            Directory(above / "backup").be_out_of_reach((4711, 4711))
 
     def test_without_a_key_that_is_needed_there_is_no_backup(self, place: Directory, host: Path) -> None:
         place.make(ME)
@@ -196,6 +213,13 @@ def doveadm(tmp_path: Path) -> Doveadm:
     return Doveadm(str(program))
 
 
+def give_away(*places: Path) -> None:
+    """Give them and all that is in them to the mailboxes' user."""
+    for place in places:
+        for one in (place, *place.rglob("*")):
+            os.chown(one, 4711, 4711, follow_symlinks=False)
+
+
 def fail(error: DoveadmError) -> None:
     raise error
 
@@ -209,6 +233,17 @@ class TestMail:
             (maildir / "cur/1").write_text(f"to {user}")
             os.utime(maildir / "cur/1", (1_700_000_000, 1_700_000_000))
         (tmp_path / "out").mkdir()
+        self.groups = os.getgroups()
+
+    @pytest.fixture
+    def passable(self, tmp_path: Path) -> Iterator[None]:
+        """For other users than root, who could come to no directory of the tests."""
+        closed = [one for one in (tmp_path, *tmp_path.parents) if not one.stat().st_mode & 0o001]
+        for one in closed:
+            one.chmod(one.stat().st_mode | 0o001)
+        yield
+        for one in closed:
+            one.chmod(one.stat().st_mode & ~0o001)
 
     def test_what_comes_back_is_what_was_there_with_its_times(self, tmp_path: Path, doveadm: Doveadm) -> None:
         errors: list[DoveadmError] = []
@@ -227,7 +262,7 @@ class TestMail:
 
     @root
     def test_a_link_of_the_mailboxes_user_gives_no_other_directory_away(
-        self, tmp_path: Path, doveadm: Doveadm
+        self, tmp_path: Path, doveadm: Doveadm, passable: None
     ) -> None:
         (tmp_path / "etc").mkdir()
         for one in ("vmail", "out"):
@@ -237,6 +272,53 @@ class TestMail:
         assert mail.copy_out(doveadm, tmp_path / "vmail", [ALICE], tmp_path / "out", fail) == 1
         assert ((tmp_path / "etc").stat().st_uid, [*(tmp_path / "etc").iterdir()]) == (0, [])
         assert [one.name for one in (tmp_path / "out").iterdir()] == ["alice123"]
+
+    @root
+    def test_a_link_that_is_put_there_meanwhile_lets_root_write_nowhere(
+        self, tmp_path: Path, passable: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copytree = shutil.copytree
+
+        def swap(source: Path, target: Path, *, symlinks: bool) -> None:
+            target.parent.rename(tmp_path / "new/aside")
+            target.parent.symlink_to(tmp_path / "etc")
+            copytree(source, target, symlinks=symlinks)
+
+        monkeypatch.setattr(shutil, "copytree", swap)
+        (tmp_path / "etc").mkdir(mode=0o755)
+        (tmp_path / "new").mkdir()
+        give_away(tmp_path / "new", tmp_path / "vmail")
+        with pytest.raises(OSError, match="Permission denied"):
+            mail.copy_in(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
+        assert [*(tmp_path / "etc").iterdir()] == []
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, self.groups)
+
+    @root
+    def test_a_backup_is_restored_by_the_mailboxes_user_from_where_only_root_can_come_to(
+        self, tmp_path: Path, passable: None
+    ) -> None:
+        closed, new = tmp_path / "closed", tmp_path / "new"
+        closed.mkdir(mode=0o700)
+        (tmp_path / "vmail/a.test").rename(closed / "mail")
+        (closed / "mail").chmod(0o700)
+        new.mkdir()
+        os.chown(new, 4711, 4711)
+        with pytest.raises(BackupError, match=r"give .*/closed/mail and all in it to the owner of"):
+            mail.copy_in(closed / "mail", new, "a.test")
+        give_away(closed / "mail")
+        assert mail.copy_in(closed / "mail", new, "a.test") == 2
+        assert {(one.stat().st_uid, one.stat().st_gid) for one in new.rglob("*")} == {(4711, 4711)}
+
+    @root
+    def test_what_only_root_can_read_comes_into_no_mailbox(self, tmp_path: Path, passable: None) -> None:
+        """As a link that was put there meanwhile would lead to."""
+        (tmp_path / "new").mkdir()
+        give_away(tmp_path / "new", tmp_path / "vmail")
+        secret = tmp_path / "vmail/a.test/alice123/Maildir/cur/1"
+        secret.chmod(0o600)
+        os.chown(secret, 0, 0)
+        with pytest.raises(OSError, match="Permission denied"):
+            mail.copy_in(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
 
     @pytest.mark.parametrize("link", ["alice123", "alice123/Maildir"])
     def test_a_link_in_a_backup_brings_nothing_into_a_mailbox(self, tmp_path: Path, link: str) -> None:
@@ -266,6 +348,7 @@ class TestRestoreRefuses:
     def backup(self, tmp_path: Path, store: str) -> str:
         place = Directory(tmp_path / "backup")
         place.path.mkdir()
+        (tmp_path / "mail").mkdir(exist_ok=True)
         place.write_manifest(manifest("a.test", "1.2", "sqlite", datetime.now(UTC), (2, 1)))
         return str(place.path)
 

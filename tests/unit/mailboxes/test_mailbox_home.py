@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_a_mailbox_is_called_as_its_address() -> None:
 )
 def test_nobody_has_another_place(user: str) -> None:
     assert home(Path("/m"), user) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files away")
+def test_root_deletes_nothing_that_a_link_of_the_mailboxes_user_leads_to(tmp_path: Path) -> None:
+    # Other users can come to no directory of the tests, so all that the mailboxes' user does here fails.
+    root, etc = tmp_path / "vmail", tmp_path / "etc"
+    place = mailbox(root)
+    os.chown(root, 4711, 4711)
+    (etc / "dir").mkdir(parents=True)
+    (root / ".deleted").symlink_to(etc)
+    with pytest.raises(PermissionError):
+        removal(root).put_away(place)
+    with pytest.raises(PermissionError):
+        removal(root).finish()
+    assert ([one.name for one in etc.iterdir()], etc.stat().st_uid) == (["dir"], 0)
 
 
 def test_put_away_it_is_out_of_sight_under_a_name_that_says_nothing(tmp_path: Path) -> None:
