@@ -15,7 +15,17 @@ from dns.rdatatype import AAAA, MX, A
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
-from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets, store
+from chatmail_milter.doctor import (
+    aliases,
+    certificates,
+    machine,
+    ports,
+    queue,
+    records,
+    services,
+    sockets,
+    store,
+)
 from chatmail_milter.doctor.finding import Finding, FindingState, unknown
 from chatmail_milter.store.words import printable
 
@@ -68,6 +78,7 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     records.SUBJECT: _dns,
     machine.SUBJECT: _machine,
     queue.SUBJECT: _queue,
+    aliases.SUBJECT: lambda config: aliases.check(config.mail.chat_domains),
 }
 
 

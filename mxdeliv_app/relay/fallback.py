@@ -74,7 +74,7 @@ class Fallback:
             answer = postfix.end(stuffed(letter.content))
             queued = _QUEUED_AS.search(answer.text)
             if answer.accepted and queued:
-                # `chatmailctl trace` follows the message by this line: a peer's answer may say `queued as`, too.
+                # `chatmailctl trace` follows it by this line: a peer may say `queued as`, too.
                 log.info("event=handed-back onward=%s queue=%s", queued[1], letter.queue_id)
             replies = [answer if reply.accepted else reply for reply in replies]
         postfix.quit()

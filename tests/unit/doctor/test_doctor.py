@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from chatmail_milter.ctl import doctor as command
 from chatmail_milter.ctl.main import main
-from chatmail_milter.doctor import certificates, machine, ports, queue, records, services, sockets
+from chatmail_milter.doctor import aliases, certificates, machine, ports, queue, records, services, sockets
 from chatmail_milter.doctor import store as store_check
 from chatmail_milter.doctor.certificates import Shown
 from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
@@ -45,6 +46,97 @@ def systemd(**active: str) -> services.Show:
         return [of(unit) for unit in units]
 
     return show
+
+
+class TestAliases:
+    CHAT = ("chat.test", "a.chat.test")
+
+    def check(self, tmp_path: Path, parameters: Mapping[str, str], tables: Mapping[str, str] = {}) -> Any:
+        """`parameters` of main.cf; `tables`: what postmap(1) prints of each."""
+        (tmp_path / "home").mkdir(exist_ok=True)
+
+        def run(command: Sequence[str]) -> str:
+            if command[0].endswith("postmap"):
+                if command[2] not in tables:
+                    raise subprocess.CalledProcessError(1, command)
+                return tables[command[2]]
+            return f"{parameters.get(command[2], '')}\n"
+
+        return states(aliases.check(self.CHAT, run, lambda: [tmp_path / "home"]))
+
+    @pytest.mark.parametrize(
+        ("printed", "is_bad"),
+        [
+            ("info@other.test u@chat.test\n", True),
+            ("info@other.test\tv@other.test, U@A.Chat.TEST.\n", True),
+            ("@other.test @chat.test\n", True),
+            ('root: "|program", u@chat.test\n', True),
+            ("info@other.test v@other.test\n", False),
+            ("info@other.test u@notchat.test\n", False),
+            ("info@other.test u@chat.test.example\n", False),
+            ("u@chat.test v@chat.test\n", False),
+            ("u@chat.test v@other.test\n", False),
+        ],
+    )
+    def test_an_alias_of_another_domain_that_leads_into_a_chat_domain_is_bad(
+        self, tmp_path: Path, printed: str, is_bad: bool
+    ) -> None:
+        found = self.check(
+            tmp_path, {"alias_maps": "hash:/etc/x, btree:/y"}, {"hash:/etc/x": printed, "btree:/y": ""}
+        )
+        assert found == (
+            {"alias_maps, hash:/etc/x": FindingState.BAD} if is_bad else {"all": FindingState.GOOD}
+        )
+
+    def test_so_is_one_in_a_text_or_a_parameter_or_an_included_file(self, tmp_path: Path) -> None:
+        (tmp_path / "table").write_text(
+            "# x@other.test u@chat.test\n/^(.*)@other/ v@w.test,\n  $1@chat.test\n"
+        )
+        (tmp_path / "list").write_text("u@chat.test\n")
+        parameters = {
+            "virtual_alias_maps": f"proxy:regexp:{tmp_path}/table hash:/lists",
+            "recipient_bcc_maps": "inline:{ { x@other.test = u@chat.test } }",
+            "canonical_maps": "inline:{ { x@other.test = u@w.test } }",
+            "always_bcc": "u@chat.test",
+        }
+        found = self.check(tmp_path, parameters, {"hash:/lists": f"list: :include:{tmp_path}/list\n"})
+        assert found == dict.fromkeys(
+            (
+                f"virtual_alias_maps, regexp:{tmp_path}/table", "virtual_alias_maps, hash:/lists",
+                "recipient_bcc_maps", "always_bcc",
+            ), FindingState.BAD,
+        )  # fmt: skip
+
+    def test_what_can_not_be_listed_is_unknown(self, tmp_path: Path) -> None:
+        found = self.check(tmp_path, {"virtual_alias_maps": "ldap:/etc/ldap.cf, hash:/missing"})
+        assert found == {
+            "virtual_alias_maps, ldap:/etc/ldap.cf": FindingState.UNKNOWN,
+            "virtual_alias_maps, hash:/missing": FindingState.UNKNOWN,
+        }
+        away = states(aliases.check(self.CHAT, lambda _: (_ for _ in ()).throw(FileNotFoundError()), list))
+        assert away == {"postconf": FindingState.UNKNOWN}
+
+    @pytest.mark.parametrize("name", [".forward", ".forward+lists"])
+    def test_a_users_forward_file_is_looked_at(self, tmp_path: Path, name: str) -> None:
+        parameters = {"forward_path": "$home/.forward${recipient_delimiter}${extension}, $home/.forward"}
+        assert self.check(tmp_path, parameters) == {"all": FindingState.GOOD}
+        (tmp_path / "home" / name).write_text("v@other.test, u@chat.test\n")
+        assert self.check(tmp_path, parameters)[str(tmp_path / "home" / name)] is FindingState.BAD
+        assert self.check(tmp_path, {"forward_path": ""}) == {"all": FindingState.GOOD}
+
+    def test_a_user_can_not_make_it_wait_or_look_elsewhere(self, tmp_path: Path) -> None:
+        self.check(tmp_path, {})
+        (tmp_path / "elsewhere").write_text("u@chat.test")
+        os.mkfifo(tmp_path / "home/.forward+fifo")
+        (tmp_path / "home/.forward").symlink_to(tmp_path / "elsewhere")
+        parameters = {"forward_path": "$home/.forward${recipient_delimiter}${extension}, $home/.forward"}
+        assert self.check(tmp_path, parameters) == {"all": FindingState.GOOD}
+
+    def test_where_all_mail_is_checked_postfix_is_not_asked(self) -> None:
+        def never(command: Sequence[str]) -> str:
+            raise AssertionError(command)
+
+        assert states(aliases.check((), never)) == {"all": FindingState.GOOD}
 
 
 def test_services_that_run_are_good() -> None:
