@@ -24,16 +24,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address, codes
 from chatmail_milter.accounts.creation_limit import network_named
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.lazy import once
 from chatmail_milter.processes import stopping
 from chatmail_milter.processes.ratelimit import Limiter, Rate
-from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.existence import StoreAwayError, existence
 from chatmail_milter.systemd import NotActivatedError, listening
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
@@ -101,7 +98,7 @@ def _peer(client_address: str) -> str:
 class UnknownRecipients:
     """Decides for recipients of the canonical `domain`. One object serves all connections.
 
-    `is_account`: whether a canonical address has an account; may raise `SQLAlchemyError`.
+    `is_account`: whether a canonical address has an account; may raise `StoreAwayError`.
     """
 
     def __init__(self, domain: str, is_account: Callable[[str], bool], limit: EnumerationLimit) -> None:
@@ -129,8 +126,8 @@ class UnknownRecipients:
         try:
             # Blocks the event loop, for less time than handing it to a thread would take.
             known = self._is_account(recipient)
-        except SQLAlchemyError as error:
-            self._note(away=True, cause=type(error).__name__)
+        except StoreAwayError as error:
+            self._note(away=True, cause=str(error))
             return NOTHING_TO_SAY
         self._note(away=False)
         self._limit.told(peer, recipient, known=known)
@@ -171,9 +168,9 @@ def main(listen: tuple[str, ...]) -> None:
     except NotActivatedError as error:
         print(f"chatmail-recipients: {error}", file=sys.stderr)
         sys.exit(78)
-    accounts = once(lambda: Accounts(existing_store(config.store.url)))
     limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
-    unknown = UnknownRecipients(config.mail.domain, lambda one: accounts().lookup(one) is not None, limit)
+    is_account = existence(config.store.url, config.store.file)
+    unknown = UnknownRecipients(config.mail.domain, is_account, limit)
     asyncio.run(serve(found, unknown))
     logging.shutdown()
     # Without waiting for Postfix's open connections: it repeats its request on a new one.

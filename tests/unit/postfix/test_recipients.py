@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import address
 from chatmail_milter.processes.ratelimit import Rate
+from chatmail_milter.store.existence import StoreAwayError
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.recipients import EnumerationLimit, UnknownRecipients
 
@@ -103,7 +103,7 @@ def test_while_the_store_is_away_nobody_is_unknown_and_it_is_logged_once(
 
     def is_account(_: str) -> bool:
         if away[0]:
-            raise OperationalError("SELECT", {"address": ALICE}, Exception("gone"))
+            raise StoreAwayError("OperationalError")
         return False
 
     unknown = UnknownRecipients("a.example", is_account, limit())

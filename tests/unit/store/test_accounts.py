@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import inspect
+from sqlalchemy import create_engine, inspect
 
 from chatmail_milter import config
 from chatmail_milter.accounts import credentials
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.existence import StoreAwayError, existence
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
@@ -79,6 +80,7 @@ _START_TOGETHER = """
 import os, sys
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.existence import StoreAwayError, existence
 read, write = os.pipe()
 children = []
 for number in range(6):
@@ -179,3 +181,51 @@ class TestCredentials:
         made = [credentials.fresh(rules, "a.example") for _ in range(200)]
         assert {credentials.refuse(rules, "a.example", one.address, one.password) for one in made} == {None}
         assert len({one.password for one in made}) == 200
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize("by_driver", [pytest.param(True, marks=pytest.mark.sqlite), False])
+def test_whether_there_is_an_account_is_said_as_lookup_says_it(
+    accounts: Accounts, url: str, by_driver: bool
+) -> None:
+    file_of(url).touch()  # On PostgreSQL there is none, and it is looked for first.
+    has = existence(url, file_of(url) if by_driver else None)
+    assert not has(ALICE)
+    accounts.create(ALICE, "{X}hash")
+    assert (has(ALICE), has(BOB), has("ALICE123@a.example"), has("")) == (True, False, False, False)
+    accounts.delete(ALICE)
+    assert not has(ALICE)
+
+
+@pytest.mark.sqlite
+def test_a_store_that_is_missing_or_empty_is_away_until_it_is_made(url: str) -> None:
+    has = existence(url, file_of(url))
+    with pytest.raises(StoreAwayError, match=r"\AOperationalError\Z"):
+        has(ALICE)
+    assert not file_of(url).exists()
+    file_of(url).touch()
+    with pytest.raises(StoreAwayError):
+        has(ALICE)
+    Accounts(open_store(url)).create(ALICE, "{X}hash")
+    assert has(ALICE)
+
+
+def test_a_store_of_another_kind_that_is_missing_is_away(tmp_path: Path) -> None:
+    with pytest.raises(StoreAwayError, match=r"\AStoreError\Z"):
+        existence(f"sqlite:///{tmp_path}/none.sqlite", None)(ALICE)
+
+
+@pytest.mark.sqlite
+def test_whoever_asks_whether_there_is_an_account_holds_up_no_checkpoint(
+    accounts: Accounts, url: str
+) -> None:
+    accounts.create(ALICE, "{X}hash")
+    has = existence(url, file_of(url))
+    assert has(ALICE)
+    accounts.create(BOB, "{X}hash")
+    with create_engine(url).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] == 0
+    assert has(BOB)
