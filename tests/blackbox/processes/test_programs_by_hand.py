@@ -88,6 +88,16 @@ def test_each_has_help_without_a_configuration(program: str) -> None:
     assert done.stdout.startswith(f"Usage: {program} ")
 
 
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [("mxdeliv_app.postfix.recipients", "sqlalchemy"), ("mxdeliv_app.push.daemon", "requests")],
+)
+def test_what_would_be_much_of_its_memory_is_not_loaded(module: str, library: str) -> None:
+    program = f"import {module}, sys; print({library!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_relay_listens_where_it_is_told_and_needs_no_other_socket(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
