@@ -12,8 +12,7 @@ import select
 import socket
 import ssl
 
-from mxdeliv_app.https.dial import Dial
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.target import Dial, Target
 from mxdeliv_app.https.tls import Tls
 
 

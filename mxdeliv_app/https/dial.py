@@ -13,14 +13,14 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import cast
 
 from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.resolver import HostLookup, NameTroubleError
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.target import Dial, Target
 
 
 class OwnHost:
@@ -55,8 +55,6 @@ class OwnHost:
         except NameTroubleError:
             return []
 
-
-Dial = Callable[[Target], socket.socket]
 
 # Most addresses tried. A hostile domain may list hundreds.
 MAX_ADDRESSES = 6

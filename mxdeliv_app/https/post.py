@@ -22,11 +22,10 @@ from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.https.client import ONE_RECORD, Client
 from mxdeliv_app.https.connection import Connection
-from mxdeliv_app.https.dial import Dial
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.target import Dial, Target
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.mxdeliv import wire
 

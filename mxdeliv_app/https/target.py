@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mxdeliv_app.https.allowed_addresses import IPAddress
@@ -34,3 +36,7 @@ class Target:
     def url(self) -> str:
         """The URL."""
         return f"https://{self.authority}{self.path}"
+
+
+# Connects to a target, without TLS.
+Dial = Callable[[Target], socket.socket]

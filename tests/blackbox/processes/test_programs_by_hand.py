@@ -90,7 +90,11 @@ def test_each_has_help_without_a_configuration(program: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "library"),
-    [("mxdeliv_app.postfix.recipients", "sqlalchemy"), ("mxdeliv_app.push.daemon", "requests")],
+    [
+        ("mxdeliv_app.postfix.recipients", "sqlalchemy"),
+        ("mxdeliv_app.push.daemon", "requests"),
+        ("mxdeliv_app.push.daemon", "dns"),
+    ],
 )
 def test_what_would_be_much_of_its_memory_is_not_loaded(module: str, library: str) -> None:
     program = f"import {module}, sys; print({library!r} in sys.modules)"
