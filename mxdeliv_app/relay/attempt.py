@@ -78,7 +78,7 @@ class Attempt:
     domain: str
     plan: DeliveryPlan
     known: Endpoint | None
-    letter: QueuedMessage
+    message: QueuedMessage
     mode: Mode
     begun: list[Exchange] = field(default_factory=list)  # one at most, until it is gone on with
 
@@ -91,9 +91,9 @@ class Attempt:
         host = self.tools.known.host(self.domain, target.key)
         if not host.proven(now) or self._skipped(host, now) is not None:
             return None
-        deadline = time.monotonic() + self.tools.timeouts.whole(len(self.letter.content))
-        sender = self.letter.canonical_sender or ""
-        return self.tools.https.begin(target, sender, unique, self.letter.content, deadline)
+        deadline = time.monotonic() + self.tools.timeouts.whole(len(self.message.content))
+        sender = self.message.canonical_sender or ""
+        return self.tools.https.begin(target, sender, unique, self.message.content, deadline)
 
     def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
         """Fills `answers` by canonical recipient. Returns the reason if some have none.
@@ -109,7 +109,7 @@ class Attempt:
             now = time.monotonic()
             if now >= end:
                 return "timeout"  # of many POSTs, each of which was answered: no trouble with the peer
-            deadline = min(now + self.tools.timeouts.whole(len(self.letter.content)), end)
+            deadline = min(now + self.tools.timeouts.whole(len(self.message.content)), end)
             try:
                 reason = self._try_targets(group, answers, deadline)
             except _OfOneError:
@@ -119,7 +119,7 @@ class Attempt:
                 if not answers:
                     raise
                 # Who has the message would get it again with each retry.
-                log.error("event=store-away error=%s queue=%s", type(error).__name__, self.letter.queue_id)
+                log.error("event=store-away error=%s queue=%s", type(error).__name__, self.message.queue_id)
                 return "store"
             if reason is not None:
                 return reason
@@ -168,9 +168,9 @@ class Attempt:
                     self.tools.proofs.require(self.domain, target, deadline)
                 answer = self.tools.https.post(
                     target,
-                    self.letter.canonical_sender or "",
+                    self.message.canonical_sender or "",
                     recipients,
-                    self.letter.content,
+                    self.message.content,
                     deadline,
                     begun,
                 )
@@ -186,14 +186,14 @@ class Attempt:
 
     def under_way(self) -> AbstractContextManager[None]:
         """Context of waiting for the peer."""
-        allowance = self.tools.timeouts.allowance(len(self.letter.content))
+        allowance = self.tools.timeouts.allowance(len(self.message.content))
         return self.tools.breaker.attempt(self.domain, allowance)
 
     def _skipped(self, host: HostState, now: datetime) -> str | None:
         """Why a host is skipped, or None. If SMTP is impossible, its size limit is ignored."""
         if host.disproven(now):
             return "not-chatmail"
-        return "size" if self._smtp_is_left and host.limits(len(self.letter.content), now) else None
+        return "size" if self._smtp_is_left and host.limits(len(self.message.content), now) else None
 
     def _understood(
         self, target: Target, answer: Answer, recipients: Sequence[str]
@@ -215,14 +215,14 @@ class Attempt:
             elif understood.meaning is Meaning.PER_RECIPIENT:
                 known.proved(self.domain, target.key, now)
             elif understood.meaning is Meaning.UNEXPLAINED and answer.status == _TOO_LARGE:
-                known.limited(self.domain, target.key, len(self.letter.content), now)
+                known.limited(self.domain, target.key, len(self.message.content), now)
             if understood.replies or understood.meaning in (Meaning.UNEXPLAINED, Meaning.OF_ONE):
                 known.worked(self.domain, target.host, now, self.known)
         if understood.meaning is Meaning.OF_ONE:
             may_wait()
             log.info(
                 "event=one-by-one domain=%s recipients=%d queue=%s",
-                self.domain, len(recipients), self.letter.queue_id,
+                self.domain, len(recipients), self.message.queue_id,
             )  # fmt: skip
             raise _OfOneError
         if not understood.replies:
@@ -242,7 +242,7 @@ class Attempt:
         # Each target's: what is logged of the delivery is the last one's.
         log.info(
             "event=https-failed domain=%s mode=%s reason=%s queue=%s",
-            self.domain, self.mode.value, reason, self.letter.queue_id,
+            self.domain, self.mode.value, reason, self.message.queue_id,
         )  # fmt: skip
-        sender = self.letter.canonical_sender or ""
+        sender = self.message.canonical_sender or ""
         self.tools.recorder.https(self.domain, reason=reason, words=words, addresses=[*recipients, sender])

@@ -68,7 +68,7 @@ class Delivery:
     fallback: Fallback
     smtp_words: Callable[[str], str]  # why SMTP failed for a domain
 
-    def begin(self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
+    def begin(self, message: QueuedMessage, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
         """Sends the first POST at once, on the event loop; None if HTTPS is not known to work there.
 
         Wait for the result, then give it to `deliver`, which otherwise does everything.
@@ -83,21 +83,21 @@ class Delivery:
             plan = self.where.plan(domain, known)
             if (
                 not isinstance(plan, DeliveryPlan)
-                or self._unfit(plan, known, domain, letter, mode) is not None
+                or self._unfit(plan, known, domain, message, mode) is not None
             ):
                 return None
-            attempt = Attempt(self.tools, domain, plan, known, letter, mode)
+            attempt = Attempt(self.tools, domain, plan, known, message, mode)
             exchange = attempt.begin(_canonical(recipients))
             return None if exchange is None else Begun(known, plan, attempt, exchange, started)
         return None
 
     def deliver(
-        self, letter: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
+        self, message: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
     ) -> list[Reply]:
         """Replies for `recipients`, all of one domain, in order. Continues `begun`, if given."""
         domain = recipients[0].domain
         started = time.monotonic() if begun is None else begun.started
-        outcome = self._deliver(domain, letter, recipients, mode, begun)
+        outcome = self._deliver(domain, message, recipients, mode, begun)
         replies = outcome.replies
         log.info(
             "event=delivery domain=%s mode=%s road=%s reason=%s accepted=%d of=%d octets=%d seconds=%.3f"
@@ -108,18 +108,18 @@ class Delivery:
             outcome.reason,
             sum(reply.accepted for reply in replies),
             len(replies),
-            len(letter.content),
+            len(message.content),
             time.monotonic() - started,
-            letter.queue_id,
+            message.queue_id,
         )
         if mode is Mode.HTTPS_ONLY and len(replies) > 1:
-            return one_for_all(letter, recipients, replies, self.fallback.hand_over)
+            return one_for_all(message, recipients, replies, self.fallback.hand_over)
         return list(replies)
 
     def _deliver(
         self,
         domain: str,
-        letter: QueuedMessage,
+        message: QueuedMessage,
         recipients: Sequence[Recipient],
         mode: Mode,
         begun: Begun | None,
@@ -129,14 +129,14 @@ class Delivery:
             found = self.where.plan(domain, known)
             if not isinstance(found, DeliveryPlan):
                 return Outcome([found.said] * len(recipients), "none", found.reason)
-            plan, reason = found, self._unfit(found, known, domain, letter, mode)
+            plan, reason = found, self._unfit(found, known, domain, message, mode)
         else:
             # What the message was sent by, whatever was decided since.
             plan, known, reason = begun.plan, begun.known, None
         answers: dict[str, RecipientReply] = {}
         if reason is None:
             under_way = [] if begun is None else [begun.exchange]
-            attempt = Attempt(self.tools, domain, plan, known, letter, mode, under_way)
+            attempt = Attempt(self.tools, domain, plan, known, message, mode, under_way)
             reason = attempt.run(_canonical(recipients), answers)
         answered = [answers[one.canonical].reply if one.canonical in answers else None for one in recipients]
         left = [one for one, reply in zip(recipients, answered, strict=True) if reply is None]
@@ -146,18 +146,18 @@ class Delivery:
             # The operator wants it there and nowhere else, and has yet to allow that network.
             rest, road = [codes.NO_PUBLIC_ADDRESS.said] * len(left), "none"
         else:
-            rest, road = self._without_https(domain, plan, letter, left, mode)
+            rest, road = self._without_https(domain, plan, message, left, mode)
         following = iter(rest)
         replies = [next(following) if reply is None else reply for reply in answered]
         return Outcome(replies, road, reason or "no-canonical-address")
 
     def _unfit(
-        self, plan: DeliveryPlan, known: Endpoint | None, domain: str, letter: QueuedMessage, mode: Mode
+        self, plan: DeliveryPlan, known: Endpoint | None, domain: str, message: QueuedMessage, mode: Mode
     ) -> str | None:
         """Why HTTPS is not tried, or None."""
         if plan.https == "never":
             return "route"
-        if letter.canonical_sender is None:
+        if message.canonical_sender is None:
             return "sender"
         if self.tools.breaker.is_open(domain):
             return "breaker"
@@ -178,7 +178,7 @@ class Delivery:
         self,
         domain: str,
         plan: DeliveryPlan,
-        letter: QueuedMessage,
+        message: QueuedMessage,
         recipients: Sequence[Recipient],
         mode: Mode,
     ) -> tuple[list[Reply], str]:
@@ -192,7 +192,7 @@ class Delivery:
             refusal = codes.NO_ROAD
         if refusal is not None:
             return [refusal.said] * len(recipients), "none"
-        return self.fallback.hand_over(letter, recipients), "smtp"
+        return self.fallback.hand_over(message, recipients), "smtp"
 
 
 def _canonical(recipients: Sequence[Recipient]) -> list[str]:

@@ -61,17 +61,17 @@ class Dispatch:
             self._turns.end(turn)
             self._places.give_back(turn.domain)
 
-    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]:
+    async def deliver(self, message: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]:
         """Replies, one for each recipient, in order. The turn and place of a domain end with its delivery."""
         domains: dict[str, list[int]] = {}
-        for index, recipient in enumerate(letter.recipients):
+        for index, recipient in enumerate(message.recipients):
             domains.setdefault(recipient.domain, []).append(index)
-        replies = [codes.OUR_FAULT.said] * len(letter.recipients)
+        replies = [codes.OUR_FAULT.said] * len(message.recipients)
 
         async def one(domain: str, indexes: list[int]) -> None:
-            recipients = [letter.recipients[index] for index in indexes]
+            recipients = [message.recipients[index] for index in indexes]
             try:
-                found = await self._job(letter, recipients, mode)
+                found = await self._job(message, recipients, mode)
             finally:
                 self.leave([turns[domain]])
             for index, reply in zip(indexes, found, strict=True):
@@ -83,19 +83,19 @@ class Dispatch:
             await asyncio.gather(*(one(domain, indexes) for domain, indexes in domains.items()))
         return replies
 
-    async def _job(self, letter: QueuedMessage, recipients: list[Recipient], mode: Mode) -> list[Reply]:
+    async def _job(self, message: QueuedMessage, recipients: list[Recipient], mode: Mode) -> list[Reply]:
         self._jobs += 1
         self._idle.clear()
         try:
-            begun = self._delivery.begin(letter, recipients, mode)
+            begun = self._delivery.begin(message, recipients, mode)
             if begun is not None and await begun.wait():
                 with suppress(WouldWaitError), at_once():
-                    return self._delivery.deliver(letter, recipients, mode, begun)
+                    return self._delivery.deliver(message, recipients, mode, begun)
             loop = asyncio.get_running_loop()
             deliver = self._delivery.deliver
-            return await loop.run_in_executor(self._pool, deliver, letter, recipients, mode, begun)
+            return await loop.run_in_executor(self._pool, deliver, message, recipients, mode, begun)
         except Exception:
-            log.exception("event=our-fault domain=%s queue=%s", recipients[0].domain, letter.queue_id)
+            log.exception("event=our-fault domain=%s queue=%s", recipients[0].domain, message.queue_id)
             return [codes.OUR_FAULT.said] * len(recipients)
         finally:
             self._jobs -= 1

@@ -40,49 +40,49 @@ class Fallback:
         self._reinject = reinject
         self._hostname = hostname
 
-    def hand_over(self, letter: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
-        """Gives `letter` back for some of its `recipients`; returns a reply for each, in order."""
+    def hand_over(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Reply]:
+        """Gives `message` back for some of its `recipients`; returns a reply for each, in order."""
         may_wait()
         try:
             with Conversation(self._reinject.pair, connecting=TIMEOUT, ending=TIMEOUT) as postfix:
-                return self._transact(postfix, letter, recipients)
+                return self._transact(postfix, message, recipients)
         except (PostfixAwayError, ValueError) as error:
             log.error(
                 "event=reinject-failed error=%s: mail that goes on by SMTP is handed to listen.reinject, %s: "
                 "Postfix's master.cf needs an smtpd there queue=%s",
                 type(error.__cause__ or error).__name__,
                 self._reinject,
-                letter.queue_id,
+                message.queue_id,
             )
             return [codes.REINJECT_AWAY.said] * len(recipients)
 
     def _transact(
-        self, postfix: Conversation, letter: QueuedMessage, recipients: Sequence[Recipient]
+        self, postfix: Conversation, message: QueuedMessage, recipients: Sequence[Recipient]
     ) -> list[Reply]:
         hello = postfix.greet(self._hostname)
         if not hello.accepted:
             raise PostfixAwayError(f"EHLO: {hello.code}")
         named = [one.raw for one in recipients]
-        size = len(letter.content)
-        sender, replies = postfix.envelope(letter.sender, size, named, smtputf8=letter.smtputf8)
+        size = len(message.content)
+        sender, replies = postfix.envelope(message.sender, size, named, smtputf8=message.smtputf8)
         if not sender.accepted:
             replies = [sender] * len(recipients)
         if any(reply.accepted for reply in replies):
             go_on = postfix.data()
             if go_on.code != 354:
                 raise PostfixAwayError(f"DATA: {go_on.code}")
-            answer = postfix.end(stuffed(letter.content))
+            answer = postfix.end(stuffed(message.content))
             queued = _QUEUED_AS.search(answer.text)
             if answer.accepted and queued:
                 # `chatmailctl trace` follows it by this line: a peer may say `queued as`, too.
-                log.info("event=handed-back onward=%s queue=%s", queued[1], letter.queue_id)
+                log.info("event=handed-back onward=%s queue=%s", queued[1], message.queue_id)
             replies = [answer if reply.accepted else reply for reply in replies]
         postfix.quit()
         return replies
 
 
 def one_for_all(
-    letter: QueuedMessage, recipients: Sequence[Recipient], replies: Sequence[Reply], hand_over: HandOver
+    message: QueuedMessage, recipients: Sequence[Recipient], replies: Sequence[Reply], hand_over: HandOver
 ) -> list[Reply]:
     """Makes all replies equal: `replies` if they agree; else gives the recipients without the message back.
 
@@ -92,9 +92,9 @@ def one_for_all(
     if len(groups) <= 1 and not (groups and any(reply.accepted for reply in replies)):
         return list(replies)
     recipients_left = sum(map(len, groups))
-    log.info("event=split recipients=%d messages=%d queue=%s", recipients_left, len(groups), letter.queue_id)
+    log.info("event=split recipients=%d messages=%d queue=%s", recipients_left, len(groups), message.queue_id)
     for group in groups:
-        if not all(reply.accepted for reply in hand_over(letter, group)):
+        if not all(reply.accepted for reply in hand_over(message, group)):
             return [codes.REINJECT_AWAY.said] * len(replies)
     return [codes.PASS.said] * len(replies)
 

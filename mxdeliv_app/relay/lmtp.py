@@ -51,7 +51,7 @@ class Service(Protocol):
 
     def leave(self, turns: Iterable[Turn]) -> None: ...
 
-    async def deliver(self, letter: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]: ...
+    async def deliver(self, message: QueuedMessage, turns: Mapping[str, Turn], mode: Mode) -> list[Reply]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +250,11 @@ class LmtpSession:
         if content is None:
             replies = [codes.TOO_LARGE.said] * len(self._recipients)
         else:
-            letter = QueuedMessage(
+            message = QueuedMessage(
                 self._sender, tuple(self._recipients), content, self._smtputf8, self._queue_id
             )
             turns, self._turns = self._turns, {}  # they are the service's now
-            replies = await self._service.deliver(letter, turns, self._mode)
+            replies = await self._service.deliver(message, turns, self._mode)
         self._stream.say(*(one.line for one in (replies if self._lmtp else [_for_all(replies)])))
         self._reset()
         if self._last or self._service.refusal() is codes.STOPPING:

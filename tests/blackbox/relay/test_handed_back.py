@@ -23,19 +23,19 @@ def queue() -> Iterator[QueuePort]:
         yield port
 
 
-def message(*recipients: str, sender: str = "alice@here.test", content: bytes = CONTENT) -> QueuedMessage:
+def mail_to(*recipients: str, sender: str = "alice@here.test", content: bytes = CONTENT) -> QueuedMessage:
     known = tuple(Recipient(raw, "b.test", None) for raw in recipients)
     return QueuedMessage(sender, known, content, smtputf8=not sender.isascii())
 
 
-def handed_back(queue: QueuePort, letter: QueuedMessage) -> list[str]:
+def handed_back(queue: QueuePort, message: QueuedMessage) -> list[str]:
     host, port = queue.endpoint
     fallback = Fallback(HostPort(f"{host}:{port}"), "mail.here.test")
-    return [reply.line for reply in fallback.hand_over(letter, letter.recipients)]
+    return [reply.line for reply in fallback.hand_over(message, message.recipients)]
 
 
 def test_the_envelope_goes_over_as_it_came(queue: QueuePort) -> None:
-    replies = handed_back(queue, message('"a b"@b.test', "Bob@b.test"))
+    replies = handed_back(queue, mail_to('"a b"@b.test', "Bob@b.test"))
     assert replies == ["250 2.0.0 Ok: queued as 4ABC"] * 2
     (conversation,) = queue.conversations
     assert conversation.commands[:5] == [
@@ -52,7 +52,7 @@ def test_the_envelope_goes_over_as_it_came(queue: QueuePort) -> None:
     ("sender", "parameters"), [("", ""), ("ålice@here.test", " SMTPUTF8")], ids=["a bounce", "utf-8"]
 )
 def test_the_sender_goes_over_as_it_came(queue: QueuePort, sender: str, parameters: str) -> None:
-    handed_back(queue, message("bob@b.test", sender=sender))
+    handed_back(queue, mail_to("bob@b.test", sender=sender))
     assert queue.said("MAIL") == [f"MAIL FROM:<{sender}> BODY=8BITMIME SIZE={len(CONTENT)}{parameters}"]
 
 
@@ -67,7 +67,7 @@ def test_the_sender_goes_over_as_it_came(queue: QueuePort, sender: str, paramete
     ids=["dots", "empty", "no line end", "octets"],
 )
 def test_the_content_arrives_as_it_came(queue: QueuePort, content: bytes, sent: bytes) -> None:
-    assert handed_back(queue, message("bob@b.test", content=content)) == ["250 2.0.0 Ok: queued as 4ABC"]
+    assert handed_back(queue, mail_to("bob@b.test", content=content)) == ["250 2.0.0 Ok: queued as 4ABC"]
     assert queue.messages() == [sent]
 
 
@@ -84,7 +84,7 @@ def test_each_recipient_gets_its_own_reply(queue: QueuePort) -> None:
         "450 Later",
         "452 4.2.2 Full",
     )
-    assert handed_back(queue, message(*names)) == expected
+    assert handed_back(queue, mail_to(*names)) == expected
     assert queue.said("RCPT") == [f"RCPT TO:<{name}>" for name in names]
     assert queue.messages() == [CONTENT]
 
@@ -114,7 +114,7 @@ def test_each_recipient_gets_its_own_reply(queue: QueuePort) -> None:
 )
 def test_what_postfix_said_is_said_again(queue: QueuePort, script: Script, replies: list[str]) -> None:
     queue.script = script
-    assert handed_back(queue, message("u0@b.test", "u1@b.test")) == replies
+    assert handed_back(queue, mail_to("u0@b.test", "u1@b.test")) == replies
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,15 @@ def test_what_gives_no_reply_is_for_later(
     queue: QueuePort, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.script = script
-    assert handed_back(queue, message("u0@b.test", "u1@b.test")) == [AWAY.line] * 2
+    assert handed_back(queue, mail_to("u0@b.test", "u1@b.test")) == [AWAY.line] * 2
     assert "event=reinject-failed" in caplog.text
 
 
 def test_a_port_that_nobody_serves_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    letter = message("bob@b.test")
+    message = mail_to("bob@b.test")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     fallback = Fallback(HostPort(f"127.0.0.1:{port}"), "mail.here.test")
-    assert fallback.hand_over(letter, letter.recipients) == [AWAY]
+    assert fallback.hand_over(message, message.recipients) == [AWAY]
     assert "error=ConnectionRefusedError: " in caplog.text
     assert f"listen.reinject, 127.0.0.1:{port}: " in caplog.text
