@@ -1,1 +1,1 @@
-"""A relay on disk, to be brought back on another host: store, keys, configuration and mailboxes."""
+"""Backup and restore of a relay: store, keys, configuration and mailboxes."""

@@ -1,12 +1,12 @@
-"""What a backup is: a directory that only root can read, and mail in it that only the mailboxes' user can.
+"""The directory of a backup, which only root can read; its mail only the mailboxes' user can read.
 
-    manifest.json   what this is of, written last: without it a backup was not finished
+    manifest.json   domain, time and counts; written last: without it a backup is incomplete
     files.tar       keys, certificates and configuration, by their paths; owners by name
-    store.sqlite    accounts and all that the relay remembers
-    mail/LOCAL-PART/Maildir   what `doveadm backup` wrote
+    store.sqlite    the store
+    mail/LOCAL-PART/Maildir   the output of `doveadm backup`
 
-A backup into the directory of an earlier one writes what is new, so a copy of a relay can be kept up to date.
-Not in it: Postfix's queue, the journal.
+A backup into the directory of an earlier one writes only what is new. Not in a backup: Postfix's queue, the
+journal.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ NEEDED = ("etc/chatmail/chatmail.toml", "etc/chatmail/names.key", "etc/chatmail/
 
 
 class BackupError(Exception):
-    """Nothing can be backed up, or restored, so; the text begins with what to do."""
+    """A backup or restore is impossible; the text begins with what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`store` is `sqlite`, or the database that has the store and is backed up by its own means."""
+    """The contents of manifest.json. `store`: `sqlite`, or a database that is not in the backup."""
 
     format: int
     domain: str
@@ -59,7 +59,7 @@ class Manifest:
 
 
 class Directory:
-    """The directory at `path`, absolute; nothing is read or made before it is asked for."""
+    """The directory at the absolute `path`. Creating this object reads and writes nothing."""
 
     def __init__(self, path: Path) -> None:
         if any(sign in str(path) for sign in ":%\n"):
@@ -72,7 +72,7 @@ class Directory:
         self._manifest = path / "manifest.json"
 
     def be_out_of_reach(self, mail_owner: tuple[int, int]) -> None:
-        """Raises `BackupError` where the mailboxes' user could put another directory in its place.
+        """Raises `BackupError` if the mailboxes' user could replace the directory.
 
         Root writes keys to it, and reads them from there.
         """
@@ -83,7 +83,7 @@ class Directory:
                 )
 
     def be_passable(self, mail_owner: tuple[int, int]) -> None:
-        """Raises `BackupError` where the mailboxes' user, as whom doveadm writes, could not come to it."""
+        """Raises `BackupError` if the mailboxes' user, as whom doveadm writes, can't reach the directory."""
         _, gid = mail_owner
         for above in self.path.parents:
             found = above.stat() if above.exists() else None
@@ -95,9 +95,9 @@ class Directory:
             )
 
     def make(self, mail_owner: tuple[int, int]) -> None:
-        """Make it, or go on with that of an earlier backup. `mail_owner`: user and group ID of the mailboxes.
+        """Creates the directory, or continues with an earlier backup. `mail_owner`: user and group ID.
 
-        Raises `BackupError` where other things are in it.
+        Raises `BackupError` if it contains other files.
         """
         with suppress(FileExistsError):
             self.path.mkdir(mode=0o700, parents=True)
@@ -116,7 +116,7 @@ class Directory:
         os.chown(self.mail, uid, gid, follow_symlinks=False)
 
     def write_files(self, root: Path = Path("/")) -> list[str]:
-        """Keep the files below `root`; which paths. Raises `BackupError` where a needed one is missing."""
+        """Backs up the files below `root`; returns the paths. Raises `BackupError` if one is missing."""
         missing = [one for one in NEEDED if not (root / one).exists()]
         if missing:
             raise BackupError(f"run this on the relay, after the playbook: there is no /{missing[0]}")
@@ -126,7 +126,7 @@ class Directory:
         return found
 
     def read_files(self, root: Path = Path("/")) -> list[str]:
-        """Put them back below `root`, with modes and owners; which paths. Any other is an error."""
+        """Restores the files below `root`, with modes and owners; returns the paths. Others are an error."""
         names = [one.rstrip("/") for one in _tar("--list", "--file", str(self._files)).splitlines()]
         strange = [name for name in names if not any(_is_below(name, one) for one in PATHS)]
         if strange:
@@ -138,16 +138,16 @@ class Directory:
         return [one for one in PATHS if any(_is_below(name, one) for name in names)]
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Say that it is whole."""
+        """Marks the backup as complete."""
         with _replaced(self._manifest) as new:
             new.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
 
     def begin(self) -> None:
-        """Say that it is not whole."""
+        """Marks the backup as incomplete."""
         self._manifest.unlink(missing_ok=True)
 
     def manifest(self) -> Manifest:
-        """What it is of. Raises `BackupError` where it is no backup that was finished."""
+        """The manifest. Raises `BackupError` if this is not a complete backup."""
         try:
             found = Manifest(**json.loads(self._manifest.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -179,7 +179,7 @@ def _is_below(name: str, path: str) -> bool:
 
 
 def _tar(*arguments: str) -> str:
-    """tar(1), and not `tarfile`: in Debian 12 that follows whatever paths an archive has."""
+    """Runs tar(1). Not `tarfile`, which in Debian 12 follows any paths of an archive."""
     done = subprocess.run(["/usr/bin/tar", *arguments], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BackupError(f"see to the disk and run this as root: tar says: {done.stderr.strip()}")
@@ -188,7 +188,7 @@ def _tar(*arguments: str) -> str:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, for root alone, that takes its place when all of it is there."""
+    """A new file beside `path`, for root alone, which replaces it when it is complete."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)

@@ -1,6 +1,6 @@
-"""Copies mailboxes into a backup, by doveadm while clients use them, and back, while Dovecot is stopped.
+"""Copies mailboxes to a backup, by doveadm while clients use them, and back, while Dovecot is stopped.
 
-doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that to clients a restored mailbox is the one they know. In
+doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that clients notice no change. In
 directories of the mailboxes' user only that user writes, never root: one of its processes could put a link in
 the place of any file at any moment.
 """
@@ -23,10 +23,10 @@ _DIRECTORY = "Maildir"  # of mail_location in dovecot.conf
 def copy_out(
     doveadm: Doveadm, root: Path, users: Sequence[str], to: Path, failed: Callable[[DoveadmError], None]
 ) -> int:
-    """Bring the mailboxes of `users`, which are below `root`, up to date in `to`; how many are there then.
+    """Updates the copies in `to` of the mailboxes of `users`, which are below `root`; returns their number.
 
-    What is there of other users is removed: an account that was deleted is not to live on in a backup.
-    `failed` hears of each mailbox that could not be read. Raises `OSError`.
+    Copies of other users are removed, so that a deleted account does not stay in a backup. `failed`: called
+    for each mailbox that can't be read. Raises `OSError`.
     """
     wanted = {user.rpartition("@")[0]: user for user in users}
     with as_owner(root):

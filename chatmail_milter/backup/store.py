@@ -1,4 +1,4 @@
-"""The store into a backup and out of it: SQLite's, as one consistent file. A server has its own means."""
+"""Backs up and restores the store in SQLite, as one consistent file. Database servers have own tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def copy_out(store: Path, to: Path) -> None:
-    """Copy a store that is in use, with all that is committed and nothing half. https://sqlite.org/backup.html"""
+    """Copies a store in use, with all committed transactions. https://sqlite.org/backup.html"""
     new = to.with_name(f"{to.name}.new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)
@@ -25,7 +25,7 @@ def copy_out(store: Path, to: Path) -> None:
 
 
 def copy_in(backup: Path, store: Path) -> None:
-    """Replace a store that no program has open by that of a backup. Owner and mode stay."""
+    """Replaces the store, which no program may have open, by that of a backup. Keeps owner and mode."""
     new = store.with_name(f"{store.name}.restored")
     there = store.stat()
     # Our programs can write to this directory: no link that one of them has put there is followed.

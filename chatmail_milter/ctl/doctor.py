@@ -116,7 +116,7 @@ def _print(found: list[Finding], everything: bool) -> None:
         click.echo(printable(f"{one.state.value}: {one.subject}, {one.what}: {one.found}"))
         click.echo(f"    why:  {one.why}")
         if one.mend:
-            click.echo(f"    mend: {printable(one.mend)}")
+            click.echo(f"    fix:  {printable(one.mend)}")
     if everything:
         rows = [(one.subject, one.what, one.found) for one in shown if one.state is FindingState.GOOD]
         print_table(("Good", "What", "Found"), rows, "No check is without findings.")

@@ -1,4 +1,4 @@
-"""What is wrong with this relay, as values. One file per subject; a check looks and changes nothing.
+"""Checks of this relay, one file per subject, with findings as values. Checks change nothing.
 
-`chatmailctl doctor` prints them. What a check needs of the host it is given, so that tests need no host.
+`chatmailctl doctor` prints the findings. Checks get the host's data as arguments, so that tests need no host.
 """

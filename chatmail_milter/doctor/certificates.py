@@ -1,4 +1,4 @@
-"""The certificates that clients and peers are shown, by name and port, and for how long they are valid."""
+"""Checks the certificates that clients and peers see, by name and port, and their validity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIMEOUT = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a port shows for a name. `error`: why a client that verifies leaves, else empty."""
+    """The certificate of a port for a name. `error`: why verification fails, else empty."""
 
     until: datetime
     error: str
@@ -32,7 +32,7 @@ Look = Callable[[str, int], Shown]
 
 
 def look(name: str, port: int) -> Shown:
-    """Connect to this host as a client that asks for `name`. Raises `OSError`."""
+    """Connects to this host as a client with SNI `name`. Raises `OSError`."""
     error = ""
     try:
         _handshake(name, port, ssl.create_default_context())
@@ -53,7 +53,7 @@ def _handshake(name: str, port: int, context: ssl.SSLContext) -> datetime:
 
 
 def check(names: Sequence[str], now: datetime | None = None, look: Look = look) -> Iterator[Finding]:
-    """Each name at each port. IP literals and names that begin with `_` only need days left."""
+    """Checks each name at each port. For IP literals and names that begin with `_`, only the days left."""
     for name in dict.fromkeys(names):
         for port in PORTS:
             what = f"{name}:{port}"
@@ -70,12 +70,10 @@ def _of(name: str, what: str, shown: Shown, now: datetime) -> Finding:
     renew = "see `chatmail_tls_mode` of the playbook; with ACME: certbot renew"
     if days < 0:
         return Finding(
-            SUBJECT, what, FindingState.BAD, f"ended {-days} days ago", "apps and peers refuse it", renew
+            SUBJECT, what, FindingState.BAD, f"expired {-days} days ago", "apps and peers refuse it", renew
         )
     if shown.error and not trusts_any_certificate(name):
         return Finding(SUBJECT, what, FindingState.BAD, shown.error, "apps and peers refuse it", renew)
     if days < SOON_DAYS:
-        return Finding(
-            SUBJECT, what, FindingState.SOON, f"{days} days left", "it has not been renewed", renew
-        )
+        return Finding(SUBJECT, what, FindingState.SOON, f"{days} days left", "it was not renewed", renew)
     return good(SUBJECT, what, f"{days} days left")

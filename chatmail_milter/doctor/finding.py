@@ -1,4 +1,4 @@
-"""The answer of a check. Pure."""
+"""The finding of a check, as a value. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class FindingState(Enum):
-    """`GOOD`; `UNKNOWN`, could not be looked at; `SOON`, will be bad; `BAD`, hurts users now."""
+    """`UNKNOWN`: could not be checked. `SOON`: will affect users. `BAD`: affects users now."""
 
     GOOD = "good"
     UNKNOWN = "unknown"
@@ -17,9 +17,9 @@ class FindingState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `subject` is the check, `what` the thing, `found` what is there.
+    """One result. `subject`: the check. `what`: the checked object. `found`: its state.
 
-    Of what is not good, `why` it matters, and `mend`: the command or the record that mends it.
+    If the state is not good, `why` it matters, and `mend`: the command or record that fixes it.
     """
 
     subject: str
@@ -31,10 +31,10 @@ class Finding:
 
 
 def good(subject: str, what: str, found: str) -> Finding:
-    """Nothing needs doing."""
+    """A finding without anything to do."""
     return Finding(subject, what, FindingState.GOOD, found)
 
 
 def unknown(subject: str, what: str, found: str) -> Finding:
-    """It could not be looked at, as `found` says."""
-    return Finding(subject, what, FindingState.UNKNOWN, found, "a fault here would go unnoticed")
+    """A finding for an object that could not be checked, for the reason `found`."""
+    return Finding(subject, what, FindingState.UNKNOWN, found, "a fault would not be found")

@@ -1,4 +1,4 @@
-"""Clock, disk, inodes and memory of this host."""
+"""Checks the clock of this host, and free space and inodes of its disks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def clock() -> bool:
 
 
 def check_clock(clock: Callable[[], bool] = clock) -> Iterator[Finding]:
-    """The clock: signatures and certificates are valid between two times."""
-    why = "with a wrong clock certificates and signatures fail, and mail is removed at the wrong time"
+    """Checks the clock, on which signatures and certificates depend."""
+    why = "with a wrong clock, certificates and signatures are invalid, and mail expires at the wrong time"
     try:
         synchronised = clock()
     except (OSError, subprocess.SubprocessError) as error:
@@ -43,23 +43,23 @@ def check_clock(clock: Callable[[], bool] = clock) -> Iterator[Finding]:
 def check_disks(
     places: Sequence[Path], stat: Callable[[Path], os.statvfs_result] = os.statvfs
 ) -> Iterator[Finding]:
-    """Free octets and inodes of each file system that `places` are on."""
+    """Checks free space and inodes of each file system of `places`."""
     seen: set[tuple[int, int, int]] = set()
     for place in places:
         try:
             disk = stat(place)
         except OSError as error:
-            yield unknown(SUBJECT, str(place), f"can't be looked at: {error.strerror}")
+            yield unknown(SUBJECT, str(place), f"can't be checked: {error.strerror}")
             continue
         # Places of one file system have the same numbers.
         key = (disk.f_blocks, disk.f_bavail, disk.f_favail)
         if key in seen:
             continue
         seen.add(key)
-        yield _left(place, "disk", disk.f_bavail, disk.f_blocks, "mail is refused when it is full")
+        yield _left(place, "disk", disk.f_bavail, disk.f_blocks, "when it is full, mail is refused")
         # Some file systems (btrfs) make inodes as they need them, and say 0.
         if disk.f_files:
-            yield _left(place, "inodes", disk.f_favail, disk.f_files, "each message is a file")
+            yield _left(place, "inodes", disk.f_favail, disk.f_files, "each message is a file and needs one")
 
 
 def _left(place: Path, what: str, free: int, whole: int, why: str) -> Finding:
@@ -74,5 +74,5 @@ def _left(place: Path, what: str, free: int, whole: int, why: str) -> Finding:
     found = f"{share:.0%} free"
     if state is FindingState.GOOD:
         return good(SUBJECT, f"{what} of {place}", found)
-    mend = "make room, or have mail removed sooner: `expiry` in /etc/chatmail/chatmail.toml"
+    mend = "free some space, or let mail expire sooner: `expiry` in /etc/chatmail/chatmail.toml"
     return Finding(SUBJECT, f"{what} of {place}", state, found, why, mend)

@@ -1,4 +1,4 @@
-"""Who listens on the ports that users and peers need. By ss(8), as root: it names the programs then."""
+"""Checks which programs listen on the ports of users and peers, by ss(8), which names them only to root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WANTED = {
     25: ("master", "peers can't deliver by SMTP"),
     80: ("nginx", "the certificate can't be renewed"),
     143: ("dovecot", "old apps can't read mail"),
-    443: ("nginx", "peers can't deliver by HTTPS, and apps can't make accounts"),
+    443: ("nginx", "peers can't deliver by HTTPS, and apps can't create accounts"),
     465: ("master", "apps can't send"),
     587: ("master", "apps can't send by STARTTLS"),
     993: ("dovecot", "apps can't read mail"),
@@ -27,7 +27,7 @@ Listeners = Callable[[], dict[int, set[str]]]
 
 
 def listeners() -> dict[int, set[str]]:
-    """The programs on each TCP port that is listened on; empty where ss doesn't tell."""
+    """The programs that listen on each TCP port; empty if ss does not name them."""
     said = subprocess.run(
         ["/usr/bin/ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"],
         capture_output=True, text=True, check=True, timeout=20,
@@ -36,7 +36,7 @@ def listeners() -> dict[int, set[str]]:
 
 
 def parse(said: str) -> dict[int, set[str]]:
-    """What `ss -Hltnp` says, loopback left out."""
+    """Parses the output of `ss -Hltnp`, without loopback."""
     found: dict[int, set[str]] = {}
     for line in said.splitlines():
         local = line.split()[3]
@@ -47,7 +47,7 @@ def parse(said: str) -> dict[int, set[str]]:
 
 
 def check(listeners: Listeners = listeners) -> Iterator[Finding]:
-    """Each port that is wanted."""
+    """Checks each port that the relay needs."""
     try:
         there = listeners()
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
@@ -63,7 +63,7 @@ def check(listeners: Listeners = listeners) -> Iterator[Finding]:
                 SUBJECT, str(port), FindingState.BAD, f"{names} has it", why, f"stop {names}, then {restart}"
             )
         else:
-            yield good(SUBJECT, str(port), program if holders else "somebody listens; only root sees who")
+            yield good(SUBJECT, str(port), program if holders else "a program listens; only root sees which")
 
 
 _UNITS = {"master": "postfix@-", "nginx": "nginx", "dovecot": "dovecot"}

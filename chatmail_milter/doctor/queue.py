@@ -1,4 +1,4 @@
-"""What waits in Postfix's queue, and for how long. Pure: the queue is given."""
+"""Checks Postfix's queue: number and age of messages. Pure: the queue is an argument."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class QueuedItem(Protocol):
 
 
 def check(messages: Sequence[QueuedItem] | None, now: datetime | None = None) -> Iterator[Finding]:
-    """The queue, `None` where there is no Postfix."""
+    """Checks the queue; `None` means that there is no Postfix."""
     if messages is None:
         yield unknown(SUBJECT, "all", "there is no Postfix here")
         return
@@ -43,7 +43,7 @@ def check(messages: Sequence[QueuedItem] | None, now: datetime | None = None) ->
             "held",
             FindingState.SOON,
             f"{held} messages are held",
-            "they wait for you to release them",
+            "held messages wait until you release them",
             "postsuper -H ALL",
         )
     waiting = [one for one in messages if one.queue != HELD]
@@ -61,7 +61,12 @@ def check(messages: Sequence[QueuedItem] | None, now: datetime | None = None) ->
     worst = ", ".join(f"{domain} ({number})" for domain, number in domains.most_common(3))
     mend = _advice(domains.most_common(1)[0][0] if domains else "")
     yield Finding(
-        SUBJECT, "all", state, f"{found}; most for {worst}", "users wait, and learn it after two days", mend
+        SUBJECT,
+        "all",
+        state,
+        f"{found}; most for {worst}",
+        "users wait, and get a bounce after two days",
+        mend,
     )
 
 

@@ -1,6 +1,6 @@
-"""The relay's DNS records: which of those that are wanted are published.
+"""Checks the relay's DNS records against the expected ones.
 
-The records wanted are those of `/etc/chatmail/records.zone`, which the playbook writes: the same file that it
+The expected records are in `/etc/chatmail/records.zone`, which the playbook writes: the same file that it
 gives the operator to publish.
 """
 
@@ -41,12 +41,12 @@ class Record:
 
 
 def read(path: Path = WANTED) -> list[RRset]:
-    """The records that are wanted. Raises `OSError`, `UnicodeDecodeError`, `DNSException`."""
+    """The expected records. Raises `OSError`, `UnicodeDecodeError`, `DNSException`."""
     return read_rrsets(path.read_text("utf-8"), rdclass=None)
 
 
 def compare(wanted: RRset, look: Lookup) -> Record:
-    """What of `wanted` is there. Other texts at the name of a TXT record are somebody else's and harmless."""
+    """Compares `wanted` with DNS. Other texts at the name of a TXT record do no harm."""
     texts = {_text(record) for record in wanted}
     found = look(wanted)
     if found is not None and wanted.rdtype == TXT:
@@ -71,7 +71,7 @@ def compare(wanted: RRset, look: Lookup) -> Record:
 
 
 def look_up(wanted: RRset, resolver: Resolver | None = None) -> set[str] | None:
-    """What `resolver` says, the host's if left out; `None` where it has no answer."""
+    """The answer of `resolver`, by default the host's; `None` if it has none."""
     try:
         answer = (resolver or Resolver()).resolve(wanted.name, wanted.rdtype, search=False, lifetime=_SECONDS)
     except (NXDOMAIN, NoAnswer):
@@ -82,14 +82,14 @@ def look_up(wanted: RRset, resolver: Resolver | None = None) -> set[str] | None:
 
 
 def _text(record: Rdata) -> str:
-    """As a zone file has it; of a TXT record the strings as one, as readers take them (RFC 7208, 3.3)."""
+    """A record as in a zone file; the strings of a TXT record are joined (RFC 7208, 3.3)."""
     if record.rdtype == TXT:
         return b"".join(getattr(record, "strings")).decode("utf-8", "replace")  # noqa: B009  (not of every Rdata)
     return record.to_text().lower()
 
 
 def authoritative(wanted: RRset) -> set[str] | None:
-    """What the name servers of the zone say themselves, which remember nothing old; else as `look_up`."""
+    """The answer of the zone's own name servers, which is never stale; else that of `look_up`."""
     resolver = _of_zone(wanted.name)
     found = None if resolver is None else look_up(wanted, resolver)
     return look_up(wanted) if found is None else found
@@ -113,7 +113,7 @@ def _of_zone(name: Name) -> Resolver | None:
 
 
 def check(path: Path = WANTED, look: Lookup = authoritative) -> Iterator[Finding]:
-    """Each record that is wanted."""
+    """Checks each expected record."""
     try:
         wanted = read(path)
     except (OSError, UnicodeDecodeError, DNSException) as error:
@@ -134,7 +134,7 @@ def check(path: Path = WANTED, look: Lookup = authoritative) -> Iterator[Finding
 def check_reverse(
     hostname: str, addresses: Sequence[str], look: Callable[[str], str | None]
 ) -> Iterator[Finding]:
-    """The name that each public address of this host has; `look` gives it, None if there is no answer."""
+    """Checks the reverse name of each public address. `look`: looks one up, None without an answer."""
     for address in addresses:
         found, what = look(address), f"{address} PTR"
         if found is None:
@@ -150,7 +150,7 @@ def check_reverse(
 
 
 def reverse(address: str) -> str | None:
-    """The name of an address; empty if it has none, None if DNS does not answer."""
+    """The reverse name of an address; empty if it has none, None if DNS does not answer."""
     try:
         return str(Resolver().resolve(from_address(address), "PTR", search=False, lifetime=_SECONDS)[0])
     except (NXDOMAIN, NoAnswer):
@@ -161,7 +161,7 @@ def reverse(address: str) -> str | None:
 
 def _why(record: Record) -> str:
     if record.type in ("A", "AAAA", "MX"):
-        return "mail and apps don't find this host"
+        return "mail and apps can't find this host"
     if record.type == "TXT":
-        return "peers refuse mail that is not signed and allowed by DNS"
+        return "without it, peers refuse mail from this relay"
     return "some clients or peers use it"

@@ -1,4 +1,4 @@
-"""Do the services run? By `systemctl show`, which answers for units that are not there as well."""
+"""Checks that the services are running, by `systemctl show`, which answers even for missing units."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ SUBJECT = "services"
 OURS = "chatmail.target"
 # Debian's, without which no mail goes anywhere.
 STOCK = {
-    "postfix@-.service": "no mail comes in or goes out",
+    "postfix@-.service": "no mail is received or sent",
     "dovecot.service": "nobody can log in or read mail",
-    "nginx.service": "peers must use SMTP, and apps can't make accounts",
+    "nginx.service": "peers must use SMTP, and apps can't create accounts",
     "opendkim.service": "no message is accepted",
-    "unbound.service": "no peer is found, and no DKIM key",
+    "unbound.service": "peers and DKIM keys can't be looked up",
 }
 _WHY_OURS = {
     "chatmail-milter": "no message is accepted",
     "chatmail-hooks": "nobody can log in, and mail waits in the queue",
-    "chatmail-push": "phones that are not connected learn nothing of new mail",
+    "chatmail-push": "phones are not notified of new mail",
     "chatmail-recipients": "unknown recipients are refused slowly, and without a limit",
     "chatmail-resolver": "DKIM keys can't be looked up, and mail from peers waits",
     "chatmail-wake": "idling apps learn of new mail late",
-    "mxdeliv-app": "peers must use SMTP, and apps can't make accounts",
+    "mxdeliv-app": "peers must use SMTP, and apps can't create accounts",
     "mxdeliv-relay": "mail to other relays waits in the queue",
 }
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Wants")
@@ -34,7 +34,7 @@ Show = Callable[[Sequence[str]], list[Mapping[str, str]]]
 
 
 def show(units: Sequence[str]) -> list[Mapping[str, str]]:
-    """Ask systemd. Raises `OSError` or `subprocess.SubprocessError` where there is none."""
+    """Asks systemd. Raises `OSError` or `subprocess.SubprocessError` if there is none."""
     properties = ",".join(_PROPERTIES)
     said = subprocess.run(  # noqa: S603  (names of units, no shell)
         ["/usr/bin/systemctl", "show", f"--property={properties}", "--", *units],
@@ -44,7 +44,7 @@ def show(units: Sequence[str]) -> list[Mapping[str, str]]:
 
 
 def check(show: Show = show) -> Iterator[Finding]:
-    """Every unit that `chatmail.target` wants, and Debian's."""
+    """Checks every unit that `chatmail.target` wants, and Debian's."""
     try:
         (target,) = show([OURS])
         ours = sorted(target.get("Wants", "").split())
@@ -58,7 +58,7 @@ def check(show: Show = show) -> Iterator[Finding]:
             OURS,
             FindingState.BAD,
             "is not installed",
-            "nothing of the relay is started",
+            "no program of the relay is started",
             "run the playbook",
         )
     for unit in units:
@@ -70,9 +70,9 @@ def _of(unit: Mapping[str, str]) -> Finding:
     active = unit.get("ActiveState", "")
     if active == "active":
         restarts = int(unit.get("NRestarts") or 0)
-        return good(SUBJECT, name, "runs" + (f", was restarted {restarts} times" if restarts else ""))
+        return good(SUBJECT, name, "is running" + (f", was restarted {restarts} times" if restarts else ""))
     stem = name.rpartition(".")[0]
-    why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay is away")
+    why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
     if unit.get("LoadState") == "not-found":
         return Finding(SUBJECT, name, FindingState.BAD, "is not installed", why, "run the playbook")
     # Ours are all started with the target: somebody stopped it.

@@ -1,4 +1,4 @@
-"""Sockets that any local user could connect to: through them mail could be injected or listed."""
+"""Checks for sockets to which any local user can connect, and so inject mail or list the queue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACES = (
 
 
 def check(places: tuple[Path, ...] = PLACES) -> Iterator[Finding]:
-    """Each socket below `places` that is open to all."""
+    """Finds each socket below `places` that is open to all users."""
     seen, closed = 0, 0
     for place in places:
         for folder, _, names in os.walk(place, onerror=lambda _error: None):
@@ -37,19 +37,19 @@ def check(places: tuple[Path, ...] = PLACES) -> Iterator[Finding]:
                 if mode & stat.S_IWOTH and _is_reached(path):
                     yield Finding(
                         SUBJECT, str(path), FindingState.BAD, "any local user can connect",
-                        "mail could be injected, or the queue be read, by any program of this host",
+                        "any local user could inject mail, or read the queue",
                         "run the playbook",
                     )  # fmt: skip
                 else:
                     closed += 1
     if not seen:
-        yield unknown(SUBJECT, "all", "there are none to be seen: run this as root, while the relay runs")
+        yield unknown(SUBJECT, "all", "no sockets are visible: run this as root, while the relay is running")
     elif closed == seen:
         yield good(SUBJECT, "all", f"{seen} sockets, none open to all users")
 
 
 def _is_reached(path: Path) -> bool:
-    """Whether all users may enter every directory on the way."""
+    """Whether all users may enter every directory of the path."""
     try:
         return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
     except OSError:

@@ -1,4 +1,4 @@
-"""Can the programs use the store? It is looked at, and neither made nor migrated."""
+"""Checks that the programs can use the store. Neither creates nor migrates it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUBJECT = "store"
 
 
 def check(url: str, examine: Callable[[str], str] = examine) -> Iterator[Finding]:
-    """The store at `url`."""
+    """Checks the store at `url`."""
     try:
         yield good(SUBJECT, "store", examine(url))
     except SQLAlchemyError as error:

@@ -1,5 +1,5 @@
-"""What an operator is told of mail, peers, accounts, queue and disks: values, each computed in one place.
+"""Figures about mail, peers, accounts, queue and disks, each computed in one place. One file per subject.
 
-`chatmailctl`, the admin page and metrics render them. What is wrong, `doctor` says. One file per subject.
-Times are UTC, sizes octets, latencies seconds; a share is from 0 to 1.
+`chatmailctl` and the admin pages render these values. Times are UTC, sizes octets, latencies seconds; a share
+is from 0 to 1. `doctor` finds what is wrong.
 """

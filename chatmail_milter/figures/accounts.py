@@ -1,4 +1,4 @@
-"""How many accounts there are, and how many are in use."""
+"""Numbers of accounts, and of those in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class AccountFigures:
-    """Numbers of accounts. The store knows days, so `used_day` is of today and yesterday."""
+    """Numbers of accounts. The store has days, not times, so `used_day` counts today and yesterday."""
 
     number: int
     used_day: int
@@ -26,7 +26,7 @@ class AccountFigures:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One account; days, and since which it is suspended."""
+    """One account, with days of creation, last login and suspension."""
 
     address: str
     created: date
@@ -35,7 +35,7 @@ class Listed:
 
 
 def page(engine: Engine, begins: str = "", after: str = "", most: int = 100) -> list[Listed]:
-    """The next `most` accounts in order of address: those that begin so, after one."""
+    """At most `most` accounts with a given prefix, in order of address, after a given one."""
     table = accounts.c
     wanted = select(table.address, table.created, table.last_login, suspensions.c.since)
     wanted = wanted.outerjoin(suspensions, suspensions.c.address == table.address)
@@ -48,7 +48,7 @@ def page(engine: Engine, begins: str = "", after: str = "", most: int = 100) -> 
 
 
 def count(engine: Engine, today: date) -> AccountFigures:
-    """Those in the store."""
+    """Counts the accounts in the store."""
     used = [func.count().filter(accounts.c.last_login >= today - ago) for ago in (DAY, WEEK, MONTH)]
     made = func.count().filter(accounts.c.created >= today - WEEK)
     with engine.connect() as connection:

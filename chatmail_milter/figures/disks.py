@@ -1,4 +1,4 @@
-"""How much is left on the disks of mail, store and queue."""
+"""Free space on the disks of mail, store and queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUEUE = Path("/var/spool/postfix")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A file system, named by the first of the places that are on it. Sizes in octets."""
+    """A file system, with the first of the places on it as its name. Sizes in octets."""
 
     place: str
     size: int
@@ -21,7 +21,7 @@ class Disk:
 
 
 def disks(places: Sequence[Path]) -> list[Disk]:
-    """Those of `places` that can be looked at, each file system once."""
+    """The file systems of `places`, each once. Places that can't be read are left out."""
     found: dict[int, Disk] = {}
     for place in places:
         try:

@@ -1,4 +1,4 @@
-"""The state of the relay at a glance. What can't be looked at is None, and `missing` says why."""
+"""The state of the relay on one page. A value that can't be read is None, and `missing` has the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatmail_milter.store import fault
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All of it. `missing`: the name of a field that is None, and what to do about it."""
+    """The values. `missing`: names of fields that are None, and what to do about each."""
 
     domain: str
     at: datetime
@@ -58,6 +58,6 @@ def overview(
 
 
 def places(config: Config) -> list[Path]:
-    """What must have room: mailboxes, store, queue, and the system."""
+    """The directories that need space: mailboxes, store, queue, and the system."""
     store = config.store.file
     return [Path(config.store.mail), *([store.parent] if store else []), QUEUE, Path("/")]

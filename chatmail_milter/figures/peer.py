@@ -1,4 +1,4 @@
-"""All that is known of one peer: by which road it is reached, where, what restricts it, what waits for it."""
+"""The data about one peer: roads, hosts, restrictions and waiting mail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chatmail_milter.store.routes import Route, Routes
 
 @dataclass(frozen=True, slots=True)
 class KnownPeer:
-    """All of it. Times are until when, None for not at all; `queue` is None where nothing waits."""
+    """The data. Times are the ends of restrictions, None without one; `queue` is None if no mail waits."""
 
     domain: str
     roads: list[PeerRow]
@@ -35,14 +35,14 @@ class KnownPeer:
 
     @property
     def known(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether there are any data."""
         return bool(
             self.roads or self.endpoint or self.hosts or self.route or self.queue or self.restrictions
         )
 
 
 def peer(engine: Engine, domain: str, messages: Sequence[Queued], now: datetime) -> KnownPeer:
-    """The peer; `messages` are those of the queue."""
+    """The data about a peer. `messages`: those in the queue."""
     endpoint = Endpoints(engine).get(domain)
     found = queue([one for one in messages if domain in one.domains]).destinations
     return KnownPeer(

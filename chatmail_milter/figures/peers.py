@@ -1,4 +1,4 @@
-"""Each peer by each road: how it was reached, what waits for it, and what restricts it."""
+"""Figures of each peer by road: attempts, latencies, waiting mail and restrictions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RECENT = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class PeerFigures:
-    """A peer by one road. `recent_*` are of the last day, all else since the peer is known (90 days at most).
+    """A peer by one road. `recent_*` count the last day, all others the time since the first contact.
 
-    `queued`: messages that wait for it, None where there is no queue to look at. `restrictions`: slugs of
-    `restrictions`. `last_failure`, of ours to it, is in its own words.
+    `queued`: messages that wait for it, None if the queue can't be read. `restrictions`: slugs of
+    `restrictions`. `last_failure`: of a delivery to the peer, in its own words.
     """
 
     domain: str
@@ -47,7 +47,7 @@ class PeerFigures:
 
     @property
     def failing(self) -> bool:
-        """Whether more failed than went well in the last day."""
+        """Whether more attempts failed than succeeded in the last day."""
         return self.recent_attempts > 2 * self.recent_successes
 
 
@@ -70,10 +70,10 @@ def peers(engine: Engine, queued: Mapping[str, int] | None, now: datetime) -> li
 
 
 def restrictions(engine: Engine, domains: set[str], now: datetime) -> dict[str, tuple[str, ...]]:
-    """What keeps mail for each of `domains` back, or from HTTPS; those that nothing restricts are left out.
+    """The restrictions of mail for `domains`; domains without any are left out.
 
-    `blocked` (blocklist), `federation` (the rule in force), `breaker` (it kept us waiting too often),
-    `no-https` (it failed, SMTP until it is tried again), `route` (the operator's).
+    `blocked` (blocklist), `federation` (the rule in force), `breaker` (several attempts hang), `no-https`
+    (HTTPS failed and is suspended), `route` (the operator's).
     """
     policy = Policies(engine).current()
     found: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""How much mail went each way, how well and how fast: in all, and hour by hour as it is kept."""
+"""Traffic by way: numbers, success rates and latencies, in total and by the hour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatmail_milter.store.traffic import WAYS
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time up to now, `length` long, that is divided into pieces of `step`."""
+    """A period that ends now, with a `length`, divided into pieces of `step`."""
 
     length: timedelta
     step: timedelta
@@ -34,9 +34,9 @@ SPANS: Mapping[str, Span] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Messages of one way in one time. Where there are none, there is no share, and no latency.
+    """Messages of one way in one period. Without messages, share and latencies are None.
 
-    `share` is that of successes. p50 and p95 are within 9.1 %, and None of a peer's hours. `reasons` of
+    `share`: of successes. p50 and p95 are within 9.1 %, and None for the hours of a peer. `reasons`: of
     failures.
     """
 
@@ -52,7 +52,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a span that begins at `at`, by way or road; ways without messages are left out."""
+    """A piece of a period, which begins at `at`, by way or road. Ways without messages are left out."""
 
     at: datetime
     flows: Mapping[str, Flow]
@@ -60,7 +60,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A span: `total` has every way, `pieces` are in order of time, the last one is under way."""
+    """A period. `total` has every way. `pieces` are in order of time; the last one is the current one."""
 
     since: datetime
     step: timedelta
@@ -69,19 +69,19 @@ class Traffic:
 
 
 def relay(engine: Engine, span: Span, now: datetime) -> Traffic:
-    """The relay's."""
+    """The traffic of the relay."""
     since = _since(span, now)
     return _traffic(kept.hours(engine, since), span, since, now, WAYS)
 
 
 def of_peer(engine: Engine, domain: str, span: Span, now: datetime) -> Traffic:
-    """One peer's, by the roads `https` and `smtp` to it, and `inbound` from it."""
+    """The traffic of one peer, by the roads `https` and `smtp` to it, and `inbound` from it."""
     since = _since(span, now)
     return _traffic(kept.of_peer(engine, domain, since), span, since, now, ("https", "smtp", "inbound"))
 
 
 def flow(total: Sum) -> Flow:
-    """What was added up, as it is told."""
+    """The flow with these sums."""
     return Flow(
         attempts=total.attempts,
         successes=total.successes,
@@ -95,7 +95,7 @@ def flow(total: Sum) -> Flow:
 
 
 def _since(span: Span, now: datetime) -> datetime:
-    """The beginning of the first piece: the last, which `now` is in, ends at a whole step."""
+    """The beginning of the first piece. The last piece contains `now` and ends at a whole step."""
     seconds = span.step.total_seconds()
     end = (int(now.timestamp() // seconds) + 1) * seconds
     return datetime.fromtimestamp(end, UTC) - span.length

@@ -1,4 +1,4 @@
-"""What waits in Postfix's queue: how much, for how long, for whom and why. Pure: the queue is given."""
+"""Figures of Postfix's queue: number, age, destinations and reasons. Pure: the queue is an argument."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Queued(Protocol):
 
 
 class QueueAwayError(Exception):
-    """The queue can't be looked at; the message says what to do."""
+    """The queue can't be read; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What waits for one domain; a message for several counts for each. `reasons`, in Postfix's words."""
+    """Waiting mail for one domain. A message to several counts for each. `reasons`: Postfix's texts."""
 
     domain: str
     messages: int
@@ -45,7 +45,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """All that waits. `by_queue`: messages by Postfix's queues (`active`, `deferred`, `hold`, …)."""
+    """All waiting mail. `by_queue`: messages by Postfix's queues (`active`, `deferred`, `hold`, …)."""
 
     messages: int
     size: int
@@ -64,7 +64,7 @@ class _Sum:
 
 
 def queue(messages: Sequence[Queued]) -> Queue:
-    """The queue, destinations with most messages first."""
+    """The figures; destinations with most messages come first."""
     by_queue: dict[str, int] = {}
     sums: dict[str, _Sum] = {}
     for one in messages:

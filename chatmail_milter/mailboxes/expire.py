@@ -200,10 +200,10 @@ def is_left_over(folder: Folder, made_before: float) -> bool:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
-@click.option("--clock-is-right", is_flag=True, help="Trust the clock, however long ago the last pass was.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, without removing it.")
+@click.option("--clock-is-right", is_flag=True, help="Trust the clock, however long ago the last run was.")
 def main(dry_run: bool, clock_is_right: bool) -> None:
-    """Remove expired mail, empty folders and unused accounts, as [expiry] in chatmail.toml says."""
+    """Remove expired mail, empty folders and unused accounts (section [expiry] of chatmail.toml)."""
     settings = config.load_or_exit()
     root = Path(settings.store.mail)
     os.umask(0o007)

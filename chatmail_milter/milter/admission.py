@@ -1,7 +1,8 @@
-"""Whether a transaction may begin: what the operator decided, then how often the sender sends.
+"""Decides whether a transaction may begin: by the operator's policy, then by the sender's rate.
 
-Asked once a transaction, at its first recipient, for all of them. While the store can't be read nobody knows
-who is blocked, so nothing is let in (451); that is logged when it begins and when it ends, not per message.
+Called once per transaction, at its first recipient, for all of them. While the store can't be read, the
+blocklist is unknown, so every transaction gets 451. This is logged when it begins and ends, not for each
+message.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ log = logging.getLogger("chatmail-milter")
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answer to all recipients of a transaction, and the policy that its message is judged by."""
+    """The answer to all recipients of a transaction, and the policy for its message."""
 
     verdict: Verdict
     policy: Policy
@@ -38,7 +39,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """When a session began: by the policy's revision, -1 if that could not be read, and by monotonic time."""
+    """The beginning of a session: revision of the policy (-1 if it can't be read), and monotonic time."""
 
     revision: int
     time: float
@@ -75,7 +76,7 @@ class AdmissionControl:
         self._deferred_count = 0
 
     def begin(self) -> Beginning:
-        """Note when a session begins, before its user logs in."""
+        """Records the beginning of a session, before its user logs in."""
         now = self._clock()
         try:
             return Beginning(self._opened().state().revision, now)
@@ -84,7 +85,7 @@ class AdmissionControl:
             return Beginning(-1, now)
 
     def admit(self, direction: Direction, sender: str, peer: Peer, beginning: Beginning) -> Admission:
-        """May mail of `sender` (canonical, empty for the null sender) come in from `peer`?"""
+        """Whether mail of `sender` (canonical, empty for the null sender) is admitted from `peer`."""
         try:
             state = self._opened().state()
             policy = state.policy
@@ -103,19 +104,19 @@ class AdmissionControl:
         return Admission(verdict, policy)
 
     def _sends(self, sender: str) -> bool:
-        """Whether a user may send one more message, of which the first recipient is named."""
+        """Whether a user may send one more message, at its first recipient."""
         now = self._clock()
         if self._recipients is not None and not self._recipients.may(sender, now):
             return False
         return self._limiter.take(sender, now)
 
     def addressed(self, sender: str) -> None:
-        """A user who was let in named a recipient. It counts and is never refused: a group gets it whole."""
+        """Counts a recipient of an admitted user. Never refuses, so that all of a group get the message."""
         if self._recipients is not None:
             self._recipients.charge(sender, self._clock())
 
     def readmit(self, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
-        """May `sender`, a user who was admitted, still send, now that the message is here?"""
+        """Whether `sender`, an admitted user, may still send at the end of the message."""
         try:
             return self._user(self._opened().state(), sender, peer, beginning)
         except SQLAlchemyError as fault:
@@ -123,7 +124,7 @@ class AdmissionControl:
             return codes.STORE_AWAY
 
     def _user(self, state: PolicyState, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
-        """May a user of ours send? Postfix has seen to it that `sender` is who logged in."""
+        """Whether a user may send. Postfix has checked that `sender` is the login."""
         verdict = state.policy.submission(sender, peer)
         if verdict.action is not Action.PASS:
             return verdict
@@ -134,7 +135,7 @@ class AdmissionControl:
         return verdict
 
     def wrote(self, author: str) -> None:
-        """A peer's mail of `author` (canonical) was accepted: forget what was refused to that address."""
+        """Deletes stored refusals of the canonical `author`, whose mail was accepted."""
         try:
             if self._refusals is None and self._open_refusals is not None:
                 self._refusals = self._open_refusals()

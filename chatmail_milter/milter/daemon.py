@@ -1,7 +1,7 @@
-"""The milter: Postfix asks it about every message. Here is the program around `session.py`.
+"""The program `chatmail-milter`, which Postfix asks about every message. `session.py` has the callbacks.
 
-libmilter runs the connections on its threads, and tells nobody what a callback raised: here every fault of
-ours becomes a line in the log with a traceback and without content, and a 451.
+libmilter runs connections in its threads, and drops exceptions of callbacks. So this module turns every bug
+of ours into a 451 and a traceback in the log, without content.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _here = threading.local()
 
 
 def _callback(stage: str, settings: Settings, control: AdmissionControl) -> Callable[..., int]:
-    """The session's method for `stage` as libmilter calls it. Nothing that it raises gets out."""
+    """The session's method for `stage`, wrapped for libmilter: catches all exceptions."""
     method: Callable[..., int] = getattr(MilterSession, stage)
 
     def call(ctx: Any, *args: Any) -> int:
@@ -75,11 +75,11 @@ def _log_fault(stage: str, kind: type[BaseException], trace: TracebackType | Non
 
 
 def _uncallable(kind: type[BaseException], _fault: BaseException, trace: TracebackType | None) -> None:
-    """pymilter could not even call us, and goes on as if we had said CONTINUE.
+    """Called if pymilter could not call the callback, after which it would continue as after CONTINUE.
 
-    What a stranger can bring about is a header name that isn't UTF-8 (never by way of Postfix, for whom such
-    a line is no header). After anything else we know too little to go on: Postfix meets a closed connection,
-    tempfails, and systemd starts us again.
+    A stranger can cause this only by a header name that is not UTF-8 (not through Postfix, for which such a
+    line is not a header field). Anything else leaves too little information: the program exits, Postfix
+    defers the message, and systemd restarts the program.
     """
     session = getattr(_here, "session", None)
     _log_fault("call", kind, trace)
@@ -91,7 +91,7 @@ def _uncallable(kind: type[BaseException], _fault: BaseException, trace: Traceba
 def _serve(settings: Settings, control: AdmissionControl, open_socket: Callable[[], None]) -> None:
     """Registers with libmilter, opens the socket, and runs for ever.
 
-    libmilter would end it at a signal, up to five seconds later: see `processes`.
+    At a signal libmilter would end it up to five seconds later: see `processes`.
     """
     for stage in ("connect", "envfrom", "envrcpt", "header", "eoh", "body", "eom", "abort"):
         getattr(milter, f"set_{stage}_callback")(_callback(stage, settings, control))
@@ -115,22 +115,23 @@ def _open(path: str) -> None:
     "--socket",
     "where",
     metavar="unix:PATH",
-    help="Listen here, where systemd gives no socket. Postfix's group may connect.",
+    help="Listen there, if systemd passes no socket. Postfix's group may connect.",
 )
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
     default=default_workers,
     show_default="one for two processors, 4 at most",
-    help="How many share the work.",
+    help="Number of processes.",
 )
 def main(where: str | None, processes: int) -> None:
-    """Answer Postfix about every message, on the socket that systemd opened.
+    """Judge every message for Postfix, on the socket that systemd opened.
 
-    Postfix asks where its smtpd_milters has that socket's path, seen from its chroot, such as
-    unix:chatmail/milter.sock. Where Postfix serves other domains too, mail.chat_domains in chatmail.toml(5)
-    names those whose mail is judged, and DKIM is verified here. Else OpenDKIM has to be asked before, under
-    the name of mail.hostname, and Postfix has to drop Authentication-Results that a message brings along.
+    Add the socket's path to smtpd_milters of Postfix, as seen from its chroot, such as
+    unix:chatmail/milter.sock. If Postfix serves other domains, too, mail.chat_domains in chatmail.toml(5)
+    names those whose mail is judged, and this program verifies DKIM itself. Otherwise OpenDKIM must come
+    before it in smtpd_milters, with mail.hostname as its authserv-id, and Postfix must remove
+    Authentication-Results from incoming messages.
     """
     config = load_or_exit()
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
@@ -165,7 +166,7 @@ def _checks(config: Config, engine: Callable[[], Engine]) -> OriginChecks:
 
 
 def _listening(where: str | None) -> socket.socket:
-    """Systemd's socket, else one at `where`. Raises `NotActivatedError`."""
+    """The socket from systemd, else a new one at `where`. Raises `NotActivatedError`."""
     given = []
     if not systemd.activated():
         kind, _, path = (where or "").partition(":")

@@ -1,8 +1,8 @@
-"""One connection of Postfix's, in pymilter's terms (the only file besides `daemon.py` that knows those).
+"""One connection of Postfix, as pymilter callbacks (only this file and `daemon.py` use pymilter).
 
-Nothing is asked for that no rule needs, and Postfix waits at two stages only: at each recipient, where
-policy and rate are told, and at the end of the message, which gets the verdict. Whatever goes wrong in
-between is our fault and makes the next answer a 451.
+Callbacks and macros that no rule needs are negotiated away. Postfix waits for an answer at two stages only:
+at each recipient (policy and rate), and at the end of the message (the verdict). A bug in between makes the
+next answer a 451.
 
 libmilter protocol: https://www.milter.org/developers/api/ ; Postfix: MILTER_README.
 """
@@ -225,7 +225,7 @@ class MilterSession:
         return CONTINUE
 
     def spoil(self) -> int:
-        """Something of ours failed: this message can't be answered as if all of it were known."""
+        """Notes a bug of ours, after which this message gets a 451."""
         self._spoiled = True
         return NO_REPLY
 
@@ -291,7 +291,7 @@ class MilterSession:
         return decision
 
     def _repeated(self) -> Verdict | None:
-        """The reply to a message without content, if a recipient was refused: that refusal.
+        """Repeats the refusal of a recipient as the reply to a message without content.
 
         A client that pipelines learns of a refused recipient when Postfix has agreed to DATA for the others.
         If it does not want to send the message then, it ends the data with a lone dot (RFC 2920, 3.1).
@@ -337,7 +337,7 @@ def _refusal(ctx: Any, recipient: bytes) -> Verdict:
 
 
 def answer(ctx: Any, verdict: Verdict) -> int:
-    """Gives libmilter the reply, and returns what libmilter is to be told."""
+    """Sets the reply, and returns libmilter's code for it."""
     if verdict.action is not Action.PASS:
         # libmilter takes the text for a printf format, and Postfix turns %% back into %. The enhanced code
         # goes with the text: libmilter knows none with a colon, as the reply to too much mail has it.

@@ -1,8 +1,7 @@
-"""One message as the milter meets it: envelope, header, body, verdict. Knows no protocol and no library.
+"""One message in the milter: envelope, header, body, verdict. Independent of protocol and library.
 
-Which rules apply is decided by the road, and the road by the name that Postfix gives the service it came
-in by (`milter_macro_daemon_name`), or by a login, never by an address. Of the message only what the rules
-need is kept.
+The way in determines the rules. It is known by the name of Postfix's service (`milter_macro_daemon_name`) or
+by a login, never by an address. Keeps only the parts of the message that the rules need.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ LET_BY = frozenset(("internal", "reinject"))
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the rules need of the configuration.
+    """The settings that the rules need.
 
-    `checks` ask DNS; without them, nothing counts that OpenDKIM does not call valid.
+    `checks`: verify with DNS; without them, only OpenDKIM's results count.
     """
 
     authserv_id: str
@@ -72,13 +71,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a message.
+    """The decision about a message.
 
-    `null_sender`: if it passes, its envelope sender must become the null sender. `forged`: which
-    Authentication-Results fields must go, counted from 1 among the fields of that name, last first, so that
-    taking one away doesn't renumber those still to go. `header`: changes to the header of mail that goes out,
-    before it is signed. `domain`: the author's, of inbound mail that names one; if it passes, that domain has
-    been proven.
+    `null_sender`: if the message passes, the null sender must replace its envelope sender. `forged`:
+    positions of Authentication-Results fields to remove, counted from 1 among the fields of that name, last
+    first, so that removing one does not renumber the rest. `header`: changes to the header of outgoing mail,
+    before it is signed. `domain`: the author's, of inbound mail; proved if the message passes.
     """
 
     verdict: Verdict
@@ -91,8 +89,7 @@ class Decision:
 class Transaction:
     """One message. Call in the order of SMTP: `recipient`, `fields`, `end_of_header`, `body`, `decide`.
 
-    Cheap rules come before dear ones: what the header decides is decided at its end, and the body of such a
-    message is not looked at.
+    Cheap rules come first: if the header decides, the body is not read.
     """
 
     def __init__(
@@ -105,7 +102,7 @@ class Transaction:
         observer: Observer = NOBODY,
         login: str = "",
     ) -> None:
-        """`login` is the canonical login of another domain's user, whose message is judged as it comes in."""
+        """`login`: the canonical login of a user of another domain, whose message is judged as incoming."""
         self._login = login
         self._settings = settings
         self._direction = direction
@@ -128,7 +125,7 @@ class Transaction:
         self.size = 0
 
     def recipient(self, text: str) -> None:
-        """The next recipient, as RCPT TO gives it."""
+        """Takes the next recipient, as in RCPT TO."""
         # Who they are matters only where one might be the sender, and alone.
         if self._direction is Direction.OUT and len(self._recipients) < 2:
             self._recipients.append(canonical(text))
@@ -139,7 +136,7 @@ class Transaction:
         return self._empty
 
     def fields(self, given: Iterable[tuple[str, bytes]]) -> None:
-        """The next header fields, values with what stands after the colon."""
+        """Takes the next header fields; a value is everything after the colon."""
         outgoing = self._direction is Direction.OUT
         for text, octets in given:
             # RFC 5322, 4.5 has old fields with white space before the colon, and some programs heed those.
@@ -158,7 +155,7 @@ class Transaction:
                 self._signatures.see(name, octets)
 
     def end_of_header(self) -> None:
-        """All fields have been given."""
+        """Ends the header."""
         self.size += 2
         from_values = self._header.values(b"from")
         if self._direction is Direction.OUT:
@@ -175,7 +172,7 @@ class Transaction:
         self._gate = Gate(self._direction, envelope, self._header, self._observer)
 
     def body(self, chunk: bytes) -> None:
-        """The next octets of the body."""
+        """Takes the next octets of the body."""
         self.size += len(chunk)
         self._empty = False
         if self._by_header.action is Action.PASS:
@@ -184,13 +181,13 @@ class Transaction:
                 body_hash.feed(chunk)
 
     def decide_by_content(self) -> Verdict:
-        """The message is over: the verdict, but for the question where it came from."""
+        """Ends the message: the verdict, except for the check of its origin."""
         if self._direction is Direction.OUT or self._by_header.action is not Action.PASS:
             return self.decide().verdict
         return inbound.content(self._author, self._the_gate().finish())
 
     def decide(self) -> Decision:
-        """The message is over."""
+        """Ends the message; returns the decision."""
         gate = self._the_gate()
         domain = address.domain_of(self._author or "")
         if self._by_header.action is not Action.PASS:
@@ -212,14 +209,14 @@ class Transaction:
 
     @property
     def author(self) -> str | None:
-        """The author's canonical address, of inbound mail that names one."""
+        """The author's canonical address, of inbound mail; None if there is none."""
         return self._author
 
     def _no_evidence(self) -> Evidence:
         return Evidence(self._peer, self._signatures)
 
     def _evidence(self, domain: str) -> Evidence:
-        """What is known of the message's origin, DNS asked where it matters: dear, so last of all."""
+        """The evidence of the message's origin, by DNS if needed. Expensive, so it comes last."""
         if self._login and self._login == self._author:
             return Evidence(self._peer, self._signatures, logged_in=True)
         checks = self._settings.checks
@@ -244,7 +241,7 @@ class Transaction:
 # The same people write again and again, and this is dearer than what is done with the result.
 @lru_cache(maxsize=4096)
 def canonical(text: str) -> str:
-    """An envelope address in canonical form, empty for `<>`; as it is, where it isn't one we could have."""
+    """An envelope address in canonical form, empty for `<>`; unchanged, if there is no such form."""
     try:
         return address.parse(text) if text.strip("<>") else ""
     except MalformedAddressError:
@@ -252,7 +249,7 @@ def canonical(text: str) -> str:
 
 
 def peer_address(text: str | None) -> Peer:
-    """The peer's IP address, None where it has none (a local process)."""
+    """The peer's IP address, None for a local process."""
     try:
         return ipaddress.ip_address((text or "").removeprefix("IPv6:"))
     except ValueError:

@@ -1,1 +1,1 @@
-"""The way of a message on this host, from what the programs wrote to the journal."""
+"""Traces messages on this host, from the lines that programs wrote to the journal."""

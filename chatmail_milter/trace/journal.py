@@ -1,7 +1,7 @@
 """The journal's lines about messages, read with journalctl(1).
 
-Any local user can log under any name. journald notes the user who logged, whom the kernel names (`_UID`,
-systemd.journal-fields(7)): a line counts only if it is of a user that this program runs as.
+Any local user can log under any name. But journald stores the user who logged, from the kernel (`_UID`,
+systemd.journal-fields(7)), and a line counts only if its user is one that the program runs as.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def parse(line: bytes, allowed: Mapping[str, frozenset[str]]) -> TracedLine | No
 
 
 def _allowed() -> dict[str, frozenset[str]]:
-    """The IDs of the users that there are."""
+    """The IDs of the users of this host."""
     ids: dict[str, str] = {}
     for name in {one for names in USERS.values() for one in names}:
         try:

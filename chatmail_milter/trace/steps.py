@@ -1,8 +1,8 @@
-"""A line of the journal to a step of a message's way.
+"""Parses a line of the journal as a step of a message.
 
-Understood are the lines of Postfix's smtpd(8), cleanup(8), qmgr(8), bounce(8) and delivery agents, of
-OpenDKIM, and of our programs; any other line with a queue ID is a note. Of a user the login is kept, and no
-network address. Pure: no journal is read here.
+Knows the lines of Postfix's smtpd(8), cleanup(8), qmgr(8), bounce(8) and delivery agents, of OpenDKIM, and of
+our programs. Any other line with a queue ID is a note. Keeps a user's login, but no IP address. Pure: reads
+no journal.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAILBOX, RELAY, SMTP = "postfix/lmtp", "postfix/mxdeliv/lmtp", "postfix/smtp-mx/
 
 @dataclass(frozen=True, slots=True)
 class TracedLine:
-    """A line of the journal: `program` is its syslog identifier."""
+    """A line of the journal. `program`: its syslog identifier."""
 
     at: datetime
     program: str
@@ -47,7 +47,7 @@ class TracedLine:
 
 @dataclass(frozen=True, slots=True)
 class TracedStep:
-    """One step. `queue_id` is empty where Postfix had refused before it gave one.
+    """One step. `queue_id`: empty if Postfix refused before it assigned one.
 
     `kind`: door, message-id, verdict, signature, queue, road, delivery, refused, expired, bounce, left, note.
     `status` is Postfix's of a delivery (sent, deferred, bounced), the action of a verdict, or the road.
@@ -89,7 +89,7 @@ _BOUNCE = re.compile(rf"sender (?:non-delivery|delay|delivery status) notificati
 
 
 def step(entry: TracedLine) -> TracedStep | None:
-    """The step that a line tells of; None for a line that is about no message."""
+    """The step in a line; None if the line is not about a message."""
     if entry.program.startswith("postfix/") or entry.program == "opendkim":
         found = _OF_POSTFIX.match(entry.text)
         if found is None:

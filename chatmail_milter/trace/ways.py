@@ -23,11 +23,11 @@ _STATES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TracedRecipient:
-    """What became of a message for one recipient.
+    """The outcome of a message for one recipient.
 
-    `state`: delivered, waiting, returned, refused, or unknown where the journal has no more. `road`: mailbox,
-    https, smtp, or empty before a delivery. `answer` is the last one, given at `at`; `peer_queue_id` is the
-    message's queue ID there, where the answer has it.
+    `state`: delivered, waiting, returned, refused, or unknown if the journal has no more lines. `road`:
+    mailbox, https, smtp, or empty before a delivery. `answer`: the last one, at the time `at`.
+    `peer_queue_id`: the message's queue ID at the peer, if the answer has it.
     """
 
     address: str
@@ -71,7 +71,7 @@ def ways(steps: Iterable[TracedStep]) -> list[Way]:
 
 
 def _together(legs: Mapping[str, list[TracedStep]]) -> Iterable[list[TracedStep]]:
-    """The steps of all queue IDs of one message."""
+    """Joins the steps of all queue IDs of one message."""
     first = {queue_id: queue_id for queue_id in legs}
 
     def root(queue_id: str) -> str:

@@ -138,7 +138,7 @@ def server(listening: socket.socket, path: str, delivered: Callable[[str], None]
     "--listen",
     metavar="HOST:PORT",
     multiple=True,
-    help="Listen there, where systemd gives no socket.",
+    help="Listen there, if systemd passes no socket.",
 )
 def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
     """Make Dovecot notify idling clients of every message. DIRECTORY has all mailboxes.

@@ -153,13 +153,12 @@ async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
     "--listen",
     metavar="unix:PATH",
     multiple=True,
-    help="Listen there, where systemd gives no socket.",
+    help="Listen there, if systemd passes no socket.",
 )
 def main(listen: tuple[str, ...]) -> None:
-    """Tell Postfix at RCPT that a recipient has no account here.
+    """Refuse recipients without an account at RCPT, for Postfix.
 
-    A policy service (check_policy_service unix:chatmail/recipients.sock), for the addresses of mail.domain
-    alone.
+    A policy service (check_policy_service unix:chatmail/recipients.sock), only for addresses of mail.domain.
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)

@@ -33,9 +33,12 @@ def _peer(_context: click.Context, _parameter: click.Parameter, value: str) -> s
 
 @click.command()
 @click.argument("peer", callback=_peer)
-@click.option("--road", type=click.Choice(ROADS), help="Try this road alone.")
+@click.option("--road", type=click.Choice(ROADS), help="Try only this road.")
 @click.option(
-    "--key-table", type=click.Path(path_type=Path), default=KEY_TABLE, help="OpenDKIM's table of our keys."
+    "--key-table",
+    type=click.Path(path_type=Path),
+    default=KEY_TABLE,
+    help="OpenDKIM's KeyTable, with the relay's DKIM key.",
 )
 @json_option
 def probe(peer: str, road: str | None, key_table: Path, as_json: bool) -> None:

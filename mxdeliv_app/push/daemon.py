@@ -120,7 +120,7 @@ class Push:
     "--listen",
     metavar="NAME=unix:PATH",
     multiple=True,
-    help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT.",
+    help="Listen there, if systemd passes no sockets; also NAME=HOST:PORT.",
 )
 def main(listen: tuple[str, ...]) -> None:
     """Keep device tokens for Dovecot's METADATA, and notify phones of new mail.

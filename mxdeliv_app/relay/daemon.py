@@ -176,7 +176,7 @@ class Relay:
     "--listen",
     metavar="NAME=unix:PATH",
     multiple=True,
-    help="Listen there, where systemd gives no sockets; also NAME=HOST:PORT. Only lmtp is needed.",
+    help="Listen there, if systemd passes no sockets; also NAME=HOST:PORT. Only lmtp is required.",
 )
 def main(listen: tuple[str, ...]) -> None:
     """Deliver mail to peers by HTTPS, or give it back to Postfix for SMTP.

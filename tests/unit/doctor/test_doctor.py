@@ -347,7 +347,7 @@ def test_what_is_bad_comes_first_with_why_and_how(monkeypatch: pytest.MonkeyPatc
     assert said.splitlines() == [
         "bad: queue, all: 3 messages",
         "    why:  users wait",
-        "    mend: chatmailctl queue",
+        "    fix:  chatmailctl queue",
         "Good: 1 of 2. `--all` shows them.",
     ]
     assert "b" in CliRunner().invoke(main, ["doctor", "--all"]).output
