@@ -2,10 +2,10 @@
 """Build `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
 
 pip refuses a file with another hash. It builds with this environment's setuptools and wheel, which must
-be those of `requirements/build.txt`. The Debian package (`deb/`) is made of the wheelhouse alone and
-needs no PyPI. The wheels are for the Python that runs this script, which must be the hosts' (3.11 on Debian
-12). `requirements.txt` in it lists each wheel with its hash: pip checks them. What has not changed is not
-built again: dependencies are kept while the lists are the same, our wheel while its sources are.
+be those of `requirements/build.txt`. The Debian package (`deb/`) is built from the wheelhouse alone, without
+PyPI. The wheels are for the Python that runs this script, which must be the hosts' (3.11 on Debian
+12). Its `requirements.txt` lists each wheel with its hash, which pip checks. Unchanged parts are not
+built again: dependencies while the lists are the same, our wheel while its sources are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIRST_DAY_OF_ZIP = "315532800"
 
 
 def main() -> int:
-    """Bring the wheelhouse up to date; 0, or 1 with one line that says what is missing."""
+    """Updates the wheelhouse. Returns 0, or 1 after one line that says what is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--directory", type=Path, default=ROOT / "dist" / "wheelhouse")
     parser.add_argument("--check", action="store_true", help="build nothing; is it of this tree?")
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def update(wheelhouse: Path) -> int:
-    """Build what changed. The old wheelhouse stands until the new one is complete."""
+    """Builds what changed. The old wheelhouse remains until the new one is complete."""
     sources = source_files()
     wanted, found = wanted_keys(), keys_of(wheelhouse)
     if found == wanted:
@@ -86,7 +86,7 @@ def update(wheelhouse: Path) -> int:
 
 
 def check(wheelhouse: Path) -> int:
-    """0 if it is what would be built now, else 1 and one line that says what to do."""
+    """Returns 0 if the wheelhouse is up to date, else 1 after one line that says what to do."""
     if keys_of(wheelhouse) == wanted_keys():
         return 0
     made = "of another state of this tree" if wheelhouse.exists() else "missing"
@@ -95,7 +95,7 @@ def check(wheelhouse: Path) -> int:
 
 
 def wanted_keys() -> dict[str, str]:
-    """What a wheelhouse of this tree and this Python says of itself."""
+    """The keys in the requirements of a wheelhouse of this tree and this Python."""
     lists = [path.read_bytes() for path in (RELAY_LIST, BUILD_LIST)]
     sources = [part for path in source_files() for part in (bytes(path), (ROOT / path).read_bytes())]
     return {
@@ -114,7 +114,7 @@ def source_files() -> list[Path]:
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """SHA-256 over parts of which none can run into the next."""
+    """SHA-256 over parts, with unambiguous boundaries."""
     total = hashlib.sha256()
     for part in parts:
         total.update(hashlib.sha256(part).digest())
@@ -135,7 +135,7 @@ def dependency_wheels(wheelhouse: Path) -> list[Path]:
 
 
 def missing_tools() -> str:
-    """What the compiler of pymilter, the one dependency without wheels on PyPI, would not find."""
+    """Missing build dependencies of pymilter, the one dependency without wheels on PyPI."""
     headers = {
         "Python.h (python3-dev)": Path(sysconfig.get_path("include")) / "Python.h",
         "libmilter/mfapi.h (libmilter-dev)": Path("/usr/include/libmilter/mfapi.h"),
@@ -185,7 +185,7 @@ def write_requirements(staging: Path, keys: dict[str, str]) -> None:
 
 
 def put_in_place(staging: Path, wheelhouse: Path, scratch: Path) -> None:
-    """The old one leaves first: an interruption means a rebuild."""
+    """Replaces the old one, which is removed first: after an interruption it is built again."""
     if wheelhouse.exists():
         wheelhouse.rename(scratch / "old")
     staging.rename(wheelhouse)

@@ -1,6 +1,7 @@
-"""`python -m deb`: the package out of dist/wheelhouse, unless it is up to date.
+"""`python -m deb`: builds the package from dist/wheelhouse, unless it is up to date.
 
-It is dist/chatmail-milter_VERSION_PROCESSOR.deb; dist/chatmail-milter.deb, for the playbook, is a link to it.
+The file is dist/chatmail-milter_VERSION_PROCESSOR.deb; dist/chatmail-milter.deb, for the playbook, is a link
+to it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main(version: str | None, directory: Path, check: bool) -> None:
 
 
 def said(*words: str | Path) -> str:
-    """What a program prints; nothing if it fails."""
+    """The output of a program; empty if it fails."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  (our own words, no shell)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -76,12 +77,12 @@ def architecture() -> str:
 
 
 def field(archive: Path, name: str) -> str:
-    """A field of an archive's control data; nothing if it can't be read."""
+    """A field of an archive's control data; empty if it can't be read."""
     return said("/usr/bin/dpkg-deb", "--field", archive, name)
 
 
 def source_date() -> int:
-    """$SOURCE_DATE_EPOCH, else the last commit's that made another package (reproducible-builds.org)."""
+    """$SOURCE_DATE_EPOCH, else the time of the last commit to the package (reproducible-builds.org)."""
     given = os.environ.get("SOURCE_DATE_EPOCH") or said(
         "/usr/bin/git", "-C", ROOT, "log", "-1", "--format=%ct", "--", *DATED_BY
     )
@@ -89,7 +90,7 @@ def source_date() -> int:
 
 
 def sources() -> str:
-    """SHA-256 of all that the package is made of; the wheelhouse says of itself what it is of."""
+    """SHA-256 of all sources of the package; the wheelhouse has a digest of its own sources."""
     files = [WHEELHOUSE / "requirements.txt", ROOT / "CHANGELOG.md", ROOT / "dovecot/auth.lua"]
     files += [path for path in sorted((ROOT / "deb").rglob("*")) if path.is_file()]
     parts = [

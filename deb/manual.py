@@ -1,7 +1,4 @@
-"""The manual pages: of each program, from click's help; chatmail.toml(5), from the types.
-
-Nothing is written down here that the programs say themselves.
-"""
+"""Generates the manual pages: of each program from click's help, and chatmail.toml(5) from the types."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ FILES = {
 
 
 def pages(programs: Iterable[EntryPoint], epoch: int, version: str) -> dict[str, str]:
-    """Path in the package to the page."""
+    """Maps a path in the package to the page."""
     found = {"usr/share/man/man5/chatmail.toml.5": settings(epoch, version)}
     programs = sorted(programs, key=lambda one: one.name)
     for one in programs:
@@ -58,7 +55,7 @@ def program(one: EntryPoint, epoch: int, version: str, others: list[str]) -> str
 
 
 def commands(main: click.Command, context: click.Context) -> Iterator[str]:
-    """Options of a program, and each of its commands with what click's help says of it."""
+    """Options of a program, and its commands with click's help."""
     yield troff.heading("OPTIONS")
     yield from options(main, context)
     if isinstance(main, click.Group):
@@ -72,7 +69,7 @@ def commands(main: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def leaves(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
-    """The commands that are no groups."""
+    """The commands that are not groups."""
     for name in group.list_commands(context):
         # A group may load a command when it is asked for.
         command = group.get_command(context, name)

@@ -1,4 +1,4 @@
-"""The package: its tree, its control data, and the archive that `dpkg-deb` makes of them."""
+"""Builds the package: its tree, its control data, and the archive, by `dpkg-deb`."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ COMPLETIONS: dict[str, type[ShellComplete]] = {
 
 
 class Edition(NamedTuple):
-    """What tells a package from another.
+    """The identity of a package.
 
-    `architecture` as dpkg calls it; `epoch` (seconds) is the time of all that is in it; `sources` a digest of
-    what it is made of, by which the playbook sees whether a host has this one.
+    `architecture`: dpkg's name. `epoch`: POSIX time of all files in it. `sources`: digest of its sources, by
+    which the playbook recognises the package on a host.
     """
 
     version: str
@@ -86,7 +86,7 @@ class Edition(NamedTuple):
 
 
 def build(edition: Edition, distribution: Distribution, wheelhouse: Path, scratch: Path) -> Path:
-    """The archive, in `scratch`."""
+    """Builds the archive in `scratch`."""
     root = scratch / "root"
     root.mkdir(mode=0o755)
     scripts = list(distribution.entry_points.select(group="console_scripts"))
@@ -121,7 +121,7 @@ def build(edition: Edition, distribution: Distribution, wheelhouse: Path, scratc
 
 
 def texts(scripts: list[EntryPoint], version: str, epoch: int) -> dict[str, str]:
-    """Path to text of all that is not a program. `write` compresses what ends in .gz."""
+    """Maps paths to texts of all files but the programs. `write` compresses those that end in .gz."""
     day = format_datetime(datetime.fromtimestamp(epoch, UTC))
     changes = f"{NAME} ({version}) bookworm; urgency=medium\n\n  * CHANGELOG.md.gz says what is new.\n\n"
     completions = {
@@ -149,7 +149,7 @@ def write(root: Path, path: str, text: str) -> None:
 
 
 def finish(root: Path, epoch: int) -> None:
-    """Modes and times that do not depend on this machine."""
+    """Sets modes and times that do not depend on this machine."""
     home = root / units.HOME.strip("/")
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
@@ -175,7 +175,7 @@ def control(root: Path, edition: Edition) -> None:
 
 
 def script(name: str) -> str:
-    """A maintainer script. Raises `KeyError` for a word that is not known here."""
+    """A maintainer script. Raises `KeyError` for an unknown @WORD@."""
     known = units.variables()
     words = {
         "SERVICES": " ".join(known["chatmail_services"]),

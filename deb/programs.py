@@ -1,8 +1,9 @@
-"""The package's private virtual environment: what the wheelhouse has, and nothing from elsewhere.
+"""Builds the package's private virtual environment from the wheelhouse, without a network.
 
-Debian 12 has older versions of several libraries than we need, so these come along. Left out are the build's
-traces (paths, times), pip, headers, and programs that nothing of ours starts. dpkg has the files' checksums,
-so pip's records go too. Byte code is made on the host (py3compile), as for every Python package of Debian.
+It contains libraries of which Debian 12 has too old versions. Left out are traces of the build (paths,
+times), pip, headers, and programs that nothing of ours starts. dpkg has the files' checksums, so pip's
+records are left out, too. Byte code is compiled on the host (py3compile), as for every Python package of
+Debian.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
 def install(root: Path, wheelhouse: Path, ours: set[str]) -> None:
-    """Fill `root`/HOME. `ours`: the console scripts to keep. Raises `CalledProcessError`."""
+    """Fills `root`/HOME. `ours`: the console scripts to keep. Raises `CalledProcessError`."""
     home = root / HOME.strip("/")
     run(INTERPRETER, "-m", "venv", "--without-pip", str(home))
     run(
@@ -39,7 +40,7 @@ def install(root: Path, wheelhouse: Path, ours: set[str]) -> None:
 
 
 def clean(home: Path, ours: set[str]) -> None:
-    """Take out what is of this machine, and what is not used."""
+    """Removes traces of this machine, and unused files."""
     for place in ("include", "share"):
         shutil.rmtree(home / place)
     (home / "lib64").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Text to the macros of man(7): escaped, so that nothing in a text is taken for a request."""
+"""Converts text to macros of man(7), escaped so that no text is read as a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORDS = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 
 
 def page(name: str, section: int, epoch: int, version: str, body: Iterable[str]) -> str:
-    """A whole page; `epoch` (seconds) is its date."""
+    """A whole page. `epoch`: its date as POSIX time."""
     day = datetime.datetime.fromtimestamp(epoch, datetime.UTC).date().isoformat()
     head = f'.TH "{escape(name.upper())}" {section} {day} "chatmail-milter {version}" "chatmail-milter"'
     # Words of a command are not to be broken, nor lines stretched around them.
@@ -33,14 +33,14 @@ def paragraphs(text: str) -> Iterable[str]:
 
 
 def item(tag: str, text: str) -> Iterable[str]:
-    """An option, a key or a file with what it is."""
+    """An option, a key or a file with its description."""
     yield ".TP"
     yield f"\\fB{escape(tag)}\\fR"
     yield formatted(" ".join(text.split()))
 
 
 def formatted(text: str) -> str:
-    """A line of text: what is `quoted` or **strong** is bold."""
+    """A line of text; `quoted` and **strong** text is bold."""
     parts, last = [], 0
     for found in WORDS.finditer(text):
         parts += [escape(text[last : found.start()]), f"\\fB{escape(found[1] or found[2])}\\fR"]
@@ -49,10 +49,10 @@ def formatted(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Backslashes as themselves, `-` as the sign that can be copied, quotes that end no argument."""
+    r"""Escapes backslashes, `-` (so that it can be copied), and quotes (which would end an argument)."""
     return text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq").replace("'", "\\(aq")
 
 
 def guarded(line: str) -> str:
-    """A line that begins with a dot or a quote would be a request."""
+    """Escapes a line that begins with a dot or a quote, which would be a request."""
     return f"\\&{line}" if line.startswith((".", "'")) else line

@@ -1,7 +1,7 @@
 """Units, users and directories as files of the package, rendered from the playbook's templates.
 
-The values are the defaults of the role. A host's own are in drop-ins, which the playbook writes, or the
-operator where there is no playbook.
+The values are the defaults of the role. The values of a host are in drop-ins, which the playbook writes, or
+the operator without the playbook.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS = ("services", "sockets", "timers", "timed_services")
 
 
 def variables() -> dict[str, Any]:
-    """The role's variables, without those that Ansible would compute: in a unit they are errors."""
+    """The role's variables, without those that Ansible would compute, which are errors in a unit."""
     found: dict[str, Any] = {}
     for name in ("defaults/main.yml", "vars/main.yml"):
         found |= yaml.safe_load((ROLE / name).read_text("utf-8"))
@@ -30,13 +30,13 @@ HOME = variables()["chatmail_programs"].removesuffix("/bin")
 
 
 def names() -> list[str]:
-    """All units; the target is the last."""
+    """The names of all units; the target is the last."""
     known = variables()
     return [unit for kind in KINDS for unit in known[f"chatmail_{kind}"]] + ["chatmail.target"]
 
 
 def templates() -> dict[str, str]:
-    """Template of the role to path in the package."""
+    """Maps a template of the role to its path in the package."""
     described = {
         "sysusers.conf.j2": "usr/lib/sysusers.d/chatmail-milter.conf",
         "directories.j2": "usr/lib/tmpfiles.d/chatmail-milter.conf",
@@ -45,12 +45,12 @@ def templates() -> dict[str, str]:
 
 
 def files() -> dict[str, str]:
-    """Path in the package to text."""
+    """Maps a path in the package to its text."""
     return {path: render(template) for template, path in templates().items()}
 
 
 def render(template: str) -> str:
-    """The text that Ansible makes of a template. Raises `jinja2.UndefinedError`."""
+    """A template as Ansible renders it. Raises `jinja2.UndefinedError`."""
     # As Ansible does it: the last line of an included file ends where the file does.
     environment = jinja2.Environment(  # noqa: S701  (no HTML)
         loader=jinja2.FileSystemLoader(ROLE / "templates"),

@@ -1,4 +1,4 @@
-"""What is wrong with the operator's variables, found on the control host before any host is touched.
+"""Finds errors in the operator's variables, on the control host, before any host is contacted.
 
 Names are compared with `argument_specs.yml` and `vars` of all roles. Values are read as the programs read
 them: the rendered chatmail.toml goes through `chatmail_milter.config`, durations and sizes too.
@@ -20,7 +20,7 @@ ROLES = ROOT / "ansible" / "roles"
 
 
 def misspelt(names: Iterable[str], roles: Path = ROLES) -> list[str]:
-    """One line for each name that looks like a variable of a role and is none, with the nearest one."""
+    """One line for each name that looks like a variable of a role but is not, with the nearest one."""
     options = _options(roles)
     known = options | _internal(roles)
     prefixes = tuple(f"{role.name}_" for role in roles.iterdir())
@@ -34,7 +34,7 @@ def misspelt(names: Iterable[str], roles: Path = ROLES) -> list[str]:
 
 
 def malformed(rendered: str, template: str) -> str:
-    """What chatmail_milter.config says of the rendered file, with the variable's name; empty if nothing."""
+    """The error of chatmail_milter.config about the rendered file, with the variable's name; else empty."""
     sys.path.insert(0, str(ROOT))
     try:
         from chatmail_milter import config
@@ -60,7 +60,7 @@ def _options(roles: Path) -> set[str]:
 
 
 def _internal(roles: Path) -> set[str]:
-    """Variables of the roles that no operator sets: theirs from `vars`, and results of tasks."""
+    """Internal variables of the roles: those of `vars`, and results of tasks."""
     names: set[str] = set()
     for file in roles.glob("*/vars/*.yml"):
         names |= set(yaml.safe_load(file.read_text("utf-8")) or {})
@@ -71,7 +71,7 @@ def _internal(roles: Path) -> set[str]:
 
 
 def _variables(template: str) -> dict[str, str]:
-    """`section.key` of the configuration to the variable that it is rendered from."""
+    """Maps `section.key` of the configuration to the variable that it is rendered from."""
     found, section = {}, ""
     for line in template.splitlines():
         if head := re.match(r"\[(\w+)\]", line):
@@ -82,7 +82,7 @@ def _variables(template: str) -> dict[str, str]:
 
 
 class FilterModule:
-    """Where Ansible looks for filters."""
+    """The class in which Ansible looks for filters."""
 
     def filters(self) -> dict[str, Any]:
         return {"misspelt_variables": misspelt, "malformed_setting": malformed}

@@ -1,9 +1,9 @@
 #!/usr/bin/python
-"""Find the files that the playbook would replace although somebody else wrote them, and keep copies of them.
+"""Finds the files of others that the playbook would replace, and copies them.
 
-A file is nobody's work if it holds only comments, if it is as Debian's package brought it (dpkg's and ucf's
-checksums), or if it is the main.cf that Postfix's package makes of its questions. It is the playbook's if it
-has Ansible's mark on a host that the playbook has deployed. All else is somebody's, another Ansible's too.
+A file has no author if it has only comments, if it is the one of Debian's package (dpkg's and ucf's
+checksums), or if it is the main.cf that Postfix's package generates. It is the playbook's if it has Ansible's
+mark, on a host that the playbook has deployed. Every other file is somebody else's, even another playbook's.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ STOCK = [
 
 
 def main() -> None:
-    """What Ansible runs on the host."""
+    """The module's entry point, on the host."""
     lists = {
         name: {"type": "list", "elements": "path", "default": []} for name in ("unmarked", "unread", "copied")
     }
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def read(path: str) -> bytes:
-    """What is in the file; nothing if there is none."""
+    """The content of the file; empty if there is none."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -158,7 +158,7 @@ def read(path: str) -> bytes:
 
 
 def files(paths: list[str]) -> list[str]:
-    """The files, and those in the directories."""
+    """The given files, and those in the given directories."""
     found = [path for path in paths if os.path.isfile(path)]
     for top in paths:
         found += [os.path.join(place, name) for place, _, names in os.walk(top) for name in sorted(names)]
@@ -166,7 +166,7 @@ def files(paths: list[str]) -> list[str]:
 
 
 def checksums() -> set[tuple[str, str]]:
-    """Path and MD5 of every configuration file as its package brought it."""
+    """Path and MD5 of every configuration file in its package."""
     status = read("/var/lib/dpkg/status").decode("utf-8", "replace")
     known = set(re.findall(r"^ (/\S+) ([0-9a-f]{32})\b", status, re.MULTILINE))
     ucf = read("/var/lib/ucf/hashfile").decode("utf-8", "replace")
@@ -176,7 +176,7 @@ def checksums() -> set[tuple[str, str]]:
 
 
 def nobodys(path: str, stock: set[tuple[str, str]]) -> bool:
-    """Whether nothing is lost with the file."""
+    """Whether the file has no author, so that replacing it loses nothing."""
     content, real = read(path), os.path.realpath(path)
     lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
     said = [line for line in lines if line and not line.startswith("#")]
@@ -192,7 +192,7 @@ def nobodys(path: str, stock: set[tuple[str, str]]) -> bool:
 
 
 def stock_main_cf(text: str) -> bool:
-    """Whether it is as Postfix's package makes it: no parameter of an admin's, relay host or other domain."""
+    """Whether Postfix's package generated it: no other parameters, no relay host, no other domain."""
     text = re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^[ \t]*(#.*)?\n", "", text + "\n"))
     values = {
         name.strip(): value.strip() for name, _, value in (line.partition("=") for line in text.splitlines())
@@ -214,14 +214,14 @@ def stock_main_cf(text: str) -> bool:
 
 
 def kept(backup: str, path: str) -> bool:
-    """Whether a copy with the same content is there from an earlier run."""
+    """Whether an earlier run made a copy with the same content."""
     runs = os.listdir(backup) if os.path.isdir(backup) else []
     copies = [os.path.join(backup, run, path.lstrip("/")) for run in runs]
     return any(os.path.isfile(copy) and filecmp.cmp(copy, path, shallow=False) for copy in copies)
 
 
 def keep(backup: str, paths: list[str]) -> str:
-    """Copy the files into a new directory, named for the time; its path, or nothing without files."""
+    """Copies the files to a new directory, named for the time. Returns its path, or empty without files."""
     if not paths:
         return ""
     base = place = os.path.join(backup, time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime()))

@@ -1,8 +1,8 @@
 #!/usr/bin/python
-"""Write several files in one call of a module.
+"""Writes several files in one call.
 
-`ansible.builtin.template` in a loop asks the host two or three times for each file, which with thirty files
-is most of a run. The texts come rendered; parent directories are made where they are missing.
+`ansible.builtin.template` in a loop contacts the host two or three times for each file, which for thirty
+files is most of a run. The texts are rendered already; missing parent directories are created.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ written:
 
 
 def main() -> None:
-    """What Ansible runs on the host."""
+    """The module's entry point, on the host."""
     module = AnsibleModule(
         argument_spec={"files": {"type": "dict", "required": True}},
         add_file_common_args=True,
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def write(module: Any, path: str, text: str, diffs: list[dict[str, str]]) -> bool:
-    """Make the file what it should be; whether it was anything else before."""
+    """Writes the file; returns whether it was different before."""
     found = read(path)
     changed = found != text.encode("utf-8")
     if changed:
@@ -71,7 +71,7 @@ def write(module: Any, path: str, text: str, diffs: list[dict[str, str]]) -> boo
 
 
 def read(path: str) -> bytes | None:
-    """What is there; None if nothing is."""
+    """The present content; None if there is no file."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -80,7 +80,7 @@ def read(path: str) -> bytes | None:
 
 
 def replace(module: Any, path: str, text: str) -> None:
-    """Put a new file in the place of the old: nobody sees half of it."""
+    """Replaces the file in one step, so that no program reads half of it."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=module.tmpdir)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:

@@ -111,7 +111,7 @@ class Pass:
         since: date,
         gone: list[str],
     ) -> None:
-        """Adds to `gone` whom it deletes. Then Dovecot asks anew for deliveries, even if not all could be."""
+        """Adds the deleted accounts to `gone`. Then flushes Dovecot's cache, even if a deletion failed."""
         before = len(gone)
         try:
             for user in batch:

@@ -1,21 +1,20 @@
-"""Limits guessing of an account's password, from however many addresses.
+"""Rate limit on checks of an account's password, against guessing, whatever the number of IP addresses.
 
-Before a password is checked, GCRA times (`ratelimit.py`) advance: that of the account, and two of the
-account and the network that the login comes from. When too many were checked, further ones are put off
-without a check, right or wrong: from the right password nobody learns more than from a wrong one.
+The limits are GCRA times (`ratelimit.py`): one of the account, and two of the account and the network of the
+login. Beyond a limit a password gets a temporary failure without a check, right or wrong, so the answer
+reveals nothing.
 
-The owner is not kept out. A password counts as no guess and is always checked if it has the fingerprint of
-the account's last right one, and comes from a network where the account was logged in to before. Elsewhere
-the owner is a stranger, as whoever guessed right is: preferring the right fingerprint there would check every
-guess by 12 bits, beyond all limits. So a part of what is checked at once is kept for networks that have
-hardly tried: guessers must come from hundreds of networks an hour to put the owner off in a new one. What
-this can't tell from the owner is a guesser in the owner's own network.
+The owner can still log in. A password is always checked, and does not count, if it has the fingerprint of the
+account's last right password and comes from a network in which the account was logged in to before. In
+another network the owner can't be told from a guesser: to prefer the right fingerprint there would check
+every guess by 12 bits, beyond all limits. So a part of the burst is reserved for networks with few tries:
+guessers must come from hundreds of networks an hour to delay the owner in a new one. A guesser in the owner's
+own network has the same rights as the owner.
 
-A network is what one provider has about (`network`): a phone of a mobile carrier gets other addresses of it
-each hour. A fingerprint is 12 bits of a keyed hash that Dovecot makes, so that what is kept here does not
-help to guess: one of 4,096 wrong passwords has it. (Dovecot's "auth policy" gives as many bits away by
-default.) Names and networks are kept as hashes under a key of the table's own. All of it is in memory and of
-fixed size.
+A network is about as large as one provider's (`network`), because a phone gets other addresses of its carrier
+each hour. A fingerprint is 12 bits of a keyed hash, made by Dovecot. It is no help in guessing: one of 4,096
+wrong passwords has the same. (Dovecot's "auth policy" reveals as many bits by default.) Names and networks
+are stored as hashes with a key of the table's own. All of this is in memory, of fixed size.
 """
 
 from __future__ import annotations
@@ -74,17 +73,17 @@ _shared: list[Guesses] = []
 
 
 class _Known(NamedTuple):
-    """An account's last right password, and where logins came from. No network's hash is 0."""
+    """Fingerprint of an account's last right password, and networks of its logins. No network's hash is 0."""
 
     name: int
     networks: tuple[int, ...]
 
 
 class Guesses:
-    """One object serves all threads of all processes. Make it before they are forked."""
+    """The limits. One object serves all threads of all processes; create it before they are forked."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """In the file `path`, else in memory of its own."""
+        """With the table in the file `path`, else in private memory."""
         self._table: Table
         self._mark: Callable[[str], int]
         if path is None:
@@ -112,7 +111,7 @@ class Guesses:
         return self._of_all.take(user, now, keep)
 
     def knows(self, user: str, fingerprint: int, peer: Peer) -> bool:
-        """Whether it is that of the user's last right password, and the user logged in from there before."""
+        """Whether the last right password has `fingerprint`, and the user logged in from there before."""
         mark, there = self._mark(user), self._there(user, peer)
         with self._lock:
             known = self._read(mark)
@@ -125,7 +124,7 @@ class Guesses:
             return True
 
     def right(self, user: str, fingerprint: int, peer: Peer) -> None:
-        """The user's password has `fingerprint`, and came from `peer`."""
+        """Stores the fingerprint of the right password, and the network of `peer`."""
         mark, there = self._mark(user), self._there(user, peer)
         with self._lock:
             known = self._read(mark)
@@ -154,7 +153,7 @@ class Guesses:
 
 
 class _Behind:
-    """The octets of a table from one on."""
+    """A table's octets from a given one on."""
 
     def __init__(self, table: Table, start: int) -> None:
         self._table = table
@@ -169,7 +168,7 @@ class _Behind:
 
 
 def network(peer: Peer) -> str:
-    """What counts as one network: about a provider's. Empty for what comes from this host by no address."""
+    """The network of a peer, about as large as a provider's. Empty for a local process."""
     if peer is None:
         return ""
     if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
@@ -179,14 +178,14 @@ def network(peer: Peer) -> str:
 
 
 def share(path: Path = PATH) -> None:
-    """Before workers are forked: make the one that `shared` gives each of them."""
+    """Creates the object that `shared` returns. Call before workers are forked."""
     if not path.exists():
         _log.warning("event=guesses-not-kept")
     _shared[:] = [Guesses(path if path.exists() else None)]
 
 
 def shared() -> Guesses:
-    """The one of all workers; a new one where there are none."""
+    """The object of all workers; a new one if `share` was not called."""
     return _shared[0] if _shared else Guesses()
 
 
@@ -195,7 +194,7 @@ def _name(mark: int, fingerprint: int) -> int:
 
 
 def _moved(known: _Known, there: int) -> _Known:
-    """`there` is where the last login came from."""
+    """With `there` as the network of the last login."""
     return _Known(known.name, (there, *(one for one in known.networks if one != there))[:_NETWORKS])
 
 
