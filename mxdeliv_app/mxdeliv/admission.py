@@ -5,15 +5,17 @@ and recipients are limited resources, shared among networks (IPv4 addresses, IPv
 more while it has less than twice what is free. One network alone gets up to two thirds, each of two gets two
 fifths, and some is always free for another. (Choudhury and Hahne, "Dynamic queue length thresholds for
 shared-memory packet switches", 1998.) Beyond, a message is refused temporarily. It does not wait, since that
-would occupy a thread.
+would occupy a thread. A client that has left is not served at all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
+import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Threads of a process that are reserved for `/new` and web pages, whose requests take milliseconds.
 KEPT_FOR_PAGES = 8
@@ -90,3 +92,16 @@ def announce(threads: int) -> None:
 def of_this_process() -> ConcurrencyLimit:
     """A new limit for this process, with the announced number of threads."""
     return ConcurrencyLimit(_threads[0])
+
+
+def client_left(connection: socket.socket | None) -> Callable[[], bool]:
+    """A function that returns whether the client has closed `connection`; always False for None.
+
+    nginx closes it when its own client does. Tests POLLHUP, not POLLRDHUP: a client that only shut down
+    sending still waits for the answer. Only Unix sockets tell the two apart.
+    """
+    if connection is None:
+        return lambda: False
+    poll = select.poll()
+    poll.register(connection, 0)
+    return lambda: bool(poll.poll(0))

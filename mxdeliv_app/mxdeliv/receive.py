@@ -23,7 +23,7 @@ from chatmail_milter import address, codes
 from chatmail_milter.accounts import creation_limit
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
-from mxdeliv_app.mxdeliv.hangup import client_left
+from mxdeliv_app.mxdeliv.admission import client_left
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, PostfixAwayError
 from mxdeliv_app.mxdeliv.wire import (
     HttpAnswer,

@@ -14,7 +14,7 @@ from gunicorn.workers.gthread import ThreadWorker
 # Not `config.load_or_exit`: gunicorn would take a name `config` in this module for its setting of that name.
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.processes.prefork import share_memory
-from mxdeliv_app.mxdeliv.hangup import client_left
+from mxdeliv_app.mxdeliv.admission import client_left
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
