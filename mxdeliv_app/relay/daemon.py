@@ -47,11 +47,10 @@ from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.lmtp import Limits, LmtpSession
-from mxdeliv_app.relay.mailboxes import Mailboxes
 from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.queued_message import Mode
-from mxdeliv_app.relay.recipient_policy import RecipientPolicy
+from mxdeliv_app.relay.recipient_policy import Mailboxes, RecipientPolicy
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.routing import Router
 from mxdeliv_app.relay.stream import SmtpStream

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter.store.accounts import Account
-from mxdeliv_app.relay.mailboxes import Mailboxes
 from mxdeliv_app.relay.queued_message import recipient
+from mxdeliv_app.relay.recipient_policy import Mailboxes
 
 MB = 1_000_000
 LARGEST = 10 * MB
