@@ -1,4 +1,4 @@
-"""Orders and limits deliveries: a delivery waits for its sender's turn, then for a place at its destination.
+"""Orders and limits deliveries: each waits for the policy, its sender's turn, and a place at its destination.
 
 Postfix delivers many messages at once, so one message of a user to a domain could overtake another. Apps sort
 by Date, in whole seconds, and show messages of one second in the order of arrival. So a message waits for the
@@ -18,9 +18,32 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from chatmail_milter.rules.policy import Policy
+from chatmail_milter.store.policies import Policies
+
 # Seconds: since the message before asked for its turn; since a delivery to a domain last began or ended.
 MOMENT = 1.0
 _SHARE = 3
+
+
+class PolicyInForce:
+    """The policy in force. One object serves all sessions of an event loop, in the order in which they ask.
+
+    The store is read in a thread, because other work must not wait. Sessions that ask meanwhile wait, or they
+    would overtake the session for which it is read.
+    """
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._asked = asyncio.Lock()  # whose waiters are served as they come
+
+    async def ask(self) -> Policy:
+        """The policy. Raises `sqlalchemy.exc.SQLAlchemyError` if the store can't be read."""
+        if not self._asked.locked() and (held := self._policies.held()) is not None:
+            return held
+        async with self._asked:
+            held = self._policies.held()
+            return await asyncio.to_thread(self._policies.current) if held is None else held
 
 
 @dataclass(slots=True, eq=False)

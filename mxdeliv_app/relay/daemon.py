@@ -41,13 +41,13 @@ from mxdeliv_app.https.post import Https, Timeouts
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
 from mxdeliv_app.relay.attempt import Tools
 from mxdeliv_app.relay.breaker import Breaker
+from mxdeliv_app.relay.concurrency import PolicyInForce
 from mxdeliv_app.relay.deliver import Delivery
 from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.lmtp import Limits, LmtpSession
-from mxdeliv_app.relay.policy import PolicyInForce
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.queued_message import Mode
 from mxdeliv_app.relay.recipient_policy import Mailboxes, RecipientPolicy

@@ -21,8 +21,7 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.reply import Reply
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.verdict import Action, Verdict
-from mxdeliv_app.relay.concurrency import Turn
-from mxdeliv_app.relay.policy import PolicyInForce
+from mxdeliv_app.relay.concurrency import PolicyInForce, Turn
 from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Mode, QueuedMessage, Recipient, recipient
 from mxdeliv_app.relay.stream import SmtpStream
 

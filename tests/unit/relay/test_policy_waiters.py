@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.policies import Policies
-from mxdeliv_app.relay.policy import PolicyInForce
+from mxdeliv_app.relay.concurrency import PolicyInForce
 from tests.unit.loop import run
 
 
