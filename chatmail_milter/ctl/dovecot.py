@@ -26,6 +26,7 @@ import click
 from chatmail_milter.address import Peer
 from chatmail_milter.ctl import context
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
+from chatmail_milter.mailboxes.home import as_owner
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.verdict import Action
@@ -111,8 +112,7 @@ def _open(doveadm: Doveadm, is_over: IsOver) -> set[str]:
 def _end(doveadm: Doveadm, user: str, home: Path | None) -> None:
     file = (home or doveadm.home(user)) / "Maildir" / "new" / ".wake"
     # Without a mailbox there is nobody who sleeps on it.
-    with suppress(OSError):
-        # The directory is the mailboxes' user's: root makes no file where a link of that user's leads.
+    with suppress(OSError), as_owner(context.mail_directory()):
         file.unlink(missing_ok=True)
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         file.unlink(missing_ok=True)

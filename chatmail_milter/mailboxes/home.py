@@ -42,10 +42,11 @@ def as_owner(root: Path) -> Iterator[None]:
     Any process of the mailboxes' user can put a link in the place of a directory below `root` at any moment.
     Root would follow it, to whatever only root can read, write or delete.
     """
-    if os.geteuid() != 0:
+    owner = root.stat()
+    if os.geteuid() != 0 or owner.st_uid == os.getuid():
         yield
         return
-    owner, gid, groups = root.stat(), os.getegid(), os.getgroups()
+    gid, groups = os.getegid(), os.getgroups()
     os.setgroups([])
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)

@@ -135,13 +135,36 @@ def files(store: str) -> bytes:
     return b"".join(one.read_bytes() for one in file.parent.glob(f"{file.name}*"))
 
 
-def test_a_link_in_a_mailbox_makes_no_file_of_root_s_elsewhere(tmp_path: Path, doveadm: Path) -> None:
+def test_a_link_in_a_mailbox_makes_no_file_of_root_s_elsewhere(
+    tmp_path: Path, doveadm: Path, mail: Path
+) -> None:
     new = doveadm.with_suffix(".home") / "Maildir" / "new"
     (new / ".wake").symlink_to(tmp_path / "nologin" / "made")
     (tmp_path / "nologin").mkdir()
     connected(doveadm, (ALICE, "192.0.2.7"))
     assert run("account", "suspend", ALICE).exit_code == 0
     assert [*(tmp_path / "nologin").iterdir(), *new.iterdir()] == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files away")
+def test_a_mailbox_that_is_a_link_meanwhile_makes_no_file_of_root_s_elsewhere(
+    tmp_path: Path, doveadm: Path, mail: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(mail, 4711, 4711)
+    new = doveadm.with_suffix(".home") / "Maildir" / "new"
+    new.rmdir()
+    new.symlink_to(tmp_path)
+    made, open_file = [], os.open
+
+    def opened(path: Any, *options: Any, **named: Any) -> int:
+        file = open_file(path, *options, **named)
+        made.append(Path(path).name)
+        return file
+
+    monkeypatch.setattr(os, "open", opened)
+    connected(doveadm, (ALICE, "192.0.2.7"))
+    assert run("account", "suspend", ALICE).exit_code == 0
+    assert ".wake" not in made
 
 
 def test_deliveries_forget_a_deleted_account_after_its_sessions_ended_too(
