@@ -62,9 +62,9 @@ class Guard:
         if request.method not in ("GET", "HEAD"):
             # https://www.w3.org/TR/fetch-metadata/: whoever sends it tells the truth.
             if request.get_header("Sec-Fetch-Site", default="none") not in ("same-origin", "none"):
-                raise ProblemError(403, "Another site asked for this")
+                raise ProblemError(403, "The request is from another site")
             if session is not None and not _same(form(request).get("csrf", ""), session.token):
-                raise ProblemError(403, "This form is of another session: load the page again", "csrf")
+                raise ProblemError(403, "This form belongs to another session: reload the page", "csrf")
         if session is None and request.path != LOGIN:
             raise ProblemError(401, "Log in")
 
@@ -102,7 +102,7 @@ class OrderResource:
         """Executes the order by `chatmailctl`, and redirects to the page it came from."""
         session: Session = request.context.session
         if not session.may_act:
-            raise ProblemError(403, "This password may look, and change nothing")
+            raise ProblemError(403, "This password is read-only")
         values = {key: value for key, value in form(request).items() if key not in ("csrf", "back")}
         try:
             orders.words(name, values)
@@ -119,7 +119,7 @@ class OrderResource:
             said = done.err.removeprefix("Error: ").strip()[-_FURTHER:]
             # What chatmailctl says of what is not there begins so.
             raise ProblemError(
-                404 if said.startswith("see `chatmailctl") else 409, said or "It could not be done"
+                404 if said.startswith("see `chatmailctl") else 409, said or "The order failed"
             )
         said = f"{done.out}\n{done.err}".strip() or "Done."
         if not wants_html(request):
@@ -155,7 +155,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _store_away(_request: Any, _response: Any, error: SQLAlchemyError, _params: Any) -> None:
-    raise ProblemError(503, f"The store is away: {fault.explained(error).advice}", retry_after=5)
+    raise ProblemError(503, f"The store can't be used: {fault.explained(error).advice}", retry_after=5)
 
 
 def _away(_request: Any, _response: Any, error: Exception, _params: Any) -> None:
@@ -164,7 +164,7 @@ def _away(_request: Any, _response: Any, error: Exception, _params: Any) -> None
 
 def _bug(request: falcon.Request, _response: Any, error: Exception, _params: Any) -> None:
     faults.log_bug(request, error)
-    raise ProblemError(500, "A fault of this program: the journal says where")
+    raise ProblemError(500, "A bug of this program: see the traceback in the journal")
 
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

@@ -65,7 +65,7 @@ class LoginResource:
             found = passwords.role(self._hashes, password)
             if found is None:
                 self._failures.charge(network, self._clock())
-                raise ProblemError(401, "That is not a password of this page", "password")
+                raise ProblemError(401, "The password is wrong", "password")
             return found
         finally:
             self._turn.release()

@@ -29,7 +29,7 @@ class ProblemError(HTTPError):
 
 def busy() -> ProblemError:
     """The error while others wait for the same slow value."""
-    return ProblemError(503, "Too many ask at once, try again", retry_after=5)
+    return ProblemError(503, "Too many requests at once, try again", retry_after=5)
 
 
 def wants_html(request: falcon.Request) -> bool:
@@ -56,7 +56,7 @@ def _form(request: falcon.Request) -> dict[str, str]:
     except RecursionError:
         fields = None
     if not isinstance(fields, dict) or not all(map(_is_text, fields.values())):
-        raise falcon.HTTPUnprocessableEntity(title="Name each field once, with a text")
+        raise falcon.HTTPUnprocessableEntity(title="Each field must occur once, with a text")
     return fields
 
 

@@ -99,7 +99,7 @@ class Sources:
             found = which.get()
         except AwayError as error:
             return None, str(error)
-        return found, "" if found else "The look is under way."
+        return found, "" if found else "The check is in progress."
 
     def _overview(self, span: str) -> Overview:
         return overview.overview(self.config, self.store, self.messages, SPANS[span], datetime.now(UTC))

@@ -58,7 +58,7 @@ def overview(sources: Sources, request: falcon.Request) -> View:
     span = choice(request, "span", SPANS, "day")
     look = sources.overviews[span].get()
     if look is None:
-        raise ProblemError(503, "The first look takes its time, try again", retry_after=5)
+        raise ProblemError(503, "The first values are still being computed, try again", retry_after=5)
     found = look.value
     services, no_services = sources.findings(sources.services)
     doctor, no_doctor = sources.findings(sources.doctor)
@@ -88,7 +88,7 @@ def peers(sources: Sources, request: falcon.Request) -> View:
     begins = request.get_param("domain", default="").strip().lower()
     look = sources.peers.get()
     if look is None:
-        raise ProblemError(503, "The first look takes its time, try again", retry_after=5)
+        raise ProblemError(503, "The first values are still being computed, try again", retry_after=5)
     rows = [one for one in look.value if FILTERS[chosen](one) and one.domain.startswith(begins)]
     rows.sort(key=ORDERS[order])
     shown, pages = page(request, rows)
@@ -118,7 +118,7 @@ def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
     engine = sources.store()
     found = one_peer.peer(engine, name, messages, now)
     if not found.known:
-        raise ProblemError(404, "Nothing is known of this peer")
+        raise ProblemError(404, "There are no data about this peer")
     history = of_peer(engine, name, SPANS[span], now)
     pictures = {
         "messages": charts.messages(history, "Messages over time by road"),
@@ -194,4 +194,4 @@ def _domain(text: str) -> str:
     try:
         return address.domain(text)
     except MalformedAddressError:
-        raise ProblemError(404, "Nothing is known of this peer") from None
+        raise ProblemError(404, "There are no data about this peer") from None

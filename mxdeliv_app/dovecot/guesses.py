@@ -9,7 +9,7 @@ account's last right password and comes from a network in which the account was 
 another network the owner can't be told from a guesser: to prefer the right fingerprint there would check
 every guess by 12 bits, beyond all limits. So a part of the burst is reserved for networks with few tries:
 guessers must come from hundreds of networks an hour to delay the owner in a new one. A guesser in the owner's
-own network has the same rights as the owner.
+own network can't be told from the owner.
 
 A network is about as large as one provider's (`network`), because a phone gets other addresses of its carrier
 each hour. A fingerprint is 12 bits of a keyed hash, made by Dovecot. It is no help in guessing: one of 4,096

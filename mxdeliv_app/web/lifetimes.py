@@ -15,41 +15,39 @@ _SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 def lifetimes(settings: Config) -> tuple[tuple[str, str], ...]:
     """Rows of (what is kept, for how long), as texts."""
     expiry, push, pages = settings.expiry, settings.push, settings.pages
-    rows = [("Messages, encrypted", _until(expiry.mail, "until your app deletes them", "after they came"))]
+    rows = [("Messages, encrypted", _until(expiry.mail, "until your app deletes them", "after they arrived"))]
     if expiry.large_mail:
         what = f"Messages of more than {size(expiry.large)} that were read"
-        rows.append((what, f"until {duration(expiry.large_mail)} after they came"))
+        rows.append((what, f"until {duration(expiry.large_mail)} after they arrived"))
     rows += [
         (
-            f"Messages in a mailbox that gets full (it holds {size(settings.accounts.quota)})",
-            "less long: those that were read go first, then those of the sender who fills it",
+            f"Messages in a mailbox that is nearly full (its quota is {size(settings.accounts.quota)})",
+            "shorter: read messages are removed first, then those of the sender who fills it",
         ),
-        ("Messages to other servers that don't answer", "2 days, then the sender is told"),
+        ("Messages to other servers that don't answer", "2 days, then the sender gets a report"),
         (
-            "The account: its address, a hash of its password, the days it was made and last logged in to",
+            "The account: its address, a hash of its password, the days of its creation and last login",
             _until(expiry.accounts, "until it is deleted", "after the last login"),
         ),
     ]
     if settings.accounts.names_kept:
-        what = "That an address was in use: a pseudonym of it, so that nobody else gets it"
+        what = "The name of a former account, as a pseudonym, so that nobody else gets it"
         rows.append((what, f"{duration(settings.accounts.names_kept)} after the account"))
     if push.gateway:
-        what = (
-            "A token by which your phone can be told of new messages, encrypted to the notification service"
-        )
+        what = "A token to notify your phone of new messages, encrypted to the notification service"
         rows.append((what, f"{duration(push.token_lifetime)} after your app last sent it"))
     rows += [
         (
-            "That another server refused a recipient: a pseudonym of the address, and the reply",
+            "A recipient whom another server refused: a pseudonym of the address, and the reply",
             duration(REFUSALS_KEPT.total_seconds()),
         ),
         (
-            "How many messages went to each other server and came from it in an hour, with no address",
+            "Hourly numbers of messages to and from each other server, without addresses",
             duration(TRAFFIC_KEPT.total_seconds()),
         ),
         (
             "The log, in memory only: addresses of senders and recipients, and the IP address that sends; "
-            "never what a message says",
+            "never the content of a message",
             duration(pages.log_days * 86400),
         ),
     ]

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CLOSED = "New accounts are made by the operator only"
-NO_TOKEN = "New accounts take an invitation link of the operator"  # noqa: S105  (words)
-SPENT = "This invitation was used up, has expired, or never was one"
-NO_ROOM = "This server takes no new accounts for the moment, try again later"
+CLOSED = "Only the operator creates accounts on this server"
+NO_TOKEN = "New accounts need an invitation link from the operator"  # noqa: S105  (words)
+SPENT = "This invitation is used up, expired or invalid"
+NO_ROOM = "This server creates no new accounts at the moment, try again later"
 TOO_MANY = "Too many new accounts from this address, try again in a minute"
-AWAY = "This server can't make accounts for the moment, try again later"
+AWAY = "This server can't create accounts at the moment, try again later"
 
 # Tries of random addresses. Even one that exists already is very unlikely.
 _ATTEMPTS = 3

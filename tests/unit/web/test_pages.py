@@ -199,7 +199,7 @@ def test_the_privacy_page_has_what_the_operator_says_and_escapes_it() -> None:
 
 def test_without_an_operators_words_the_privacy_page_leaves_no_gaps() -> None:
     text = client().simulate_get("/privacy").text
-    assert "gives no contact here" in text
+    assert "has not published a contact here" in text
     for absent in ("Data protection officer", "complain to", "Further information"):
         assert absent not in text
 
@@ -207,9 +207,11 @@ def test_without_an_operators_words_the_privacy_page_leaves_no_gaps() -> None:
 def test_the_privacy_page_has_the_lifetimes_in_force() -> None:
     rows = re.compile(r"<th scope=\"row\">(.*?)</th><td>(.*?)</td>")
     said = dict(rows.findall(client().simulate_get("/privacy").text))
-    assert said["Messages, encrypted"].endswith("at most until 20 days after they came")
-    assert said["Messages of more than 200 kB that were read"] == "until 7 days after they came"
-    assert [until for what, until in said.items() if "in use" in what] == ["90 days after the account"]
+    assert said["Messages, encrypted"].endswith("at most until 20 days after they arrived")
+    assert said["Messages of more than 200 kB that were read"] == "until 7 days after they arrived"
+    assert [until for what, until in said.items() if "former account" in what] == [
+        "90 days after the account"
+    ]
     more = '[expiry]\nmail = "0s"\nlarge_mail = "0s"\naccounts = "36h"\n[push]\ngateway = ""\n'
     said = dict(rows.findall(client(pages="log_days = 1", more=more).simulate_get("/privacy").text))
     assert said["Messages, encrypted"] == "until your app deletes them"
