@@ -8,13 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import stores
 
-@pytest.fixture(autouse=True)
-def names_key(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of the key with which names are reserved."""
-    file = tmp_path_factory.getbasetemp() / "names.key"
-    if not file.exists():
-        file.write_text("6e" * 32)
+_KEY = "6e" * 32
+
+
+# Once for all: thousands of tests need no key, and would each pay for it.
+@pytest.fixture(scope="package", autouse=True)
+def _names_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    file = tmp_path_factory.mktemp("key") / "names.key"
+    file.write_text(_KEY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATMAIL_NAMES_KEY", str(file))
+        yield
+
+
+@pytest.fixture
+def names_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own file of the key with which names are reserved."""
+    file = tmp_path / "names.key"
+    file.write_text(_KEY)
     monkeypatch.setenv("CHATMAIL_NAMES_KEY", str(file))
     return file
 
@@ -22,8 +35,7 @@ def names_key(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of the store that the configuration of a.test names."""
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    (tmp_path / "store.sqlite").touch()
+    url = stores.made(tmp_path / "store.sqlite")
     file = tmp_path / "chatmail.toml"
     file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{tmp_path}/mail"\n')
     monkeypatch.setenv("CHATMAIL_CONFIG", str(file))

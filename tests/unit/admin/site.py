@@ -34,6 +34,7 @@ from mxdeliv_app.admin.order_client import AwayError, Done
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.sessions import COOKIE, Sessions
 from mxdeliv_app.admin.sources import Outside, Sources
+from tests import stores
 
 READ, ACT = "look at all of it", "and change it too"
 # As cheap as argon2 can be.
@@ -47,7 +48,7 @@ QUEUE_ID = "4jXjz71Ts6z7LNm"
 
 def fill(store: Path) -> Engine:
     """A store with something of everything."""
-    engine = open_store(f"sqlite:///{store}")
+    engine = open_store(stores.made(store))
     now = datetime.now(UTC)
     Peers(engine).add(
         [

@@ -18,6 +18,7 @@ from mxdeliv_app.admin.app import PAGES
 from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.sessions import COOKIE
+from tests import stores
 from tests.unit.admin.site import ACT, HTML, JSON, QUEUE_ID, READ, Seen, World, fill, queued
 
 PATHS = ["", *(path for path in PAGES if path and "{" not in path), "/peers/b.test", f"/queue/{QUEUE_ID}"]
@@ -370,7 +371,7 @@ class TestWhatIsAway:
         assert world.get(f"/queue/{QUEUE_ID}").status_code == 503
 
     def test_of_an_empty_relay_it_says_so(self, tmp_path: Path) -> None:
-        world = World(open_store(f"sqlite:///{tmp_path}/store"), [])
+        world = World(open_store(stores.made(tmp_path / "store")), [])
         world.log_in()
         for path, said in (
             ("", "Nothing yet"),

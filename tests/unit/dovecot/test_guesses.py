@@ -18,6 +18,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from mxdeliv_app.dovecot.guesses import Guesses
 from mxdeliv_app.dovecot.hooks import app
+from tests import stores
 
 SECRET = "5ec2e7" * 8
 ALICE, BOB, NOBODY = "alice123@a.example", "bob12345@a.example", "nobody12@a.example"
@@ -174,7 +175,7 @@ def test_what_is_in_a_file_outlives_the_program_and_is_shared_by_processes(tmp_p
 class TestHooks:
     @pytest.fixture
     def accounts(self, tmp_path: Path) -> Accounts:
-        made = Accounts(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+        made = Accounts(open_store(stores.made(tmp_path / "store.sqlite")))
         made.create(ALICE, "{X}")
         return made
 

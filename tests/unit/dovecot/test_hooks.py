@@ -21,6 +21,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tables import metadata
 from mxdeliv_app.dovecot.hooks import app
+from tests import stores
 
 SECRET = "5ec2e7" * 8
 ALICE = "alice123@a.example"
@@ -32,7 +33,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Accounts:
-    return Accounts(open_store(f"sqlite:///{tmp_path}/store.sqlite"), today=lambda: TODAY)
+    return Accounts(open_store(stores.made(tmp_path / "store.sqlite")), today=lambda: TODAY)
 
 
 def client(
@@ -312,7 +313,7 @@ def test_without_its_tables_the_store_is_away_for_now_and_no_answer_is_final(
     accounts: Accounts, tmp_path: Path, caplog: pytest.LogCaptureFixture, question: str
 ) -> None:
     to = client(accounts)
-    metadata.drop_all(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    metadata.drop_all(open_store(stores.made(tmp_path / "store.sqlite")))
     answer = ask(to, question, user=ALICE, password=PASSWORD)
     assert (answer.status_code, answer.text) == (503, "")
     assert "retry-after" not in answer.headers

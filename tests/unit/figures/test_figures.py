@@ -27,6 +27,7 @@ from chatmail_milter.store.federation import Federations
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.routes import Route, Routes
 from chatmail_milter.store.suspensions import Suspensions
+from tests import stores
 
 NOW = datetime(2030, 1, 10, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -34,7 +35,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 def sent(domain: str, at: datetime = NOW, latency: float = 0.5, road: Road = "https") -> Contact:

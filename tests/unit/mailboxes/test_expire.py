@@ -20,6 +20,7 @@ from chatmail_milter.mailboxes.home import Removal
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
+from tests import stores
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -192,7 +193,7 @@ def test_one_mailbox_in_trouble_keeps_no_other() -> None:
 class TestUnused:
     @pytest.fixture
     def accounts(self, tmp_path: Path) -> Accounts:
-        engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+        engine = open_store(stores.made(tmp_path / "store.sqlite"))
         accounts = Accounts(engine, today=lambda: TODAY - timedelta(days=91))
         for user in (ALICE, BOB):
             accounts.create(user, "{X}")

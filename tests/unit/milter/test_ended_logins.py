@@ -23,6 +23,7 @@ from chatmail_milter.store.lease import wait_for_caches_to_expire
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
+from tests import stores
 from tests.unit.loop import Clock
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
@@ -32,7 +33,7 @@ OUT, IN = Direction.OUT, Direction.IN
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from chatmail_milter.rules.inbound import Origin
 from chatmail_milter.rules.signature import parse
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.missing_keys import MissingKeys
+from tests import stores
 from tests.dkim_signer import FIELDS, PKCS1, ed25519_record, rsa_record, sign
 from tests.milter_client import fields
 from tests.stub_resolver import HANG_UP, SERVFAIL, StubResolver, running, txt
@@ -42,7 +43,7 @@ class Harness:
     def __init__(self, stub: StubResolver, directory: Path) -> None:
         self.stub = stub
         self.clock = 0.0
-        engine = open_store(f"sqlite:///{directory}/store")
+        engine = open_store(stores.made(directory / "store"))
         self.checks = OriginChecks(
             MilterResolver(stub.path), lambda: MissingKeys(engine), 4 * HOUR, lambda: time.time() + self.clock
         )

@@ -13,6 +13,7 @@ from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import open_store
 from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
 from mxdeliv_app.push.metadata import Metadata
+from tests import stores
 
 ALICE = "alice123@a.example"
 BOX = "07d222018497036b2400000083ecc375"
@@ -24,7 +25,7 @@ DELTACHAT = f"shared/{SERVER}/vendor/deltachat"
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> Metadata:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     Accounts(engine).create(ALICE, "{PLAIN}x")
     tokens = DeviceTokens(engine, timedelta(days=90), lambda: date(2026, 3, 2))
     return Metadata(tokens, {"maxsmtprecipients": "1000", "irohrelay": "https://iroh.example"})
@@ -102,7 +103,7 @@ def test_a_deleted_mailbox_takes_no_token_with_it(metadata: Metadata) -> None:
 
 
 def test_a_mailbox_can_be_deleted_while_the_store_is_away(tmp_path: Path) -> None:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     metadata = Metadata(DeviceTokens(engine, timedelta(days=90)), {})
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE push_notices"))
@@ -126,7 +127,7 @@ def test_who_has_no_account_has_no_entries(metadata: Metadata, user: str) -> Non
 def test_a_store_that_fails_is_a_refusal_and_names_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     metadata = Metadata(DeviceTokens(engine, timedelta(days=90)), {})
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE push_notices"))

@@ -18,6 +18,7 @@ from chatmail_milter.store.routes import Route, Routes
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.post import Timeouts
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
+from tests import stores
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -31,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Iterator[tuple[Routes, Endpoints, EndpointHosts]]:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     yield Routes(engine), Endpoints(engine), EndpointHosts(engine)
     engine.dispose()
 

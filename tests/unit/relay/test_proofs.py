@@ -22,6 +22,7 @@ from mxdeliv_app.https.post import Https, NoHttpsError
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
+from tests import stores
 
 THREADS = 8
 TARGET = Target("mx.b.test")
@@ -58,7 +59,7 @@ def fails(error: Exception) -> Callable[[], Answer]:
 
 @pytest.fixture
 def known(tmp_path: Path) -> Iterator[DomainCache]:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     yield DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
     engine.dispose()
 

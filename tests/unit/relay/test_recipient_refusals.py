@@ -13,6 +13,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.refusals import RECIPIENT, Refusals
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals, words_about
+from tests import stores
 
 CAROL = "carol123@b.test"
 NOW = datetime.now(UTC)
@@ -20,7 +21,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

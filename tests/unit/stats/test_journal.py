@@ -15,6 +15,7 @@ from chatmail_milter.store.refusals import Refusals
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.stats.journal import USERS as USERS_OF_A_RELAY
 from mxdeliv_app.stats.journal import Follower, _uids
+from tests import stores
 from tests.chat.deadline import until
 
 HTTPS_ONLY = HostPort("127.0.0.1:10027")
@@ -44,7 +45,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "journalctl.journal"
-        engine = open_store(f"sqlite:///{directory}/store.sqlite")
+        engine = open_store(stores.made(directory / "store.sqlite"))
         self.peers = Peers(engine)
         self.refusals = RecipientRefusals(Refusals(engine, b"k" * 32), HTTPS_ONLY)
         program = directory / "journalctl"

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from chatmail_milter.store.endpoint_hosts import EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
+from tests import stores
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
@@ -19,7 +20,7 @@ SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     yield engine
     engine.dispose()
 

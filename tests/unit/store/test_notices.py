@@ -12,6 +12,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.devicetokens import MOST, DeviceTokens, digest
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.notices import Notice, Notices
+from tests import stores
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY = date(2026, 3, 2)
@@ -35,7 +36,7 @@ def calendar() -> Calendar:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    engine = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    engine = open_store(stores.made(tmp_path / "store.sqlite"))
     for one in (ALICE, BOB):
         assert Accounts(engine).create(one, "{PLAIN}x")
     return engine
@@ -206,4 +207,4 @@ def test_new_mail_does_not_hurry_what_failed(tokens: DeviceTokens, notices: Noti
 def test_notices_outlive_the_program(tmp_path: Path, tokens: DeviceTokens, notices: Notices) -> None:
     tokens.add(ALICE, "one")
     add(notices, ALICE)
-    assert take(Notices(open_store(f"sqlite:///{tmp_path}/store.sqlite"))).token == "one"
+    assert take(Notices(open_store(stores.made(tmp_path / "store.sqlite")))).token == "one"

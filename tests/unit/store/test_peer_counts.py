@@ -16,13 +16,14 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.errors import last_errors
 from chatmail_milter.store.peers import PeerRow, Peers
 from chatmail_milter.store.tables import peer_errors, peer_failures, peer_latencies
+from tests import stores
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def test_a_store_of_the_version_before_goes_on_counting(tmp_path: Path) -> None:
         "INSERT INTO peers VALUES ('b.test', 'https', 3, 2, 2, 0.4, 1893499000.0);"
     )
     old.close()
-    peers = Peers(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    peers = Peers(open_store(stores.made(tmp_path / "store.sqlite")))
     (row,) = peers.list()
     assert (row.attempts, row.p50_latency) == (3, None)
     assert row.mean_latency == pytest.approx(0.2)

@@ -19,6 +19,7 @@ from chatmail_milter.store.fault import StoreError
 from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import reserved_names
 from chatmail_milter.store.tokens import Tokens
+from tests import stores
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 HOUR, DAY = 3600.0, 86400.0
@@ -30,7 +31,7 @@ class Store:
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.now = path, NOON
-        self.engine: Engine = open_store(f"sqlite:///{path}")
+        self.engine: Engine = open_store(stores.made(path))
         self.names = ReservedNames(seconds, now=lambda: self.now)
         self.accounts = Accounts(self.engine, today=lambda: date(2026, 3, 2), names=self.names)
 

@@ -23,6 +23,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.suspensions import Suspensions
 from chatmail_milter.store.tables import metadata
 from chatmail_milter.verdict import Action
+from tests import stores
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY = date(2026, 3, 2)
@@ -31,7 +32,7 @@ LEASE = 0.05
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.sqlite"
+    return stores.made(tmp_path / "store.sqlite")
 
 
 @pytest.fixture

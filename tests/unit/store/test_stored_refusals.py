@@ -13,6 +13,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
 from mxdeliv_app.stats.recorder import StatsRecorder
+from tests import stores
 from tests.unit.loop import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"
@@ -35,7 +36,7 @@ class Times:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
+from tests import stores
 
 MONDAY = date(2026, 3, 2)
 HASH = "{X}hash"
@@ -25,7 +26,7 @@ class Clock:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.sqlite"
+    return stores.made(tmp_path / "store.sqlite")
 
 
 @pytest.fixture

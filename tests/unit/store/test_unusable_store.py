@@ -33,6 +33,13 @@ VALUES = {"target": "mx.b.test"}
 BESIDES = {"account password": ["--random"]}
 
 
+@pytest.fixture
+def store(store: str, tmp_path: Path) -> str:
+    """One without tables, as the playbook leaves it."""
+    (tmp_path / "store.sqlite").write_bytes(b"")
+    return store
+
+
 def leaves(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):

@@ -25,11 +25,12 @@ from mxdeliv_app.mxdeliv.inject import Injector, Ports
 from mxdeliv_app.mxdeliv.receive import Receive
 from mxdeliv_app.web.app import create_app
 from mxdeliv_app.web.new import New
+from tests import stores
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.sqlite"
+    return stores.made(tmp_path / "store.sqlite")
 
 
 def away() -> Tokens:
@@ -154,7 +155,7 @@ def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_pa
     # As two programs that were not forked from one another have it.
     ours, theirs = (creation_limit.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
     assert theirs.take("2001:db8::", time.monotonic())
-    tokens = Tokens(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    tokens = Tokens(open_store(stores.made(tmp_path / "store.sqlite")))
     link, _ = tokens.create(9, None)
     app: falcon.App[Any, Any] = falcon.App()
     app.add_route("/new", New(settings, lambda: None, lambda: tokens, ours))

@@ -21,6 +21,7 @@ from mxdeliv_app.web.app import create_app
 from mxdeliv_app.web.lifetimes import duration, size
 from mxdeliv_app.web.new import New
 from mxdeliv_app.web.pages import contact_link
+from tests import stores
 
 # What Firefox and Chromium send for a page (https://developer.mozilla.org/docs/Web/HTTP/Content_negotiation).
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -163,7 +164,7 @@ def test_apps_are_answered_in_json_whatever_browsers_get(
 
 
 def test_an_invitation_is_shown_while_it_is_good_and_looking_uses_none_of_it(tmp_path: Path) -> None:
-    tokens = Tokens(open_store(f"sqlite:///{tmp_path}/store.sqlite"))
+    tokens = Tokens(open_store(stores.made(tmp_path / "store.sqlite")))
     token, _ = tokens.create(1, None)
     relay = client("token", tokens=lambda: tokens)
     for _ in range(3):
