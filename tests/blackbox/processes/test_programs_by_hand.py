@@ -158,3 +158,11 @@ def test_without_the_peer_s_address_the_app_names_nginx_s_setting(
     assert "nginx needs proxy_set_header X-Real-IP $remote_addr" in said
     assert "Traceback" not in said
     assert "event=bug" not in said
+
+
+def test_the_app_behind_nginx_does_without_the_store_s_library() -> None:
+    # Half of its memory; only registration by token needs it.
+    imports = "import mxdeliv_app.serving.gunicorn_conf, mxdeliv_app.web.app, sys"
+    program = f"{imports}; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

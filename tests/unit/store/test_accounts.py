@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine
 
 from chatmail_milter import config
 from chatmail_milter.accounts import credentials
@@ -73,35 +71,6 @@ def test_accounts_are_listed_by_address_and_deleted_one_by_one(accounts: Account
     assert accounts.delete(ALICE)
     assert not accounts.delete(ALICE)
     assert [account.address for account in accounts.list()] == [BOB]
-
-
-# SQLAlchemy's pool must not cross into another process: none is open where it forks. All that it forks wait
-# for the end of the pipe, which comes when the last has closed its copy of the writing end.
-_START_TOGETHER = """
-import os, sys
-from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.existence import StoreAwayError, existence
-read, write = os.pipe()
-children = []
-for number in range(6):
-    child = os.fork()
-    if not child:
-        os.close(write)
-        os.read(read, 1)
-        sys.exit(not Accounts(open_store(sys.argv[1])).create(f"user000{number}@a.example", "{X}"))
-    children.append(child)
-os.close(write)
-sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
-"""
-
-
-@pytest.mark.sqlite
-def test_programs_that_start_together_open_a_store_that_is_not_there_yet(url: str) -> None:
-    subprocess.run([sys.executable, "-c", _START_TOGETHER, url], check=True, timeout=120)
-    engine = open_store(url)
-    assert inspect(engine).has_table("accounts")
-    assert len(list(Accounts(engine).list())) == 6
 
 
 class TestRegistration:

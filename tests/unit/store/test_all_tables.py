@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,20 +21,6 @@ def test_only_one_module_defines_tables() -> None:
     definition = re.compile(r'\bTable\(\s*"\w+",\s*metadata|\bMetaData\(')
     defining = [path for path in modules if definition.search(path.read_text("utf-8"))]
     assert [path.name for path in defining] == ["tables.py"]
-
-
-def test_a_program_that_only_opens_a_new_store_makes_all_tables(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite"
-    opening = (
-        "import sqlite3, sys; from chatmail_milter.store.engine import open_store;"
-        "open_store('sqlite:///' + sys.argv[1]).dispose();"
-        "print(*(name for name, in sqlite3.connect(sys.argv[1]).execute("
-        "\"SELECT name FROM sqlite_master WHERE type = 'table'\")))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", opening, path], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert {"accounts", "breakers", "missing_keys", "recipient_refusals"} <= set(done.stdout.split())
 
 
 def test_what_refers_to_an_account_goes_with_it_by_whichever_connection(tmp_path: Path) -> None:

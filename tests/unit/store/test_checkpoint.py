@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -146,51 +144,3 @@ def test_a_store_that_fails_is_said_once_and_ends_nothing(
     until("the file is no file", is_a_directory, 10, every=0.001)
     until("it is said", lambda: "event=no-checkpoint error=OperationalError" in caplog.text, 10, every=0.02)
     assert str(tmp_path) not in caplog.text
-
-
-# A process for each name, forked before any has opened the store. They wait for the end of their input.
-_PROGRAMS = """
-import os, sys
-from chatmail_milter.store import checkpoint
-from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store
-url, way, *names = sys.argv[1:]
-children = []
-for name in names:
-    child = os.fork()
-    if not child:
-        break
-    children.append(child)
-else:
-    sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
-engine = open_store(url)
-with engine.connect():
-    pass
-os.write(1, b"ready\\n")  # whole: print writes the end of the line apart where nothing is buffered
-os.read(0, 1)
-for number in range(20):
-    Accounts(engine).create(f"{name}{number:05}@a.example", "{PLAIN}x")
-if way == "os._exit":
-    checkpoint.finish()
-    os._exit(0)
-"""
-
-
-@pytest.mark.parametrize("way", ["exit", "os._exit"])
-def test_when_programs_end_side_by_side_it_is_in_the_file(tmp_path: Path, way: str) -> None:
-    url = f"sqlite:///{tmp_path}/store.sqlite"
-    open_store(url).dispose()
-    programs = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAMS, url, way, "ann", "ben", "cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    # One more has it open all the time: the last of the others to end is not the last.
-    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as open_still:
-        open_still.execute("SELECT count(*) FROM accounts").fetchone()
-        assert programs.stdout is not None
-        assert [programs.stdout.readline() for _ in range(3)] == 3 * ["ready\n"]
-        programs.communicate()
-        assert programs.returncode == 0
-        assert len(alone(tmp_path)) == 60

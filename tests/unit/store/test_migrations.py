@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,20 +17,6 @@ from chatmail_milter.store import migrations, schema
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tables import metadata
 from tests import stores
-
-# Opens the store that it is given, and says whether it needed Alembic for that.
-OPEN = (
-    "import sys; from chatmail_milter.store.engine import open_store;"
-    "open_store(sys.argv[1]).dispose(); print('alembic' in sys.modules)"
-)
-# The same, killed by its last statement.
-OPEN_AND_DIE = (
-    "import os, signal, sys; from sqlalchemy import Engine, event;"
-    "from chatmail_milter.store.engine import open_store;"
-    "last = 'UPDATE alembic_version SET version_num=\\'2';"
-    "die = lambda c, cursor, said, *_: said.startswith(last) and os.kill(os.getpid(), signal.SIGKILL);"
-    "event.listen(Engine, 'after_cursor_execute', die); open_store(sys.argv[1])"
-)
 
 
 @pytest.fixture
@@ -56,16 +39,6 @@ def shape(engine: Engine) -> dict[str, Any]:
         )
         for table in look.get_table_names()
     }
-
-
-def run(program: str, path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, f"sqlite:///{path}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_all_rows_of_a_store_are_carried_over(old: Path) -> None:
@@ -106,22 +79,6 @@ def test_the_last_migration_makes_the_schema_of_the_program(tmp_path: Path) -> N
         scripts = ScriptDirectory.from_config(migrations.configuration(connection))
         assert scripts.get_heads() == [str(schema.SCHEMA)]
         assert schema.number(connection) == schema.SCHEMA
-
-
-def test_only_a_store_that_is_behind_needs_alembic(old: Path, tmp_path: Path) -> None:
-    new = tmp_path / "new.sqlite"
-    new.touch()
-    needed = [run(OPEN, path).stdout for path in (new, new, old, old)]
-    assert needed == ["False\n", "False\n", "True\n", "False\n"]
-
-
-def test_a_migration_that_is_killed_leaves_the_store_as_it_was(old: Path) -> None:
-    before = stores.rows(old)
-    killed = run(OPEN_AND_DIE, old)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert stores.rows(old) == before
-    open_store(f"sqlite:///{old}").dispose()
-    assert stores.rows(old) == stores.carried(before)
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(old: Path) -> None:
