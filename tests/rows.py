@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from tests import case_files, messages, packets, reports
 from tests.messages import ALICE, BOUNDARY, envelope_fields, message, multipart, part
@@ -55,6 +55,7 @@ def _inside(octets: bytes) -> Callable[[], bytes]:
     return lambda: messages.sealed(octets)
 
 
+@cache
 def _partial_30_megabytes() -> bytes:
     return messages.sealed(
         packets.pkesk() + packets.partial(packets.SEIPD, b"\x01" + packets.noise(21_600_000), 16)

@@ -16,7 +16,7 @@ from typing import Any
 # Seconds for what is over in one, unless it never is (C's work can't be counted): a deadline, no measure.
 HANG = 60.0
 
-_TEXTS = (bytes, bytearray, str, memoryview)
+_TEXTS = frozenset((bytes, bytearray, str, memoryview))
 _OURS = __file__.rpartition("/")[0]
 
 
@@ -28,8 +28,12 @@ def work(run: Callable[[], object]) -> int:
         """The octets kept in the object of a method."""
         this = frame.f_locals.get("self")
         names: Iterable[str] = getattr(this, "__dict__", {}) or getattr(type(this), "__slots__", ())
-        values = (getattr(this, name, None) for name in names)
-        return sum(len(value) for value in values if isinstance(value, _TEXTS))
+        octets = 0
+        for name in names:
+            value = getattr(this, name, None)
+            if type(value) in _TEXTS:
+                octets += len(value)
+        return octets
 
     def enter(frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any] | None:
         nonlocal count
@@ -43,7 +47,7 @@ def work(run: Callable[[], object]) -> int:
             nonlocal count
             count += 1
             for name, value in frame.f_locals.items():
-                if isinstance(value, _TEXTS) and seen.get(name) != id(value):
+                if type(value) in _TEXTS and seen.get(name) != id(value):
                     seen[name] = id(value)
                     count += len(value)
             return line
