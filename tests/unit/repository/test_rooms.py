@@ -53,8 +53,16 @@ def imports(path: Path) -> frozenset[str]:
     return frozenset(_imports(path))
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Each statement, however deep: an import is no part of an expression, and those are most of a tree."""
+    for one in ast.iter_child_nodes(node):
+        if isinstance(one, ast.stmt | ast.excepthandler | ast.match_case):
+            yield one
+            yield from statements(one)
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for one in ast.walk(tree(path)):
+    for one in statements(tree(path)):
         if isinstance(one, ast.Import):
             yield from (alias.name for alias in one.names)
         elif isinstance(one, ast.ImportFrom) and one.module:
