@@ -1,4 +1,4 @@
-"""The bounds that keep the demo and the e2e tests from waiting for ever."""
+"""Time limits end a wait of the demo and the end-to-end tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many duplicates there may be, as `make test-faults` reads it from the journals."""
+"""`make test-faults` computes from the journals how many duplicates a fault allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fuzzer's promises, without the fuzzer: they hold of its seeds, and are broken where they should be."""
+"""The fuzzer's properties hold for its seeds, and fail for input that breaks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Postfix's and Dovecot's log lines read as one message's way, as the demo and the e2e tests do."""
+"""Log lines of Postfix and Dovecot, read as the path of one message, for demo and end-to-end tests."""
 
 from __future__ import annotations
 

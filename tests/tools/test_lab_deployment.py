@@ -1,4 +1,4 @@
-"""What the lab tells Ansible, and what it reads of its output."""
+"""The lab's inventory for Ansible, and its reading of Ansible's output."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the lab reads of the machine that it runs on."""
+"""The lab reads facts of the machine that it runs on."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tests of things that live on an event loop need: a loop, for a bounded time, and a clock to set."""
+"""An event loop with a time limit, and a clock that tests set."""
 
 from __future__ import annotations
 

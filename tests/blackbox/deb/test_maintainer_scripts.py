@@ -1,4 +1,4 @@
-"""The package's maintainer scripts where something on the host fails: run in a directory, by our commands."""
+"""The package's maintainer scripts when a step fails: run in a directory, with our commands on the PATH."""
 
 from __future__ import annotations
 

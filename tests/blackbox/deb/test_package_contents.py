@@ -1,4 +1,4 @@
-"""The Debian package as `make deb` left it: contents, lintian, the same octets for the same tree."""
+"""The Debian package that `make deb` built: its contents, lintian, and that two builds are identical."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chatmail-hooks as Dovecot meets it, under gunicorn, and both applications in a bad environment."""
+"""`chatmail-hooks` under gunicorn, as Dovecot calls it; both gunicorn programs with a bad configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed `chatmail-expire` and `chatmail-trim`, with a script in doveadm's place."""
+"""The installed `chatmail-expire` and `chatmail-trim`, with a script in place of `doveadm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed milter for tests: on a socket that it inherits as from systemd, with a store of its own."""
+"""Starts the installed milter for tests: with an inherited socket, as from systemd, and its own store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input on the milter's socket, and bugs of ours: what is answered, and what is left afterwards."""
+"""The milter answers malformed input and its own bugs with 451 or the end of the connection, and goes on."""
 
 from __future__ import annotations
 

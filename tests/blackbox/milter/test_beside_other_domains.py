@@ -1,4 +1,4 @@
-"""The installed milter where Postfix serves other domains too, under the names of Debian's own main.cf."""
+"""The installed milter beside other mail domains of the same Postfix, with the names of Debian's main.cf."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions older than a deletion or a new password of their account, as the installed milter ends them."""
+"""The milter ends SMTP sessions that began before their account was deleted or got a new password."""
 
 from __future__ import annotations
 

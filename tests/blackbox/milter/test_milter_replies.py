@@ -1,4 +1,4 @@
-"""The installed milter, asked as Postfix asks: roads, DKIM, senders, and what it tells of them."""
+"""The installed milter, asked by Postfix's protocol: incoming and outgoing mail, DKIM, senders, replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators decided and how often users may send, as the installed milter tells each recipient."""
+"""Suspensions, blocklist, federation and rate limit, as the installed milter replies for each recipient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mail from a peer ends the refusal that its author's server gave of him; mail that is refused does not."""
+"""An accepted message from a peer ends the stored refusal of its author; a refused message does not."""
 
 from __future__ import annotations
 

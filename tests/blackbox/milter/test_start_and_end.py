@@ -1,4 +1,4 @@
-"""How the milter starts and ends."""
+"""The milter starts with a valid configuration and socket only, and ends all of its processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed milter where OpenDKIM does not decide: signatures that it left open, and mail without one."""
+"""The milter verifies the signatures that OpenDKIM left undecided, and judges mail without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every promised verdict, on every road, as the installed milter tells Postfix."""
+"""Each promised verdict (docs/gate.md, 3), for each way in, as the installed milter replies to Postfix."""
 
 from __future__ import annotations
 

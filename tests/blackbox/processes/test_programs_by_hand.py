@@ -1,4 +1,4 @@
-"""Programs as somebody starts them by hand: `--help`, sockets, and what is missing, in one line."""
+"""Programs started by hand: `--help`, their sockets, and a one-line error for what is missing."""
 
 from __future__ import annotations
 

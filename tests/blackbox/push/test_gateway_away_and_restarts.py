@@ -1,4 +1,4 @@
-"""chatmail-push with a gateway that misbehaves, and with ends and new starts in between: nothing is lost."""
+"""`chatmail-push` loses no notice when the gateway fails or the program is restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chatmail-push as Dovecot and a gateway meet it: whom it tells of new mail, when, and of what."""
+"""`chatmail-push` sends the right notices: for which users, when, and with what content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chatmail-push and gateways that answer in every way but the right one, and recover: all is told."""
+"""`chatmail-push` sends each notice in the end, though the gateway first answers in any wrong way."""
 
 from __future__ import annotations
 

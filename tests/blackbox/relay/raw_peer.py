@@ -1,4 +1,4 @@
-"""A peer that behaves as it is told, octet by octet: what no HTTP library would do."""
+"""A TLS server whose answers a test scripts octet by octet, as no HTTP library would send them."""
 
 from __future__ import annotations
 

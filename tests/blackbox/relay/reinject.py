@@ -1,4 +1,4 @@
-"""In place of Postfix's reinject port: an independent SMTP server that keeps what the relay hands back."""
+"""An independent SMTP server (aiosmtpd) in place of Postfix's reinject port; it keeps what it gets."""
 
 from __future__ import annotations
 

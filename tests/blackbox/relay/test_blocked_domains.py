@@ -1,4 +1,4 @@
-"""Domains that an operator sends nothing to: refused at RCPT, so that Postfix bounces those alone."""
+"""The relay refuses blocked domains at RCPT, so that Postfix bounces those recipients alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates of an authority that is trusted, and what is wrong with each: said in the words of TLS."""
+"""Each defect of a certificate fails the HTTPS attempt and is reported in the words of TLS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the installed relay counts and remembers of peers, as `chatmailctl` tells it."""
+"""The installed relay counts attempts, latency and errors of each peer; `chatmailctl` shows them."""
 
 from __future__ import annotations
 

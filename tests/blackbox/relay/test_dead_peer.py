@@ -1,4 +1,4 @@
-"""A peer that is dead: what its deliveries hold, and that nothing else waits for them."""
+"""Deliveries to a dead peer hold few resources, and no other delivery waits for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers in the wild, as receivers: what each kind of server answers, to the letter, and what comes of it."""
+"""Answers of each deployed kind of server, in its exact words, and the relay's reply to Postfix for each."""
 
 from __future__ import annotations
 

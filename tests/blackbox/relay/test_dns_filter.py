@@ -1,4 +1,4 @@
-"""The filter of DNS replies that smtp(8) asks: by the socketmap protocol, with the guard's own verdicts."""
+"""The socketmap that smtp(8) asks about DNS replies allows the same addresses as the HTTPS client."""
 
 from __future__ import annotations
 

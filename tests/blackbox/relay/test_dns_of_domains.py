@@ -1,4 +1,4 @@
-"""DNS of recipient domains, sound and broken in each way: who is asked, and what becomes of the mail."""
+"""DNS of recipient domains, valid and broken: which host the relay asks, and its reply to Postfix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers that hang or dribble: one attempt, given up in its time, then SMTP."""
+"""A peer that hangs or dribbles gets one attempt with a time limit; then the message goes by SMTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which road the relay takes, and what each recipient is answered: the installed program and its peers."""
+"""The relay chooses HTTPS or SMTP for each domain, and replies for each recipient."""
 
 from __future__ import annotations
 

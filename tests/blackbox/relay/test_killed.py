@@ -1,4 +1,4 @@
-"""What of the relay's counts outlives it, and what it reports of itself while peers hang."""
+"""The relay's counts survive SIGKILL; its status line tells what it does while peers hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that come early, late, wrapped up or not at all, and what is sent again because of it."""
+"""Answers that come early, late, in odd framing or not at all, and which messages are sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mxdeliv-relay` as a daemon: the dialogue it keeps to, and what it survives without losing mail."""
+"""`mxdeliv-relay` as a daemon: its LMTP dialogue, and that no violation, signal or restart loses mail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers that talk nonsense or hang up: one attempt, then SMTP; and one that hangs keeps no other waiting."""
+"""A peer with malformed answers gets one attempt, then SMTP; a hanging one delays no other peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port for smtp(8)'s fallback: one reply for all, and no recipient gets the message twice."""
+"""The port for smtp(8)'s fallback gives one reply for all recipients, and none gets the message twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one user sends to one domain leaves the relay in the order in which Postfix hands it over."""
+"""Messages of one user to one domain leave the relay in the order in which Postfix hands them over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proof before the first message: who has to give it, what refutes it, how long it holds, its cost."""
+"""The proof before the first message: which domains must give it, what refutes it, its lifetime and cost."""
 
 from __future__ import annotations
 

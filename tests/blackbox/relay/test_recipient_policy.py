@@ -1,4 +1,4 @@
-"""The relay's policy service: what Postfix is told at DATA of a message to one recipient."""
+"""The policy service refuses at DATA a message to one recipient that can't be delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refusal of one message, and a size limit, are no trouble with the peer."""
+"""A refusal of one message, or of its size, does not mark the peer's HTTPS as broken."""
 
 from __future__ import annotations
 

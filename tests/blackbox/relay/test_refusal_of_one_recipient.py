@@ -1,4 +1,4 @@
-"""A peer that takes a message for all of its recipients or for none, and says why of one of them.
+"""A peer that accepts a message for all recipients or for none, and names the one that it refuses.
 
 So does filtermail: it gives the whole message to its Postfix, and answers with that one's first refusal.
 """

@@ -1,4 +1,4 @@
-"""Routes of each kind: in force on the next message, and like literals never a way past the guard."""
+"""Operator's routes are in force for the next message, and reach no forbidden address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small POST on an open connection: what the event loop takes of the answer, and where a thread goes on."""
+"""The event loop sends a small POST on an open connection; a thread continues if the answer is not whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS towards peers: what is verified, and how few handshakes it takes."""
+"""The relay's TLS to peers: what it verifies, and how few handshakes it makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Domains that mail can't go to, and the port that never goes back to Postfix."""
+"""Domains that accept no mail get a permanent refusal; the https-only port never returns mail to Postfix."""
 
 from __future__ import annotations
 

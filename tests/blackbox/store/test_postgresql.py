@@ -1,4 +1,4 @@
-"""The store on a real PostgreSQL: its unit tests, migrations, programs that start together, and faults."""
+"""The store on PostgreSQL: the unit tests of the store, migrations, concurrent starts, faults."""
 
 from __future__ import annotations
 

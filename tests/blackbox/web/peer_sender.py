@@ -1,4 +1,4 @@
-"""A deployed program as a sender: what it puts on the wire, and how it takes an answer (docs/wire.md, 1)."""
+"""The interface of an imitated sender: what it sends, its outcome for each recipient (docs/wire.md, 1)."""
 
 from __future__ import annotations
 

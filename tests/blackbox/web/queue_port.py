@@ -1,4 +1,4 @@
-"""A scripted SMTP server in Postfix's place, that keeps every octet it is told.
+"""A scripted SMTP server in place of Postfix, which keeps every octet that it reads.
 
 `script` maps the beginning of a command, or `.` for the end of the data, to a reply; `None` hangs up, and a
 function is called and its reply taken. What it does not name is answered as Postfix answers. DATA is read as

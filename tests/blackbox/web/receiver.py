@@ -1,4 +1,4 @@
-"""`mxdeliv-app` as a peer meets it: under gunicorn, with two scripted SMTP servers in Postfix's place."""
+"""Starts `mxdeliv-app` under gunicorn, with two scripted SMTP servers in place of Postfix."""
 
 from __future__ import annotations
 

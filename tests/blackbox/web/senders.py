@@ -1,4 +1,4 @@
-"""The deployed programs as senders; each one's module says what it does that others don't."""
+"""The imitations of deployed senders; the module of each lists its quirks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken, and how Postfix gets it (docs/wire.md, 2.1 to 2.4)."""
+"""`POST /mxdeliv` hands Postfix accepted messages for accepted recipients (docs/wire.md, 2.1 to 2.4)."""
 
 from __future__ import annotations
 

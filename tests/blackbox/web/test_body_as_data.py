@@ -1,4 +1,4 @@
-"""The body, streamed and made into DATA (docs/wire.md, 2.2)."""
+"""`POST /mxdeliv` streams the body to Postfix as SMTP DATA (docs/wire.md, 2.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer that hangs up while its recipients are named: Postfix is asked about no more of them."""
+"""When a client hangs up during RCPT, the app asks Postfix about no more of its recipients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers as they are, as senders: each one's mail is taken or refused, and each understands the answer."""
+"""Each imitated sender understands the app's answer to its mail, accepted or refused."""
 
 from __future__ import annotations
 

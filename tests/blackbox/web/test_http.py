@@ -1,4 +1,4 @@
-"""HTTP itself, as strangers may write it: versions, header injection, smuggling, peers that go away.
+"""Hostile HTTP: versions, header injection, request smuggling, clients that hang up.
 
 nginx refuses most of this before the app sees it (`tests/e2e/test_mxdeliv_http.py`); the app doesn't lean on
 that.

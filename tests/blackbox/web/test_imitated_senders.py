@@ -1,4 +1,4 @@
-"""The imitated programs themselves, by SMTP: what each says, and what it reports of each recipient."""
+"""The imitated senders over SMTP: which commands each sends, and what it reports for each recipient."""
 
 from __future__ import annotations
 

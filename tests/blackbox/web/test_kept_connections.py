@@ -1,4 +1,4 @@
-"""Connections to Postfix that are kept between messages: none lost, none twice, none under another's name."""
+"""Connections to Postfix are reused between messages; no message is lost, doubled or mixed with another."""
 
 from __future__ import annotations
 

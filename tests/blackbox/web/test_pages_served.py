@@ -1,4 +1,4 @@
-"""The pages beside `/mxdeliv`."""
+"""Pages beside `/mxdeliv`: `/new`, autoconfig and the pages for people, under gunicorn."""
 
 from __future__ import annotations
 

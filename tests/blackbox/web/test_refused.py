@@ -1,4 +1,4 @@
-"""What is refused, and what a peer is told (docs/wire.md, 2.1 and 2.4)."""
+"""Refusals of `POST /mxdeliv`, with the peer's answer to each (docs/wire.md, 2.1 and 2.4)."""
 
 from __future__ import annotations
 

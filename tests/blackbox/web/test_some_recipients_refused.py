@@ -1,4 +1,4 @@
-"""Some recipients accepted, some refused (docs/wire.md, 2.5), and what is logged of it."""
+"""One POST with accepted and refused recipients (docs/wire.md, 2.5), and its log line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More messages than the app takes at once are told to come later, and pages are served all the time."""
+"""Above its limit of concurrent messages the app answers 503, and still serves pages."""
 
 from __future__ import annotations
 

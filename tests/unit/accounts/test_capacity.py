@@ -1,4 +1,4 @@
-"""Room for new accounts: what a machine is short of, beside the limits."""
+"""Capacity for new accounts: the machine's load, memory and free disk, compared with the limits."""
 
 from __future__ import annotations
 

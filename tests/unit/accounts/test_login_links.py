@@ -1,4 +1,4 @@
-"""Links that chatmail apps take."""
+"""Login links, in the form that chatmail apps read."""
 
 from __future__ import annotations
 

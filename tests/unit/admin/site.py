@@ -1,4 +1,4 @@
-"""The admin pages in this process: a store with peers in it, a queue, and orders that are written down."""
+"""The admin pages in this process: a store with peers, a queue in memory, and a record of the orders."""
 
 from __future__ import annotations
 

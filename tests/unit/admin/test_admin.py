@@ -1,4 +1,4 @@
-"""The admin pages: who gets in and may change what, hostile words, and what is said of what is away."""
+"""The admin pages: login, the two roles, escaping of hostile text, and messages for unavailable parts."""
 
 from __future__ import annotations
 

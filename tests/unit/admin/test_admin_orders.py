@@ -1,4 +1,4 @@
-"""Orders of the admin pages: words for chatmailctl, the program that does them, and looks that many share."""
+"""Orders of the admin pages: their `chatmailctl` arguments, the daemon that runs them, shared snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file with the hashes of the operator's passwords."""
+"""The file with the hashes of the operators' passwords."""
 
 from __future__ import annotations
 

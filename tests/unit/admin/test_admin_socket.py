@@ -1,4 +1,4 @@
-"""The admin pages' socket, where gunicorn makes it in place of systemd."""
+"""The socket of the admin pages when gunicorn creates it, without systemd."""
 
 from __future__ import annotations
 

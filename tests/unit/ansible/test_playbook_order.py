@@ -1,4 +1,4 @@
-"""What the playbook does in which order, and what a run that did not come to its end means for the next."""
+"""The order of the playbook's steps, and what a run does after one that failed midway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the playbook refuses: variables that can't be meant, and to replace what somebody else wrote."""
+"""The playbook refuses malformed or misspelt variables, and to overwrite files that others wrote."""
 
 from __future__ import annotations
 

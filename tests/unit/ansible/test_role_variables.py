@@ -1,4 +1,4 @@
-"""What the roles promise: every variable is documented, and its documented default is the one in force."""
+"""Each variable of a role is documented with the default in force; each task has its role's tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheelhouse's builder: when it builds anew, and what it says when it can't."""
+"""The wheelhouse's builder: when it builds again, and its error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backup of a relay, and what becomes of it: store, files, mailboxes; `doveadm` is a script that copies."""
+"""Backup and restore of a relay: store, files, mailboxes. A script that copies is in place of `doveadm`."""
 
 from __future__ import annotations
 

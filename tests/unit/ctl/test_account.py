@@ -1,4 +1,4 @@
-"""`chatmailctl account`: who has one, who may not use it, and that open sessions of theirs are ended."""
+"""`chatmailctl account`: list, suspend, delete, and the end of the account's open sessions."""
 
 from __future__ import annotations
 

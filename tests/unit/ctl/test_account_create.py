@@ -1,4 +1,4 @@
-"""`chatmailctl account create`, `password`, `show`: a password is no argument, and not shown when typed."""
+"""`chatmailctl account create`, `password`, `show`: no password among the arguments or echoed when typed."""
 
 from __future__ import annotations
 

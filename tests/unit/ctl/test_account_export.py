@@ -1,4 +1,4 @@
-"""`chatmailctl account export` and `import`: nothing is lost on the way, and what is there stays as it is."""
+"""`chatmailctl account export` and `import`: all is carried over, and existing accounts stay unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl block`: what it takes, what it refuses and why, and that it says what it did."""
+"""`chatmailctl block`: which entries it accepts, its error messages, and its confirmation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of `chatmailctl`'s commands: what it says of each, and that it imports none of them."""
+"""`chatmailctl --help` lists each command without importing its module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl dns`: what it says of records that are there, missing, different or not to be had."""
+"""`chatmailctl dns`: records that exist, are missing, differ, or can't be looked up."""
 
 from __future__ import annotations
 

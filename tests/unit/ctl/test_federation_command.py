@@ -1,4 +1,4 @@
-"""`chatmailctl federation`: the rule, its exceptions, and that it says what holds now."""
+"""`chatmailctl federation`: the mode, its exceptions, and the message that says what is in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl gate check`: the verdict, the rule, and what the gate saw, without any of the content."""
+"""`chatmailctl gate check` prints verdict, rule and structure of a message, and none of its content."""
 
 from __future__ import annotations
 

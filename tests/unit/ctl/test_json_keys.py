@@ -1,4 +1,4 @@
-"""Each table of `chatmailctl` comes as JSON too, with the keys of docs/json.md, which has every command."""
+"""Each table of `chatmailctl` as JSON has the keys of docs/json.md, which documents every command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message file as Postfix would hand it to the milter; tests/e2e/test_gate_check.py asks a real Postfix."""
+"""A message file as Postfix would pass it to the milter; tests/e2e/test_gate_check.py asks a real Postfix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl peers`: figures of all peers, and all that is known of one."""
+"""`chatmailctl peers` and `peers show`: figures of all peers, and all that the store has about one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl queue`: what waits and why, and hurrying it; `postqueue` is a script."""
+"""`chatmailctl queue`: deferred messages with reasons, and retries. A script is in place of `postqueue`."""
 
 from __future__ import annotations
 

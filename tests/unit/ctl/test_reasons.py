@@ -1,4 +1,4 @@
-"""`chatmailctl reasons`: each reason that a program says is explained."""
+"""`chatmailctl reasons` explains each reason that a program may log or reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl status`: the relay on one screen; `postqueue` is a script, and systemd is away."""
+"""`chatmailctl status`: the relay on one screen. A script is in place of `postqueue`; systemd is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl`: its nouns on a real store, each table and its JSON, but for peers and the queue."""
+"""`chatmailctl` commands on a real store: table and JSON of each noun but peers and queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl token`: made and shown once, listed without what would make an account, revoked."""
+"""`chatmailctl token`: create (shown once), list (without the secret), revoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into the Debian package besides programs: units, manual pages, maintainer scripts."""
+"""Generated files of the Debian package: units, manual pages, maintainer scripts."""
 
 from __future__ import annotations
 

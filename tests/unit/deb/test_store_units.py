@@ -1,4 +1,4 @@
-"""Units of programs that open the store reach a server on another host where the operator names it."""
+"""Units of programs that open the store may connect to a database server on another host if configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl doctor`: what each check says of a host that is told it, and what the command makes of all."""
+"""`chatmailctl doctor`: the findings of each check for given facts of the host, and what it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Dovecot's Lua has of its own: how long a login may wait, and how it fails."""
+"""Dovecot's Lua script: its time limit, and that a failure of the hooks is a temporary failure."""
 
 from __future__ import annotations
 

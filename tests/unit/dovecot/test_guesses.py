@@ -1,4 +1,4 @@
-"""Guessing of one account's password: 20 a minute are checked, and the owner's own always."""
+"""The limit on password guesses: 20 a minute for each account, and none for the owner's own networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Dovecot's Lua is told: accounts looked up, made and touched, for who knows the secret."""
+"""`chatmail-hooks`: accounts looked up, created and touched, for callers with the secret URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chatmail-wake: a delivery that Dovecot posts stirs that mailbox twice afterwards, and nothing else."""
+"""`chatmail-wake` pokes the mailbox of each reported delivery twice, and no other mailbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures for the operator, as values: what is told of what was counted, and of what can't be looked at."""
+"""Figures for the operator as values: from counts in the store, and without parts that can't be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about any input: it gets an answer, chunks don't matter, and what Delta Chat writes passes."""
+"""Properties for any input: a verdict for each, equal for any chunks; all that Delta Chat writes passes."""
 
 from __future__ import annotations
 

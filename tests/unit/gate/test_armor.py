@@ -1,4 +1,4 @@
-"""Armored text: RFC 9580, 6.2, as strict as docs/gate.md wants it."""
+"""ASCII armor (RFC 9580, 6.2), as strict as docs/gate.md demands."""
 
 from __future__ import annotations
 

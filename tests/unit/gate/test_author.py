@@ -1,4 +1,4 @@
-"""Who wrote a message: the From field, RFC 5322, 3.6.2, read strictly."""
+"""The author of a message: the From field (RFC 5322, 3.6.2), read strictly."""
 
 from __future__ import annotations
 

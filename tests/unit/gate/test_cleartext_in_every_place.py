@@ -1,4 +1,4 @@
-"""No cleartext passes: text in every place of a message that would pass without it, in many forms."""
+"""Cleartext, inserted in any place and form of a message that passes, makes the gate refuse it."""
 
 from __future__ import annotations
 

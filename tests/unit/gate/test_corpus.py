@@ -1,4 +1,4 @@
-"""Real messages: the gate says of them what their makers do, and so do other parsers."""
+"""Samples of real programs: the gate's verdict is what the program made, and other parsers agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes the gate shows nothing in clear in Delta Chat, whose MIME parser is Rust's mailparse."""
+"""Messages that pass the gate have no cleartext for mailparse, the MIME parser of Delta Chat."""
 
 from __future__ import annotations
 

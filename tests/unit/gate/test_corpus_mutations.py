@@ -1,4 +1,4 @@
-"""Real messages, spoilt: what still passes the gate is encrypted to every other reader, too."""
+"""Mutated samples that still pass the gate are encrypted for every other parser, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery reports, spoilt: what still passes the gate is a report to every other reader, too."""
+"""Mutated delivery reports that still pass the gate are reports for every other parser, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery reports (RFC 3464): whose pass, and that nothing else comes in as one."""
+"""Delivery reports (RFC 3464): which ones pass, and that no other content passes as a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bounds of a header: what is longer than real mail is refused, and real mail is not."""
+"""Limits on the header: real mail is below them, longer headers are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers send to keep the gate busy: each has its verdict, costs work in proportion, and no memory.
+"""Messages made to keep the gate busy cost work in proportion to their size, and bounded memory.
 
 A flood is a few octets over and over, with something before and after. Work is counted (`tests.work`), of a
 flood and of one four times as long.

@@ -1,4 +1,4 @@
-"""What mail programs and gateways write around ciphertext: it passes from peers, some of it from users."""
+"""Mail programs and gateways add to encrypted messages; peers may send all of it, users a part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message in a file: which fields are read from it, and where its body begins."""
+"""A message read from a file: its fields, and where the body begins."""
 
 from __future__ import annotations
 

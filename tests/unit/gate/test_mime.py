@@ -1,4 +1,4 @@
-"""What the gate makes of MIME: RFC 2045, 2046 and 3156, and what strangers do to them."""
+"""MIME (RFC 2045, 2046 and 3156) as the gate reads it, with hostile input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that once passed the gate and read otherwise elsewhere, found by mutation of the corpus."""
+"""Messages that once passed the gate although other parsers read them differently; mutation found them."""
 
 from __future__ import annotations
 

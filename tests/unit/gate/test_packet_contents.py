@@ -1,4 +1,4 @@
-"""What packets hold: sizes that real writers keep, a valid SEIPD, and octets that can be ciphertext."""
+"""Contents of packets: sizes that real writers use, a valid SEIPD, and octets that can be ciphertext."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which packets may come in which order: RFC 9580, 4, 5 and 10.3."""
+"""The order of packets in a message (RFC 9580, 4, 5 and 10.3)."""
 
 from __future__ import annotations
 

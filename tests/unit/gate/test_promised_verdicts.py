@@ -1,4 +1,4 @@
-"""Every row of the table of promised verdicts, in its three columns, by the functions alone."""
+"""Each row of the table of promised verdicts, in its three columns, by the pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Autocrypt Setup Message (Autocrypt 1.1, 4.4): a key under a passphrase, and nothing else."""
+"""The Autocrypt Setup Message (Autocrypt 1.1, 4.4): a passphrase-encrypted key, and no other content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the gate does for a message, and in how much memory. How long it takes, `make bench` measures."""
+"""The gate's work for a message, in counted steps, and its memory. `make bench` measures the time."""
 
 from __future__ import annotations
 

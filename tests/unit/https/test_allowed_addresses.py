@@ -1,4 +1,4 @@
-"""Which addresses may be connected to. The ranges are typed again here, from IANA's registries."""
+"""Addresses that the HTTPS client may connect to. The ranges are typed again from IANA's registries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a target to a connection: which of its addresses, in what order, and what a dead one costs."""
+"""Connecting to a target: the order of its addresses, and the delay that a dead one causes."""
 
 from __future__ import annotations
 

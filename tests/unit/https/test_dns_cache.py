@@ -1,4 +1,4 @@
-"""What DNS said is held until its TTL is over, and no longer."""
+"""The DNS cache holds each answer until its TTL expires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hostile peer may send on a kept connection: interim answers, more answers, records without end."""
+"""Hostile answers on a kept connection: interim responses, surplus responses, endless TLS records."""
 
 from __future__ import annotations
 

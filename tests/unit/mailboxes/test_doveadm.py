@@ -1,4 +1,4 @@
-"""What is asked of doveadm, and how its answers are read. The real one is asked by the end-to-end tests."""
+"""Our calls of doveadm, and how its output is parsed. The end-to-end tests call the real one."""
 
 from __future__ import annotations
 

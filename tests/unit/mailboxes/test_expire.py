@@ -1,4 +1,4 @@
-"""A pass over all accounts: what it asks of Dovecot, what it removes, and how it is resumed."""
+"""The expiry pass: its doveadm queries, the mail and accounts that it deletes, and how it resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where mailboxes are, and how they go: out of sight in one step, and for good."""
+"""Mailbox directories: their paths, and deletion by a rename first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose login is over: by the store's revisions, and by the longest session."""
+"""Logins end by the store's revisions of their account, and after the longest session."""
 
 from __future__ import annotations
 

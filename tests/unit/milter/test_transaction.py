@@ -1,4 +1,4 @@
-"""A message as the milter meets it, where that needs no Postfix: what is kept of a header without end."""
+"""The milter's transaction without Postfix: what it keeps of an endless header."""
 
 from __future__ import annotations
 

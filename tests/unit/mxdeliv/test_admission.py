@@ -1,4 +1,4 @@
-"""How many messages and recipients one network may have under way, and what is left for others."""
+"""Concurrent messages and recipients of one network are limited, so that others have capacity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of a POST as SMTP DATA: raw or dot-stuffed, any line endings, any chunks; no smuggling."""
+"""The body of a POST as SMTP DATA: raw or dot-stuffed, any line endings, any chunks, no smuggling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers mean: those of every receiver in the wild, of ours, and of web servers that know no mail."""
+"""The meaning of peers' answers: of all deployed receivers, of ours, and of plain web servers."""
 
 from __future__ import annotations
 

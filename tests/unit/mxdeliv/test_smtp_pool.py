@@ -1,4 +1,4 @@
-"""Conversations that are kept: which one is taken, and which are not used any more."""
+"""The pool of SMTP connections: which one is acquired, and which are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body hash of DKIM, computed in pieces: always what dkimpy computes of the whole."""
+"""The DKIM body hash, computed in chunks, is the one that dkimpy computes of the whole body."""
 
 from __future__ import annotations
 

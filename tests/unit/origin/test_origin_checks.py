@@ -1,4 +1,4 @@
-"""What the milter finds out about a message's origin: real signatures and keys, DNS of the test's own."""
+"""The milter's checks of a message's origin, with real signatures and keys, and a DNS stub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DNS by way of a socket in the file system."""
+"""The milter's resolver sends DNS queries to a Unix socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""main.cf and master.cf as the playbook renders them for a relay with default variables, as values."""
+"""main.cf and master.cf as the playbook renders them with default variables, parsed into values."""
 
 from __future__ import annotations
 

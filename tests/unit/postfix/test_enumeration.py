@@ -1,4 +1,4 @@
-"""A peer that tries names is told of 60 unknown ones a minute, 2000 at once, and then of no others."""
+"""A peer learns of 60 unknown names a minute, 2000 at once; then each recipient is deferred."""
 
 from __future__ import annotations
 

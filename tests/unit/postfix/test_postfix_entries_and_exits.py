@@ -1,4 +1,4 @@
-"""What holds for every way into Postfix, and for every way out, however many there will be."""
+"""Rules that each service of master.cf that accepts or sends mail must follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""chatmail-recipients: what Postfix is told of a recipient at RCPT, in its policy delegation protocol."""
+"""`chatmail-recipients`: its replies at RCPT, in Postfix's policy delegation protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl probe` and a hostile peer: what it may keep of a probe's time and memory."""
+"""`chatmailctl probe` bounds the time and memory that a hostile peer may take."""
 
 from __future__ import annotations
 

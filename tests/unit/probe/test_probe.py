@@ -1,4 +1,4 @@
-"""`chatmailctl probe` without a network: the message that it sends, and what it takes a host for."""
+"""`chatmailctl probe` without a network: its test message, and how it classifies a host."""
 
 from __future__ import annotations
 

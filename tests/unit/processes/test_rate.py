@@ -1,4 +1,4 @@
-"""The rate of one user: 60 a minute, 10 at once; against a bucket that is filled drop by drop."""
+"""The rate limit of a user, 60 a minute and 10 at once, compared with a simulated token bucket."""
 
 from __future__ import annotations
 

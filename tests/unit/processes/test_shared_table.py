@@ -1,4 +1,4 @@
-"""A table in a file that other programs write: whatever they do to it, nobody who uses it ends."""
+"""The shared table survives any octets that another process writes to its file."""
 
 from __future__ import annotations
 

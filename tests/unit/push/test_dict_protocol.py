@@ -1,4 +1,4 @@
-"""Dovecot's dict protocol: what 2.3.19 was seen to send for METADATA, what it may send, and what not."""
+"""Dovecot's dict protocol: requests that 2.3.19 sends for METADATA, other valid ones, and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""METADATA entries: tokens of several devices, what an app may ask about the relay, and nothing else."""
+"""METADATA entries: tokens of several devices, the relay's own entries, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a notice is tried again, and how Dovecot is asked who is connected."""
+"""The retries of a notice, and the query to Dovecot for connected users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a hanging peer is no longer waited for."""
+"""The circuit breaker opens for a peer that hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many deliveries a domain may have under way, and who waits for how long."""
+"""Concurrent deliveries to one domain are limited; others wait for a bounded time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is held of a domain, for how long, and what ends that sooner."""
+"""The domain cache: its entries, their lifetimes, and events that end an entry early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When Dovecot is asked whether a mailbox of ours has room, and when what it said a moment ago does."""
+"""The relay asks Dovecot whether a local mailbox has room, and reuses a recent answer."""
 
 from __future__ import annotations
 

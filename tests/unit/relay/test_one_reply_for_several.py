@@ -1,4 +1,4 @@
-"""One SMTP reply for several recipients: what is handed back, in which parts, and what is said."""
+"""One SMTP reply for several recipients: how the fallback splits them, and the text of the reply."""
 
 from __future__ import annotations
 

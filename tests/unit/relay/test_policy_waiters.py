@@ -1,4 +1,4 @@
-"""Whoever has to wait for the store is not overtaken by those who ask for the policy later."""
+"""Tasks that wait for the policy from the store get it in the order in which they asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs asked for once by many threads, and what each of them hears."""
+"""Many threads that need the same proof share one probe, and all get its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of peers' replies are about a recipient, and what the next sender is told."""
+"""Refusals of peers that concern a recipient, and the reply to the next sender."""
 
 from __future__ import annotations
 

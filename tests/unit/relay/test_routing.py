@@ -1,4 +1,4 @@
-"""Where mail for a domain goes, from DNS, route, literal and memory: order, names, refusals."""
+"""The plan for a domain, from DNS, route, address literal and cache: hosts in order, names, refusals."""
 
 from __future__ import annotations
 

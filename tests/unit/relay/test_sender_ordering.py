@@ -1,4 +1,4 @@
-"""What one user sends to one domain goes in order; nobody waits for anybody else, or for long."""
+"""Messages of one user to one domain go in order; other users and domains never wait for them."""
 
 from __future__ import annotations
 

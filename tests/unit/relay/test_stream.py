@@ -1,4 +1,4 @@
-"""Messages and commands out of a stream that comes in pieces of any size."""
+"""LMTP commands and messages, parsed from a stream in chunks of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code, configuration and documents cite of our documents is there: page, section and heading."""
+"""Each citation of our documents in code, configuration and documents exists: page, section, heading."""
 
 from __future__ import annotations
 

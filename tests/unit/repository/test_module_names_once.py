@@ -1,4 +1,4 @@
-"""A name of a module means one thing: assigned twice, it has lost its first meaning for whoever uses it."""
+"""No name is assigned twice at the top of a module: the second would silently replace the first."""
 
 from __future__ import annotations
 

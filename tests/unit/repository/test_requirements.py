@@ -1,4 +1,4 @@
-"""What pip may install: the lists in requirements/ are complete, with hashes; each call of pip checks them.
+"""The lists in requirements/ are complete, with hashes, and each call of pip checks the hashes.
 
 `tests/blackbox/repository/test_forged_packages.py` checks with forged files that pip then refuses them.
 """

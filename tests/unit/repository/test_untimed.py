@@ -1,4 +1,4 @@
-"""No test passes or fails by how long a thing took: that is for `make bench`."""
+"""No test passes or fails by elapsed time; `make bench` measures that."""
 
 from __future__ import annotations
 

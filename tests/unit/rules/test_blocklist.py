@@ -1,4 +1,4 @@
-"""Whom an operator keeps out: what may be written, and whom it means, against a naive reading of the list."""
+"""The blocklist: valid entries, and whom they match, compared with a naive implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One chat domain of several on a host: whose rules a transaction is judged by, and who may send as whom."""
+"""Several domains on one host: which domain's rules apply to a transaction, and the allowed senders."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The clock that a pass goes by: how far it may be from the last pass, and what is remembered of that."""
+"""The expiry pass refuses a clock that is far from the last pass, and stores its own time."""
 
 from __future__ import annotations
 

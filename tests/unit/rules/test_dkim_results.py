@@ -1,4 +1,4 @@
-"""What OpenDKIM said, what a stranger wants us to think that it said, and the rule on it."""
+"""OpenDKIM's results, forged results in a message, and the verdict on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DKIM-Signature fields: how they are read, and which can count."""
+"""DKIM-Signature fields: how they are parsed, and which of them can count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With which domains mail is exchanged: with all but some, or with none but some."""
+"""The federation mode: open with exceptions, or closed with exceptions."""
 
 from __future__ import annotations
 

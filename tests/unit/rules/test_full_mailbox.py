@@ -1,4 +1,4 @@
-"""A mailbox that fills up: which messages go, and which may not."""
+"""A mailbox that becomes full: which messages are deleted, and which never."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The allow-list of outgoing header fields: what leaves, what is taken off, and by which changes."""
+"""The allow-list of outgoing header fields: which ones leave, and the changes that remove the others."""
 
 from __future__ import annotations
 

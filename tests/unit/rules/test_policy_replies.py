@@ -1,4 +1,4 @@
-"""What an operator decided, as the answers that users and peers get. Replies are typed again here."""
+"""The operator's policy as replies to users and peers. The replies are typed again here."""
 
 from __future__ import annotations
 

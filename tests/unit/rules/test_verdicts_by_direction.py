@@ -1,4 +1,4 @@
-"""The rules around the gate, road by road (docs/gate.md, 2). Replies are typed again here."""
+"""The verdict on each message by direction (docs/gate.md, 2). The replies are typed again here."""
 
 from __future__ import annotations
 

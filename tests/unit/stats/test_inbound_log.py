@@ -1,4 +1,4 @@
-"""Lines of the milter, of smtpd and of the app, as they are logged, to counts of what peers brought."""
+"""Log lines of the milter, of smtpd(8) and of the app become counts of what each peer delivered."""
 
 from __future__ import annotations
 

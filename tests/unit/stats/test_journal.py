@@ -1,4 +1,4 @@
-"""The journal, followed: every line is counted once, through restarts and a store that is away."""
+"""The journal's reader counts each line once, across restarts and outages of the store."""
 
 from __future__ import annotations
 

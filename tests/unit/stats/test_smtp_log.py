@@ -1,4 +1,4 @@
-"""smtp(8)'s log lines, as Postfix 3.7 writes them, to counts, and to what a deferred reply says of SMTP."""
+"""Log lines of smtp(8), in the format of Postfix 3.7, become counts, and the cause in a deferred reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts in the store: made once, however many ask; days remembered, and no more."""
+"""Accounts in the store: one concurrent creation succeeds, and only the days of use are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All tables are in one module, so that none is missing in a store because its module was not imported."""
+"""All tables are in one module, so that no store lacks one because its module was not imported."""
 
 from __future__ import annotations
 

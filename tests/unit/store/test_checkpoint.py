@@ -1,4 +1,4 @@
-"""`store.sqlite` copied alone: all is in it soon after the last commit, and when programs have ended."""
+"""A copy of `store.sqlite` alone is complete soon after the last commit, and after the programs end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single hosts have shown, in the store: how long it holds, and how it is forgotten."""
+"""Proofs and failures of single hosts in the store: their lifetime, and how they are deleted."""
 
 from __future__ import annotations
 

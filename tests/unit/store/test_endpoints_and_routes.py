@@ -1,4 +1,4 @@
-"""What the store remembers of how peers are reached: endpoint marks, routes, open breakers."""
+"""Endpoint marks, routes and open circuit breakers in the store."""
 
 from __future__ import annotations
 

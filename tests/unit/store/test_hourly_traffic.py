@@ -1,4 +1,4 @@
-"""Traffic by the hour: what the store keeps of it, for how long, and how much."""
+"""Hourly traffic in the store: its rows, their lifetime, their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantiles from buckets: how near they are to those of the samples themselves."""
+"""Quantiles from buckets are near those of the samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store of an earlier program becomes one of this program with all its rows, or stays as it was."""
+"""Migrations keep all rows of an earlier schema; a failed one leaves the store unchanged."""
 
 from __future__ import annotations
 

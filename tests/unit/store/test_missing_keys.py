@@ -1,4 +1,4 @@
-"""Since when a key record is missing, as the store remembers it."""
+"""The store keeps since when a DKIM key record is missing."""
 
 from __future__ import annotations
 

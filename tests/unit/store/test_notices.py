@@ -1,4 +1,4 @@
-"""Device tokens and the notices for them, as the store keeps them."""
+"""Device tokens and pending notices in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of peers: what adds up, what is kept and for how long, and stores that older versions made."""
+"""Counts of peers in the store: sums, lifetime, and stores of earlier schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers' words, made fit to be kept: one short line that names nobody and does nothing to a terminal."""
+"""Texts from peers are stored as one short line without addresses and control characters."""
 
 from __future__ import annotations
 

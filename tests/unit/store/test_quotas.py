@@ -1,4 +1,4 @@
-"""Quotas of single accounts: kept, told to Dovecot, set by the operator, and gone with the account."""
+"""Quotas of single accounts: stored, passed to Dovecot, set by the operator, deleted with the account."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of accounts that are gone: given out after the configured time only, and not told by the store."""
+"""Names of deleted accounts are reserved for the configured time, and stored as keyed hashes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy in the store: a change is in force when it returns; where nothing changed, nothing is read."""
+"""The cached policy: a change is in force when the call returns; an unchanged store is not read again."""
 
 from __future__ import annotations
 

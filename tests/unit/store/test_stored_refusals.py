@@ -1,4 +1,4 @@
-"""What is kept of recipients that their servers refused: for a day, and without an address."""
+"""Refusals of recipients are stored for a day, and without the address."""
 
 from __future__ import annotations
 

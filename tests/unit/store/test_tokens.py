@@ -1,4 +1,4 @@
-"""Tokens: so many accounts each, and until then; of ten at once no more than that."""
+"""Tokens create a limited number of accounts until they expire, also when used concurrently."""
 
 from __future__ import annotations
 

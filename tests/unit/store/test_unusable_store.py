@@ -1,4 +1,4 @@
-"""A store that can't be used: every command says what to do in one line, and makes no store by mistake."""
+"""With an unusable store, each command prints one line of advice, and creates no store by mistake."""
 
 from __future__ import annotations
 

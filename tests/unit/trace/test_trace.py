@@ -1,4 +1,4 @@
-"""`chatmailctl trace`: the way of a message from lines of the journal; `journalctl` is a script."""
+"""`chatmailctl trace`: a message's path from journal lines. A script is in place of `journalctl`."""
 
 from __future__ import annotations
 

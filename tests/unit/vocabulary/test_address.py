@@ -1,4 +1,4 @@
-"""Addresses: one canonical form, whatever peers send."""
+"""Each address has one canonical form, however peers spell it."""
 
 import pytest
 

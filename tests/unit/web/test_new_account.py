@@ -1,4 +1,4 @@
-"""`POST /new`: what apps read, for open, closed and token registration, and where there is no room."""
+"""`POST /new`: its JSON for open, closed and token registration, and without capacity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages for people: what they say, for whom, and what a browser may do with them."""
+"""The pages for people: texts, languages, and security headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs load before they fork, and what they do without."""
+"""Programs import large modules before they fork, and none that they do not need."""
 
 from __future__ import annotations
 
