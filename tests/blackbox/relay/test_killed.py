@@ -1,4 +1,4 @@
-"""The relay's counts survive SIGKILL; its status line tells what it does while peers hang."""
+"""Counts, proofs and routes outlive a killed relay; `chatmailctl` shows an open circuit breaker."""
 
 from __future__ import annotations
 

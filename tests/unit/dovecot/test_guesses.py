@@ -1,4 +1,4 @@
-"""The limit on password guesses: 20 a minute for each account, and none for the owner's own networks."""
+"""The limit on password guesses of an account: 20 at once and 20 a minute, apart for networks it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer learns of 60 unknown names a minute, 2000 at once; then each recipient is deferred."""
+"""A peer learns of 60 unknown names a minute, 2000 at once; then all names get one temporary reply."""
 
 from __future__ import annotations
 

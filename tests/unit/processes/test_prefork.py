@@ -1,4 +1,4 @@
-"""Programs import large modules before they fork, and none that they do not need."""
+"""Objects from before a fork are frozen for the garbage collector, so that processes share memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The expiry pass refuses a clock that is far from the last pass, and stores its own time."""
+"""The expiry pass distrusts a clock that is far after its last pass, and stores the time of each pass."""
 
 from __future__ import annotations
 

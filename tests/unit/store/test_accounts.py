@@ -171,7 +171,8 @@ def test_whether_there_is_an_account_is_said_as_lookup_says_it(
 
 
 @pytest.mark.sqlite
-def test_a_store_that_is_missing_or_empty_is_away_until_it_is_made(url: str) -> None:
+def test_a_store_that_is_missing_or_empty_is_away_until_it_is_made(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.sqlite"
     has = existence(url, file_of(url))
     with pytest.raises(StoreAwayError, match=r"\AOperationalError\Z"):
         has(ALICE)

@@ -1,4 +1,4 @@
-"""The pages for people: texts, languages, and security headers."""
+"""The pages for people: texts, links, and what a browser may load and run."""
 
 from __future__ import annotations
 
