@@ -30,7 +30,7 @@ def work(run: Callable[[], object]) -> int:
         names: Iterable[str] = getattr(this, "__dict__", {}) or getattr(type(this), "__slots__", ())
         octets = 0
         for name in names:
-            value = getattr(this, name, None)
+            value: Any = getattr(this, name, None)
             if type(value) in _TEXTS:
                 octets += len(value)
         return octets

@@ -14,6 +14,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.tables import metadata
 from mxdeliv_app.stats.smtp_log import SmtpLog, SmtpWords
+from tests import stores
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HTTPS_ONLY = HostPort("127.0.0.1:10027")
@@ -230,7 +231,7 @@ NO_TLS = "TLS is required, but was not offered by host mail.b.test[192.0.2.1]"
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    return open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    return open_store(stores.made(tmp_path / "store.db"))
 
 
 def failed(domain: str, words: str, ago: timedelta, road: Road = "smtp") -> Contact:
