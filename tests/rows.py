@@ -112,9 +112,9 @@ def _from_files() -> Iterator[Row]:
 
 
 _SEALED = packets.pkesk() + packets.seipd()
-# A letter in the place of ciphertext, in octets and as Base64 that can be read.
-_LETTER = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine behind the old mill. " * 20)
-_SHORT_LETTER = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine. " * 4)
+# Prose in the place of ciphertext, in octets and as Base64 that can be read.
+_PROSE = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine behind the old mill. " * 20)
+_SHORT_PROSE = packets.new(packets.SEIPD, b"\x01" + b"Dear Bob, meet me at nine. " * 4)
 _WORDS = base64.b64decode("Itwasthebestoftimesitwastheworstoftimesitwastheageofwisdom" * 16)
 _THUNDERBIRD = "This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
 _FEEDBACK = "multipart/report; report-type=feedback-report"
@@ -167,16 +167,16 @@ ROWS = (
         lambda: messages.encrypted(packets.armored(_SEALED), preamble=_THUNDERBIRD),
     ),
     _refused("raw packets", _without_armor(_SEALED)),
-    _refused("raw packets, a letter framed as SEIPD", _without_armor(_LETTER)),
-    _refused("armored letter framed as SEIPD", _inside(_LETTER)),
-    _refused("letter in a session key", _inside(packets.new(packets.PKESK, _LETTER[1:]) + packets.seipd())),
+    _refused("raw packets, prose framed as SEIPD", _without_armor(_PROSE)),
+    _refused("armored prose framed as SEIPD", _inside(_PROSE)),
+    _refused("prose in a session key", _inside(packets.new(packets.PKESK, _PROSE[1:]) + packets.seipd())),
     _refused("Base64 of words", _inside(packets.new(packets.SEIPD, b"\x01\x80\x0f" + _WORDS))),
     _encrypted(
         "raw packets in Base64",
         lambda: _as_second_part(base64.encodebytes(_SEALED), "Content-Transfer-Encoding: base64"),
         outgoing=CLEARTEXT,
     ),
-    _refused("a short letter framed as SEIPD", _inside(packets.pkesk() + _SHORT_LETTER)),
+    _refused("short prose framed as SEIPD", _inside(packets.pkesk() + _SHORT_PROSE)),
     _refused("a SEIPD without room for its MDC", _inside(packets.pkesk() + packets.seipd(size=20))),
     _refused(
         "a PKESK of 20 kB",

@@ -42,10 +42,10 @@ def flooded(scene: Scene) -> Iterator[str]:
                 taken[0] += smtp.deliver(scene.host.ip, STRANGER, [login[0]], flood).code == 250
 
         def friend() -> str:
-            """Delivers a letter; its Message-ID."""
+            """Delivers a message; its Message-ID."""
             mid = pgp.message_id()
-            letter = signature.sign(pgp.encrypted(FRIEND, login[0], mid), "peer.lab", scene.lab.paths)
-            answer = smtp.deliver(scene.host.ip, FRIEND, [login[0]], letter)
+            message = signature.sign(pgp.encrypted(FRIEND, login[0], mid), "peer.lab", scene.lab.paths)
+            answer = smtp.deliver(scene.host.ip, FRIEND, [login[0]], message)
             assert answer.code == 250, f"a friend was told {answer.line}"
             return mid
 

@@ -135,18 +135,18 @@ class TestFillingUp:
         for day in range(friends):
             small.put(filler(f"day{day}", TENTH, friend), days=day)
         flood = [signed(lab, address, 50_000, stranger) for _ in range(20)]
-        letters = [signed(lab, address, 1000, friend) for _ in range(3)]
+        messages = [signed(lab, address, 1000, friend) for _ in range(3)]
         for number, one in enumerate(flood):
             # Of what comes faster than it is removed, some is refused: to the stranger.
             smtp.deliver(b.ip, stranger, [address], one)
             if number % 8 == 7:
-                assert smtp.deliver(b.ip, friend, [address], letters.pop()).code == 250
-        assert smtp.deliver(b.ip, friend, [address], letters.pop()).code == 250
+                assert smtp.deliver(b.ip, friend, [address], messages.pop()).code == 250
+        assert smtp.deliver(b.ip, friend, [address], messages.pop()).code == 250
         assert (
             smtp.submit(b.ip, reader, [address], pgp.encrypted(reader[0], address, pgp.message_id())).code
             == 250
         )
-        until("the friend's letters are there", lambda: written_by(small, friend) == 3, 15)
+        until("the friend's messages are there", lambda: written_by(small, friend) == 3, 15)
         until("a user's mail is there", lambda: written_by(small, reader[0]) == 1, 15)
         assert names(small) == [f"day{day}" for day in range(friends)]
 

@@ -14,7 +14,7 @@ from tests.milter_client import Answer, MilterClient, fields
 from tests.stub_resolver import SERVFAIL, StubResolver, txt
 
 BOB = "bob@b.example"
-LETTER = written_by(BOB)
+MESSAGE = written_by(BOB)
 PEER = "192.0.2.7"
 KEY = ("s1._domainkey.b.example.", "TXT")
 
@@ -58,28 +58,28 @@ def named(message: bytes, result: str) -> str:
 class TestSignaturesThatOpenDkimLeavesOpen:
     @pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
     def test_below_many_others(self, milter: Milter, road: str) -> None:
-        message = sign(LETTER, "b.example")
+        message = sign(MESSAGE, "b.example")
         for number in range(5):
             message = sign(message, f"list{number}.example")
         assert take(milter, message, "dkim=neutral header.d=list0.example", road=road) == "continue"
         assert take(milter, message.replace(b"Version: 1", b"version: 1"), road=road)[:3] in ("523", "554")
 
     def test_a_key_in_rsa_public_key_form(self, milter: Milter, dns: StubResolver) -> None:
-        message = sign(LETTER, "b.example")
+        message = sign(MESSAGE, "b.example")
         dns.records[KEY] = [txt(rsa_record(PKCS1))]
         assert take(milter, message, named(message, "permerror")) == "continue"
 
     @pytest.mark.parametrize("form", ["simple/simple", "relaxed/relaxed"])
     def test_every_octet_of_the_header_is_as_it_came(self, milter: Milter, form: str) -> None:
-        odd = LETTER.replace(b"Subject: [...]", b"Subject:   [...]  \r\nX-Folded:\r\n\t a  b")
+        odd = MESSAGE.replace(b"Subject: [...]", b"Subject:   [...]  \r\nX-Folded:\r\n\t a  b")
         message = sign(odd, "b.example", form=form, fields=("from", "date", "subject", "x-folded"))
         assert take(milter, message) == "continue"
         assert take(milter, message.replace(b"X-Folded:\r\n\t a  b", b"X-Folded: c")) == INVALID
 
     def test_a_message_of_30_megabytes(self, milter: Milter) -> None:
-        end = LETTER.index(b"-----END PGP MESSAGE-----")
+        end = MESSAGE.index(b"-----END PGP MESSAGE-----")
         assert end > 0
-        big = LETTER + b"\r\n" * 15_000_000
+        big = MESSAGE + b"\r\n" * 15_000_000
         assert take(milter, sign(big, "b.example", form="relaxed/relaxed")) == "continue"
 
     @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ class TestSignaturesThatOpenDkimLeavesOpen:
     def test_what_never_counts(
         self, milter: Milter, algorithm: str, length: bool, fields: tuple[str, ...], reason: str
     ) -> None:
-        message = sign(LETTER, "b.example", algorithm=algorithm, length=length, fields=fields)
+        message = sign(MESSAGE, "b.example", algorithm=algorithm, length=length, fields=fields)
         assert take(milter, message, named(message, "pass")) == INVALID
         assert f"verdict=reject reason={reason} " in milter.log
         # A good one beside it counts all the same.
         assert take(milter, sign(message, "b.example"), named(message, "pass")) == "continue"
 
     def test_a_pass_that_is_of_another_signature(self, milter: Milter) -> None:
-        good = sign(LETTER, "b.example", length=True)
+        good = sign(MESSAGE, "b.example", length=True)
         said = named(good, "pass")
         value = said.rpartition("=")[2].encode()
         forged = (
@@ -111,21 +111,21 @@ class TestSignaturesThatOpenDkimLeavesOpen:
         assert take(milter, forged + good, said) == INVALID
 
     def test_a_missing_key_may_come(self, milter: Milter, dns: StubResolver) -> None:
-        message = sign(LETTER, "b.example")
+        message = sign(MESSAGE, "b.example")
         del dns.records[KEY]
         assert take(milter, message, named(message, 'fail reason="key not found in DNS"')) == NO_KEY
         dns.records[KEY] = [txt(rsa_record())]
         assert take(milter, message, named(message, "fail")) == "continue"
 
     def test_two_keys_are_final(self, milter: Milter, dns: StubResolver) -> None:
-        message = sign(LETTER, "b.example")
+        message = sign(MESSAGE, "b.example")
         dns.records[KEY] = [txt(rsa_record()), txt(rsa_record(number=2))]
         assert take(milter, message, named(message, "temperror")) == INVALID
         assert "reason=dkim-key-unusable " in milter.log
 
     def test_trouble_with_dns_is_temporary(self, milter: Milter, dns: StubResolver) -> None:
         dns.records[KEY] = SERVFAIL
-        assert take(milter, sign(LETTER, "b.example")) == NO_DNS
+        assert take(milter, sign(MESSAGE, "b.example")) == NO_DNS
 
     def test_encryption_comes_before_dns(self, milter: Milter, dns: StubResolver) -> None:
         assert take(milter, sign(CLEAR, "b.example")) == CLEARTEXT
@@ -135,13 +135,13 @@ class TestSignaturesThatOpenDkimLeavesOpen:
 def test_a_missing_key_is_final_after_the_configured_time() -> None:
     with running(inbound='missing_key = "0s"') as milter:
         with stub_resolver.running(Path(milter.path).parent / "dns", {}):
-            assert take(milter, sign(LETTER, "b.example")) == INVALID
+            assert take(milter, sign(MESSAGE, "b.example")) == INVALID
         assert "reason=dkim-key-missing " in milter.log
 
 
 def test_a_resolver_that_is_away_is_temporary(milter: Milter) -> None:
-    assert take(milter, sign(LETTER, "b.example")) == NO_DNS
-    assert take(milter, LETTER) == NO_ORIGIN
+    assert take(milter, sign(MESSAGE, "b.example")) == NO_DNS
+    assert take(milter, MESSAGE) == NO_ORIGIN
 
 
 @pytest.mark.usefixtures("dns")
@@ -157,18 +157,18 @@ class TestUnsigned:
     @pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
     @pytest.mark.parametrize("said", [(), ("dkim=none",)])
     def test_from_the_domain_s_own_host(self, milter: Milter, road: str, said: tuple[str, ...]) -> None:
-        assert take(milter, LETTER, *said, road=road) == "continue"
-        assert take(milter, LETTER, *said, road=road, peer="192.0.2.8") == NONE
+        assert take(milter, MESSAGE, *said, road=road) == "continue"
+        assert take(milter, MESSAGE, *said, road=road, peer="192.0.2.8") == NONE
 
     def test_that_is_not_encrypted(self, milter: Milter) -> None:
         assert take(milter, CLEAR.replace(b"alice@a.example", BOB.encode())) == CLEARTEXT
 
     def test_with_a_signature_that_fails(self, milter: Milter) -> None:
-        signed = sign(LETTER, "b.example").replace(b"Subject: [...]", b"Subject: [..]")
+        signed = sign(MESSAGE, "b.example").replace(b"Subject: [...]", b"Subject: [..]")
         assert take(milter, signed) == INVALID
-        assert take(milter, sign(LETTER, "c.example")) == INVALID
-        assert take(milter, b"DKIM-Signature: none\r\n" + LETTER) == INVALID
-        assert take(milter, b"DKIM-Signature : none\r\n" + LETTER) == INVALID
+        assert take(milter, sign(MESSAGE, "c.example")) == INVALID
+        assert take(milter, b"DKIM-Signature: none\r\n" + MESSAGE) == INVALID
+        assert take(milter, b"DKIM-Signature : none\r\n" + MESSAGE) == INVALID
 
     def test_in_the_name_of_our_own_users(self, milter: Milter, dns: StubResolver) -> None:
         assert take(milter, GOOD) == NONE
@@ -176,10 +176,10 @@ class TestUnsigned:
 
     def test_trouble_with_dns_is_temporary(self, milter: Milter, dns: StubResolver) -> None:
         dns.records["mx.b.example.", "A"] = SERVFAIL
-        assert take(milter, LETTER) == NO_ORIGIN
+        assert take(milter, MESSAGE) == NO_ORIGIN
 
     def test_an_envelope_sender_that_is_not_the_author_becomes_null(self, milter: Milter) -> None:
-        assert milter.take(LETTER, "list@c.example") == Answer("continue", ("from=<>",))
+        assert milter.take(MESSAGE, "list@c.example") == Answer("continue", ("from=<>",))
 
 
 def test_unsigned_mail_where_the_operator_refuses_it() -> None:
@@ -188,14 +188,14 @@ def test_unsigned_mail_where_the_operator_refuses_it() -> None:
         running(inbound='unsigned = "refuse"') as milter,
         stub_resolver.running(Path(milter.path).parent / "dns", records) as dns,
     ):
-        assert take(milter, LETTER) == NONE
+        assert take(milter, MESSAGE) == NONE
         assert dns.asked == []
-        assert take(milter, sign(LETTER, "b.example")) == "continue"
+        assert take(milter, sign(MESSAGE, "b.example")) == "continue"
 
 
 def test_a_slow_answer_holds_up_nobody_else(milter: Milter, dns: StubResolver) -> None:
     """One session waits for DNS while another, on the same process, is answered."""
-    header, _, body = sign(LETTER, "b.example").partition(b"\r\n\r\n")
+    header, _, body = sign(MESSAGE, "b.example").partition(b"\r\n\r\n")
     with dns.holding() as asked, MilterClient(milter.path) as slow:
         slow.connect("smtp", PEER)
         slow.envelope(BOB, ["alice@a.example"])

@@ -138,9 +138,9 @@ def test_a_display_name_is_a_name(name: str) -> None:
         "{0}>",
     ],
 )
-def test_a_list_of_names_is_no_letter(written: str) -> None:
-    letter = " ".join(written.format("meet me at nine " * 15, n) for n in range(300))
-    assert refused(("To", letter)) == "header-display-name"
+def test_no_text_is_carried_in_display_names(written: str) -> None:
+    text = " ".join(written.format("meet me at nine " * 15, n) for n in range(300))
+    assert refused(("To", text)) == "header-display-name"
 
 
 def _encoded(name: str, encoding: int) -> str:

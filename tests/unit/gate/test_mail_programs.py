@@ -251,8 +251,8 @@ def test_what_is_encoded_is_checked_like_what_is_not() -> None:
     quoted = "Content-Transfer-Encoding: quoted-printable"
     text = part("application/pgp-encrypted", "Version: 1\r\n\r\nMeet me at nine.", quoted)
     assert reasons(built(version=text))[0] == "version-part"
-    for letter in ("Meet me at nine.\r\n" + ARMOR, ARMOR + "Meet me at nine.\r\n", "Meet me at nine."):
-        assert reasons(built(encrypted=encrypted_part(_quoted(letter), quoted)))[0] != "encrypted"
+    for prose in ("Meet me at nine.\r\n" + ARMOR, ARMOR + "Meet me at nine.\r\n", "Meet me at nine."):
+        assert reasons(built(encrypted=encrypted_part(_quoted(prose), quoted)))[0] != "encrypted"
 
 
 # Gmail, Exchange, Zimbra, mailing lists.
@@ -311,9 +311,9 @@ def test_an_obsolete_session_key_is_refused() -> None:
     assert reasons(built(encrypted=encrypted_part(armor))) == ("packets-version-1",) * 2
 
 
-def test_a_letter_framed_as_a_seipd_is_refused_in_every_wrapping() -> None:
-    letter = b"Dear Bob, meet me at nine behind the old mill. " * 20
-    octets = packets.pkesk() + packets.new(packets.SEIPD, b"\x01" + letter)
+def test_prose_framed_as_a_seipd_is_refused_in_every_wrapping() -> None:
+    prose = b"Dear Bob, meet me at nine behind the old mill. " * 20
+    octets = packets.pkesk() + packets.new(packets.SEIPD, b"\x01" + prose)
     raw = encrypted_part("RAW", "Content-Transfer-Encoding: binary")
     body = built(encrypted=raw).replace(b"RAW", octets)
     assert reasons(body) == ("armor-begin",) * 2

@@ -12,9 +12,9 @@ from chatmail_milter.gate.noise import high_bits, plausible, reads_as_words
 from chatmail_milter.gate.packets import Packets
 from tests import packets as p
 
-LETTER = (b"Dear Bob, meet me at nine behind the old mill, and bring all that you found there. " * 40)[:3000]
+PROSE = (b"Dear Bob, meet me at nine behind the old mill, and bring all that you found there. " * 40)[:3000]
 CYRILLIC = ("Встретимся в девять за старой мельницей, и возьми всё, что нашёл. " * 40).encode()
-UTF16 = LETTER.decode().encode("utf-16-be")
+UTF16 = PROSE.decode().encode("utf-16-be")
 BASE64 = base64.b64encode(p.noise(3000))
 
 
@@ -68,7 +68,7 @@ def test_and_with_no_other(beginning: tuple[int, int, int]) -> None:
     assert walk(seipd2(bytes((2, *beginning)))) == "packets-seipd-header"
 
 
-@pytest.mark.parametrize("text", [LETTER, BASE64, bytes(3000), b"\xff" * 3000])
+@pytest.mark.parametrize("text", [PROSE, BASE64, bytes(3000), b"\xff" * 3000])
 @pytest.mark.parametrize("size", [64, 65, 100, 500, 1024, 3000])
 def test_text_framed_as_a_seipd_is_refused(text: bytes, size: int) -> None:
     assert walk(p.new(p.SEIPD, b"\x01" + text[:size])) == "packets-readable"
@@ -77,7 +77,7 @@ def test_text_framed_as_a_seipd_is_refused(text: bytes, size: int) -> None:
 
 
 def test_so_is_a_text_as_short_as_a_seipd_can_be() -> None:
-    assert walk(p.new(p.SEIPD, b"\x01" + LETTER[:40])) == "packets-readable"
+    assert walk(p.new(p.SEIPD, b"\x01" + PROSE[:40])) == "packets-readable"
 
 
 @pytest.mark.parametrize("text", [UTF16, CYRILLIC])
@@ -153,7 +153,7 @@ def test_the_probability_of_a_false_alarm_by_words(count: int, one: str, other: 
 
 @pytest.mark.parametrize("power", [9, 10, 12])
 def test_lengths_in_between_count_for_nothing(power: int) -> None:
-    assert walk(p.partial(p.SEIPD, b"\x01" + LETTER + p.noise(5000), power)) == "packets-readable"
+    assert walk(p.partial(p.SEIPD, b"\x01" + PROSE + p.noise(5000), power)) == "packets-readable"
     assert walk(p.partial(p.SEIPD, b"\x01" + p.noise(5000), power)) == "pass"
 
 
@@ -170,7 +170,7 @@ def test_and_no_other(size: int) -> None:
     assert reason == "packets-size-1"
 
 
-@pytest.mark.parametrize("text", [LETTER, BASE64])
+@pytest.mark.parametrize("text", [PROSE, BASE64])
 @pytest.mark.parametrize("size", [75, 100, 500, 2000])
 def test_text_in_a_session_key_is_refused(text: bytes, size: int) -> None:
     for version in (3, 6):
@@ -179,9 +179,9 @@ def test_text_in_a_session_key_is_refused(text: bytes, size: int) -> None:
 
 
 def test_text_in_many_small_packets_is_refused() -> None:
-    pieces = [LETTER[at : at + 60] for at in range(0, 600, 60)]
+    pieces = [PROSE[at : at + 60] for at in range(0, 600, 60)]
     assert walk(b"".join(p.new(p.PKESK, b"\x03" + each) for each in pieces) + p.seipd()) == "packets-readable"
-    pieces = [LETTER[at : at + 30] for at in range(0, 300, 30)]
+    pieces = [PROSE[at : at + 30] for at in range(0, 300, 30)]
     assert walk(b"".join(p.new(p.SKESK, b"\x04" + each) for each in pieces) + p.seipd()) == "packets-readable"
     assert walk(b"".join(p.new(p.PADDING, each) for each in pieces) + p.seipd()) == "packets-readable"
 
@@ -223,7 +223,7 @@ def test_what_readers_skip_is_skipped_from_peers_and_bounded_in_all(tag: int) ->
         walk(p.new(tag, p.noise(512)) * 2 + p.new(tag, b"x") + p.seipd(), strict=False) == "packets-skipped"
     )
     assert walk(p.new(tag, p.noise(100_000)) + p.seipd(), strict=False) == "packets-skipped"
-    assert walk(p.new(tag, LETTER[:64]) + p.seipd(), strict=False) == "packets-readable"
+    assert walk(p.new(tag, PROSE[:64]) + p.seipd(), strict=False) == "packets-readable"
     assert walk(p.seipd() + p.new(tag, b"hi"), strict=False) == "packets-after-seipd"
 
 
@@ -252,4 +252,4 @@ def test_the_probability_of_a_false_alarm(count: int) -> None:
 
 def test_the_high_bits_are_counted() -> None:
     assert high_bits(bytes(range(256))) == 128
-    assert high_bits(LETTER) == 0
+    assert high_bits(PROSE) == 0
