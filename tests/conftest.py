@@ -6,7 +6,15 @@ was enough for that.
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Freeze what is loaded, thousands of tests too: else each full collection of garbage walks it all."""
+    gc.collect()
+    gc.freeze()
