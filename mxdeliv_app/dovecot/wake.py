@@ -12,40 +12,25 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
 from chatmail_milter.mailboxes.home import home
 from chatmail_milter.systemd import NotActivatedError, listening
-from mxdeliv_app.dovecot.secret_url import is_told, secret_path
+from mxdeliv_app.dovecot.deliveries import delivery_listener, secret_path
 
 URL_FILE = Path("/etc/chatmail/wake.url")
 # A client is awake for 40 ms (imap_hibernate_timeout) after it began to idle or was told of something; that
 # is when all but the first message of a burst come. After the first delay it sleeps, 20 ms being for going
 # there. On a host too busy for that it does after the second, longer than the timer that may have been lost.
 DELAYS = (0.06, 0.6)  # seconds
-_MAX_BODY = 64 << 10
-_IDLE_CONNECTION = 60.0  # seconds
 
 log = logging.getLogger(__name__)
-
-
-class _Fields(msgspec.Struct, frozen=True):
-    user: str
-
-
-class _Delivery(msgspec.Struct, frozen=True):
-    fields: _Fields
-
 
 _Queue = queue.SimpleQueue[tuple[float, Path]]
 
@@ -92,46 +77,6 @@ def poke_maildir(directory: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def server(listening: socket.socket, path: str, delivered: Callable[[str], None]) -> ThreadingHTTPServer:
-    """An HTTP server on a listening socket. Passes on the user of each delivery that is posted to `path`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = _IDLE_CONNECTION
-
-        # The name is http.server's.
-        def do_POST(self) -> None:
-            if not is_told(self.path, path):
-                self.close_connection = True
-                self._answer(404)
-                return
-            length = self.headers.get("Content-Length", "")
-            if not length.isdecimal() or int(length) > _MAX_BODY:
-                self.close_connection = True
-                self._answer(413)
-                return
-            try:
-                event = msgspec.json.decode(self.rfile.read(int(length)), type=_Delivery)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._answer(400)
-                return
-            delivered(event.fields.user)
-            self._answer(204)
-
-        def _answer(self, status: int) -> None:
-            self.send_response_only(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Logs nothing, because requests name users."""
-
-    found = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
-    found.socket.close()
-    found.socket = listening
-    return found
-
-
 @click.command()
 @click.argument("mailboxes", metavar="DIRECTORY", type=click.Path(path_type=Path))
 @click.option(
@@ -151,7 +96,8 @@ def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
         (found,) = listening(listen, {"deliveries"}).values()
     except NotActivatedError as error:
         sys.exit(_usage(str(error)))
-    server(found, path, Waker(mailboxes).delivered).serve_forever()
+    waker = Waker(mailboxes)
+    delivery_listener(found, path, lambda delivery: waker.delivered(delivery.user)).serve_forever()
 
 
 def _usage(text: str) -> int:

@@ -29,12 +29,11 @@ from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.notices import Notices
 from chatmail_milter.systemd import NotActivatedError, listening
-from mxdeliv_app.dovecot.secret_url import secret_path
+from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.push.connections import PATIENCE, Connections
 from mxdeliv_app.push.gateway import Gateway
-from mxdeliv_app.push.listeners import DeliveryEvent, delivery_listener, metadata_listener
-from mxdeliv_app.push.metadata import Metadata
+from mxdeliv_app.push.metadata import Metadata, metadata_listener
 from mxdeliv_app.push.sender import Sender
 
 # The URL to which Dovecot posts deliveries. Its path is secret, so that local users can't trigger

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
+import socketserver
 from collections.abc import Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,12 +21,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import address
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
-from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
+from mxdeliv_app.dovecot.deliveries import SILENCE, Listener
+from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, EntryRefusedError, EntryStore
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
 # Printable ASCII without spaces, which separate tokens in the value. Posted to the gateway unchanged.
 _TOKEN = re.compile(rf"[!-~]{{1,{DEVICE_TOKEN_MAX}}}")
+# The limit of Dovecot's own server (dict-client.h, DICT_CLIENT_MAX_LINE_LENGTH). Its client has none.
+_LONGEST_LINE = 64 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +76,35 @@ class Metadata:
         return bool(_DEVICE_TOKEN.fullmatch(key)) or (
             found is not None and found[1].lower() in self._deltachat
         )
+
+
+def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener:
+    """A server for Dovecot's dict protocol."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        timeout = SILENCE
+
+        def handle(self) -> None:
+            dialogue = Dialogue(entries)
+            while line := self.rfile.readline(_LONGEST_LINE):
+                whole = line.endswith(b"\n")
+                if not whole and not self._skip():
+                    return
+                try:
+                    answer = dialogue.hear(line.removesuffix(b"\n"), whole=whole)
+                except DialogueError as error:
+                    _log.warning('event=dict-protocol error="%s"', error)
+                    return
+                self.wfile.write(answer)
+
+        def _skip(self) -> bool:
+            """Reads the rest of a line; False if the connection ends first."""
+            while rest := self.rfile.readline(_LONGEST_LINE):
+                if rest.endswith(b"\n"):
+                    return True
+            return False
+
+    return Listener(listening, Handler)
 
 
 def _not_now(error: SQLAlchemyError) -> EntryRefusedError:

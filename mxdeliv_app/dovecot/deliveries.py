@@ -1,11 +1,12 @@
-"""Servers for Dovecot's connections: METADATA (dict protocol), and deliveries (HTTP, an event_exporter).
+"""Deliveries that Dovecot reports to a program of ours: by HTTP, from an event_exporter, at a secret URL.
 
-Octets per request, time to wait for data, and threads are limited. Further connections wait in the listen
-queue.
+The path is secret, because any local user can connect; requests to other paths are ignored. Octets per
+request, time to wait for data, and threads are limited. Further connections wait in the listen queue.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import socket
 import socketserver
@@ -14,23 +15,37 @@ import threading
 import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from mxdeliv_app.dovecot.secret_url import is_told
-from mxdeliv_app.push.dict_protocol import Dialogue, DialogueError, EntryStore
-
+_SHORTEST = 32  # characters; the playbook makes 64
 AT_ONCE = 32  # connections, on each socket
 # Timeout for data. Dovecot sends its request at once, but any local user can connect to the port and stay
 # silent.
-_SILENCE = 5.0  # seconds
-# The limit of Dovecot's own server (dict-client.h, DICT_CLIENT_MAX_LINE_LENGTH). Its client has none.
-_LONGEST_LINE = 64 << 10
+SILENCE = 5.0  # seconds
 # Octets. Dovecot sends all fields of the event, the subject too.
 _LARGEST_DELIVERY = 1 << 20
 
 _log = logging.getLogger(__name__)
+
+
+def secret_path(program: str, file: Path) -> str:
+    """The path of the URL in a file of one line; else one line on stderr and exit 78 (EX_CONFIG)."""
+    try:
+        path = urlsplit(file.read_text("ascii").strip()).path
+    except (OSError, ValueError) as error:
+        print(
+            f"{program}: the URL for deliveries can't be read: {file}: {type(error).__name__}",
+            file=sys.stderr,
+        )
+        sys.exit(78)
+    if len(path) <= _SHORTEST:
+        print(f"{program}: the path is too short: {file}: wants {_SHORTEST} characters", file=sys.stderr)
+        sys.exit(78)
+    return path
 
 
 class DeliveryEvent(msgspec.Struct, frozen=True):
@@ -90,35 +105,6 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
             _log.error("event=bug error=%s\n%s", kind.__name__, "".join(traceback.format_tb(trace)))
 
 
-def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener:
-    """A server for Dovecot's dict protocol."""
-
-    class Handler(socketserver.StreamRequestHandler):
-        timeout = _SILENCE
-
-        def handle(self) -> None:
-            dialogue = Dialogue(entries)
-            while line := self.rfile.readline(_LONGEST_LINE):
-                whole = line.endswith(b"\n")
-                if not whole and not self._skip():
-                    return
-                try:
-                    answer = dialogue.hear(line.removesuffix(b"\n"), whole=whole)
-                except DialogueError as error:
-                    _log.warning('event=dict-protocol error="%s"', error)
-                    return
-                self.wfile.write(answer)
-
-        def _skip(self) -> bool:
-            """Reads the rest of a line; False if the connection ends first."""
-            while rest := self.rfile.readline(_LONGEST_LINE):
-                if rest.endswith(b"\n"):
-                    return True
-            return False
-
-    return Listener(listening, Handler)
-
-
 def delivery_listener(
     listening: socket.socket, path: str, delivered: Callable[[DeliveryEvent], None]
 ) -> Listener:
@@ -126,14 +112,14 @@ def delivery_listener(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = _SILENCE
+        timeout = SILENCE
 
         # The name is http.server's.
         def do_POST(self) -> None:
             self._answer(self._status())
 
         def _status(self) -> int:
-            if not is_told(self.path, path):
+            if not _is_secret(self.path, path):
                 return 404
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal() or int(length) > _LARGEST_DELIVERY:
@@ -160,3 +146,8 @@ def delivery_listener(
             """Logs nothing: requests are about users."""
 
     return Listener(listening, Handler)
+
+
+def _is_secret(path: str, secret: str) -> bool:
+    """Whether `path` is the secret one. Compares in constant time."""
+    return hmac.compare_digest(path.encode("utf-8", "replace"), secret.encode())
