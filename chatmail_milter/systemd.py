@@ -9,6 +9,7 @@ import contextlib
 import grp
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,17 @@ def listening(
         names = ", ".join(sorted(required))
         raise NotActivatedError(f"sockets must be named {names}{others}, not {', '.join(found)}")
     return found
+
+
+def listening_or_exit(
+    program: str, given: Sequence[str], required: Collection[str], optional: Collection[str] = ()
+) -> dict[str, socket.socket]:
+    """As `listening`; without the sockets, one line on stderr and exit 78 (EX_CONFIG)."""
+    try:
+        return listening(given, required, optional)
+    except NotActivatedError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(78)
 
 
 def opened(where: str) -> socket.socket:

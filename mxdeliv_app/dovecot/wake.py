@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from chatmail_milter.mailboxes.home import home
-from chatmail_milter.systemd import NotActivatedError, listening
+from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import delivery_listener, secret_path
 
 URL_FILE = Path("/etc/chatmail/wake.url")
@@ -92,14 +92,6 @@ def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))
-    try:
-        (found,) = listening(listen, {"deliveries"}).values()
-    except NotActivatedError as error:
-        sys.exit(_usage(str(error)))
+    (found,) = listening_or_exit("chatmail-wake", listen, {"deliveries"}).values()
     waker = Waker(mailboxes)
     delivery_listener(found, path, lambda delivery: waker.delivered(delivery.user)).serve_forever()
-
-
-def _usage(text: str) -> int:
-    print(f"chatmail-wake: {text}", file=sys.stderr)
-    return 78

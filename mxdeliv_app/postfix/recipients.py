@@ -31,7 +31,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.processes import stopping
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.existence import StoreAwayError, existence
-from chatmail_milter.systemd import NotActivatedError, listening
+from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
 
@@ -162,11 +162,7 @@ def main(listen: tuple[str, ...]) -> None:
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        (found,) = listening(listen, {"recipients"}).values()
-    except NotActivatedError as error:
-        print(f"chatmail-recipients: {error}", file=sys.stderr)
-        sys.exit(78)
+    (found,) = listening_or_exit("chatmail-recipients", listen, {"recipients"}).values()
     limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
     is_account = existence(config.store.url, config.store.file)
     unknown = UnknownRecipients(config.mail.domain, is_account, limit)

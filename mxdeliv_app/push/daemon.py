@@ -28,7 +28,7 @@ from chatmail_milter.store import fault
 from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.notices import Notices
-from chatmail_milter.systemd import NotActivatedError, listening
+from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.push.connections import PATIENCE, Connections
@@ -130,10 +130,7 @@ def main(listen: tuple[str, ...]) -> None:
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))
-    try:
-        found = listening(listen, _SOCKETS)
-    except NotActivatedError as error:
-        sys.exit(_usage(str(error)))
+    found = listening_or_exit("chatmail-push", listen, _SOCKETS)
     try:
         push = Push(config)
     except SQLAlchemyError as error:
@@ -167,8 +164,3 @@ def _nobody(_user: str) -> bool:
 
 def _today() -> date:
     return datetime.now(UTC).date()
-
-
-def _usage(text: str) -> int:
-    print(f"chatmail-push: {text}", file=sys.stderr)
-    return 78

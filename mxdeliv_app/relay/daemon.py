@@ -33,7 +33,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
-from chatmail_milter.systemd import NotActivatedError, listening
+from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.dial import OwnHost, dialer
 from mxdeliv_app.https.event_loop import may_wait
@@ -188,14 +188,12 @@ def main(listen: tuple[str, ...]) -> None:
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
     names = {*_MODES, _PROSPECT, _ADDRESSES}
-    try:
-        found = listening(listen, {_REQUIRED}, names - {_REQUIRED})
-    except NotActivatedError as error:
-        sys.exit(_usage(str(error)))
+    found = listening_or_exit("mxdeliv-relay", listen, {_REQUIRED}, names - {_REQUIRED})
     try:
         relay = Relay(config)
     except NameTroubleError as error:
-        sys.exit(_usage(f"set relay.nameservers: {error}"))
+        print(f"mxdeliv-relay: set relay.nameservers: {error}", file=sys.stderr)
+        sys.exit(78)  # EX_CONFIG
     except SQLAlchemyError as error:
         print(f"mxdeliv-relay: {fault.explained(error).advice}", file=sys.stderr)
         sys.exit(75)  # EX_TEMPFAIL: a database on another host comes back
@@ -204,8 +202,3 @@ def main(listen: tuple[str, ...]) -> None:
     logging.shutdown()
     # Worker threads whose attempt outlived the grace must not hold the exit; their mail is still Postfix's.
     os._exit(0)
-
-
-def _usage(text: str) -> int:
-    print(f"mxdeliv-relay: {text}", file=sys.stderr)
-    return 78
