@@ -41,8 +41,8 @@ def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: 
         made = accounts().create(address, credentials.hash_password(password), reuse=reuse_name)
     except NameReservedError:
         raise click.ClickException(
-            f"choose another address: people may still write to whoever had {address} before; "
-            "or say --reuse-name"
+            "choose another address, or add --reuse-name: "
+            f"people may still write to the former owner of {address}"
         ) from None
     if not made:
         raise click.ClickException(f"choose another address: there is an account {address}")

@@ -125,9 +125,9 @@ def _somebody(host: LabHost) -> str:
 
 
 CAUSES = (
-    Cause("Nobody has the address, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
-    Cause("Nobody has the address, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
-    Cause("Nobody has the address, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
+    Cause("Unknown user, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
+    Cause("Unknown user, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
+    Cause("Unknown user, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
     Cause("The mailbox is full, on the sender's relay", "5.2.2", full_mailbox("a"), early=True),
     Cause("The mailbox is full, on another relay", "5.2.2", full_mailbox("b")),
     Cause("The message is not encrypted", "5.7.1", _in_clear, early=True, encrypted=False),
@@ -135,10 +135,8 @@ CAUSES = (
     Cause("The sender's operator blocks the other domain", "5.7.1", _blocked_here, early=True),
     Cause("The sender's relay has closed its federation", "5.7.1", _federation_closed, early=True),
     Cause("The domain does not exist", "5.1.2", _nobody("nowhere.lab"), early=True),
-    Cause("The domain takes no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
-    Cause(
-        "The domain names the sender's own relay as its mail host", "5.4.6", _nobody("ours.lab"), early=True
-    ),
+    Cause("The domain accepts no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
+    Cause("The domain's MX is the sender's own relay", "5.4.6", _nobody("ours.lab"), early=True),
     Cause("The domain is a private address", "5.1.2", _nobody("[10.0.0.1]"), early=True),
     Cause("The other server never answered", "4.4.1", _silent, times_out=True),
     Cause("The other server has no TLS, and no HTTPS", "4.4.1", _without_tls, times_out=True),

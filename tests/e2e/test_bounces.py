@@ -59,7 +59,7 @@ def test_user_who_sees_no_bounce_is_told_what_is_known_at_once(cause: Cause, lab
 
 def test_what_only_the_peer_knows_is_not_seen_by_such_a_user(lab: Lab, anna: Person) -> None:
     # The app's doing: should it ever show bounces again, docs/bounces.md is to be made anew.
-    (cause,) = (one for one in CAUSES if one.title == "Nobody has the address, on another chatmail relay")
+    (cause,) = (one for one in CAUSES if one.title == "Unknown user, on another chatmail relay")
     assert look(cause, lab, anna).error == ""
 
 
