@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from chatmail_milter.ctl.context import accounts
 from chatmail_milter.ctl.dovecot import end_of, forget_accounts
 from chatmail_milter.mailboxes.home import Removal, home
-from chatmail_milter.store import lease
 from chatmail_milter.store.engine import scrub
+from chatmail_milter.store.revision import wait_for_caches_to_expire
 
 
 def delete_account(engine: Engine, root: Path, address: str) -> bool:
@@ -31,7 +31,7 @@ def delete_account(engine: Engine, root: Path, address: str) -> bool:
             put_away()
             if not found:
                 return False
-        lease.wait_for_caches_to_expire()
+        wait_for_caches_to_expire()
         forget_accounts()
         # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
         end_of(address, found[0] if found else None)

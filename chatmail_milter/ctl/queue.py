@@ -12,8 +12,8 @@ import click
 from chatmail_milter.ctl.context import canonical_domain, store
 from chatmail_milter.ctl.output import ago, confirm, json_option, print_json, print_table, size
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
-from chatmail_milter.store import lease
 from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.revision import wait_for_caches_to_expire
 from chatmail_milter.store.words import printable
 
 _SHOWN_REASONS = 2
@@ -53,7 +53,7 @@ def flush(domain: str | None) -> None:
     endpoints = Endpoints(store())
     for name in {name for one in waiting for name in one.domains} if domain is None else {domain}:
         endpoints.unmark(name)
-    lease.wait_for_caches_to_expire()
+    wait_for_caches_to_expire()
     # One by one: `postqueue -s` knows only the domains of fast_flush_domains, which ours are not.
     for one in waiting:
         postqueue.hurry(one.queue_id)

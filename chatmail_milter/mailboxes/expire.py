@@ -28,7 +28,7 @@ from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
 from chatmail_milter.rules import full
-from chatmail_milter.store import ended_logins, fault
+from chatmail_milter.store import fault, revision
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
 from chatmail_milter.store.names import ReservedNames, key_file
@@ -237,7 +237,7 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
         if not dry_run:
             if not ahead:
                 names.release_due(engine)
-                ended_logins.forget_old(engine, _day(now))
+                revision.forget_ended_sessions(engine, _day(now))
             # Overwrites deleted rows: of these accounts, and of earlier ones whose rows could not be
             # overwritten because the database was busy.
             scrub(engine)

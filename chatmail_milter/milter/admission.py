@@ -20,7 +20,7 @@ from chatmail_milter.address import Peer
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.store import ended_logins
+from chatmail_milter.store import revision
 from chatmail_milter.store.names import ReservedNames
 from chatmail_milter.store.policies import Policies, PolicyState
 from chatmail_milter.store.refusals import Refusals
@@ -128,7 +128,7 @@ class AdmissionControl:
         verdict = state.policy.submission(sender, peer)
         if verdict.action is not Action.PASS:
             return verdict
-        if self._clock() - beginning.time > ended_logins.LONGEST:
+        if self._clock() - beginning.time > revision.LONGEST_SESSION:
             return codes.LOGIN_OLD
         if state.ended and state.ended.get(self._names.pseudonym(sender), -1) > beginning.revision:
             return codes.LOGIN_OVER

@@ -14,7 +14,7 @@ from datetime import date
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from chatmail_milter.store import ended_logins, lease
+from chatmail_milter.store import revision
 from chatmail_milter.store.names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
@@ -99,8 +99,8 @@ class Accounts:
             changed = connection.execute(update(accounts).where(mine).values(password_hash=password_hash))
             if not changed.rowcount:
                 return False
-            ended_logins.end(connection, name, self._today())
-        lease.wait_for_caches_to_expire()
+            revision.end_sessions(connection, name, self._today())
+        revision.wait_for_caches_to_expire()
         return True
 
     def touch(self, address: str, day: date) -> bool:
@@ -136,7 +136,7 @@ class Accounts:
             # Before `beforehand`, because it raises if there is no key.
             name = self._names.pseudonym(address)
             beforehand()
-            ended_logins.end(connection, name, self._today())
+            revision.end_sessions(connection, name, self._today())
         return True
 
     def set_quota(self, address: str, octets: int | None) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, delete, func, select, update
 
-from chatmail_milter.store import endpoint_hosts, lease
+from chatmail_milter.store import endpoint_hosts
+from chatmail_milter.store.revision import wait_for_caches_to_expire
 from chatmail_milter.store.tables import endpoints
 from chatmail_milter.store.upsert import upsert
 
@@ -93,7 +94,7 @@ class Endpoints:
             hosts = endpoint_hosts.forget(connection, domain)
             known = connection.execute(statement.returning(endpoints.c.domain)).scalars()
             number = len(hosts | set(known))
-        lease.wait_for_caches_to_expire()
+        wait_for_caches_to_expire()
         return number
 
     def forget_old(self, now: datetime, most: int = MOST) -> int:

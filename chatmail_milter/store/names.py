@@ -2,7 +2,7 @@
 
 Mail for the former owner may still arrive. Stores only a pseudonym of the address (`pseudonyms.py`), under a
 separate key, and the time of the deletion. Only programs that create or delete accounts can read the key, and
-the milter, for the pseudonyms in `ended_logins.py`. `accounts.py` reserves the name in the transaction that
+the milter, for the pseudonyms in `revision.py`. `accounts.py` reserves the name in the transaction that
 deletes an account, and checks it in the transaction that creates one.
 """
 

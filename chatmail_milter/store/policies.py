@@ -1,7 +1,7 @@
 """A cached snapshot of the policy for milter, hooks and relay, never older than `LEASE`.
 
 While the snapshot is valid, a lookup costs a comparison of times. Then one row is read, and the policy only
-if the revision in that row has changed. Writers of the policy wait for `LEASE` (`lease.py`).
+if the revision in that row has changed. Writers of the policy wait for `LEASE` (`revision.py`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sqlalchemy import Connection, Engine, select
 
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.policy import OPEN, Federation, Policy, Rule
-from chatmail_milter.store import ended_logins, revision
+from chatmail_milter.store import revision
 from chatmail_milter.store.federation import read_exceptions
-from chatmail_milter.store.lease import LEASE
+from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.tables import blocklist, suspensions
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """A policy, its revision, and the revisions at which sessions were ended (`ended_logins.py`)."""
+    """A policy, its revision, and the revisions at which sessions were ended (`revision.py`)."""
 
     policy: Policy
     revision: int
@@ -76,7 +76,9 @@ class Policies:
             found = revision.current(connection)
             if found.revision == held.revision:
                 return held
-            return PolicyState(_policy(connection, found.rule), found.revision, ended_logins.read(connection))
+            return PolicyState(
+                _policy(connection, found.rule), found.revision, revision.ended_sessions(connection)
+            )
 
 
 def _policy(connection: Connection, rule: Rule) -> Policy:

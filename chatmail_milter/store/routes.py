@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, Row, delete, select
 
 from chatmail_milter import address
-from chatmail_milter.store import lease
+from chatmail_milter.store.revision import wait_for_caches_to_expire
 from chatmail_milter.store.tables import ROUTE_TARGET_MAX, routes
 from chatmail_milter.store.upsert import upsert
 
@@ -81,13 +81,13 @@ class Routes:
                     "one_per_recipient": route.one_per_recipient,
                 },
             )
-        lease.wait_for_caches_to_expire()
+        wait_for_caches_to_expire()
 
     def unset(self, domain: str) -> bool:
         """Removes the route of `domain`; False if it had none."""
         with self._engine.begin() as connection:
             found = connection.execute(delete(routes).where(routes.c.domain == domain)).rowcount > 0
-        lease.wait_for_caches_to_expire()
+        wait_for_caches_to_expire()
         return found
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store.endpoint_hosts import PROVEN_FOR, EndpointHosts, HostState
 from chatmail_milter.store.endpoints import Endpoint, Endpoints, is_news
-from chatmail_milter.store.lease import LEASE
+from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.routes import Route, Routes
 from mxdeliv_app.https.event_loop import may_wait
 

@@ -36,7 +36,7 @@ def test_accepted_mail_ends_it(key: Path) -> None:
         refusals = known(milter)
         assert refusals.of(ALICE) == UNKNOWN
 
-        # The milter knows of a refusal of another process no sooner than after `store.lease.LEASE`.
+        # The milter knows of a refusal of another process no sooner than after `store.revision.LEASE`.
         def ended() -> bool:
             assert code(milter.take(GOOD, "bounces@elsewhere.example", signed())) == 250
             return refusals.of(ALICE) is None

@@ -16,11 +16,10 @@ from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.blocklist import Blocks
-from chatmail_milter.store.ended_logins import forget_old
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.lease import wait_for_caches_to_expire
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.revision import forget_old, wait_for_caches_to_expire
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
 from tests import stores
