@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import URL, Engine, make_url
 
-from chatmail_milter.store import engine, examine
+from chatmail_milter.store import engine, schema
 
 _SERVER = make_url(os.environ["CHATMAIL_TEST_POSTGRESQL"])
 _made: set[str] = set()
@@ -36,4 +36,4 @@ def create_engine(url: str | URL, **options: Any) -> Engine:
     )
 
 
-engine.create_engine = examine.create_engine = create_engine  # type: ignore[attr-defined]
+engine.create_engine = schema.create_engine = create_engine  # type: ignore[attr-defined]

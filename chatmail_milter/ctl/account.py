@@ -13,8 +13,7 @@ from chatmail_milter.ctl.context import accounts, canonical_address, mail_direct
 from chatmail_milter.ctl.deletion import delete_account
 from chatmail_milter.ctl.dovecot import end_refused
 from chatmail_milter.ctl.output import json_option, print_json, print_table
-from chatmail_milter.store.policies import Policies
-from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.policies import Policies, Suspensions
 
 
 @click.group()

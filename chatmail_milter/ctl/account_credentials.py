@@ -9,8 +9,7 @@ from chatmail_milter.accounts import credentials, links
 from chatmail_milter.ctl import password as asked
 from chatmail_milter.ctl.context import accounts, canonical_address
 from chatmail_milter.ctl.dovecot import end_of
-from chatmail_milter.ctl.output import json_option, print_json
-from chatmail_milter.ctl.qr import print_qr, qr_option
+from chatmail_milter.ctl.output import json_option, print_json, print_qr, qr_option
 from chatmail_milter.store.names import NameReservedError
 
 _ask_option = click.option(

@@ -15,8 +15,7 @@ from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.dovecot import end_refused
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.rules.blocklist import Blocklist, MalformedEntryError, entry, is_network
-from chatmail_milter.store.blocklist import Blocks
-from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.policies import Blocks, Policies
 from chatmail_milter.store.tables import NOTE_MAX
 
 _SHOWN = 60  # characters of what can't be an entry

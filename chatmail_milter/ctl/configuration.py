@@ -49,7 +49,7 @@ def check(file: Path | None) -> None:
         raise click.exceptions.Exit(78) from None
     click.echo("The configuration is fine.")
     # Not above: SQLAlchemy takes longer to import than all that `config show` does.
-    from chatmail_milter.store.examine import examine
+    from chatmail_milter.store.schema import examine
 
     # What SQLite makes beside a store must be writable for the services, which share its directory's group.
     os.umask(0o007)

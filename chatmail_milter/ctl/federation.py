@@ -12,7 +12,7 @@ from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.rules.blocklist import MalformedEntryError, domain_entry
 from chatmail_milter.rules.policy import Federation, Rule
-from chatmail_milter.store.federation import Federations
+from chatmail_milter.store.policies import Federations
 
 
 def _domains(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import click
+import segno
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -109,3 +110,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(type(value))
+
+
+def qr_option(function: Function) -> Function:
+    """The option `--qr`, as the argument `qr`."""
+    return click.option("--qr", is_flag=True, help="Show the link as a QR code too, on stderr.")(function)
+
+
+def print_qr(link: str) -> None:
+    """The code, on stderr: what is on stdout stays text, or JSON."""
+    segno.make_qr(link).terminal(out=sys.stderr, compact=True)

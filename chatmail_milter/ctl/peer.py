@@ -23,8 +23,8 @@ from chatmail_milter.ctl.output import (
     size,
 )
 from chatmail_milter.ctl.postqueue import Postqueue
-from chatmail_milter.figures.peer import KnownPeer
-from chatmail_milter.figures.peer import peer as known_peer
+from chatmail_milter.figures.peers import KnownPeer
+from chatmail_milter.figures.peers import peer as known_peer
 from chatmail_milter.store.peers import UNPROVEN, PeerRow
 from chatmail_milter.store.routes import Route
 

@@ -13,8 +13,15 @@ from chatmail_milter import config
 from chatmail_milter.accounts import links
 from chatmail_milter.config import values
 from chatmail_milter.ctl.context import store
-from chatmail_milter.ctl.output import ago, earlier_name, json_option, print_json, print_table
-from chatmail_milter.ctl.qr import print_qr, qr_option
+from chatmail_milter.ctl.output import (
+    ago,
+    earlier_name,
+    json_option,
+    print_json,
+    print_qr,
+    print_table,
+    qr_option,
+)
 from chatmail_milter.store.tokens import Token, Tokens
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.doctor.finding import Finding, FindingState, good
 from chatmail_milter.store import fault
-from chatmail_milter.store.examine import examine
+from chatmail_milter.store.schema import examine
 
 SUBJECT = "store"
 

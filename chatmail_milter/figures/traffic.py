@@ -10,8 +10,7 @@ from types import MappingProxyType
 from sqlalchemy import Engine
 
 from chatmail_milter.store import traffic as kept
-from chatmail_milter.store.contacts import Sum
-from chatmail_milter.store.latency import quantile
+from chatmail_milter.store.contacts import Sum, quantile
 from chatmail_milter.store.traffic import WAYS
 
 

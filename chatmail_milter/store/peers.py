@@ -24,9 +24,8 @@ from sqlalchemy import (
     select,
 )
 
-from chatmail_milter.store import errors, traffic
-from chatmail_milter.store.contacts import Contact, Sum, sums
-from chatmail_milter.store.latency import quantile
+from chatmail_milter.store import peer_trouble, traffic
+from chatmail_milter.store.contacts import Contact, Sum, quantile, sums
 from chatmail_milter.store.tables import peer_failures, peer_latencies, peer_log_marks, peers
 from chatmail_milter.store.upsert import upsert, upsert_all
 
@@ -141,7 +140,7 @@ class Peers:
                 for table in (peer_failures, peer_latencies):
                     same = (peers.c.domain == table.c.domain) & (peers.c.road == table.c.road)
                     connection.execute(delete(table).where(~exists().where(same)))
-            errors.forget_old(connection, now)
+            peer_trouble.forget_old(connection, now)
         return forgotten
 
 
@@ -179,7 +178,7 @@ def _write(connection: Connection, totals: Mapping[tuple[str, str], Sum]) -> Non
     upsert_all(connection, peer_failures, failures, add=("failures",))
     upsert_all(connection, peer_latencies, latencies, add=("successes",))
     for (domain, road), total in totals.items():
-        errors.remember(connection, domain, road, total.errors)
+        peer_trouble.remember(connection, domain, road, total.errors)
 
 
 def _of(table: Table, domain: str | None) -> ColumnElement[bool]:

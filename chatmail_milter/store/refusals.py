@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.store.kept import REFUSALS_KEPT
+from chatmail_milter.store import REFUSALS_KEPT
 from chatmail_milter.store.pseudonyms import pseudonym
 from chatmail_milter.store.revision import LEASE
 from chatmail_milter.store.tables import recipient_refusals

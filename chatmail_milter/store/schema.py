@@ -1,9 +1,9 @@
-"""The version number of the database schema, and the migration of older databases.
+"""The version number of the database schema, the migration of older databases, and a check for operators.
 
 The number is in Alembic's table. If it is this program's, Alembic is not imported. Otherwise: an empty
 database gets all tables at once, an older one is migrated (`migrations/`), and a newer one is refused.
 (Programs from before the first migration refuse any database that has Alembic's table.) If several programs
-start at once, one migrates in a transaction, and the others wait.
+start at once, one migrates in a transaction, and the others wait. `examine` only reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, func, inspect, select
+from sqlalchemy.pool import NullPool
 
 from chatmail_milter.store import fault
 from chatmail_milter.store.tables import alembic_version, metadata
@@ -92,3 +93,44 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
             raise RuntimeError("a migration left rows that refer to nothing")
         connection.commit()
+
+
+def examine(url: str) -> str:
+    """One or two sentences for operators about the state of the database at `url`.
+
+    Raises `sqlalchemy.exc.SQLAlchemyError` if it is unusable; `fault.explained` turns that into advice.
+    """
+    fault.look(url)
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except ImportError as error:
+        raise fault.missing_driver(error) from None
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            _check_file(connection)
+        found = number(connection)
+        if not found and not present(connection):
+            return "The store is empty. The first program that opens it makes its tables."
+        if found < SCHEMA:
+            return f"The store has schema {found or 1}. The first program that opens it makes it {SCHEMA}."
+        _compare(connection)
+    return f"The store is fine, with schema {found}."
+
+
+def _check_file(connection: Connection) -> None:
+    # https://www.sqlite.org/pragma.html#pragma_quick_check
+    if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() != "ok":
+        raise fault.corrupt("SQLite says that it is corrupt")
+
+
+def _compare(connection: Connection) -> None:
+    """Raises `fault.StoreError` if a table or column is missing."""
+    look = inspect(connection)
+    there = present(connection)
+    for name, table in metadata.tables.items():
+        if name not in there:
+            raise fault.corrupt(f"it has no table {name}")
+        columns = {column["name"] for column in look.get_columns(name)}
+        missing = [column.name for column in table.columns if column.name not in columns]
+        if missing:
+            raise fault.corrupt(f"table {name} has no column {missing[0]}")

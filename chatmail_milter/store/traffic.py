@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
+from chatmail_milter.store import TRAFFIC_KEPT
 from chatmail_milter.store.contacts import Contact, Sum
-from chatmail_milter.store.kept import TRAFFIC_KEPT
 from chatmail_milter.store.tables import traffic, traffic_latencies, traffic_peers
 from chatmail_milter.store.upsert import upsert_all
 

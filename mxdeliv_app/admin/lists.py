@@ -10,12 +10,10 @@ from sqlalchemy import make_url
 
 from chatmail_milter.config import example
 from chatmail_milter.figures import accounts as figures
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
-from chatmail_milter.store.federation import Federations
+from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.routes import Routes
-from chatmail_milter.store.suspensions import Suspensions
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app.admin.render import View
 from mxdeliv_app.admin.sources import Sources

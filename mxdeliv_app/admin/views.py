@@ -12,7 +12,7 @@ import falcon
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.figures import peer as one_peer
+from chatmail_milter.figures import peers as one_peer
 from chatmail_milter.figures.peers import PeerFigures
 from chatmail_milter.figures.traffic import SPANS, of_peer
 from chatmail_milter.figures.waiting import QueueAwayError, queue

@@ -25,9 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import address
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.store import fault
-from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import existing_store
-from chatmail_milter.store.notices import Notices
+from chatmail_milter.store.push import DeviceTokens, Notices
 from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.tls import Tls

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
-from chatmail_milter.store.devicetokens import DeviceTokens
+from chatmail_milter.store.push import DeviceTokens
 from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
 from mxdeliv_app.dovecot.deliveries import SILENCE, Listener
 from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, EntryRefusedError, EntryStore

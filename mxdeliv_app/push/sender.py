@@ -16,8 +16,7 @@ from queue import Empty, SimpleQueue
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.store.devicetokens import DeviceTokens
-from chatmail_milter.store.notices import Notice, Notices
+from chatmail_milter.store.push import DeviceTokens, Notice, Notices
 from mxdeliv_app.push.gateway import Gateway, NoticeOutcome
 
 AT_ONCE = 8

@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store import refusals, traffic
-from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
+from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.words import anonymous
 

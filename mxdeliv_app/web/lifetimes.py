@@ -6,7 +6,7 @@ docs/keeping.md has the same for operators, with the mechanisms.
 from __future__ import annotations
 
 from chatmail_milter.config import Config
-from chatmail_milter.store.kept import REFUSALS_KEPT, TRAFFIC_KEPT
+from chatmail_milter.store import REFUSALS_KEPT, TRAFFIC_KEPT
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))

@@ -11,9 +11,8 @@ from pathlib import Path
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.rules.blocklist import Blocklist, entry
 from chatmail_milter.rules.policy import OPEN, Policy
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.policies import Blocks, Policies
 from tests.bench.rounds import timed
 from tests.bench.table import RATIOS, Row, Table, ratio
 from tests.bench.world import World

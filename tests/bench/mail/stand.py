@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.policies import Blocks
 from tests.bench.mail import nothing
 from tests.bench.mail.group import Group
 from tests.lab import Lab

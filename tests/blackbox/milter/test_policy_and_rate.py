@@ -11,9 +11,7 @@ from contextlib import closing
 import pytest
 
 from chatmail_milter.rules.blocklist import entry
-from chatmail_milter.store.blocklist import Blocks
-from chatmail_milter.store.federation import Federations
-from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.tables import policy
 from tests.blackbox.milter.installed_milter import CLEAR, GOOD, Milter, running, signed, written_by
 from tests.chat.deadline import until

@@ -23,7 +23,7 @@ import requests
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.notices import Notices
+from chatmail_milter.store.push import Notices
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.installed_relay import BIN
 from tests.chat.deadline import until

@@ -20,13 +20,12 @@ from chatmail_milter.config.values import MailDomain
 from chatmail_milter.ctl.postqueue import QueueEntry
 from chatmail_milter.figures.waiting import QueueAwayError
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.federation import Federations
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.policies import Blocks, Federations
 from chatmail_milter.store.routes import Route, Routes
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app.admin.app import create_app

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from chatmail_milter.ctl.main import main
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.policies import Suspensions
 from tests.unit.chatmailctl import run
 
 HASHES = [

@@ -11,9 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chatmail_milter.ctl.main import main
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.policies import Blocks, Policies
 
 
 @pytest.fixture(autouse=True)

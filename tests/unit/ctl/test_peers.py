@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.routes import Route, Routes
 from tests.unit.chatmailctl import rows, run

@@ -13,20 +13,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter.config import Config, MailSettings, StoreSettings
 from chatmail_milter.config.values import MailDomain
 from chatmail_milter.figures import accounts, traffic, waiting
-from chatmail_milter.figures.disks import disks
-from chatmail_milter.figures.overview import overview
+from chatmail_milter.figures.overview import disks, overview
 from chatmail_milter.figures.peers import peers, restrictions
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.blocklist import Blocks
-from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.federation import Federations
+from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.routes import Route, Routes
-from chatmail_milter.store.suspensions import Suspensions
 from tests import stores
 
 NOW = datetime(2030, 1, 10, 12, 30, tzinfo=UTC)

@@ -15,11 +15,10 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.blocklist import Blocks
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.policies import Policies
-from chatmail_milter.store.revision import forget_old, wait_for_caches_to_expire
+from chatmail_milter.store.policies import Blocks, Policies
+from chatmail_milter.store.revision import forget_ended_sessions, wait_for_caches_to_expire
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
 from tests import stores
@@ -157,5 +156,5 @@ def test_the_store_forgets_them_after_two_days(engine: Engine, accounts: Account
         [(name, number, day)] = connection.execute(select(ended_logins)).all()
     assert (number, day) == (1, TODAY)
     assert "alice" not in name
-    assert forget_old(engine, TODAY + timedelta(days=2)) == 0
-    assert forget_old(engine, TODAY + timedelta(days=3)) == 1
+    assert forget_ended_sessions(engine, TODAY + timedelta(days=2)) == 0
+    assert forget_ended_sessions(engine, TODAY + timedelta(days=3)) == 1

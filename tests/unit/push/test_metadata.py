@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.push import DeviceTokens
 from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
 from mxdeliv_app.push.metadata import Metadata
 from tests import stores

@@ -9,8 +9,8 @@ from pathlib import Path
 from sqlalchemy import delete
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.devicetokens import DeviceTokens
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.push import DeviceTokens
 from chatmail_milter.store.tables import accounts
 
 ROOT = Path(__file__).parents[3]

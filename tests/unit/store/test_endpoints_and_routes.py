@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from chatmail_milter.store.breakers import Breakers
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 from chatmail_milter.store.engine import open_store
+from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.routes import Route, RouteError, Routes
 from tests import stores
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.store.latency import bucket, quantile
+from chatmail_milter.store.contacts import bucket, quantile
 
 LATENCIES = st.floats(min_value=0.0001, max_value=4000)
 

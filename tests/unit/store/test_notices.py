@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.devicetokens import MOST, DeviceTokens, digest
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.notices import Notice, Notices
+from chatmail_milter.store.push import MOST, DeviceTokens, Notice, Notices, digest
 from tests import stores
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"

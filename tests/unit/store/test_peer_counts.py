@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, func, select
 
 from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.errors import last_errors
+from chatmail_milter.store.peer_trouble import last_errors
 from chatmail_milter.store.peers import PeerRow, Peers
 from chatmail_milter.store.tables import peer_errors, peer_failures, peer_latencies
 from tests import stores

@@ -16,11 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.rules.policy import OPEN, Federation
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.blocklist import Block, Blocks
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.federation import Federations
-from chatmail_milter.store.policies import Policies
-from chatmail_milter.store.suspensions import Suspensions
+from chatmail_milter.store.policies import Block, Blocks, Federations, Policies, Suspensions
 from chatmail_milter.store.tables import metadata
 from chatmail_milter.verdict import Action
 from tests import stores

@@ -1,19 +1,23 @@
-"""The latest delivery failures per peer and road, with the peer's reply text, for operators.
+"""Present trouble with peers, for operators: the latest delivery failures, and open circuit breakers.
 
-Kept no longer than the journal keeps the same lines, and only a few: they are for diagnosing present trouble.
-The caller has removed addresses from the texts (`words.anonymous`).
+The failures per peer and road, with the peer's reply text, are kept no longer than the journal keeps the same
+lines, and only a few. The caller has removed addresses from the texts (`words.anonymous`).
+
+A breaker is in the memory of a relay process (`mxdeliv_app.relay.breaker`), which makes no further attempts
+to the peer. Its report here has an expiry time, so it also ends when the process does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from chatmail_milter.store.contacts import Contact
-from chatmail_milter.store.tables import peer_errors
+from chatmail_milter.store.tables import breakers, peer_errors
+from chatmail_milter.store.upsert import insert_new
 from chatmail_milter.store.words import LONGEST
 
 KEPT = 5  # per peer and road
@@ -79,3 +83,36 @@ def last_of_all(engine: Engine, now: datetime) -> dict[tuple[str, str], PeerErro
 def forget_old(connection: Connection, now: datetime) -> None:
     """Deletes failures older than `KEPT_FOR`."""
     connection.execute(delete(peer_errors).where(peer_errors.c.at < (now - KEPT_FOR).timestamp()))
+
+
+class Breakers:
+    """Access to the reports."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def report(self, host: str, until: Mapping[str, datetime]) -> None:
+        """Replaces the report of `host`: domains with open breakers, and when each closes at the latest."""
+        rows = [{"domain": one, "host": host, "until": end.timestamp()} for one, end in until.items()]
+        with self._engine.begin() as connection:
+            connection.execute(delete(breakers).where(breakers.c.host == host))
+            insert_new(connection, breakers, rows)
+
+    def open(self, now: datetime) -> dict[str, datetime]:
+        """The domains with an open breaker on any host, each with the latest time until which it is open."""
+        latest = select(breakers.c.domain, func.max(breakers.c.until)).group_by(breakers.c.domain)
+        with self._engine.connect() as connection:
+            return {
+                domain: datetime.fromtimestamp(until, UTC)
+                for domain, until in connection.execute(latest)
+                if until > now.timestamp()
+            }
+
+    def open_until(self, domain: str, now: datetime) -> datetime | None:
+        """The latest time until which a host's breaker of `domain` is open; None if none is."""
+        with self._engine.connect() as connection:
+            latest = select(func.max(breakers.c.until)).where(breakers.c.domain == domain)
+            until = connection.execute(latest).scalar_one()
+        if until is None or until <= now.timestamp():
+            return None
+        return datetime.fromtimestamp(until, UTC)
