@@ -1,19 +1,26 @@
-"""`chatmailctl account`: lists, shows, deletes, suspends and resumes accounts."""
+"""`chatmailctl account`: lists, shows, deletes, suspends and resumes accounts.
+
+An account is deleted with its rows in the store, its open sessions and its mail.
+"""
 
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import click
+from sqlalchemy import Engine
 
 from chatmail_milter.ctl.account_credentials import create, password
 from chatmail_milter.ctl.account_quota import quota
 from chatmail_milter.ctl.account_transfer import export, import_
 from chatmail_milter.ctl.context import accounts, canonical_address, mail_directory, store
-from chatmail_milter.ctl.deletion import delete_account
-from chatmail_milter.ctl.dovecot import end_refused
+from chatmail_milter.ctl.dovecot import end_of, end_refused, forget_accounts
 from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.store.engine import scrub
 from chatmail_milter.store.policies import Policies, Suspensions
+from chatmail_milter.store.revision import wait_for_caches_to_expire
 
 
 @click.group()
@@ -81,7 +88,7 @@ def show(address: str, as_json: bool) -> None:
 def delete(address: str) -> None:
     """Delete the account ADDRESS with all of its mail. Its name stays reserved (accounts.names_kept)."""
     engine = store()
-    if not delete_account(engine, mail_directory(), address):
+    if not _delete_account(engine, mail_directory(), address):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     if address in Suspensions(engine).list():
         click.echo(
@@ -121,3 +128,37 @@ def _row(
 ) -> dict[str, str | None]:
     days = {"created": created, "last_login": last_login, "suspended": since}
     return {"address": address, **{name: day.isoformat() if day else None for name, day in days.items()}}
+
+
+def _delete_account(engine: Engine, root: Path, address: str) -> bool:
+    """Deletes the account of a canonical address, whose mail is below `root`; False if there is none.
+
+    Also deletes mail without an account, which arrived during an earlier deletion.
+    """
+    removal, mailbox = Removal(root), home(root, address)
+    found: list[Path] = []
+
+    def put_away() -> None:
+        if mailbox is not None and (place := removal.put_away(mailbox)):
+            found.append(place)
+
+    try:
+        if not accounts(engine).delete(address, beforehand=put_away):
+            put_away()
+            if not found:
+                return False
+        wait_for_caches_to_expire()
+        forget_accounts()
+        # Whoever was logged in by IMAP would go on, and might make the mailbox once more.
+        end_of(address, found[0] if found else None)
+        # Once more: the answer to a question of before the deletion may have been remembered since.
+        forget_accounts()
+        removal.finish([mailbox] if mailbox is not None else [])
+        if not scrub(engine):
+            click.echo(
+                "The store is busy: its log file has traces of the account until chatmail-expire runs.",
+                err=True,
+            )
+    except PermissionError:
+        raise click.ClickException("run this as root, which removes the mail") from None
+    return True

@@ -6,8 +6,7 @@ import click
 
 from chatmail_milter import config
 from chatmail_milter.accounts import credentials, links
-from chatmail_milter.ctl import password as asked
-from chatmail_milter.ctl.context import accounts, canonical_address
+from chatmail_milter.ctl.context import accounts, canonical_address, password_given
 from chatmail_milter.ctl.dovecot import end_of
 from chatmail_milter.ctl.output import json_option, print_json, print_qr, qr_option
 from chatmail_milter.store.names import NameReservedError
@@ -35,7 +34,7 @@ def create(address: str | None, ask: bool, reuse_name: bool, qr: bool, as_json: 
     reason = credentials.refuse_name(settings.mail.domain, address)
     if reason:
         raise click.ClickException(f"choose another address: {reason}")
-    password = asked.ask(settings.accounts) if ask else fresh.password
+    password = _allowed(settings.accounts, password_given()) if ask else fresh.password
     try:
         made = accounts().create(address, credentials.hash_password(password), reuse=reuse_name)
     except NameReservedError:
@@ -60,13 +59,21 @@ def password(address: str, random: bool, qr: bool, as_json: bool) -> None:
     """
     settings = config.load_or_exit()
     fresh = credentials.fresh(settings.accounts, settings.mail.domain)
-    password = fresh.password if random else asked.ask(settings.accounts)
+    password = fresh.password if random else _allowed(settings.accounts, password_given())
     if not accounts().set_password(address, credentials.hash_password(password)):
         raise click.ClickException(f"see `chatmailctl account list`: there is no account {address}")
     # Whoever knew the old one may be in.
     end_of(address)
     if random:
         _tell(settings, address, password, qr=qr, as_json=as_json)
+
+
+def _allowed(rules: config.AccountSettings, password: str) -> str:
+    """The password; exits with an error if it is invalid."""
+    reason = credentials.refuse_password(rules, password)
+    if reason:
+        raise click.ClickException(f"choose another password: {reason}")
+    return password
 
 
 def _tell(settings: config.Config, address: str, password: str | None, *, qr: bool, as_json: bool) -> None:

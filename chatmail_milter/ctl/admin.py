@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from argon2 import PasswordHasher
 
-from chatmail_milter.ctl.password import read
+from chatmail_milter.ctl.context import password_given
 
 # Guesses come from strangers, ten a minute each; a long password is what keeps them out.
 SHORTEST, LONGEST = 12, 128
@@ -22,7 +22,7 @@ def hash_() -> None:
 
     The command prompts for the password (12 to 128 characters), or reads the first line of stdin.
     """
-    password = read()
+    password = password_given()
     if not SHORTEST <= len(password) <= LONGEST:
         raise click.ClickException(f"choose another password: {SHORTEST} to {LONGEST} characters")
     # The library's defaults are those of RFC 9106, 4, for little memory.

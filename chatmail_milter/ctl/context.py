@@ -1,8 +1,9 @@
-"""The store as `chatmailctl` opens it."""
+"""What commands take: the store as `chatmailctl` opens it, arguments in canonical form, a password."""
 
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from chatmail_milter.config import load_or_exit, values
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.names import ReservedNames
+
+# Characters, more than any password may have; a line is read to its end, whatever it is.
+_LONGEST_LINE = 1 << 16
 
 
 def store() -> Engine:
@@ -55,3 +59,14 @@ def canonical_address(_context: click.Context, _parameter: click.Parameter, valu
         return None if value is None else address.parse(value)
     except address.MalformedAddressError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def password_given() -> str:
+    """A password from a prompt, or the first line of stdin if that is no terminal.
+
+    Never from an argument, which every local user could read in the list of processes.
+    """
+    if sys.stdin.isatty():
+        password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return password
+    return sys.stdin.readline(_LONGEST_LINE).rstrip("\r\n")

@@ -16,6 +16,8 @@ from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.doctor import (
+    Finding,
+    FindingState,
     aliases,
     certificates,
     machine,
@@ -25,8 +27,8 @@ from chatmail_milter.doctor import (
     services,
     sockets,
     store,
+    unknown,
 )
-from chatmail_milter.doctor.finding import Finding, FindingState, unknown
 from chatmail_milter.store.words import printable
 
 POSTFIX = Path("/var/spool/postfix")

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import click
-import segno
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -119,4 +118,7 @@ def qr_option(function: Function) -> Function:
 
 def print_qr(link: str) -> None:
     """The code, on stderr: what is on stdout stays text, or JSON."""
+    # Imported here: the admin pages, which print none, would load it too.
+    import segno
+
     segno.make_qr(link).terminal(out=sys.stderr, compact=True)

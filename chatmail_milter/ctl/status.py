@@ -23,8 +23,7 @@ from chatmail_milter.ctl.output import (
     size,
 )
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
-from chatmail_milter.doctor import machine, queue, services, sockets
-from chatmail_milter.doctor.finding import Finding, FindingState
+from chatmail_milter.doctor import Finding, FindingState, machine, queue, services, sockets
 from chatmail_milter.figures.overview import Overview, overview
 from chatmail_milter.figures.traffic import SPANS, Flow, Traffic, flow
 from chatmail_milter.figures.waiting import QueueAwayError

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from chatmail_milter.address import trusts_any_certificate
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "certificates"
 PORTS = (443, 465, 993)

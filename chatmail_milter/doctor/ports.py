@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "ports"
 # Port: the program that listens on it, as the kernel names that, and what fails without it.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "queue"
 # Users have noticed by then. After two days Postfix gives up (maximal_queue_lifetime).

@@ -19,7 +19,7 @@ from dns.reversename import from_address
 from dns.rrset import RRset
 from dns.zonefile import read_rrsets
 
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "dns"
 WANTED = Path("/etc/chatmail/records.zone")

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "sockets"
 PLACES = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chatmail_milter.doctor.finding import Finding, FindingState, good
+from chatmail_milter.doctor import Finding, FindingState, good
 from chatmail_milter.store import fault
 from chatmail_milter.store.schema import examine
 

@@ -12,8 +12,8 @@ import falcon
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.figures import peers as one_peer
 from chatmail_milter.figures.peers import PeerFigures
+from chatmail_milter.figures.peers import peer as one_peer
 from chatmail_milter.figures.traffic import SPANS, of_peer
 from chatmail_milter.figures.waiting import QueueAwayError, queue
 from chatmail_milter.store.peers import UNPROVEN
@@ -116,7 +116,7 @@ def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
         messages, missing["queue"] = [], str(error)
     name = _domain(domain)
     engine = sources.store()
-    found = one_peer.peer(engine, name, messages, now)
+    found = one_peer(engine, name, messages, now)
     if not found.known:
         raise ProblemError(404, "There are no data about this peer")
     history = of_peer(engine, name, SPANS[span], now)

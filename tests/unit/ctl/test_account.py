@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chatmail_milter.ctl import deletion, dovecot
+from chatmail_milter.ctl import account, dovecot
 from chatmail_milter.mailboxes import home
 from chatmail_milter.mailboxes.doveadm import parse_connections
 from chatmail_milter.store.accounts import Accounts
@@ -172,8 +172,8 @@ def test_deliveries_forget_a_deleted_account_after_its_sessions_ended_too(
 ) -> None:
     # A question of before the deletion may be answered, and its answer remembered, after the first time.
     done: list[str] = []
-    monkeypatch.setattr(deletion, "forget_accounts", lambda: done.append("forget"))
-    monkeypatch.setattr(deletion, "end_of", lambda *_: done.append("end"))
+    monkeypatch.setattr(account, "forget_accounts", lambda: done.append("forget"))
+    monkeypatch.setattr(account, "end_of", lambda *_: done.append("end"))
     assert run("account", "delete", ALICE).exit_code == 0
     assert done == ["forget", "end", "forget"]
 

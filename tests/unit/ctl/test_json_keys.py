@@ -14,7 +14,7 @@ import click
 import pytest
 
 from chatmail_milter.ctl.main import main
-from chatmail_milter.doctor.finding import Finding
+from chatmail_milter.doctor import Finding
 from chatmail_milter.doctor.records import Record
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.ctl import doctor
-from chatmail_milter.doctor.finding import Finding, FindingState, good
+from chatmail_milter.doctor import Finding, FindingState, good
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers

@@ -18,10 +18,22 @@ from sqlalchemy.exc import OperationalError
 
 from chatmail_milter.ctl import doctor as command
 from chatmail_milter.ctl.main import main
-from chatmail_milter.doctor import aliases, certificates, machine, ports, queue, records, services, sockets
+from chatmail_milter.doctor import (
+    Finding,
+    FindingState,
+    aliases,
+    certificates,
+    good,
+    machine,
+    ports,
+    queue,
+    records,
+    services,
+    sockets,
+    unknown,
+)
 from chatmail_milter.doctor import store as store_check
 from chatmail_milter.doctor.certificates import Shown
-from chatmail_milter.doctor.finding import Finding, FindingState, good, unknown
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
