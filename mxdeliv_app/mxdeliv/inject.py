@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chatmail_milter import codes
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, PostfixAwayError
 from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 from mxdeliv_app.mxdeliv.wire import RecipientReply

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv import wire
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address

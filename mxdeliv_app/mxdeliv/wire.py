@@ -16,7 +16,7 @@ import msgspec
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 
 PATH = "/mxdeliv"
 MAIL_FROM = "X-Mail-From"

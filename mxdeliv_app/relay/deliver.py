@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chatmail_milter import codes
-from chatmail_milter.reply import Reply
 from chatmail_milter.store.endpoints import Endpoint
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
 from mxdeliv_app.mxdeliv.wire import RecipientReply

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from chatmail_milter import codes
-from chatmail_milter.reply import Reply
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.verdict import Reply, Verdict
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.relay.concurrency import DestinationConcurrency, SenderOrdering, Turn
 from mxdeliv_app.relay.deliver import Delivery

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from chatmail_milter import codes
 from chatmail_milter.config.values import HostPort
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv.dot_stuffing import stuffed
 from mxdeliv_app.mxdeliv.smtp_client import Conversation, PostfixAwayError

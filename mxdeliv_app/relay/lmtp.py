@@ -18,9 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.reply import Reply
 from chatmail_milter.rules.policy import Policy
-from chatmail_milter.verdict import Action, Verdict
+from chatmail_milter.verdict import Action, Reply, Verdict
 from mxdeliv_app.relay.concurrency import PolicyInForce, Turn
 from mxdeliv_app.relay.queued_message import NO_QUEUE_ID, Mode, QueuedMessage, Recipient, recipient
 from mxdeliv_app.relay.stream import SmtpStream

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatmail_milter.config.values import HostPort
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.relay.fallback import Fallback
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 from tests.blackbox.web.queue_port import QueuePort, Script

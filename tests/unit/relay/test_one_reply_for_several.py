@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.reply import Reply
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.relay.fallback import one_for_all
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 

@@ -23,7 +23,6 @@ IMPURE = {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess
 PURE = (
     "chatmail_milter/address.py",
     "chatmail_milter/codes.py",
-    "chatmail_milter/reply.py",
     "chatmail_milter/verdict.py",
     "chatmail_milter/gate",
     "chatmail_milter/rules",
