@@ -1,4 +1,4 @@
-"""The doors by which a peer's mail comes in, made alike: both must give the same reply (docs/wire.md, 2)."""
+"""Port 25 and `/mxdeliv` behind one interface: a peer gets the same reply from both (docs/wire.md, 2)."""
 
 from __future__ import annotations
 

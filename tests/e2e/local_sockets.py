@@ -1,4 +1,4 @@
-"""Every Unix socket that listens on a relay, and who may connect to it besides root.
+"""The table of all Unix sockets that listen on a relay, and the users that may connect to each.
 
 A socket that is not here is a failure of `test_local_users.py`, and so is a row whose socket is gone.
 """

@@ -1,4 +1,4 @@
-"""The playbook as an operator runs it again on a relay of the lab."""
+"""Runs the playbook again on a relay of the lab, as an operator does."""
 
 from __future__ import annotations
 

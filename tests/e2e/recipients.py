@@ -1,4 +1,4 @@
-"""Spellings of a recipient, and what each entry point must say to it: one table.
+"""The table of spellings of a recipient, with the reply of each entry point.
 
 A final refusal that is known at once comes at RCPT from the ports for peers, and as the answer to `/mxdeliv`.
 On submission RCPT is never refused, because the app would fail the message for all of its recipients: a

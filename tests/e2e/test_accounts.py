@@ -1,4 +1,4 @@
-"""Accounts: made by the first login, kept by their password, offered by `POST /new`."""
+"""Accounts are created by their first login, protected by their password, and offered by `POST /new`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/install-by-hand.md on a host that serves other mail: its lines applied, used, and taken away again.
+"""docs/install-by-hand.md on a host that already serves mail: its lines are applied, tested and reverted.
 
 The tests stand in the order of the document, and each goes on where the one before ended.
 """

@@ -1,4 +1,4 @@
-"""Mail that can't arrive comes back as a bounce that Delta Chat shows; traps in DNS catch nobody."""
+"""Undeliverable mail comes back as a bounce that Delta Chat shows; hostile DNS records cause no loop."""
 
 from __future__ import annotations
 

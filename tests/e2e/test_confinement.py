@@ -1,4 +1,4 @@
-"""What a stock service, or nft, may do, were it taken over: this is in force, for systemd and the kernel."""
+"""Stock services and nft have no more privileges than they need, as systemd and the kernel report them."""
 
 from __future__ import annotations
 

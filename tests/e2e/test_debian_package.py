@@ -1,4 +1,4 @@
-"""The Debian package on a plain Debian 12 host of its own: installed, upgraded while it is used, purged."""
+"""The Debian package on a plain Debian 12 host: installed, upgraded while in use, purged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message as it lies in the receiver's mailbox, and how soon an idling client is told of it."""
+"""The delivered message in the recipient's mailbox, and the delay until an idling client learns of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two devices with one account, and one that was away: Delta Chat's core on each of them."""
+"""Two devices with one account, one of them offline for a while, each with Delta Chat's core."""
 
 from __future__ import annotations
 

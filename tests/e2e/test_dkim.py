@@ -1,4 +1,4 @@
-"""Which signatures count, on a real relay: OpenDKIM's word, and ours where it has none (docs/gate.md, 2)."""
+"""Signatures that count on a real relay: by OpenDKIM's result, else by our own check (docs/gate.md, 2)."""
 
 from __future__ import annotations
 

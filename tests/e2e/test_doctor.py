@@ -1,4 +1,4 @@
-"""`chatmailctl doctor` at a real relay: a sound one has nothing to mend, and its advice mends one."""
+"""`chatmailctl doctor` on a real relay: no finding on a sound one, and its advice repairs a broken one."""
 
 from __future__ import annotations
 

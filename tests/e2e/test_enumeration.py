@@ -1,4 +1,4 @@
-"""A peer that tries names is told of few, on port 25 and by HTTPS alike; others notice nothing."""
+"""A peer learns of few unknown names, by port 25 and HTTPS together; other peers are not affected."""
 
 from __future__ import annotations
 

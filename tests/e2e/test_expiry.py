@@ -1,4 +1,4 @@
-"""What goes after its time, and an account that is deleted: with everything, at once."""
+"""Expired mail and accounts, and deleted accounts, are removed with all their data."""
 
 from __future__ import annotations
 

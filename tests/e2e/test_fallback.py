@@ -1,4 +1,4 @@
-"""Mail that went back to SMTP and found that closed too: each retry tries SMTP, and then HTTPS again.
+"""When SMTP fails after HTTPS did, each retry tries SMTP, and later HTTPS again.
 
 By smtp(8) and its fallback relay, which is ours in its HTTPS-only mode (docs/wire.md, 3.5).
 """
@@ -13,7 +13,7 @@ from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address
 from tests.chat.queue_log import Delivery, queue_files
 from tests.e2e.conftest import Login
-from tests.e2e.test_crossing import AUTOCRYPT, DISGUISED, INSIDE, TELLTALES, names
+from tests.e2e.test_octets_at_the_peer import AUTOCRYPT, DISGUISED, INSIDE, TELLTALES, names
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
 

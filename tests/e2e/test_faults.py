@@ -1,4 +1,4 @@
-"""Much mail to many domains while a relay breaks: `make test-faults` in short, with two causes for all."""
+"""Much mail to many domains while parts of a relay fail: `make test-faults` with two causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks for accounts far too often is answered each time, and memory does not grow with it."""
+"""A client that requests too many accounts gets an answer each time, and the app's memory does not grow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chatmailctl gate check` says of a file what the milter does when a client has sent it to real Postfix.
+"""`chatmailctl gate check` gives for a file the verdict that the milter gives behind a real Postfix.
 
 Not the verdict alone: the reason, and how many octets the milter saw, so that it is the same message.
 """

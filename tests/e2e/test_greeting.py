@@ -1,4 +1,4 @@
-"""Port 465: before the greeting nothing goes out that the greeting has to wait for.
+"""Port 465 sends no query before its greeting.
 
 Nagle's algorithm (RFC 1122, 4.2.3.4) holds a second small packet until the client acknowledges the first.
 """

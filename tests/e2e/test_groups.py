@@ -1,4 +1,4 @@
-"""A group of ten on two relays, five on either: who gets what, and what the writers are told of it."""
+"""A group of ten on two relays: each member gets each message, and the writers get its state."""
 
 from __future__ import annotations
 

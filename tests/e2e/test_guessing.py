@@ -1,4 +1,4 @@
-"""Guesses of one account's password: whom the limit spares, by way of Dovecot and Postfix."""
+"""The limit on password guesses, through Dovecot and Postfix: which logins it delays and which not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dovecot without our answers, and whom we answer: nobody is turned away for good, nobody learns anything."""
+"""Dovecot without `chatmail-hooks` refuses temporarily only; the hooks answer no one but Dovecot."""
 
 from __future__ import annotations
 

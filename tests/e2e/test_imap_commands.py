@@ -1,4 +1,4 @@
-"""Every IMAP command that Dovecot offers, with our plugins and our METADATA server behind it.
+"""Every IMAP command that Dovecot offers works with our plugins and our METADATA server.
 
 The table names each capability that a session is offered, so one that comes new fails until it has its
 commands. No answer is SERVERBUG (RFC 5530), and the journal has no warning. One exception, not in the table:

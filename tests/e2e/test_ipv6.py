@@ -1,4 +1,4 @@
-"""Mail to peers that only IPv6 leads to, by both roads; to IPv6 literals; and to a name that isn't ASCII.
+"""Mail to peers with IPv6 only, by HTTPS and by SMTP; to IPv6 literals; to internationalized domains.
 
 The network is one of documentation, special-purpose, and allowed by name in the lab's inventory.
 """

@@ -1,4 +1,4 @@
-"""No local user may deliver, inject, relay, say XCLIENT or list the queue: each listener, as each user.
+"""No local user may deliver, inject, relay, use XCLIENT or list the queue: each listener, as each user.
 
 Why a user may connect to a Unix socket is in `local_sockets.py`.
 """

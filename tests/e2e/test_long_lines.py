@@ -1,4 +1,4 @@
-"""Lines of more than 998 octets, which RFC 5322, 2.1.1 forbids and apps write: they stay as they were signed.
+"""Lines over 998 octets, which RFC 5322, 2.1.1 forbids and apps write, stay as they were signed.
 
 On each way out (HTTPS, SMTP, to a neighbour) and in (port 25, `/mxdeliv`). What of this a gate refuses is in
 `test_rows`.

@@ -1,4 +1,4 @@
-"""Dovecot without our Lua, or with one that fails: it decides nothing, and mail waits."""
+"""Dovecot without our Lua script, or with a failing one, refuses temporarily, and mail waits."""
 
 from __future__ import annotations
 

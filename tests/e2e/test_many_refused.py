@@ -1,4 +1,4 @@
-"""Refused recipients, as many as a message may have, end no session on any way in: also under stress."""
+"""As many refused recipients as a message may have end no session, on any way in, also under stress."""
 
 from __future__ import annotations
 

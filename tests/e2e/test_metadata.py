@@ -1,4 +1,4 @@
-"""METADATA (RFC 5464) as no app says it: refused in words of IMAP, in time, and the session goes on."""
+"""Malformed METADATA (RFC 5464) commands get an IMAP error in time, and the session continues."""
 
 from __future__ import annotations
 

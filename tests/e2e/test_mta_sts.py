@@ -1,4 +1,4 @@
-"""MTA-STS (RFC 8461) on the way out: the policy of a peer decides which hosts SMTP may bring its mail to.
+"""MTA-STS (RFC 8461) for outgoing SMTP: a peer's policy decides which hosts get its mail.
 
 _a.lab has it switched on, _b.lab not.
 """

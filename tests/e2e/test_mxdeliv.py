@@ -1,4 +1,4 @@
-"""`POST /mxdeliv` by hand: the status and the first line that a peer gets (docs/wire.md, 2).
+"""`POST /mxdeliv` by hand: the status and the first line of each answer (docs/wire.md, 2).
 
 What the gate and DKIM refuse is in `test_rows` and `test_origin`.
 """

@@ -1,4 +1,4 @@
-"""`/mxdeliv` on the wire: HTTP as strangers write it, through nginx, into Postfix (docs/wire.md, 2)."""
+"""`/mxdeliv` on the wire: hostile HTTP through nginx into Postfix (docs/wire.md, 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app's connections to Postfix, which it keeps: what a real Postfix and real milters make of them."""
+"""The app's kept connections to Postfix, with a real Postfix and its milters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers as they are deployed (docs/wire.md, 1), as senders to a real relay, octet by octet, through nginx.
+"""Deployed senders (docs/wire.md, 1) to a real relay through nginx, octet by octet.
 
 What the app makes of them by itself is in `tests/blackbox/web/test_deployed_senders.py`.
 """

@@ -1,4 +1,4 @@
-"""What the operator relies on: figures that are true, orders that work at once, and a host in order."""
+"""The operator's figures are true, the orders take effect at once, and the host is in order."""
 
 from __future__ import annotations
 

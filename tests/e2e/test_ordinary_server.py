@@ -1,4 +1,4 @@
-"""Mail with a server that knows SMTP and DKIM and nothing of chatmail: there and back."""
+"""Mail to and from a server with SMTP and DKIM and without chatmail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose mail it is that comes in: signed by its author's domain, or from the very address that it names.
+"""Incoming mail must be signed by its author's domain, or come from the address literal that it names.
 
 The answers are those of docs/dkim.md, the same at both doors.
 """

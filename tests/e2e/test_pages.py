@@ -1,4 +1,4 @@
-"""The pages for people through nginx: on port 443, and where port 80 leads."""
+"""The pages for people through nginx: on port 443, and the redirect from port 80."""
 
 from __future__ import annotations
 

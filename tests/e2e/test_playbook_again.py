@@ -1,4 +1,4 @@
-"""The playbook on a host that is a relay already: a second run, check mode, and an older layout."""
+"""The playbook on a host that is already a relay: a second run, check mode, an older layout."""
 
 from __future__ import annotations
 

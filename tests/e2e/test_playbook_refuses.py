@@ -1,4 +1,4 @@
-"""The playbook refuses what it must not touch and what can't work, before it changes anything."""
+"""The playbook refuses foreign files and invalid variables before it changes anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator decides with `chatmailctl`, at every door: in force as soon as the command ends."""
+"""The operator's policy, set by `chatmailctl`, is in force on every way in when the command ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a relay keeps of its users, after all that they may do: no addresses of theirs, and of times the day.
+"""What a relay stores of its users after all that they may do: no peer addresses, times by day only.
 
 The visitors of this file come from an address that nobody else in the lab has.
 """

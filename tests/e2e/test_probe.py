@@ -1,4 +1,4 @@
-"""`chatmailctl probe` at a real relay: what it finds of a relay, a user, a mail server."""
+"""`chatmailctl probe` on a real relay, against a relay, a user and a mail server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices to phones, and METADATA, with a real IMAP client, real mail and a gateway that the tests play."""
+"""Push notices and METADATA, with a real IMAP client, real mail and a test gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mailboxes that fill up: whoever fills one loses; over the limit all roads say so (RFC 3463, X.2.2)."""
+"""Full mailboxes: the sender who fills one loses mail; above the quota all ports say so (RFC 3463, X.2.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another server said of a recipient for good is told to the next sender at submission."""
+"""A permanent refusal of a recipient by its server is repeated to the next sender at submission."""
 
 from __future__ import annotations
 

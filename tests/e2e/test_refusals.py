@@ -1,4 +1,4 @@
-"""What a relay refuses on each SMTP road, with the replies that clients and peers look for."""
+"""Refusals on each SMTP port, with the replies that clients and peers parse."""
 
 from __future__ import annotations
 

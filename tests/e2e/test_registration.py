@@ -1,4 +1,4 @@
-"""Who gets an account: names that may be, tokens, a machine that is full, and how often one may ask."""
+"""Registration: valid names, tokens, a machine without capacity, the rate limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that would no longer be let begin, by the operator's policy or for want of account or password.
+"""Open sessions end after a change of policy, or when their account or password is gone.
 
 They are ended, and nobody else's with them.
 """

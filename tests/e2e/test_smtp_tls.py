@@ -1,4 +1,4 @@
-"""SMTP to a peer that takes no HTTPS: verified TLS for names, any TLS for `_` domains and literals.
+"""SMTP to a peer without HTTPS: verified TLS for names, any TLS for `_` domains and literals.
 
 Who is not let down to clear text learns why: the queue tells the operator.
 """

@@ -1,4 +1,4 @@
-"""A domain with special-purpose addresses among its own: both roads ignore these, and the mail arrives.
+"""Special-purpose addresses of a domain are ignored by HTTPS and SMTP, and the mail arrives by its others.
 
 `mixed.lab` is at 127.0.0.1 and other places inside, too (lab/zone.py); there is nothing but this host's own
 Postfix at the first, and nothing at all at the others.

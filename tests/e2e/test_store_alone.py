@@ -1,4 +1,4 @@
-"""A relay's `store.sqlite`, copied without the files beside it, has everything: soon, and after a stop."""
+"""A copy of a relay's `store.sqlite` alone is complete, soon after a change and after a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ciphers each port takes: asked as a scanner does, each that was taken left out the next time."""
+"""The ciphers that each port accepts, found as a scanner does, by leaving out each accepted one."""
 
 from __future__ import annotations
 

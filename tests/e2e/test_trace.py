@@ -1,4 +1,4 @@
-"""`chatmailctl trace` on real relays: the way of a message by each road, and what is refused."""
+"""`chatmailctl trace` on real relays: a message's path by HTTPS, by SMTP, and of refused mail."""
 
 from __future__ import annotations
 

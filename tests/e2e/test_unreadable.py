@@ -1,4 +1,4 @@
-"""What nobody on the host can read but those whom it is for: mail, the store, secrets, passwords."""
+"""Mail, store, secrets and passwords are unreadable for all other users of the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers that sign nothing (madmail up to 2.23): mail of theirs is taken from their own hosts alone."""
+"""Mail of peers that sign nothing (madmail up to 2.23) is accepted from their own hosts only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Much at once, from one relay to the other: a file of 25 MB, and 200 messages in a row.
+"""Volume between two relays: a file of 25 MB, and 200 messages in a row.
 
 Both are more than a relay takes of one user by default: 30 MiB a message, as which an app sends a file of
 about 20 MB, and 10 messages at once, then one a second. Here the operators have set more.

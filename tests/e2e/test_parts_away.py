@@ -1,4 +1,4 @@
-"""Parts of a relay away, killed or hanging: nothing unchecked passes, and no mail is lost or doubled."""
+"""While a part of a relay is away, killed or hanging, no mail passes unchecked, is lost or is doubled."""
 
 from __future__ import annotations
 

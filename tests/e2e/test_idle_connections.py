@@ -1,4 +1,4 @@
-"""Who opens connections and says nothing: how many one address may have, and that others don't notice.
+"""Idle connections of one address are limited, and other clients are not affected.
 
 `make test-attacks` has the same with thousands of them.
 """

@@ -1,4 +1,4 @@
-"""Every row of the verdict table (docs/gate.md, 3) at a real relay's doors: submission, port 25, `/mxdeliv`.
+"""Rows of the verdict table (docs/gate.md, 3) at a real relay: submission, port 25, `/mxdeliv`.
 
 What comes in is validly signed by its author's domain, so that what refuses it is the gate.
 """

@@ -1,4 +1,4 @@
-"""What crosses the wire, octet by octet, as a peer captures it: users' mail and bounces, by both roads.
+"""The octets that a peer receives for messages and bounces, by HTTPS and by SMTP.
 
 docs/wire.md, 4: nothing that tells of the user's device or of our inside, and signatures that hold.
 """

@@ -1,4 +1,4 @@
-"""Mail between the relays: HTTPS first, SMTP where HTTPS is closed, and the counts that say so."""
+"""Mail between the relays: HTTPS first, SMTP where HTTPS is closed, and the counts of both."""
 
 from __future__ import annotations
 

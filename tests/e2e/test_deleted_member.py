@@ -1,4 +1,4 @@
-"""An account that is deleted while the others of its group go on writing, on two relays."""
+"""An account of a group is deleted while the other members, on two relays, continue to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that never end, over HTTPS: how many one network may have, and that the others are served.
+"""Endless HTTPS requests of one network are limited, and other clients are served.
 
 `make test-attacks` has the same with thousands of connections.
 """

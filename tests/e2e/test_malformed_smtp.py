@@ -1,4 +1,4 @@
-"""What no sane program sends, at a real Postfix: each gets a reply of docs/gate.md, and nothing falls over.
+"""Malformed SMTP to a real Postfix gets a reply of docs/gate.md, and every service continues.
 
 "Signed" is what came in validly signed before it was made strange, so that one sees what DKIM is told.
 """

@@ -1,4 +1,4 @@
-"""A domain with as many deliveries under way as it may have: `421` to Postfix, which keeps the mail.
+"""Above its limit of concurrent deliveries to a domain, the relay replies `421`; Postfix keeps the mail.
 
 The relay is told that two are enough, and the peer answers nobody until it is let go.
 """
