@@ -6,6 +6,7 @@ the operator without the playbook.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ KINDS = ("services", "sockets", "timers", "timed_services")
 
 def variables() -> dict[str, Any]:
     """The role's variables, without those that Ansible would compute, which are errors in a unit."""
+    return _variables(ROLE) | {"ansible_managed": MANAGED}
+
+
+# Each unit asks for them, and YAML's parser is slow.
+@cache
+def _variables(role: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("defaults/main.yml", "vars/main.yml"):
-        found |= yaml.safe_load((ROLE / name).read_text("utf-8"))
-    found = {name: value for name, value in found.items() if "{{" not in str(value)}
-    return found | {"ansible_managed": MANAGED}
+        found |= yaml.safe_load((role / name).read_text("utf-8"))
+    return {name: value for name, value in found.items() if "{{" not in str(value)}
 
 
 HOME = variables()["chatmail_programs"].removesuffix("/bin")

@@ -48,6 +48,17 @@ def client(
     return testing.TestClient(app.create_app(settings, store, in_force, lambda: short, SECRET, lambda: TODAY))
 
 
+@pytest.fixture(scope="module")
+def none(tmp_path_factory: pytest.TempPathFactory) -> Accounts:
+    """Accounts for questions that must make none."""
+    return Accounts(open_store(stores.made(tmp_path_factory.mktemp("none") / "store.sqlite")))
+
+
+@pytest.fixture(scope="module")
+def refusing(none: Accounts) -> testing.TestClient:
+    return client(none)
+
+
 def ask(to: testing.TestClient, question: str, **what: Any) -> Any:
     return to.simulate_post(f"/dovecot/{question}", json=what, headers={"X-Chatmail-Secret": SECRET})
 
@@ -243,10 +254,12 @@ class TestPolicy:
 
     @pytest.mark.parametrize("ip", ["x", "192.0.2", "192.0.2.0/24", " ", 7, [], {}])
     @pytest.mark.parametrize("question", ["lookup", "create"])
-    def test_what_is_no_ip_address_is_a_400(self, accounts: Accounts, question: str, ip: Any) -> None:
-        answer = ask(client(accounts), question, user=ALICE, password=PASSWORD, ip=ip)
+    def test_what_is_no_ip_address_is_a_400(
+        self, refusing: testing.TestClient, none: Accounts, question: str, ip: Any
+    ) -> None:
+        answer = ask(refusing, question, user=ALICE, password=PASSWORD, ip=ip)
         assert answer.status_code == 400
-        assert accounts.list() == ()
+        assert none.list() == ()
 
     def test_a_policy_that_can_not_be_read_means_later(self, accounts: Accounts) -> None:
         def away() -> Policy:
@@ -262,11 +275,13 @@ class TestPolicy:
 @pytest.mark.parametrize(
     "path", ["/dovecot/lookup", "/dovecot/create", "/dovecot/login", "/dovecot/mailbox", "/x"]
 )
-def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | None, path: str) -> None:
+def test_without_the_secret_there_is_no_answer(
+    refusing: testing.TestClient, none: Accounts, shown: str | None, path: str
+) -> None:
     headers = {} if shown is None else {"X-Chatmail-Secret": shown}
-    answer = client(accounts).simulate_post(path, json={"user": ALICE, "password": PASSWORD}, headers=headers)
+    answer = refusing.simulate_post(path, json={"user": ALICE, "password": PASSWORD}, headers=headers)
     assert answer.status_code == 401
-    assert accounts.list() == ()
+    assert none.list() == ()
 
 
 @pytest.mark.parametrize(
@@ -286,9 +301,9 @@ def test_without_the_secret_there_is_no_answer(accounts: Accounts, shown: str | 
     ],
 )
 @pytest.mark.parametrize("question", ["lookup", "create", "login", "mailbox"])
-def test_malformed_questions_are_a_400(accounts: Accounts, question: str, body: bytes) -> None:
+def test_malformed_questions_are_a_400(refusing: testing.TestClient, question: str, body: bytes) -> None:
     headers = {"X-Chatmail-Secret": SECRET}
-    answer = client(accounts).simulate_post(f"/dovecot/{question}", body=body, headers=headers)
+    answer = refusing.simulate_post(f"/dovecot/{question}", body=body, headers=headers)
     assert answer.status_code == 400
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 USERS = {SMTP: ME, MILTER: ME, "gunicorn": "nobody"}
 # Speaks as journalctl does, of a journal that is a file: identifier, user ID and message, with tabs. Cursors:
 # line numbers.
-JOURNALCTL = """#!/usr/bin/env python3
+JOURNALCTL = """#!PYTHON -IS
 import json, sys, time
 after = next((int(one.split("=")[1]) for one in sys.argv if one.startswith("--after-cursor=")), 0)
 wanted = [one.split("=")[1] for one in sys.argv if one.startswith("SYSLOG_IDENTIFIER=")]
@@ -49,7 +50,7 @@ class Journal:
         self.peers = Peers(engine)
         self.refusals = RecipientRefusals(Refusals(engine, b"k" * 32), HTTPS_ONLY)
         program = directory / "journalctl"
-        program.write_text(JOURNALCTL)
+        program.write_text(JOURNALCTL.replace("PYTHON", sys.executable))
         program.chmod(0o755)
         self._file.write_text("")
 
