@@ -114,7 +114,7 @@ def _leading(lines: Sequence[str], ours: re.Pattern[str]) -> Iterator[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file but comments; none where it can't be read, or is a FIFO or link of a user's."""
+    """The lines of a file without comments; none if it can't be read, or is a user's FIFO or link."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

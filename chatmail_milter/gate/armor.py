@@ -60,7 +60,7 @@ class Armor:
         self._sink.finish()
 
     def _feed_lines(self, data: bytes, at: int) -> int:
-        """Consumes lines until the Base64 begins or `data` ends. Returns the offset where it stopped."""
+        """Consumes lines until the Base64 begins or `data` ends. Returns the offset of the rest."""
         while at < len(data) and not self._in_base64:
             if self._ended:
                 if data[at:].strip(WHITE_SPACE):
@@ -78,7 +78,7 @@ class Armor:
         return at
 
     def _feed_base64(self, data: bytes, at: int) -> int:
-        """Consumes Base64 until padding, checksum or the last line. Returns the offset where it stopped."""
+        """Consumes Base64 until padding, checksum or the last line. Returns the offset of the rest."""
         equals = data.find(b"=", at)
         dash = data.find(b"-", at, equals if equals >= 0 else len(data))
         end = dash if dash >= 0 else equals if equals >= 0 else len(data)

@@ -78,7 +78,7 @@ _ANSWERS = {Action.PASS: milter.CONTINUE, Action.REJECT: milter.REJECT, Action.T
 
 
 class MilterSession:
-    """One connection of Postfix's to us, and the message that is under way on it.
+    """One connection of Postfix, and the current message on it.
 
     `_verdict` is what the recipients that concern us were told, None before the first. `_sorter` is there
     from MAIL on, on roads that are judged; `_authors` are the From fields of a user's message of another
@@ -314,7 +314,7 @@ class MilterSession:
 
 
 def _domain(sender: str) -> str:
-    """The domain of an envelope sender, empty where it has none that can be one."""
+    """The domain of an envelope sender; empty if it has no valid one."""
     try:
         return address.domain(address.domain_of(sender))
     except MalformedAddressError:

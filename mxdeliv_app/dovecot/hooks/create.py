@@ -1,4 +1,4 @@
-"""A first login makes the account, if it may be made."""
+"""`POST /dovecot/create`: creates an account at its first login, if the rules allow it."""
 
 from __future__ import annotations
 

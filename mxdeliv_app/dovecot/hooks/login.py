@@ -1,4 +1,4 @@
-"""A login: what Dovecot's question says of it, whether the policy denies it, and that it succeeded."""
+"""`POST /dovecot/login`, and what all requests about a login share: parsing, the policy, fingerprints."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def question(request: falcon.Request, kind: type[_T]) -> _T:
 
 
 def peer_of(ip: str) -> Peer:
-    """Where a login comes from, None if Dovecot does not know; 400 if that is no IP address."""
+    """The client's IP address, None if Dovecot does not know it. Raises 400 if it is not an IP address."""
     try:
         return ipaddress.ip_address(ip) if ip else None
     except ValueError:
@@ -73,7 +73,7 @@ def peer_of(ip: str) -> Peer:
 
 
 def bits_of(fingerprint: str | None) -> int | None:
-    """The bits of a fingerprint that are kept."""
+    """The stored bits of a fingerprint."""
     return None if fingerprint is None else int(fingerprint, 16) % (1 << FINGERPRINT_BITS)
 
 
@@ -88,12 +88,12 @@ def denied(policy: Policy, user: str, ip: str, response: falcon.Response) -> boo
 
 
 def remember(guessed: Guesses, user: str, ip: str, fingerprint: str | None) -> None:
-    """Keeps that a password was right."""
+    """Stores the fingerprint of a right password."""
     found = bits_of(fingerprint)
     if found is not None:
         guessed.right(user, found, peer_of(ip))
 
 
 def unknown(response: falcon.Response) -> None:
-    """Answers that there is no such account."""
+    """Sets the response for an unknown account."""
     response.status, response.media = 404, {"exists": False}

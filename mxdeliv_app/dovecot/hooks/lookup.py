@@ -1,4 +1,4 @@
-"""Questions about an account that may exist: for a login, and for a delivery."""
+"""`POST /dovecot/lookup` and `/dovecot/mailbox`: look up an account for a login or a delivery."""
 
 from __future__ import annotations
 
