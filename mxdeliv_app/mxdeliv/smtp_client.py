@@ -34,7 +34,7 @@ _PIPELINED = 100
 _PIPELINED_FIRST = 16
 _MAX_LINE = 4096
 _MAX_REPLY_LINES = 128
-_RECEIVE = 1 << 16
+_RECEIVE = 1 << 13
 
 _REPLY_LINE = re.compile(rb"([2-5]\d\d)([ -]|\Z)(?:([245]\.\d{1,3}\.\d{1,3})(?: |\Z))?(.*)\Z", re.DOTALL)
 
@@ -184,20 +184,21 @@ class Conversation:
     def _hello(self, name: str) -> Reply:
         self.write(f"EHLO {name}\r\n".encode("ascii"))
         lines = self._read_lines()
-        self._extensions = frozenset(line[4:].split(b" ")[0].decode("ascii", "replace") for line in lines)
+        words = (line[0][4:].partition(b" ")[0] for line in lines)
+        self._extensions = frozenset(word.decode("ascii", "replace") for word in words)
         return _reply(lines)
 
     def _read(self) -> Reply:
         return _reply(self._read_lines())
 
-    def _read_lines(self) -> list[bytes]:
-        lines: list[bytes] = []
+    def _read_lines(self) -> list[re.Match[bytes]]:
+        lines: list[re.Match[bytes]] = []
         while len(lines) < _MAX_REPLY_LINES:
-            line = self._read_line()
-            if not _REPLY_LINE.match(line):
+            line = _REPLY_LINE.match(self._read_line())
+            if not line:
                 raise PostfixAwayError("the reply is not SMTP")
             lines.append(line)
-            if line[3:4] != b"-":
+            if line[2] != b"-":
                 return lines
         raise PostfixAwayError("the reply has no end")
 
@@ -220,8 +221,7 @@ def _literal(peer: IPAddress) -> str:
     return f"[IPv6:{peer}]" if peer.version == 6 else f"[{peer}]"
 
 
-def _reply(lines: Sequence[bytes]) -> Reply:
-    matches = [match for line in lines if (match := _REPLY_LINE.match(line))]
-    code, words = matches[-1][1], b" ".join(match[4] for match in matches)
-    status = next((match[3] for match in reversed(matches) if match[3]), b"")
-    return Reply(int(code), status.decode("ascii"), wire.one_line(words))
+def _reply(lines: Sequence[re.Match[bytes]]) -> Reply:
+    words = b" ".join(line[4] for line in lines)
+    status = next((line[3] for line in reversed(lines) if line[3]), b"")
+    return Reply(int(lines[-1][1]), status.decode("ascii"), wire.one_line(words))

@@ -232,5 +232,7 @@ def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply,
 
 def one_line(raw: bytes) -> str:
     """A peer's reply text as one line of printable ASCII, truncated to `MAX_REPLY_TEXT`."""
-    text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")
-    return "".join(c if c.isprintable() else " " for c in text[:MAX_REPLY_TEXT]).strip()
+    text = raw.decode("ascii", "replace").replace("\N{REPLACEMENT CHARACTER}", "?")[:MAX_REPLY_TEXT]
+    if not text.isprintable():  # rarely
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text.strip()
