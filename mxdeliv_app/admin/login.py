@@ -17,7 +17,7 @@ from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
 
 FAILURES = Rate(per_minute=10, burst=10)
 # A hash takes memory and a processor by design: one at a time, and who waits for longer is told so.
-_PATIENCE = 5.0  # seconds
+_TURN_TIMEOUT = 5.0  # seconds
 # Fewer than the threads of gunicorn_conf: whoever is logged in gets pages while strangers guess.
 _WAITING = 4
 
@@ -56,7 +56,7 @@ class LoginResource:
         response.media = {"role": role, "seconds": LONGEST}
 
     def _role(self, password: str, network: str) -> Role:
-        if not self._turn.acquire(timeout=_PATIENCE):
+        if not self._turn.acquire(timeout=_TURN_TIMEOUT):
             raise busy()
         try:
             # Within the lock: of many that come at once, ten are looked at.

@@ -12,7 +12,7 @@ from mxdeliv_app.admin.requests import ProblemError
 
 DEFAULT_PATH = Path("/run/chatmail-orders.sock")
 # Doctor asks servers far away; suspending an account waits for sessions to end.
-_PATIENCE = 120.0  # seconds
+_TIMEOUT = 120.0  # seconds
 _LONGEST = 64 << 20  # octets: a hundred thousand messages of a queue
 
 
@@ -44,7 +44,7 @@ class Orders:
         """Executes the order `name`. Raises `AwayError`, and `ProblemError` (422) for an invalid value."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_PATIENCE)
+                connection.settimeout(_TIMEOUT)
                 connection.connect(str(self.path))
                 connection.sendall(json.dumps({"order": name, "values": values}).encode("ascii") + b"\n")
                 connection.shutdown(socket.SHUT_WR)

@@ -66,13 +66,13 @@ class Network:
         deadline = time.monotonic() + min(2 * self.timeout, self.limit.left)
         for address in addresses:
             try:
-                return socket.create_connection((str(address), port), self._patience()), failures
+                return socket.create_connection((str(address), port), self._connect_timeout()), failures
             except OSError as error:
                 failures.append(f"{address}: {error.strerror or error}")
                 if time.monotonic() > deadline:
                     break
         raise OSError("; ".join(failures))
 
-    def _patience(self) -> float:
+    def _connect_timeout(self) -> float:
         # A timeout of 0 would be a socket that does not wait.
         return max(0.001, min(self.timeout, self.limit.left))

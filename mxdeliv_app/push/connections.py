@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 _GREETING = b"VERSION\tanvil\t1\t0\n"
 _QUESTION = b"CONNECT-DUMP\n"
-PATIENCE = 5.0  # seconds
+QUERY_TIMEOUT = 5.0  # seconds
 _MOST = 64 << 20  # octets: half a million connections and more
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ def users(dump: bytes) -> Iterable[str]:
 
 def _dump(path: str) -> bytes:
     """Anvil's answer, up to the empty line. Raises `OSError`, or `ValueError` if it is incomplete."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + QUERY_TIMEOUT
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(QUERY_TIMEOUT)
         connection.connect(path)
         connection.sendall(_GREETING + _QUESTION)
         answer = bytearray()

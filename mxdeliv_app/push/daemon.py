@@ -30,7 +30,7 @@ from chatmail_milter.store.push import DeviceTokens, Notices
 from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.tls import Tls
-from mxdeliv_app.push.connections import PATIENCE, Connections
+from mxdeliv_app.push.connections import QUERY_TIMEOUT, Connections
 from mxdeliv_app.push.gateway import Gateway
 from mxdeliv_app.push.metadata import Metadata, metadata_listener
 from mxdeliv_app.push.sender import Sender
@@ -68,7 +68,7 @@ class Push:
             connected,
             lambda: Gateway(push.gateway, agent, tls, push.timeout),
             # Two requests, if the gateway had closed the kept connection, and a query to Dovecot.
-            lease=2 * push.timeout + PATIENCE,
+            lease=2 * push.timeout + QUERY_TIMEOUT,
             retry=push.retry,
             give_up=push.give_up,
         )

@@ -111,7 +111,7 @@ class TestGettingIn:
     ) -> None:
         may_end = threading.Event()
         # Longer than the test waits: nothing here depends on how quick the machine is.
-        monkeypatch.setattr("mxdeliv_app.admin.login._PATIENCE", 120.0)
+        monkeypatch.setattr("mxdeliv_app.admin.login._TURN_TIMEOUT", 120.0)
         monkeypatch.setattr("mxdeliv_app.admin.passwords.role", lambda *_: may_end.wait(120) and None)
 
         def guess(number: int) -> int:
