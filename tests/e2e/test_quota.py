@@ -198,11 +198,14 @@ class TestFull:
         host = b if road == "local" else a
         login = fresh_address(host.domain), fresh_password()
         with Mailbox(host.ip, *login) as sender:
-            message = pgp.encrypted(login[0], small.login[0], pgp.message_id())
+            mid = pgp.message_id()
+            message = pgp.encrypted(login[0], small.login[0], mid)
             before = b.cursor()
             assert smtp.submit(host.ip, login, [small.login[0], reader[0]], message).code == 250
             until("the bounce", sender.messages, 20)
             (bounce,) = sender.messages()
+        with Mailbox(b.ip, *reader) as other:
+            until("the other recipient has it", lambda: other.find(mid), 20)
         assert b"Status: 5.2.2" in bounce
         assert small.login[0].encode() in bounce
         assert reader[0].encode() not in bounce
@@ -218,3 +221,12 @@ class TestFull:
         until("it arrives", lambda: len(small.messages()) == 2, 10)
         relay.operate(b, "account", "quota", address, "default")
         assert relay.ctl(b, "account", "quota", address)["quota"] == 500_000_000
+
+    def test_dovecot_counts_anew_where_no_file_says_how_full_a_mailbox_is(
+        self, lab: Lab, b: LabHost, small: Small
+    ) -> None:
+        name, _, domain = small.login[0].partition("@")
+        # As in a mailbox of a release that counted in the indexes.
+        b.run(["rm", f"/var/vmail/{domain}/{name}/Maildir/maildirsize"])
+        assert abs(relay.ctl(b, "account", "quota", small.login[0])["used"] - QUOTA) < 3000
+        assert smtp.deliver(b.ip, CAROL, [small.login[0]], signed(lab, small.login[0])).line.startswith(FULL)
