@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatmail_milter.address import Peer
-from chatmail_milter.rules import full
+from chatmail_milter.rules import full_mailbox
 from chatmail_milter.store.words import anonymous
 
 PROGRAM = "/usr/bin/doveadm"
@@ -60,7 +60,7 @@ class StoredMessage:
     """A message in a mailbox.
 
     `mailbox`: the folder's GUID. `octets`: as the quota counts them. `received`: POSIX time. `sender`: as
-    `full.sender` returns it; only `Doveadm.everything` sets it, if the header could be read.
+    `full_mailbox.sender` returns it; only `Doveadm.everything` sets it, if the header could be read.
     """
 
     user: str
@@ -261,7 +261,7 @@ def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
             octets, received = map(int, numbers)
             seen = "\\Seen" in flags.split()
             yield StoredMessage(
-                user, mailbox, int(uid), octets, received, seen, full.sender("".join(senders))
+                user, mailbox, int(uid), octets, received, seen, full_mailbox.sender("".join(senders))
             )
 
 

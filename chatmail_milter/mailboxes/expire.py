@@ -1,8 +1,8 @@
 """`chatmail-expire`: removes expired mail, empty folders and unused accounts (section `[expiry]`).
 
-Started hourly by a timer. Also trims mailboxes near their quota (`rules.full`). A run that is interrupted is
-resumed by the next one; `--dry-run` only prints what would be removed. If the clock can't be trusted
-(`passes`), nothing is removed by age. Prints numbers only, no addresses.
+Started hourly by a timer. Also trims mailboxes near their quota (`rules.full_mailbox`). A run that is
+interrupted is resumed by the next one; `--dry-run` only prints what would be removed. If the clock can't be
+trusted (`passes`), nothing is removed by age. Prints numbers only, no addresses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, Sto
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
-from chatmail_milter.rules import full
+from chatmail_milter.rules import full_mailbox
 from chatmail_milter.store import fault, revision
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
@@ -143,7 +143,7 @@ class Pass:
 
     def _empty_the_full(self, users: Sequence[str]) -> None:
         for usage in list(self._doveadm.usage(users)):
-            if full.is_filling_up(usage.used, usage.limit):
+            if full_mailbox.is_filling_up(usage.used, usage.limit):
                 self._empty(usage.user)
 
     def _empty(self, user: str) -> None:

@@ -1,9 +1,9 @@
 """`chatmail-trim USER`: removes mail from a mailbox that passed 75 % of its quota.
 
-Dovecot runs it (`quota_warning`). `rules.full` selects the messages. Runs as the user that owns the mail, and
-accesses it only by doveadm. Several at once for one mailbox do no harm: they select the same messages, or
-others of the same sender. After a failure, Dovecot runs it again when the mailbox passes the next threshold,
-and chatmail-expire does the same work hourly.
+Dovecot runs it (`quota_warning`). `rules.full_mailbox` selects the messages. Runs as the user that owns the
+mail, and accesses it only by doveadm. Several at once for one mailbox do no harm: they select the same
+messages, or others of the same sender. After a failure, Dovecot runs it again when the mailbox passes the
+next threshold, and chatmail-expire does the same work hourly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 import click
 
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, StoredMessage
-from chatmail_milter.rules import full
+from chatmail_milter.rules import full_mailbox
 
 # Mail that arrives meanwhile may pass the last quota_warning threshold, so the check is repeated until there
 # is nothing to remove. Limited, in case removal has no effect.
@@ -23,10 +23,10 @@ _MOST_TURNS = 20
 
 
 def trim(doveadm: Doveadm, user: str, now: float) -> list[StoredMessage]:
-    """The messages to remove (`full.leaving`); none without a quota, or with enough free space."""
+    """The messages to remove (`full_mailbox.leaving`); none without a quota, or with enough free space."""
     for usage in doveadm.usage([user]):
-        if full.is_filling_up(usage.used, usage.limit):
-            return full.leaving(doveadm.everything(user), usage.limit, now)
+        if full_mailbox.is_filling_up(usage.used, usage.limit):
+            return full_mailbox.leaving(doveadm.everything(user), usage.limit, now)
     return []
 
 

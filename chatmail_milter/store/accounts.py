@@ -1,7 +1,7 @@
 """The accounts: address, password hash, quota, and dates of creation and last login.
 
 Dates, not times: the store keeps nothing more exact about when users are active. Addresses are canonical
-(`address.parse`); the rules for new ones are in `accounts.registration`. Password hashes have Dovecot's
+(`address.parse`); the rules for new ones are in `accounts.credentials`. Password hashes have Dovecot's
 scheme prefix (`{ARGON2ID}$argon2id$…`).
 """
 

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chatmail_milter.mailboxes.doveadm import StoredMessage
-from chatmail_milter.rules import full
+from chatmail_milter.rules import full_mailbox
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -27,7 +27,7 @@ def octets(messages: Iterable[StoredMessage]) -> int:
 
 
 def leaving(messages: Iterable[StoredMessage]) -> list[StoredMessage]:
-    return full.leaving(list(messages), LIMIT, NOW)
+    return full_mailbox.leaving(list(messages), LIMIT, NOW)
 
 
 def flood(
@@ -44,7 +44,7 @@ def flood(
     [(749, 1000, False), (750, 1000, True), (1200, 1000, True), (0, 1000, False), (10**12, 0, False)],
 )
 def test_it_begins_at_75_percent(used: int, limit: int, is_filling_up: bool) -> None:
-    assert full.is_filling_up(used, limit) is is_filling_up
+    assert full_mailbox.is_filling_up(used, limit) is is_filling_up
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_it_begins_at_75_percent(used: int, limit: int, is_filling_up: bool) -> 
     ],
 )
 def test_a_sender_is_the_one_address_in_the_one_from_field(fields: str, sender: str) -> None:
-    assert full.sender(fields) == sender
+    assert full_mailbox.sender(fields) == sender
 
 
 class TestRead:
