@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
-_SOON = 0.1  # seconds that a page waits for a newer look
+SOON = 0.1  # seconds that a page waits for a newer look
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Look(Generic[_T]):
 class Snapshot(Generic[_T]):
     """One cached value. Thread-safe. `fresh`: seconds after which a request starts a new computation.
 
-    `first`: seconds that requests wait for the first value, and for the first after `drop`.
+    `first`: seconds that requests wait for the first value, and for the first after `drop`; `soon`: for a
+    newer one.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Snapshot(Generic[_T]):
         look: Callable[[], _T],
         fresh: float,
         first: float = 30.0,
+        soon: float = SOON,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
         self._fresh = fresh
         self._first = first
+        self._soon = soon
         self._clock = clock
         self._changed = threading.Condition()
         self._last: Look[_T] | None = None
@@ -55,7 +58,7 @@ class Snapshot(Generic[_T]):
             known = self._last is not None or self._error is not None
             if self._clock() - self._looked >= self._fresh:
                 self._begin()
-                self._changed.wait_for(lambda: not self._busy, _SOON if known else self._first)
+                self._changed.wait_for(lambda: not self._busy, self._soon if known else self._first)
             if self._error is not None:
                 raise self._error
             return self._last

@@ -65,22 +65,27 @@ class Sources:
         self.config = config
         self.store = out.store
         self._order = out.order
-        self.queue: Snapshot[Sequence[QueueEntry]] = Snapshot(out.queue, _FIGURES, _QUEUE_PATIENCE)
+        # An order is a process, which takes longer to start than a page waits for a newer look.
+        self.queue: Snapshot[Sequence[QueueEntry]] = Snapshot(out.queue, _FIGURES, _QUEUE_PATIENCE, soon=0.0)
         self.peers: Snapshot[list[PeerFigures]] = Snapshot(self._peers, _FIGURES)
         self.overviews: dict[str, Snapshot[Overview]] = {
             name: Snapshot(lambda name=name: self._overview(name), _FIGURES)  # type: ignore[misc]
             for name in SPANS
         }
         # The page does not wait for these: doctor asks DNS and tries each door.
-        self.services: Snapshot[Findings] = Snapshot(lambda: self._findings("services"), _SERVICES, 0.1)
-        self.doctor: Snapshot[Findings] = Snapshot(lambda: self._findings("doctor"), _DOCTOR, 0.1)
+        self.services: Snapshot[Findings] = Snapshot(
+            lambda: self._findings("services"), _SERVICES, 0.1, soon=0.0
+        )
+        self.doctor: Snapshot[Findings] = Snapshot(lambda: self._findings("doctor"), _DOCTOR, 0.1, soon=0.0)
 
     def order(self, name: str, values: dict[str, str]) -> Done:
-        """Executes an order, and discards all cached values."""
+        """Executes an order, and discards the cached values that it may have changed."""
         try:
             return self._order(name, values)
         finally:
-            self.queue.drop()
+            # A large queue takes a second to list: the next page waits for that only after an order on it.
+            if name.startswith("queue-"):
+                self.queue.drop()
             self.peers.drop()
             self.services.drop()
             for one in self.overviews.values():

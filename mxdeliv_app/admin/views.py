@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import falcon
 
@@ -21,6 +21,9 @@ from mxdeliv_app.admin import charts
 from mxdeliv_app.admin.render import View
 from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.sources import Sources
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 View_ = Callable[[Sources, falcon.Request], View]
 _T = TypeVar("_T")
@@ -62,7 +65,7 @@ def overview(sources: Sources, request: falcon.Request) -> View:
     found = look.value
     services, no_services = sources.findings(sources.services)
     doctor, no_doctor = sources.findings(sources.doctor)
-    data = asdict(found) | {
+    data = shallow(found) | {
         "span": span,
         "services": services.value if services else None,
         "findings": doctor.value if doctor else None,
@@ -99,7 +102,7 @@ def peers(sources: Sources, request: falcon.Request) -> View:
         "filter": chosen,
         "domain": begins,
         "counts": counts,
-        "peers": [asdict(one) | {"failing": one.failing} for one in shown],
+        "peers": [shallow(one) | {"failing": one.failing} for one in shown],
         **pages,
     }
     return View("peers.html", "Peers", data)
@@ -124,7 +127,7 @@ def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
         "messages": charts.messages(history, "Messages over time by road"),
         "latencies": charts.latencies(history, ("https", "smtp"), "Mean time of a message over time"),
     }
-    data = asdict(found) | {"history": asdict(history), "span": span, "missing": missing}
+    data = shallow(found) | {"history": history, "span": span, "missing": missing}
     return View("peer.html", name, data, {"pictures": pictures})
 
 
@@ -148,11 +151,11 @@ def mail_queue(sources: Sources, request: falcon.Request) -> View:
     destinations = found.destinations[:ROWS]
     data = {
         "at": look.at,
-        "queue": asdict(found) | {"destinations": [asdict(one) for one in destinations]},
+        "queue": shallow(found) | {"destinations": destinations},
         "further": len(found.destinations) - len(destinations),
         "domain": domain,
         "reason": reason,
-        "messages": [asdict(one) for one in shown],
+        "messages": shown,
         "missing": {},
         **pages,
     }
@@ -167,7 +170,12 @@ def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
         raise ProblemError(503, str(error)) from None
     if found is None:
         raise ProblemError(404, "No such message is in the queue")
-    return View("message.html", f"Message {found.queue_id}", {"message": asdict(found)})
+    return View("message.html", f"Message {found.queue_id}", {"message": found})
+
+
+def shallow(value: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass. `asdict` would copy all that is in them, such as a thousand destinations."""
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default: str) -> str:

@@ -18,6 +18,7 @@ from types import FrameType, MappingProxyType
 from rich.console import Console
 
 from tests.bench import (
+    admin,
     dead,
     gate,
     idle,
@@ -56,6 +57,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "ten_thousand": ten_thousand.measure,
         "memory": memory.measure,
         "start": start.measure,
+        "admin": admin.measure,
     }
 )
 
