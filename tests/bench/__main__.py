@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.bench import (
     admin,
+    cmping,
     dead,
     gate,
     idle,
@@ -54,6 +55,7 @@ BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
         "storm": storm.measure,
         "throughput": throughput.measure,
         "latency": latency.measure,
+        "cmping": cmping.measure,
         "ten_thousand": ten_thousand.measure,
         "memory": memory.measure,
         "start": start.measure,

@@ -1,15 +1,15 @@
 """What the stack itself can do: the same Postfix and Dovecot packages on a relay's host, and none of our
 parts.
 
-TLS, logins, a queue, a Maildir, IDLE. One password for all, compared as a relay's are; every address of the
-domain has a mailbox; no milter, no signature, no quota, no policy. Settings that make the stack itself quick
-are as the relay has them. Reached on the host's loopback. Second instances, beside the relay's own, which go
-with their mail.
+TLS, logins, a queue, a Maildir, IDLE. One password for all, compared as a relay's are, or any; every address
+of its domains has a mailbox; no milter, no signature, no quota, no policy. Settings that make the stack
+itself quick are as the relay has them. Reached on the host's loopback. Second instances, beside the relay's
+own, which go with their mail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +45,7 @@ local_recipient_maps =
 alias_maps =
 alias_database =
 mynetworks =
-virtual_mailbox_domains = {DOMAIN}
+virtual_mailbox_domains = DOMAINS
 virtual_transport = lmtp:unix:private/dovecot-lmtp
 lmtp_destination_concurrency_limit = 50
 lmtp_initial_destination_concurrency = 20
@@ -93,9 +93,12 @@ namespace inbox {{
   inbox = yes
 }}
 auth_mechanisms = plain login
+auth_username_chars =
+# Delta Chat then uses it as it does a relay.
+imap_capability = +XCHATMAIL
 passdb {{
   driver = static
-  args = password=PASSWORD
+  args = PASSWORD
 }}
 userdb {{
   driver = static
@@ -170,19 +173,22 @@ class Reference:
 
 
 @contextmanager
-def running(host: LabHost, password: str) -> Iterator[Reference]:
-    """The stack on `host`, until the context is left. Every address at `DOMAIN` logs in with `password`."""
+def running(host: LabHost, password: str | None, domains: Sequence[str] = (DOMAIN,)) -> Iterator[Reference]:
+    """The stack on `host`, until the context is left.
+
+    Every address at one of `domains` logs in with `password`; with any, if it is None.
+    """
     root, log = host.paths.root(host.host), host.paths.log / "reference"
     host.run(["rm", "-rf", *_ALL])
     host.run(
         f"mkdir -p {_POSTFIX} {_QUEUE} {_DOVECOT} {_RUN} {_STATE} && install -d -o postfix {_DATA}"
         f" && install -d -o vmail -g vmail -m 0700 {_MAIL}"
     )
-    conf = _DOVECOT_CONF.replace("PASSWORD", hash_password(password))
+    known = "nopassword=y" if password is None else f"password={hash_password(password)}"
     for file, text in (
-        (f"{_POSTFIX}/main.cf", _MAIN_CF),
+        (f"{_POSTFIX}/main.cf", _MAIN_CF.replace("DOMAINS", ", ".join(domains))),
         (f"{_POSTFIX}/master.cf", _MASTER_CF),
-        (f"{_DOVECOT}/dovecot.conf", conf),
+        (f"{_DOVECOT}/dovecot.conf", _DOVECOT_CONF.replace("PASSWORD", known)),
     ):
         (root / file.lstrip("/")).write_text(text, encoding="utf-8")
     with Group(host, "reference-postfix") as postfix, Group(host, "reference-dovecot") as dovecot:
