@@ -1,6 +1,7 @@
-"""docs/install-by-hand.md on a host that already serves mail: its lines are applied, tested and reverted.
+"""A chat domain on a host that serves other mail: added by hand and by the playbook, used, and removed again.
 
-The tests stand in the order of the document, and each goes on where the one before ended.
+By hand are the lines of docs/install-by-hand.md. The tests stand in its order, and each goes on where the one
+before ended; all of them run by hand first, and then by the playbook on another host.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import secrets
-import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
 
 import pytest
 
@@ -18,44 +17,34 @@ from tests import messages, packets
 from tests.chat import mxdeliv, smtp
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
-from tests.lab import Lab, by_hand, old
+from tests.e2e.beside import CHAT, SECONDS, SNAPSHOT, STRANGER, ByHand, ByPlaybook, by, other_mail_flows
+from tests.lab import Lab, old
+from tests.lab.deployment import recap
 from tests.lab.host import LabHost
 from tests.lab.old import PASSWORD, USER, VIRTUAL
-from tests.lab.plan import DNS, REPOSITORY
 from tests.lab.wait import until
 
-CHAT = old.CHAT_DOMAIN
-STRANGER = "stranger@mta.lab"
-PACKAGE = f"chatmail-milter_{version('chatmail-milter')}_amd64.deb"
-SECONDS = 60.0
-NAMES = {
-    "/etc/letsencrypt/live/chat.example/fullchain.pem": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
-    "/etc/letsencrypt/live/chat.example/privkey.pem": "/etc/ssl/private/ssl-cert-snakeoil.key",
-    "chat.example": CHAT,
-    "mx.old.example": old.HOST.domain,
-    "192.0.2.53": DNS.ip,
-}
-# The lab's peers live in a private network, its machine is busy, and nobody is to be told of notices.
-OF_THE_LAB = '[limits]\nload = 0\n[relay]\nallow_networks = ["10.77.0.0/24"]\n[push]\ngateway = ""\n'
 SEALED = messages.sealed(packets.pkesk() + packets.seipd())
 CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
-# Kind, mode, owner and octets of each file.
-SNAPSHOT = r"""
-cd /etc
-find postfix dovecot nginx -printf '%p %y %m %u:%g %l\n'
-find postfix dovecot nginx -type f -exec sha256sum {} +
-"""
 
 
-def by(author: str, message: bytes, mid: str = "1e240@localhost") -> bytes:
-    return message.replace(b"alice@a.example", author.encode()).replace(b"1e240@localhost", mid.encode())
+@pytest.fixture(scope="module", params=[ByHand, ByPlaybook])
+def way(lab: Lab, request: pytest.FixtureRequest) -> Iterator[ByHand | ByPlaybook]:
+    with old.up(lab.paths) as host:
+        yield request.param(lab, host)
 
 
 @pytest.fixture(scope="module")
-def host(lab: Lab) -> Iterator[LabHost]:
-    with old.up(lab.paths) as host:
-        shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(old.HOST) / "root" / PACKAGE)
-        yield host
+def host(lab: Lab, way: ByHand | ByPlaybook) -> LabHost:
+    assert way
+    return LabHost(old.HOST, lab.paths)
+
+
+@pytest.fixture(scope="module")
+def playbook(way: ByHand | ByPlaybook) -> ByPlaybook:
+    if isinstance(way, ByHand):
+        pytest.skip("what only the playbook does")
+    return way
 
 
 @pytest.fixture(scope="module")
@@ -79,39 +68,40 @@ def login(host: LabHost) -> tuple[str, str]:
     return found
 
 
-def other_mail_flows(host: LabHost, mta: LabHost) -> None:
-    """Mail of the host's own domains, in clear: in by port 25, between its users, out to another host."""
-    inward, between, outward = (f"{secrets.token_hex(8)}@old.test" for _ in range(3))
-    clear = messages.text()
-    for recipient in (USER, VIRTUAL):
-        assert smtp.deliver(host.ip, STRANGER, [recipient], by(STRANGER, clear, inward)).code == 250
-    bob = "bob", PASSWORD
-    for recipient, mid in ((VIRTUAL, between), ("reader@mta.lab", outward)):
-        reply = smtp.submit(host.ip, bob, [recipient], by(USER, clear, mid), sender=USER)
-        assert reply.code == 250, reply
-    with Mailbox(host.ip, *bob) as mailbox:
-        until(lambda: mailbox.find(inward), SECONDS, "a system user's mail did not come")
-    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
-        for mid in (inward, between):
-            found = until(lambda mid=mid: mailbox.find(mid), SECONDS, "a virtual mailbox's mail did not come")  # type: ignore[misc]
-            assert b"Authentication-Results" not in found
-    grep = f"grep --recursive --files-with-matches {outward} /home/reader/Maildir"
-    until(lambda: mta.run(grep, check=False).stdout, SECONDS, "mail to another host did not come")
-
-
 def test_other_mail_flows_before(host: LabHost, mta: LabHost, before: str) -> None:
     assert before
     other_mail_flows(host, mta)
 
 
 @pytest.mark.parametrize("part", ["Before", "Install", "a", "b", "c", "d"])
-def test_other_mail_flows_after_each_part(host: LabHost, mta: LabHost, part: str) -> None:
-    by_hand.do(host, part, NAMES)
+def test_other_mail_flows_after_each_part(
+    host: LabHost, mta: LabHost, way: ByHand | ByPlaybook, part: str
+) -> None:
+    way.add(part)
     if part == "Install":
-        host.run("cat >> /etc/chatmail/chatmail.toml", input=OF_THE_LAB)
         host.run("chatmailctl config check")
     if part != "Before":
         other_mail_flows(host, mta)
+
+
+def test_a_second_run_of_the_playbook_changes_nothing(playbook: ByPlaybook) -> None:
+    done = playbook.run()
+    assert done.returncode == 0, done.stdout
+    assert recap(done.stdout).changed == 0, done.stdout
+
+
+def test_values_that_the_operator_adds_go_behind_ours(host: LabHost, playbook: ByPlaybook) -> None:
+    added = "header_checks = inline:{ { /^X-Old:/ = IGNORE } }\nsmtpd_milters = inet:127.0.0.1:1\n"
+    kept = host.run("cat /etc/postfix/main.cf").stdout
+    host.run(["sh", "-ec", "cat >/etc/postfix/main.cf"], input=added + kept)
+    try:
+        assert playbook.run().returncode == 0
+        ours = "{ unix:chatmail/milter.sock, default_action=tempfail }"
+        assert host.run("postconf -h smtpd_milters").stdout == f"{ours}, inet:127.0.0.1:1\n"
+    finally:
+        host.run(["sh", "-ec", "cat >/etc/postfix/main.cf"], input=kept)
+        assert playbook.run().returncode == 0
+    assert host.run("postconf -h smtpd_milters").stdout == f"{ours}\n"
 
 
 def test_the_milter_says_that_it_let_other_mail_by(host: LabHost) -> None:
@@ -232,9 +222,9 @@ def test_mail_to_a_peer_without_https_goes_by_smtp(
 
 
 def test_after_removal_the_configuration_is_what_it_was_octet_for_octet(
-    host: LabHost, mta: LabHost, before: str
+    host: LabHost, mta: LabHost, before: str, way: ByHand | ByPlaybook
 ) -> None:
-    by_hand.do(host, "Remove", NAMES)
+    way.remove()
     assert host.run(SNAPSHOT).stdout == before
     assert "chatmail" not in host.run("ls /etc/systemd/system /lib/systemd/system").stdout
     assert host.run("nft list tables").stdout == ""

@@ -23,6 +23,15 @@ def ensure(paths: Paths) -> None:
     paths.ssh_config.write_text(ssh_config(paths), encoding="utf-8")
 
 
+def introduce(paths: Paths, host: Host) -> None:
+    """Make the keys of a host that is not always there, and let ssh know it."""
+    generate(host_key(paths, host))
+    file = paths.ssh / "known_hosts"
+    known, line = file.read_text(encoding="ascii"), known_hosts({host: public(host_key(paths, host))})
+    if line not in known:
+        file.write_text(known + line, encoding="ascii")
+
+
 def host_key(paths: Paths, host: Host) -> Path:
     return paths.ssh / f"host-{host.name}"
 

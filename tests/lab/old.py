@@ -79,7 +79,7 @@ def up(paths: Paths) -> Iterator[LabHost]:
         records.write_text(RECORDS, encoding="ascii")
         nameserver.publish(paths)
         container.mount(HOST, paths, base.path(paths))
-        keys.generate(keys.host_key(paths, HOST))
+        keys.introduce(paths, HOST)
         container.furnish(HOST, paths)
         furnish(paths.root(HOST))
         container.boot(HOST, paths)
@@ -89,6 +89,8 @@ def up(paths: Paths) -> Iterator[LabHost]:
         host.run(["systemctl", "start", "postfix.service", "postfix@-.service"], timeout=600)
         yield host
     finally:
+        # Of the playbook: the next such host has the same address.
+        keys.close_connections(paths)
         container.shut(HOST, paths)
         container.unmount(HOST, paths)
         network.unplug(HOST)

@@ -1,0 +1,132 @@
+"""The ways to add a chat domain to a host that serves other mail: by hand, and by the playbook beside.yml."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from tests import messages
+from tests.chat import smtp
+from tests.chat.imap import Mailbox
+from tests.lab import Lab, by_hand, inventory, old
+from tests.lab.host import LabHost
+from tests.lab.old import PASSWORD, USER, VIRTUAL
+from tests.lab.plan import DNS, REPOSITORY
+from tests.lab.wait import until
+
+CHAT = old.CHAT_DOMAIN
+STRANGER = "stranger@mta.lab"
+SECONDS = 60.0
+PACKAGE = f"chatmail-milter_{version('chatmail-milter')}_amd64.deb"
+BESIDE = REPOSITORY / "ansible/beside.yml"
+# The sections of the document, and what the playbook calls them.
+PARTS = {"a": "milter", "b": "relay", "c": "mxdeliv", "d": "accounts"}
+NAMES = {
+    "/etc/letsencrypt/live/chat.example/fullchain.pem": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/letsencrypt/live/chat.example/privkey.pem": "/etc/ssl/private/ssl-cert-snakeoil.key",
+    "chat.example": CHAT,
+    "mx.old.example": old.HOST.domain,
+    "192.0.2.53": DNS.ip,
+}
+# The lab's peers live in a private network, its machine is busy, and nobody is to be told of notices.
+OF_THE_LAB = '[limits]\nload = 0\n[relay]\nallow_networks = ["10.77.0.0/24"]\n[push]\ngateway = ""\n'
+# Kind, mode, owner and octets of each file.
+SNAPSHOT = r"""
+cd /etc
+find postfix dovecot nginx -printf '%p %y %m %u:%g %l\n' | sort
+find postfix dovecot nginx -type f -exec sha256sum {} + | sort -k 2
+"""
+
+
+class ByHand:
+    """What the document says, line by line."""
+
+    def __init__(self, lab: Lab, host: LabHost) -> None:
+        self._host = host
+        shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(old.HOST) / "root" / PACKAGE)
+
+    def add(self, part: str) -> None:
+        by_hand.do(self._host, part, NAMES)
+        if part == "Install":
+            self._host.run("cat >> /etc/chatmail/chatmail.toml", input=OF_THE_LAB)
+
+    def remove(self) -> None:
+        by_hand.do(self._host, "Remove", NAMES)
+
+
+class ByPlaybook:
+    """beside.yml with one part more each time."""
+
+    def __init__(self, lab: Lab, host: LabHost) -> None:
+        self._lab, self._host = lab, host
+        self._parts: list[str] = []
+
+    def run(self, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
+
+    def add(self, part: str) -> None:
+        if part == "Before":
+            return
+        if part != "Install":
+            self._parts.append(PARTS[part])
+        done = self.run()
+        assert done.returncode == 0, done.stdout
+
+    def remove(self) -> None:
+        done = self.run(beside_state="absent")
+        assert done.returncode == 0, done.stdout
+
+
+def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run beside.yml on the host, for the chat domain."""
+    of_host = {
+        "ansible_host": host.ip,
+        "chatmail_domain": CHAT,
+        "chatmail_hostname": old.HOST.domain,
+        "beside_resolver": DNS.ip,
+        "beside_certificate": NAMES["/etc/letsencrypt/live/chat.example/fullchain.pem"],
+        "beside_certificate_key": NAMES["/etc/letsencrypt/live/chat.example/privkey.pem"],
+        "chatmail_push_gateway": "",
+    }
+    shared = inventory.shared_variables(lab.paths)
+    tree = {inventory.GROUP: {"hosts": {old.HOST.domain: of_host}, "vars": shared}}
+    file = lab.paths.run / "old.json"
+    file.write_text(json.dumps(tree), encoding="utf-8")
+    return subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"), "-i", file,
+            "--extra-vars", json.dumps(variables), *options, BESIDE,
+        ],
+        cwd=BESIDE.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def by(author: str, message: bytes, mid: str = "1e240@localhost") -> bytes:
+    return message.replace(b"alice@a.example", author.encode()).replace(b"1e240@localhost", mid.encode())
+
+
+def other_mail_flows(host: LabHost, mta: LabHost) -> None:
+    """Mail of the host's own domains, in clear: in by port 25, between its users, out to another host."""
+    inward, between, outward = (f"{secrets.token_hex(8)}@old.test" for _ in range(3))
+    clear = messages.text()
+    for recipient in (USER, VIRTUAL):
+        assert smtp.deliver(host.ip, STRANGER, [recipient], by(STRANGER, clear, inward)).code == 250
+    bob = "bob", PASSWORD
+    for recipient, mid in ((VIRTUAL, between), ("reader@mta.lab", outward)):
+        reply = smtp.submit(host.ip, bob, [recipient], by(USER, clear, mid), sender=USER)
+        assert reply.code == 250, reply
+    with Mailbox(host.ip, *bob) as mailbox:
+        until(lambda: mailbox.find(inward), SECONDS, "a system user's mail did not come")
+    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+        for mid in (inward, between):
+            found = until(lambda mid=mid: mailbox.find(mid), SECONDS, "a virtual mailbox's mail did not come")  # type: ignore[misc]
+            assert b"Authentication-Results" not in found
+    grep = f"grep --recursive --files-with-matches {outward} /home/reader/Maildir"
+    until(lambda: mta.run(grep, check=False).stdout, SECONDS, "mail to another host did not come")

@@ -1,0 +1,107 @@
+"""docs/install-by-hand.md and the role `beside` write the same lines."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jinja2
+import pytest
+
+from tests.lab import by_hand
+from tests.lab.plan import REPOSITORY
+
+yaml = pytest.importorskip("yaml", reason="comes with ansible-core, of the extra `lab`")
+
+ROLES = REPOSITORY / "ansible/roles"
+DEFAULTS = yaml.safe_load((ROLES / "chatmail/defaults/main.yml").read_text("utf-8"))
+# A host whose operator has none of the settings that we add to.
+VARIABLES: dict[str, Any] = {
+    **{name: value for name, value in DEFAULTS.items() if not str(value).startswith("{{")},
+    "ansible_managed": "MARK",
+    "chatmail_domain": "chat.example",
+    "chatmail_hostname": "mx.old.example",
+    "beside_parts": ["milter", "relay", "mxdeliv", "accounts"],
+    "beside_own": dict.fromkeys(
+        yaml.safe_load((ROLES / "beside/vars/main.yml").read_text("utf-8"))["beside_settings"], ""
+    ),
+    "beside_resolver": "192.0.2.53",
+    "beside_certificate": "/etc/letsencrypt/live/chat.example/fullchain.pem",
+    "beside_certificate_key": "/etc/letsencrypt/live/chat.example/privkey.pem",
+    "beside_mailboxes": "/var/vmail",
+    "beside_ipv6": {"stat": {"exists": True}},
+    "beside_dovecot_has": {"stdout_lines": []},
+}
+
+
+def rendered(template: str, **variables: Any) -> str:
+    """As Ansible renders it, without the line that says who manages the file."""
+    environment = jinja2.Environment(  # noqa: S701
+        loader=jinja2.FileSystemLoader(ROLES / "beside/templates"),
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.tests["search"] = lambda value, what: re.search(what, value) is not None
+    text = environment.get_template(template).render({**VARIABLES, **variables})
+    return text.replace("# MARK\n", "").strip() + "\n"
+
+
+def documented(path: str) -> str:
+    """The blocks of the document for a file, without the lines that mark begin and end of a part."""
+    text = "".join(step.text for step in by_hand.steps() if step.path == path)
+    return re.sub(r"^# chatmail (begin|end).*\n", "", text, flags=re.M)
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("main.cf.j2", "/etc/postfix/main.cf"),
+        ("master.cf.j2", "/etc/postfix/master.cf"),
+        ("dovecot-first.conf.j2", "/etc/dovecot/conf.d/05-chatmail.conf"),
+        ("dovecot-last.conf.j2", "/etc/dovecot/conf.d/95-chatmail.conf"),
+        ("nginx.conf.j2", "/etc/nginx/sites-available/chatmail"),
+        ("resolver.conf.j2", "/etc/systemd/system/chatmail-resolver.service.d/resolver.conf"),
+    ],
+)
+def test_the_role_writes_what_the_document_says(template: str, path: str) -> None:
+    assert re.sub(r"\n+", "\n", rendered(template)) == re.sub(r"\n+", "\n", documented(path))
+
+
+@pytest.mark.parametrize(
+    ("own", "milters", "others"),
+    [
+        ({}, "OURS", "$smtpd_milters"),
+        ({"smtpd_milters": "inet:127.0.0.1:8891"}, "OURS, inet:127.0.0.1:8891", "OURS"),
+        (
+            {"smtpd_milters": "inet:1", "non_smtpd_milters": "$smtpd_milters"},
+            "OURS, inet:1",
+            "$smtpd_milters",
+        ),
+        ({"smtpd_milters": "inet:1", "non_smtpd_milters": "inet:2"}, "OURS, inet:1", "OURS, inet:2"),
+    ],
+)
+def test_the_operator_s_milters_go_behind_ours_and_get_no_more_mail_than_before(
+    own: dict[str, str], milters: str, others: str
+) -> None:
+    text = rendered("main.cf.j2", beside_own={**VARIABLES["beside_own"], **own})
+    found = dict(line.split(" = ", 1) for line in text.splitlines() if "smtpd_milters = " in line)
+    ours = "{ unix:chatmail/milter.sock, default_action=tempfail }"
+    assert found["smtpd_milters"] == milters.replace("OURS", ours)
+    assert found["non_smtpd_milters"] == others.replace("OURS", ours)
+
+
+def test_each_part_alone_has_its_own_entries_only() -> None:
+    names = {
+        part: [
+            line.split(" = ")[0]
+            for line in rendered("main.cf.j2", beside_parts=[part]).splitlines()
+            if line[:1] not in "#"
+        ]
+        for part in VARIABLES["beside_parts"]
+    }
+    assert names == {
+        "milter": ["smtpd_milters", "non_smtpd_milters"],
+        "relay": ["sender_dependent_default_transport_maps", "mxdeliv_destination_concurrency_limit"],
+        "mxdeliv": [],
+        "accounts": ["relay_domains", "transport_maps", "smtpd_recipient_restrictions"],
+    }
