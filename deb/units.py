@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]  # comes with ansible-core
 
 ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
 MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
-KINDS = ("services", "sockets", "timers", "timed_services")
+KINDS = ("services", "sockets", "timers", "timed_services", "admin_services", "admin_sockets")
 
 
 def variables() -> dict[str, Any]:
@@ -36,7 +36,7 @@ HOME = variables()["chatmail_programs"].removesuffix("/bin")
 
 
 def names() -> list[str]:
-    """The names of all units; the target is the last."""
+    """The names of all units but templates (`x@.service`); the target is the last."""
     known = variables()
     return [unit for kind in KINDS for unit in known[f"chatmail_{kind}"]] + ["chatmail.target"]
 
@@ -47,7 +47,8 @@ def templates() -> dict[str, str]:
         "sysusers.conf.j2": "usr/lib/sysusers.d/chatmail-milter.conf",
         "directories.j2": "usr/lib/tmpfiles.d/chatmail-milter.conf",
     }
-    return described | {f"units/{unit}.j2": f"lib/systemd/system/{unit}" for unit in names()}
+    units = [*names(), *variables()["chatmail_instantiated"]]
+    return described | {f"units/{unit}.j2": f"lib/systemd/system/{unit}" for unit in units}
 
 
 def files() -> dict[str, str]:

@@ -18,6 +18,8 @@ STOCK = {
     "unbound.service": "peers and DKIM keys can't be looked up",
 }
 _WHY_OURS = {
+    "chatmail-admin": "the admin pages don't answer",
+    "chatmail-orders": "the admin pages don't show the queue, and can't change anything",
     "chatmail-milter": "no message is accepted",
     "chatmail-hooks": "nobody can log in, and mail waits in the queue",
     "chatmail-push": "phones are not notified of new mail",

@@ -31,7 +31,7 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
 # The resolver, on loopback: everybody may ask for names.
 UDP = {53}
 USERS = (
-    "nobody", "_mta-sts", "chatmail-hooks", "chatmail-milter", "chatmail-push",
+    "nobody", "_mta-sts", "chatmail-admin", "chatmail-hooks", "chatmail-milter", "chatmail-push",
     "chatmail-recipients", "chatmail-relay", "chatmail-resolver", "chatmail-web", "dovecot", "dovenull",
     "opendkim", "postfix", "unbound", "vmail", "www-data",
 )  # fmt: skip

@@ -20,7 +20,9 @@ from tests.lab.plan import PROGRAMS
 # What the playbook of before left, which used no package: units in /etc, a virtual environment in /opt.
 EARLIER = r"""
 set -eu
-units=$(dpkg-query -L chatmail-milter | sed -n 's|^/lib/systemd/system/||p')
+# It had no admin pages.
+units=$(dpkg-query -L chatmail-milter | sed -n 's|^/lib/systemd/system/||p' \
+    | grep -v -e chatmail-admin -e chatmail-orders)
 mkdir -p /opt/chatmail/venvs
 cp -a /usr/lib/chatmail-milter /opt/chatmail/venvs/0123456789abcdef
 ln -s /opt/chatmail/venvs/0123456789abcdef /opt/chatmail/venv

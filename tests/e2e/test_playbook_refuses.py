@@ -18,6 +18,8 @@ from tests.lab import Lab
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
 
+CLEARTEXT = "a password that is no hash"
+HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.example\n"
 
 
@@ -30,6 +32,9 @@ FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.exam
             "chatmail_expire_mail: chatmail.toml: expiry.mail: wants a number",
         ),
         ({"chatmail_domain": "192.0.2.1"}, "in brackets: [192.0.2.1]"),
+        ({"chatmail_admin_passwords": {"privileged": CLEARTEXT}}, "the hash that `chatmailctl admin hash`"),
+        ({"chatmail_admin_passwords": {"root": HASH}}, "may have `privileged` and `read_only`"),
+        ({"chatmail_admin_networks": ["10.0.0.1"]}, "each as `address/prefix`"),
         ({"chatmail_domain": "2001:db8::1"}, "in brackets: [192.0.2.1] or [IPv6:2001:db8::1]"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
@@ -38,6 +43,7 @@ def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, A
     done = playbook(lab, a, **variables)
     assert done.returncode != 0
     assert said in words(done)
+    assert CLEARTEXT not in done.stdout + done.stderr
     assert "Give Ansible its Python" not in done.stdout
     assert "changed=0" in done.stdout
 

@@ -65,6 +65,7 @@ def test_programs_have_the_groups_that_they_need_and_no_others(b: LabHost) -> No
     # Dovecot's processes get theirs from Dovecot.
     assert of("vmail") == {"chatmail-expire", "chatmail-wake"}
     assert of("chatmail-hooks") == {"chatmail-hooks"}
+    assert of("chatmail-admin") == {"chatmail-admin"}
     assert of("chatmail-push") == {"chatmail-push"}
     assert of("chatmail-store-key") == {"chatmail-milter", "mxdeliv-relay"}
     assert of("chatmail-names-key") == {"chatmail-expire", "chatmail-hooks", "chatmail-milter", "mxdeliv-app"}

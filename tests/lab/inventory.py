@@ -10,6 +10,17 @@ from tests.lab.plan import DNS, NETWORK, NETWORK6, RELAYS, REPOSITORY, ZONE, Hos
 
 GROUP = "relays"
 CLEAR_PEER = "peer.lab"
+# The passwords of the admin pages on _a.lab, and what `chatmailctl admin hash` has made of them.
+ADMIN = {
+    "privileged": (
+        "the operator acts here",
+        "$argon2id$v=19$m=65536,t=3,p=4$UZuOzSjsL8qIsuUi2DhM+w$LoO8axxNlacdXBhZhXXuKjAP84ZYwmEYnNFnAWgPtTw",
+    ),
+    "read_only": (
+        "the operator looks here",
+        "$argon2id$v=19$m=65536,t=3,p=4$Hti3kDJ6TO6WE6npLzhESQ$qqhRDaFs8Eb+Yr1h987xs5qmglClzBaHSKbWPZjW9Ls",
+    ),
+}
 
 
 def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
@@ -19,6 +30,11 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
         "chatmail_dns_records_file": str(paths.records(host)),
         # With and without.
         "chatmail_mta_sts": host.name == "a",
+        "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in ADMIN.items()}
+        if host.name == "a"
+        else {},
+        # The lower half of the lab's network, where all of its hosts are.
+        "chatmail_admin_networks": [f"{NETWORK.network_address}/25"] if host.name == "a" else [],
     }
 
 

@@ -60,6 +60,8 @@ def test_the_inventory_says_what_an_operator_would() -> None:
         "chatmail_domain": "_a.lab",
         "chatmail_dns_records_file": "/s/records/_a.lab.zone",
         "chatmail_mta_sts": True,
+        "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in inventory.ADMIN.items()},
+        "chatmail_admin_networks": ["10.77.0.0/25"],
     }
     assert group["vars"]["chatmail_allow_networks"] == ["10.77.0.0/24", "2001:db8:77::/64"]
     assert group["vars"]["chatmail_dns_forwarders"] == ["10.77.0.2"]

@@ -147,7 +147,7 @@ def test_units_that_are_no_more_are_stopped_and_new_ones_started(host: Host) -> 
     host.booted()
     sockets(host, same=True)
     (host.root / "run/chatmail-milter.units").write_text(
-        "chatmail-milter.service\nchatmail-old.socket\n", "utf-8"
+        "chatmail-milter.service\nchatmail-old.socket\nchatmail-orders@.service\n", "utf-8"
     )
     host.command("systemctl", 'case "$*" in "show "*" chatmail.target") echo active ;; esac')
     assert host.run("postinst", "configure", "0.1.0").returncode == 0
@@ -191,7 +191,8 @@ def test_a_purge_without_a_trace_of_the_installation_is_no_error(host: Host) -> 
 
 def sockets(host: Host, same: bool) -> None:
     """The socket units, and what preinst kept of the old ones."""
-    names = units.variables()["chatmail_sockets"]
+    known = units.variables()
+    names = known["chatmail_sockets"] + known["chatmail_admin_sockets"]
     for name in names:
         (host.root / "lib/systemd/system" / name).write_text(name, "utf-8")
     (host.root / "run/chatmail-milter.sockets").write_text("".join(names) if same else "", "utf-8")

@@ -13,6 +13,7 @@ THERE = {
     "chatmail_store_addresses": ["192.0.2.7", "2001:db8::/64"],
 }
 OPENS = (
+    "chatmail-admin",
     "chatmail-expire",
     "chatmail-hooks",
     "chatmail-milter",

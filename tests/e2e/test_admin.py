@@ -1,0 +1,355 @@
+"""The admin pages of a real relay: through nginx by HTTPS, and what they change there."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mxdeliv_app.admin.sessions import COOKIE
+from tests.attacks import strangers
+from tests.blackbox.admin.chromium import Browser
+from tests.chat import firewall, relay
+from tests.chat.deadline import until
+from tests.chat.imap import Mailbox
+from tests.chat.person import fresh_address, fresh_password
+from tests.chat.smtp import any_certificate
+from tests.e2e.conftest import Login
+from tests.e2e.playbook import playbook
+from tests.e2e.test_expiry import is_there
+from tests.e2e.test_operator import CAROL, deferred, submit
+from tests.e2e.test_unreadable import READ as CAN_READ
+from tests.lab import Lab
+from tests.lab.host import LabHost
+from tests.lab.inventory import ADMIN
+from tests.lab.plan import REPOSITORY
+from tests.lab.visitor import seen_as
+
+ACT, READ = (ADMIN[role][0] for role in ("privileged", "read_only"))
+SECONDS = 60.0
+PAGES = (
+    "", "/peers", "/queue", "/accounts", "/blocklist", "/federation", "/routes", "/endpoints",
+    "/tokens", "/settings",
+)  # fmt: skip
+UNITS = ("chatmail-admin.service", "chatmail-admin.socket", "chatmail-orders.socket")
+PICTURES = REPOSITORY / "dist/admin"
+HASHES = "/etc/chatmail/admin.passwords"
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+# Nobody else's: who guesses is refused for a minute. And one outside of `chatmail_admin_networks`.
+GUESSER, ELSEWHERE = "10.77.0.96", "10.77.0.200"
+
+
+class Pages:
+    """A program that asks for JSON, with the cookie that it was given."""
+
+    def __init__(self, host: LabHost, **headers: str) -> None:
+        self._host = host
+        self._headers = headers
+        self.cookie = ""
+
+    def ask(self, method: str, path: str, form: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Status and JSON of an answer."""
+        client = http.client.HTTPSConnection(self._host.ip, timeout=SECONDS, context=any_certificate())
+        headers = {"Host": self._host.domain, "Accept": JSON, "Cookie": f"{COOKIE}={self.cookie}"}
+        if form is not None:
+            headers["Content-Type"] = FORM
+        body = urllib.parse.urlencode(form or {}) or None
+        client.request(method, f"/admin{path}", body, headers | self._headers)
+        answer = client.getresponse()
+        text = answer.read()
+        given = answer.getheader("Set-Cookie") or ""
+        if given.startswith(f"{COOKIE}="):
+            self.cookie = given.partition("=")[2].partition(";")[0]
+        client.close()
+        return answer.status, json.loads(text)
+
+    def get(self, path: str = "") -> Any:
+        """The JSON of a page that is there."""
+        status, found = self.ask("GET", path)
+        assert status == 200, found
+        return found
+
+    def order(self, name: str, **values: str) -> tuple[int, Any]:
+        """Give an order, with the session's token."""
+        token = self.get("/session")["csrf"]
+        return self.ask("POST", f"/orders/{name}", {"csrf": token, **values})
+
+    def log_in(self, password: str) -> int:
+        """The status of the answer."""
+        return self.ask("POST", "/login", {"password": password})[0]
+
+
+def logged_in(host: LabHost, password: str) -> Pages:
+    pages = Pages(host)
+    assert pages.log_in(password) == 200
+    return pages
+
+
+@pytest.fixture
+def pages(a: LabHost) -> Pages:
+    return logged_in(a, ACT)
+
+
+def shown(host: LabHost, path: str) -> tuple[int, bytes]:
+    """Status and body, as a browser gets them."""
+    client = http.client.HTTPSConnection(host.ip, timeout=SECONDS, context=any_certificate())
+    client.request("GET", path, headers={"Host": host.domain, "Accept": "text/html"})
+    answer = client.getresponse()
+    body = answer.read()
+    client.close()
+    return answer.status, body
+
+
+def is_off(host: LabHost) -> bool:
+    """Whether `/admin` is like any name that does not exist, and no unit of it is there."""
+    states = host.run(["systemctl", "is-active", *UNITS], check=False).stdout.split()
+    enabled = host.run(["systemctl", "is-enabled", *UNITS[1:]], check=False).stdout.split()
+    same = shown(host, "/admin") == shown(host, "/none")
+    return (
+        same
+        and shown(host, "/admin/login")[0] == 404
+        and (states, enabled) == (["inactive"] * 3, ["disabled"] * 2)
+    )
+
+
+class TestOff:
+    def test_where_no_password_is_set_there_is_nothing(self, b: LabHost) -> None:
+        assert shown(b, "/admin")[0] == 404
+        assert is_off(b)
+
+    def test_from_other_networks_there_is_nothing(self, a: LabHost) -> None:
+        with seen_as(ELSEWHERE, a.ip):
+            assert shown(a, "/admin") == shown(a, "/none")
+            assert shown(a, "/admin")[0] == 404
+        assert shown(a, "/admin")[0] == 401
+
+    @pytest.fixture
+    def off(self, lab: Lab, a: LabHost) -> Iterator[None]:
+        """Turned off by a run of the playbook, and on again afterwards."""
+        parts = "chatmail_configure,chatmail_run,nginx_configure"
+        assert playbook(lab, a, "--tags", parts, chatmail_admin_passwords={}).returncode == 0
+        yield
+        done = playbook(lab, a, "--tags", parts, "--diff")
+        assert done.returncode == 0, done.stdout
+        # Whoever has a hash can guess its password at leisure.
+        assert "$argon2id$" not in done.stdout + done.stderr
+        assert a.run(f"stat -c '%a %U %G' {HASHES}").stdout.split() == ["640", "root", "chatmail-admin"]
+        assert logged_in(a, ACT).get("/session")["role"] == "privileged"
+
+    @pytest.mark.usefixtures("off")
+    def test_without_the_variable_the_next_run_takes_them_away(self, a: LabHost) -> None:
+        until("nginx knows", lambda: is_off(a), 20)
+        assert a.run(f"ls {HASHES}", check=False).stdout == ""
+
+
+def test_who_has_no_password_learns_nothing(a: LabHost) -> None:
+    stranger = Pages(a)
+    answers = [stranger.ask("GET", path) for path in (*PAGES, "/none")]
+    answers.append(stranger.ask("POST", "/orders/block-add", {"entry": "spam.lab"}))
+    assert {status for status, _ in answers} == {401}
+    assert all(said == answers[0][1] for _, said in answers)
+    assert relay.ctl(a, "block", "list") == []
+
+
+def test_ten_wrong_passwords_a_minute_from_an_address_whatever_it_calls_itself(
+    a: LabHost, pages: Pages
+) -> None:
+    with seen_as(GUESSER, a.ip):
+        # nginx names the client; what the client says of itself counts for nothing.
+        names = iter([{"X-Real-IP": one, "X-Forwarded-For": one} for one in strangers.ipv4(200)])
+
+        def log_in(password: str) -> int:
+            return Pages(a, **next(names)).log_in(password)
+
+        assert [log_in("guess") for _ in range(10)] == [401] * 10
+        # One more may be made every 6 seconds.
+        until("the right one is refused too", lambda: log_in("guess") == log_in(ACT) == 429, 40)
+    # Others log in, and whoever is logged in stays it.
+    assert Pages(a).log_in(READ) == 200
+    assert pages.get("/session")["role"] == "privileged"
+
+
+def test_the_overview_has_all_figures(a: LabHost, pages: Pages) -> None:
+    found = until("all was looked at", lambda: None if (now := pages.get())["missing"] else now, 90, every=1)
+    assert found["domain"] == a.domain
+    created = [one for one in relay.ctl(a, "account", "list") if one["created"]]
+    assert found["accounts"]["number"] == len(created)
+    assert {one["place"] for one in found["disks"]}
+    states = {one["what"]: one["state"] for one in found["services"]}
+    for unit in ("chatmail-milter.service", "chatmail-admin.socket", "postfix@-.service", "nginx.service"):
+        assert states[unit] == "good"
+    assert {one["subject"] for one in found["findings"]} >= {"services", "store", "ports", "dns", "queue"}
+    # It is root's doctor, who sees all.
+    unseen = [one for one in found["findings"] if one["state"] == "unknown"]
+    asked = relay.asked(a, "doctor")[1]
+    assert unseen == [one for one in asked if one["state"] == "unknown"]
+
+
+def test_traffic_is_counted_by_the_hour(
+    a: LabHost, b: LabHost, pages: Pages, writer: Login, reader: Login
+) -> None:
+    def attempts(way: str) -> int:
+        relay.count_all(a)
+        pages.order("queue-flush", domain="nobody.lab")  # so that the pages look anew
+        return int(pages.get()["traffic"]["total"][way]["attempts"])
+
+    def has_one_more(way: str) -> bool:
+        return attempts(way) == before[way] + 1
+
+    before = {way: attempts(way) for way in ("submission", "out-https")}
+    submit(a, writer, reader[0])
+    for way in before:
+        until(f"{way} has one more", partial(has_one_more, way), 40, every=0.5)
+    (row,) = [one for one in pages.get(f"/peers?domain={b.domain}")["peers"] if one["road"] == "https"]
+    assert row["share"] > 0
+    history = pages.get(f"/peers/{b.domain}?span=day")["history"]
+    assert history["total"]["https"]["attempts"] >= 1
+
+
+def test_orders_do_what_chatmailctl_does(a: LabHost, pages: Pages) -> None:
+    assert pages.order("block-add", entry="Spam.lab", note="so")[0] == 200
+    assert [one["entry"] for one in relay.ctl(a, "block", "list")] == ["spam.lab"]
+    assert [one["entry"] for one in pages.get("/blocklist")["entries"]] == ["spam.lab"]
+    assert pages.order("block-remove", entry="spam.lab")[0] == 200
+    assert relay.ctl(a, "block", "list") == []
+    assert pages.order("block-remove", entry="spam.lab")[0] == 404
+    assert pages.order("route-set", domain="x.lab", target="mx.x.lab", https="only")[0] == 200
+    assert [one["domain"] for one in relay.ctl(a, "route", "list")] == ["x.lab"]
+    status, said = pages.order("route-set", domain="x.lab", target="not a host")
+    assert (status, said["field"]) == (422, "target")
+    assert pages.order("route-unset", domain="x.lab")[0] == 200
+    status, said = pages.order("token-create", uses="2", expires="1h")
+    assert (status, a.domain in said["said"]) == (200, True)
+    (token,) = pages.get("/tokens")["tokens"]
+    assert pages.order("token-revoke", token=token["id"])[0] == 200
+    assert relay.ctl(a, "token", "list") == []
+
+
+def test_a_message_of_the_queue_is_held_released_and_deleted(
+    a: LabHost, mta: LabHost, pages: Pages, writer: Login
+) -> None:
+    def waits_in(message: str) -> str | None:
+        rows = {row["queue_id"]: row["queue"] for row in relay.ctl(a, "queue")}
+        return rows.get(message)
+
+    with firewall.closed(mta, 25, "refuse"):
+        before = {*deferred(a, "mta.lab")}
+        submit(a, writer, CAROL)
+        message = until("it is deferred", lambda: {*deferred(a, "mta.lab")} - before, 20).pop()
+        assert pages.order("queue-hold", id=message)[0] == 200
+        assert waits_in(message) == "hold"
+        found = pages.get(f"/queue/{message}")["message"]
+        assert (found["queue"], found["recipients"]) == ("hold", [CAROL])
+        assert "mta.lab" in [one["domain"] for one in pages.get("/queue")["queue"]["destinations"]]
+        assert pages.order("queue-release", id=message)[0] == 200
+        until("it waits as before", lambda: waits_in(message) == "deferred", 20)
+        assert pages.order("queue-delete", id=message)[0] == 200
+        assert waits_in(message) is None
+        assert pages.ask("GET", f"/queue/{message}")[0] == 404
+
+
+def test_a_peer_s_mail_is_tried_at_once(a: LabHost, mta: LabHost, pages: Pages, writer: Login) -> None:
+    with firewall.closed(mta, 25, "refuse"):
+        submit(a, writer, CAROL)
+        until("it is deferred", lambda: deferred(a, "mta.lab"), 20)
+        assert relay.ctl(a, "queue")
+        until("it is shown", lambda: pages.get()["queue"]["messages"] == len(relay.ctl(a, "queue")), 30)
+
+    def is_gone() -> bool:
+        assert pages.order("queue-flush", domain="mta.lab")[0] == 200
+        return not deferred(a, "mta.lab")
+
+    until("it is delivered", is_gone, 60, every=1)
+
+
+def test_an_account_is_suspended_with_its_sessions(a: LabHost, pages: Pages, writer: Login) -> None:
+    with Mailbox(a.ip, *writer):
+        status, said = pages.order("account-suspend", address=writer[0])
+        assert status == 200
+        assert "Ended the IMAP sessions of 1 user" in said["said"]
+    assert pages.order("account-resume", address=writer[0])[0] == 200
+    assert pages.order("account-delete", address=f"nobody00@{a.domain}")[0] == 404
+
+
+def test_an_account_is_deleted_with_its_mailbox(a: LabHost, pages: Pages) -> None:
+    address, password = fresh_address(a.domain), fresh_password()
+    with Mailbox(a.ip, address, password):
+        place = f"/var/vmail/{a.domain}/{address.partition('@')[0]}"
+        assert is_there(a, place)
+    assert pages.order("account-delete", address=address)[0] == 200
+    assert not is_there(a, place)
+    assert pages.get(f"/accounts?begins={address}")["accounts"] == []
+
+
+def test_a_browser_logs_in_and_orders(a: LabHost, pages: Pages, tmp_path: Path) -> None:
+    """Chromium, through nginx: cookie, Content-Security-Policy, forms. Two pictures are kept for people."""
+    browser = Browser(tmp_path / "profile")
+    try:
+        home = f"https://{a.ip}/admin"
+        browser.open(home)
+        browser.type(ACT)
+        browser.leave(lambda: browser.press("Enter", 13, "\r"))
+        assert browser.evaluate("document.querySelector('h1').textContent") == a.domain
+        browser.complaints.clear()  # of the 401 with the form
+        until("all was looked at", lambda: not pages.get()["missing"], 90, every=1)
+        for name, path in (("overview", ""), ("peers", "/peers")):
+            browser.open(home + path)
+            browser.picture(PICTURES / f"relay-{name}.png")
+        browser.open(f"{home}/blocklist")
+        browser.evaluate("document.querySelector('[name=entry]').focus()")
+        browser.type("browsed.lab")
+        browser.leave(lambda: browser.press("Enter", 13, "\r"))
+        assert "Added 1 entry." in browser.evaluate("document.querySelector('[role=status]').textContent")
+        assert [one["entry"] for one in relay.ctl(a, "block", "list")] == ["browsed.lab"]
+        assert pages.order("block-remove", entry="browsed.lab")[0] == 200
+        assert browser.complaints == []
+    finally:
+        browser.close()
+
+
+def test_the_read_only_password_looks_and_changes_nothing(a: LabHost) -> None:
+    reader = logged_in(a, READ)
+    for path in PAGES:
+        assert reader.ask("GET", path)[0] == 200
+    assert reader.order("block-add", entry="spam.lab")[0] == 403
+    assert reader.order("queue-flush", domain="mta.lab")[0] == 403
+    assert relay.ctl(a, "block", "list") == []
+
+
+def test_the_program_behind_the_pages_can_not_inject_mail_nor_read_any(a: LabHost, pages: Pages) -> None:
+    pages.get()
+    pid = a.run("systemctl show --property=MainPID --value chatmail-admin").stdout.strip()
+    user = "--reuid=chatmail-admin --regid=chatmail --groups=chatmail-admin"
+    inside = f"nsenter --target={pid} --mount --net setpriv {user}"
+    # What it may see is there to be seen.
+    assert a.run(f"{inside} cat {HASHES} /etc/chatmail/chatmail.toml").returncode == 0
+    for place in ("var/spool/postfix/public", "var/spool/postfix/maildrop", "var/vmail", "etc/chatmail/tls"):
+        assert a.run(f"{inside} ls /{place}/", check=False).returncode != 0, place
+    for name in ("hooks.secret", "store.key", "names.key", "push.url", "wake.url"):
+        assert a.run(f"{inside} cat /etc/chatmail/{name}", check=False).returncode != 0, name
+    assert a.run(f"{inside} touch /run/x /etc/chatmail/x /var/spool/postfix/x", check=False).returncode != 0
+
+
+def test_the_hashes_are_for_the_pages_alone(a: LabHost) -> None:
+    users = a.run("getent passwd | cut -d: -f1").stdout.split()
+    said = a.run(["sh", "-c", CAN_READ, "sh", HASHES, *{*users} - {"root"}]).stdout.split()
+    assert set(said) == {"chatmail-admin"}
+
+
+def test_its_log_names_nobody(a: LabHost, pages: Pages, writer: Login) -> None:
+    cursor = a.cursor()
+    assert pages.order("account-suspend", address=writer[0])[0] == 200
+    assert pages.order("account-resume", address=writer[0])[0] == 200
+    pages.ask("POST", "/login", {"password": "guess", "csrf": pages.get("/session")["csrf"]})
+    units = ("--unit=chatmail-admin", "--unit=chatmail-orders@*")
+    lines = [one["MESSAGE"] for one in a.journal(*units, since=cursor)]
+    assert any("event=order name=account-suspend" in one for one in lines)
+    for line in lines:
+        assert writer[0] not in line
+        assert a.ip not in line
