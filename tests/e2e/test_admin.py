@@ -277,6 +277,28 @@ def test_an_account_is_suspended_with_its_sessions(a: LabHost, pages: Pages, wri
     assert pages.order("account-delete", address=f"nobody00@{a.domain}")[0] == 404
 
 
+def test_what_ends_the_sessions_of_late_logins_outlives_its_order(
+    a: LabHost, pages: Pages, writer: Login
+) -> None:
+    def of_orders() -> set[str]:
+        """Processes that an order started, besides the one that executes it."""
+        found = a.run("grep -l chatmail-orders@ /proc/[0-9]*/cgroup", check=False).stdout.split()
+        lines = {
+            file: a.run(f"tr '\\0' ' ' < {Path(file).parent}/cmdline", check=False).stdout for file in found
+        }
+        return {file for file, line in lines.items() if "chatmail_milter.ctl.dovecot" in line}
+
+    def is_over() -> bool:
+        states = "--state=active,activating,deactivating"
+        return not a.run(f"systemctl list-units {states} --no-legend 'chatmail-orders@*'").stdout
+
+    before = of_orders()
+    assert pages.order("account-suspend", address=writer[0])[0] == 200
+    assert pages.order("account-resume", address=writer[0])[0] == 200
+    until("the orders have ended", is_over, 30)
+    assert len(of_orders() - before) == 1
+
+
 def test_an_account_is_deleted_with_its_mailbox(a: LabHost, pages: Pages) -> None:
     address, password = fresh_address(a.domain), fresh_password()
     with Mailbox(a.ip, address, password):
