@@ -128,6 +128,8 @@ def main(listen: tuple[str, ...]) -> None:
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    # urllib3's warnings contain the URL and the data sent.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))
     found = listening_or_exit("chatmail-push", listen, _SOCKETS)
     try:

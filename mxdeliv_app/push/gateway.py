@@ -15,15 +15,18 @@ import socket
 import threading
 import time
 from enum import Enum
-from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from mxdeliv_app.https.client import Client
+import requests
+import urllib3.exceptions
+
 from mxdeliv_app.https.connection import Connection
+from mxdeliv_app.https.session import GuardedSession, lost
 from mxdeliv_app.https.target import Target
 from mxdeliv_app.https.tls import Tls
 
 _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
+_GOOD_BODY = 1 << 12  # octets; a connection with a larger answer is closed
 
 
 class NoticeOutcome(Enum):
@@ -40,64 +43,77 @@ class Gateway:
     def __init__(self, url: str, user_agent: str, tls: Tls, timeout: float) -> None:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        target = Target(parts.hostname or "", parts.port or 443, path)
-        self._client = Client(Connection(target, self._dial, tls))
+        self._target = Target(parts.hostname or "", parts.port or 443, path)
         self._user_agent = user_agent
+        self._tls = tls
         self._timeout = timeout
+        self._open: tuple[Connection, GuardedSession] | None = None
         self._used = 0.0
 
     def tell(self, token: str) -> tuple[NoticeOutcome, str]:
         """Posts a token. Returns the result and its reason, a slug: `200`, `tls`, `timeout`, …"""
         deadline = time.monotonic() + self._timeout
-        if time.monotonic() - self._used >= _KEEP_IDLE:
-            self.close()
-        outcome, reason = self._attempt(token, deadline)
-        if reason == "network" and not self._client.guarded.fresh:
+        kept = self._open is not None and time.monotonic() - self._used < _KEEP_IDLE
+        outcome, reason, fresh = self._attempt(token, deadline, kept)
+        if reason == "network" and not fresh:
             # The gateway had probably closed the kept connection. A second notification would do no harm.
-            outcome, reason = self._attempt(token, deadline)
+            outcome, reason, _ = self._attempt(token, deadline, False)
         return outcome, reason
 
     def close(self) -> None:
         """Closes the connection. The next POST opens a new one."""
-        self._client.close()
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
 
-    def _attempt(self, token: str, deadline: float) -> tuple[NoticeOutcome, str]:
-        guarded = self._client.guarded
-        guarded.begin(deadline)
-        cutter = threading.Timer(max(0.0, deadline - time.monotonic()), guarded.cut)
+    def _attempt(self, token: str, deadline: float, kept: bool) -> tuple[NoticeOutcome, str, bool]:
+        if not kept:
+            self.close()
+        if self._open is None:
+            made = Connection(self._target, self._dial, self._tls)
+            self._open = made, GuardedSession(made)
+        connection, session = self._open
+        connection.begin(deadline)
+        cutter = threading.Timer(max(0.0, deadline - time.monotonic()), connection.cut)
         cutter.daemon = True
         cutter.start()
         try:
-            status = self._post(token)
-        except (HTTPException, OSError, ValueError) as error:
+            status = self._post(connection, session, token)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            return NoticeOutcome.FAILED, guarded.reason(error)
+            return NoticeOutcome.FAILED, connection.reason(lost(error)), connection.fresh
         finally:
             cutter.cancel()
             self._used = time.monotonic()
-        return _meaning(status), str(status)
+        return _meaning(status), str(status), connection.fresh
 
-    def _post(self, token: str) -> int:
-        fields = (
-            ("Content-Type", "text/plain"),
-            ("Accept-Encoding", "identity"),
-            ("User-Agent", self._user_agent),
+    def _post(self, connection: Connection, session: GuardedSession, token: str) -> int:
+        request = requests.Request(
+            "POST",
+            self._target.url,
+            data=token.encode(),
+            headers={
+                "Content-Type": "text/plain",
+                "Accept-Encoding": "identity",
+                "User-Agent": self._user_agent,
+            },
         )
-        keep = False
-        response = self._client.post(fields, token.encode(), self._timeout, self._timeout)
+        response = session.send(
+            request.prepare(),
+            timeout=self._timeout,
+            stream=True,
+            allow_redirects=False,
+            proxies={},
+        )
+        connection.answered()
         # Only the status matters. The body is read so that the connection can be used again.
         try:
-            _, cut = self._client.read(response)
-            # After an interim answer another one may still come.
-            whole = cut is None and response.isclosed() and response.status >= 200
-            keep = whole and not response.will_close
-        except (HTTPException, OSError):
-            pass
-        finally:
-            response.close()
-        if not keep:
+            whole = len(response.raw.read(_GOOD_BODY)) < _GOOD_BODY and response.status_code >= 200
+        except (urllib3.exceptions.HTTPError, OSError):
+            whole = False
+        if not whole:
             self.close()
-        return response.status
+        return response.status_code
 
     def _dial(self, target: Target) -> socket.socket:
         found = socket.create_connection((target.host, target.port), self._timeout)

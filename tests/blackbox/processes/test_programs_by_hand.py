@@ -92,7 +92,6 @@ def test_each_has_help_without_a_configuration(program: str) -> None:
     ("module", "library"),
     [
         ("mxdeliv_app.postfix.recipients", "sqlalchemy"),
-        ("mxdeliv_app.push.daemon", "requests"),
         ("mxdeliv_app.push.daemon", "dns"),
     ],
 )
