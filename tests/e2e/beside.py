@@ -70,12 +70,12 @@ class ByPlaybook:
     def run(self, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
         return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
 
-    def add(self, part: str) -> None:
+    def add(self, part: str, **variables: object) -> None:
         if part == "Before":
             return
         if part != "Install":
             self._parts.append(PARTS[part])
-        done = self.run()
+        done = self.run(**variables)
         assert done.returncode == 0, done.stdout
 
     def remove(self) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import jinja2
+import jinja2.nativetypes
 import pytest
 
 from tests.lab import by_hand
@@ -105,3 +106,34 @@ def test_each_part_alone_has_its_own_entries_only() -> None:
         "mxdeliv": [],
         "accounts": ["relay_domains", "transport_maps", "smtpd_recipient_restrictions"],
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "parts", "closed"),
+    [
+        ("present", ["milter", "accounts"], []),
+        ("present", ["relay"], [(10026, "chatmail-relay"), (10027, "postfix")]),
+        ("present", ["mxdeliv"], [(10025, "chatmail-web"), (10029, "chatmail-web")]),
+        ("absent", ["relay", "mxdeliv"], []),
+    ],
+)
+def test_the_filter_closes_the_ports_of_the_parts_that_are_there_and_no_others(
+    state: str, parts: list[str], closed: list[tuple[int, str]]
+) -> None:
+    written = yaml.safe_load((ROLES / "beside/vars/main.yml").read_text("utf-8"))
+    environment = jinja2.nativetypes.NativeEnvironment(undefined=jinja2.StrictUndefined)
+    environment.filters["extract"] = lambda name, of: of[name]
+    environment.filters["flatten"] = lambda lists: [one for each in lists for one in each]
+
+    def valued(node: Any, **more: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: valued(value) for name, value in node.items()}
+        if isinstance(node, list):
+            return [valued(one) for one in node]
+        return environment.from_string(node.strip()).render({**VARIABLES, **more})
+
+    found = valued(
+        written["beside_closed"],
+        beside_ports=valued(written["beside_ports"]), beside_state=state, beside_parts=parts,
+    )  # fmt: skip
+    assert [(one["port"], one["user"]) for one in found] == closed
