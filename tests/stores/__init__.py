@@ -6,11 +6,15 @@ each table, with values that differ from column to column. A file that is here s
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from sqlalchemy import Engine, inspect
 
 from chatmail_milter.store.engine import open_store
 
@@ -56,6 +60,34 @@ def rows(path: Path) -> Rows:
         return {name: sorted(store.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}  # noqa: S608
     finally:
         store.close()
+
+
+def shape(engine: Engine) -> dict[str, Any]:
+    """All of a schema that the database tells of."""
+    look = inspect(engine)
+    return {
+        table: (
+            [one | {"type": str(one["type"])} for one in look.get_columns(table)],
+            look.get_pk_constraint(table),
+            look.get_foreign_keys(table),
+            look.get_indexes(table),
+            look.get_unique_constraints(table),
+        )
+        for table in look.get_table_names()
+    }
+
+
+def alone(directory: Path) -> set[str]:
+    """The accounts in a copy of the file alone."""
+    copy = directory / "copy" / "store.sqlite"
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(directory / "store.sqlite", copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'accounts'").fetchone():
+            return set()
+        found = {address for (address,) in connection.execute("SELECT address FROM accounts")}
+    shutil.rmtree(copy.parent)
+    return found
 
 
 def carried(before: Rows) -> Rows:

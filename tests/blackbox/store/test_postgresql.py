@@ -8,12 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, create_engine, inspect, select
+from sqlalchemy import MetaData, create_engine, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -91,21 +90,6 @@ def rows(url: str) -> stores.Rows:
     return found
 
 
-def shape(engine: Engine) -> dict[str, Any]:
-    """All of a schema that the database tells of."""
-    look = inspect(engine)
-    return {
-        table: (
-            [one | {"type": str(one["type"])} for one in look.get_columns(table)],
-            look.get_pk_constraint(table),
-            look.get_foreign_keys(table),
-            look.get_indexes(table),
-            look.get_unique_constraints(table),
-        )
-        for table in look.get_table_names()
-    }
-
-
 def chatmailctl(directory: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
     file = directory / "chatmail.toml"
     file.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "{url}"\nmail = "{directory}"\n')
@@ -144,7 +128,7 @@ def test_all_rows_of_a_store_are_carried_over(old: str) -> None:
 
 def test_a_migrated_store_has_the_schema_of_a_new_one(old: str, server: Server) -> None:
     migrated, new = open_store(old), open_store(server.database())
-    assert shape(migrated) == shape(new)
+    assert stores.shape(migrated) == stores.shape(new)
     for engine in (migrated, new):
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"compare_server_default": True})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -107,19 +106,6 @@ def test_programs_that_start_together_open_a_store_that_is_not_there_yet(tmp_pat
     assert len(list(Accounts(engine).list())) == 6
 
 
-def alone(directory: Path) -> set[str]:
-    """The accounts in a copy of the file alone."""
-    copy = directory / "copy" / "store.sqlite"
-    copy.parent.mkdir(exist_ok=True)
-    shutil.copyfile(directory / "store.sqlite", copy)
-    with closing(sqlite3.connect(copy)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'accounts'").fetchone():
-            return set()
-        found = {address for (address,) in connection.execute("SELECT address FROM accounts")}
-    shutil.rmtree(copy.parent)
-    return found
-
-
 # A process for each name, forked before any has opened the store. They wait for the end of their input.
 _PROGRAMS = """
 import os, sys
@@ -165,4 +151,4 @@ def test_when_programs_end_side_by_side_it_is_in_the_file(tmp_path: Path, way: s
         assert [programs.stdout.readline() for _ in range(3)] == 3 * ["ready\n"]
         programs.communicate()
         assert programs.returncode == 0
-        assert len(alone(tmp_path)) == 60
+        assert len(stores.alone(tmp_path)) == 60

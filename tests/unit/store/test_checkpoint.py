@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -15,22 +14,10 @@ from chatmail_milter.store import checkpoint
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.checkpoint import Checkpoints
 from chatmail_milter.store.engine import open_store
+from tests import stores
 from tests.chat.deadline import until
 
 ALICE = "alice123@a.example"
-
-
-def alone(directory: Path) -> set[str]:
-    """The accounts in a copy of the file alone."""
-    copy = directory / "copy" / "store.sqlite"
-    copy.parent.mkdir(exist_ok=True)
-    shutil.copyfile(directory / "store.sqlite", copy)
-    with closing(sqlite3.connect(copy)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'accounts'").fetchone():
-            return set()
-        found = {address for (address,) in connection.execute("SELECT address FROM accounts")}
-    shutil.rmtree(copy.parent)
-    return found
 
 
 def wal(directory: Path) -> int:
@@ -72,7 +59,7 @@ def test_within_seconds() -> None:
 
 def test_what_was_committed_is_in_the_file_soon(tmp_path: Path, quick: Engine) -> None:
     Accounts(quick).create(ALICE, "{PLAIN}x")
-    until("the file has it", lambda: alone(tmp_path) == {ALICE}, 10, every=0.02)
+    until("the file has it", lambda: stores.alone(tmp_path) == {ALICE}, 10, every=0.02)
     until("the log is empty", lambda: wal(tmp_path) == 0, 10, every=0.02)
 
 
@@ -92,7 +79,7 @@ def test_also_where_commits_never_pause(tmp_path: Path, quick: Engine) -> None:
         nonlocal number
         number += 1
         accounts.create(f"alice{number:05}@a.example", "{PLAIN}x")
-        return bool(alone(tmp_path))
+        return bool(stores.alone(tmp_path))
 
     # Each goes in before the pause is over.
     until("the file has some", written, 20, every=0.01)
@@ -123,7 +110,7 @@ def test_it_is_tried_again_where_another_program_was_busy_with_the_store(
         with other(tmp_path):
             until("it was tried", lambda: results, 10, every=0.02)
     # (An earlier one may have worked, before there was anything to write.)
-    until("it has worked", lambda: results[-1] and alone(tmp_path) == {ALICE}, 10, every=0.02)
+    until("it has worked", lambda: results[-1] and stores.alone(tmp_path) == {ALICE}, 10, every=0.02)
 
 
 def test_a_store_that_fails_is_said_once_and_ends_nothing(

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
 
 from chatmail_milter.store import migrations, schema
 from chatmail_milter.store.engine import open_store
@@ -24,21 +22,6 @@ def old(tmp_path: Path) -> Path:
     path = tmp_path / "old.sqlite"
     stores.make(path)
     return path
-
-
-def shape(engine: Engine) -> dict[str, Any]:
-    """All of a schema that the database tells of."""
-    look = inspect(engine)
-    return {
-        table: (
-            [one | {"type": str(one["type"])} for one in look.get_columns(table)],
-            look.get_pk_constraint(table),
-            look.get_foreign_keys(table),
-            look.get_indexes(table),
-            look.get_unique_constraints(table),
-        )
-        for table in look.get_table_names()
-    }
 
 
 def test_all_rows_of_a_store_are_carried_over(old: Path) -> None:
@@ -67,7 +50,7 @@ def test_the_store_of_a_program_that_had_fewer_tables_is_carried_over(old: Path)
 def test_a_migrated_store_has_the_schema_of_a_new_one(old: Path, tmp_path: Path) -> None:
     migrated = open_store(f"sqlite:///{old}")
     new = open_store(f"sqlite:///{tmp_path}/new.sqlite")
-    assert shape(migrated) == shape(new)
+    assert stores.shape(migrated) == stores.shape(new)
     for engine in (migrated, new):
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"compare_server_default": True})
