@@ -123,3 +123,20 @@ def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 def trusts_any_certificate(domain_text: str) -> bool:
     """True where nobody verifies a certificate: IP literals, and test domains that begin with `_`."""
     return domain_text.startswith("_") or ip_literal(domain_text) is not None
+
+
+def network_of(peer: Peer) -> str:
+    """The network that counts as one client: an IPv4 address, or the IPv6 /64 of a provider's customer."""
+    if isinstance(peer, ipaddress.IPv6Address):
+        if peer.ipv4_mapped is not None:
+            return str(peer.ipv4_mapped)
+        return str(ipaddress.IPv6Network((peer, 64), strict=False).network_address)
+    return str(peer)
+
+
+def network_named(ip: str) -> str | None:
+    """`network_of` for an IP address as text; None if it is not one, as for a local program."""
+    try:
+        return network_of(ipaddress.ip_address(ip))
+    except ValueError:
+        return None

@@ -1,19 +1,23 @@
-"""Names and passwords of accounts: which are allowed, hashes for Dovecot, and fresh ones for `POST /new`.
+"""Names and passwords of accounts: which are allowed, hashes for Dovecot, fresh ones for `POST /new`, links.
 
 A rule returns a reason for refusal, or None. Whether registration is open is checked elsewhere: an operator
-may create accounts while it is closed.
+may create accounts while it is closed. The links are those of chatmail apps, as in a page, message or QR
+code: https://github.com/deltachat/interface/blob/main/uri-schemes.md
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 import string
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
 from argon2 import PasswordHasher
 
-from chatmail_milter import config
+from chatmail_milter import address, config
+from chatmail_milter.config import Config
 
 # The names that other chatmail relays allow. No leading dot or dash: mail directories are named after the
 # user, and so are arguments of programs.
@@ -92,3 +96,28 @@ def fresh(rules: config.AccountSettings, domain: str) -> Credentials:
     local_part = "".join(secrets.choice(_LOWER) for _ in range(length))
     password = "".join(secrets.choice(_ANY) for _ in range(max(_PASSWORD_LENGTH, rules.password_min)))
     return Credentials(f"{local_part}@{domain}", password)
+
+
+def dcaccount(settings: Config, token: str | None = None) -> str:
+    """A `dcaccount:` link: the app requests an account from `/new`. `token`: for registration by token."""
+    literal = address.ip_literal(settings.mail.host)
+    is_v6 = isinstance(literal, ipaddress.IPv6Address)
+    authority = f"[{literal}]" if is_v6 else host_name(settings.mail.host)
+    query = "?" + urlencode({"token": token}) if token else ""
+    return f"dcaccount:https://{authority}/new{query}"
+
+
+def dclogin(settings: Config, account: str, password: str) -> str:
+    """A `dclogin:` link to an existing account, with server names and ports, so the app looks nothing up."""
+    host = host_name(settings.mail.host)
+    imap = {"ih": host, "ip": 993, "is": "ssl"}
+    smtp = {"sh": host, "sp": 465, "ss": "ssl"}
+    # Not quote_plus: programs disagree on whether `+` is a space in a query.
+    query = urlencode({"p": password, "v": 1, **imap, **smtp}, quote_via=quote, safe="")
+    return f"dclogin:{quote(account, safe='@')}?{query}"
+
+
+def host_name(domain: str) -> str:
+    """A domain as a host name: removes the brackets of an IP literal."""
+    literal = address.ip_literal(domain)
+    return domain if literal is None else str(literal)

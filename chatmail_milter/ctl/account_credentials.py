@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chatmail_milter import config
-from chatmail_milter.accounts import credentials, links
+from chatmail_milter.accounts import credentials
 from chatmail_milter.ctl.context import accounts, canonical_address, password_given
 from chatmail_milter.ctl.dovecot import end_of
 from chatmail_milter.ctl.output import json_option, print_json, print_qr, qr_option
@@ -80,7 +80,7 @@ def _tell(settings: config.Config, address: str, password: str | None, *, qr: bo
     """Prints the address, and what the command generated: never a password that was typed."""
     row = {"address": address}
     if password is not None:
-        row |= {"password": password, "link": links.dclogin(settings, address, password)}
+        row |= {"password": password, "link": credentials.dclogin(settings, address, password)}
     if as_json:
         print_json(row)
     else:

@@ -44,7 +44,7 @@ COMMANDS = {
         "Recipients at peers that their servers refused permanently.",
     ),
     "restore": (
-        "chatmail_milter.ctl.restore",
+        "chatmail_milter.ctl.backup",
         "Restore the relay that was backed up to DIRECTORY on this host.",
     ),
     "route": ("chatmail_milter.ctl.route", "Routes to peers, in force for the next message."),

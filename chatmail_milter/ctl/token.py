@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from chatmail_milter import config
-from chatmail_milter.accounts import links
+from chatmail_milter.accounts import credentials
 from chatmail_milter.config import values
 from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.output import (
@@ -51,7 +51,7 @@ def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> 
     """Create a token, and print it with the link that creates an account. It is shown only this once."""
     settings = config.load_or_exit()
     made, kept = Tokens(store()).create(uses, expires)
-    link = links.dcaccount(settings, made)
+    link = credentials.dcaccount(settings, made)
     if as_json:
         print_json({"token": made, "link": link, **_row(kept)})
     else:

@@ -3,11 +3,13 @@
 Python runs one thread of a process at a time, and libmilter uses a thread per connection, so under load one
 process would be the bottleneck. The parent serves nothing: it waits for a signal or for the end of a worker,
 and then ends all workers; systemd restarts the program. With one worker nothing is forked, which saves
-memory.
+memory. Programs on asyncio have one process, and stop by `stop_requested`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -111,3 +113,20 @@ def _status(ended: SystemExit) -> int:
 def default_workers() -> int:
     """One worker per two processors, at most four: Postfix uses several times our CPU for a message."""
     return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+
+
+def stop_requested() -> asyncio.Event:
+    """An event of the running loop, set by SIGTERM and SIGINT. Signals after the loop has ended are ignored.
+
+    (asyncio's own handlers are removed with the loop. A second SIGTERM would then kill a program that is
+    still writing its state.)
+    """
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def ask(_number: int, _frame: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop

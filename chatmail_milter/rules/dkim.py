@@ -14,12 +14,13 @@ fails. So the remaining signatures of the author's domain (`undecided`) are veri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from chatmail_milter import codes
-from chatmail_milter.rules import results, signature
+from chatmail_milter.rules import signature
 from chatmail_milter.rules.signature import Flaw, Signature
 from chatmail_milter.verdict import Verdict
 
@@ -28,6 +29,9 @@ _SIGNATURE_LEAST = 8
 # Most signatures of the author's domain that are verified after OpenDKIM, topmost first. Through lists and
 # forwarders one or two arrive; each costs a hash of the header and at most one DNS query.
 MOST_UNDECIDED = 32
+# A quoted string, a comment's parenthesis, a separator, or a word.
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[()=;]|\s+|[^\s()=;"]+|"')
+_ESCAPED = re.compile(r"\\.")
 
 
 class SignatureOutcome(Enum):
@@ -55,6 +59,28 @@ _BY_WEIGHT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """The `result` for one signature (RFC 8601, 2.7.1).
+
+    `domain`, `selector`, `signature`: its `header.d`, `header.s` and `header.b` (the first characters of the
+    signature, RFC 6008), each empty if missing.
+    """
+
+    result: str
+    domain: str
+    selector: str = ""
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationResults:
+    """One header field: the authserv-id of its writer, and the DKIM results in it."""
+
+    authserv_id: str
+    dkim: tuple[DkimResult, ...]
+
+
 @dataclass(slots=True)
 class DkimFacts:
     """Collects the DKIM facts in a message's header; pass every field to `see`, in order.
@@ -69,7 +95,7 @@ class DkimFacts:
     believed: bool = True
     signed: bool = False
     plain: bool = True
-    found: results.Results | None = None
+    found: AuthenticationResults | None = None
     signatures: list[Signature] = field(default_factory=list)
     forged: list[int] = field(default_factory=list)
     _seen: int = 0
@@ -85,7 +111,7 @@ class DkimFacts:
                 self.signatures.append(parsed)
         elif name == b"authentication-results":
             self._seen += 1
-            said = results.parse(value)
+            said = parse_results(value)
             if said.authserv_id != self.authserv_id.lower():
                 return
             if self.believed and self.found is None:
@@ -135,10 +161,56 @@ def judge(facts: DkimFacts, domain: str, outcomes: Mapping[Signature, SignatureO
     return codes.INVALID_DKIM.because(flaws[0]) if flaws else codes.INVALID_DKIM
 
 
-def _names(result: results.DkimResult, one: Signature) -> bool:
+def _names(result: DkimResult, one: Signature) -> bool:
     return (
         result.domain == one.domain
         and result.selector == one.selector
         and len(result.signature) >= _SIGNATURE_LEAST
         and one.signature.startswith(result.signature)
+    )
+
+
+def parse_results(value: bytes) -> AuthenticationResults:
+    """Parses the value of Authentication-Results (RFC 8601, 2.2), for the method `dkim` (2.7.1).
+
+    Senders choose part of what a verifier prints there (`d=`, `i=`, `s=`), so a result with a stray word or a
+    repeated property is ignored. The authserv-id is empty if missing.
+    """
+    clauses = list(_clauses(value))
+    # A version may follow the authserv-id (RFC 8601, 2.2).
+    authserv_id = clauses[0][0].lower() if clauses[0] else ""
+    return AuthenticationResults(authserv_id, tuple(filter(None, map(_dkim, clauses[1:]))))
+
+
+def _clauses(value: bytes) -> Iterator[list[str]]:
+    """The clauses between semicolons, each a list of words and equals signs, without comments."""
+    text = _ESCAPED.sub("_", value.decode("latin-1"))
+    depth = 0
+    clause: list[str] = []
+    for piece in _PIECE.findall(text):
+        if piece in ("(", ")"):
+            depth = max(0, depth + (1 if piece == "(" else -1))
+        elif depth or piece.isspace():
+            continue
+        elif piece == ";":
+            yield clause
+            clause = []
+        else:
+            clause.append(piece[1:-1] if len(piece) > 1 and piece[0] == '"' else piece)
+    yield clause
+
+
+def _dkim(clause: list[str]) -> DkimResult | None:
+    """Parses `dkim=pass header.d=example.org …`; None if it is malformed or of another method."""
+    if len(clause) % 3 or any(clause[at] != "=" for at in range(1, len(clause), 3)):
+        return None
+    names = [name.lower() for name in clause[0::3]]
+    if names[:1] != ["dkim"] or len(set(names)) != len(names):
+        return None
+    said = dict(zip(names, clause[2::3], strict=True))
+    return DkimResult(
+        said["dkim"].lower(),
+        said.get("header.d", "").lower(),
+        said.get("header.s", "").lower(),
+        said.get("header.b", ""),
     )

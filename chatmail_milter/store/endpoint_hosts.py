@@ -1,8 +1,8 @@
 """Facts about single HTTPS hosts of a domain: whether it is a chatmail server, and its size limit.
 
 Shared by all relay processes. Each fact has an expiry time, because software and limits change. The key of a
-host is that of the target (`mxdeliv_app.https.target.Target.key`): another port, path or pinned address is
-another host.
+host is that of the target (`key` of `mxdeliv_app.https.connection.Target`): another port, path or pinned
+address is another host.
 """
 
 from __future__ import annotations

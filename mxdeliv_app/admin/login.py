@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 import falcon
 
+from chatmail_milter.address import network_named
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from mxdeliv_app.admin import passwords
 from mxdeliv_app.admin.passwords import Role
@@ -88,10 +88,4 @@ class LogoutResource:
 
 def _network(request: falcon.Request) -> str:
     """The client's network, whose failures count together. Its address is from nginx, the only client."""
-    try:
-        found = ipaddress.ip_address(request.get_header("X-Real-IP") or "")
-    except ValueError:
-        return ""
-    if found.version == 6:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
+    return network_named(request.get_header("X-Real-IP") or "") or ""

@@ -102,7 +102,7 @@ class Guesses:
         """Whether a password with `fingerprint` may be checked for `user` at `now` (monotonic, seconds)."""
         if self.knows(user, fingerprint, peer):
             return True
-        here = f"{user} {network(peer)}"
+        here = f"{user} {provider_network(peer)}"
         keep = 0 if self._of_new.may(here, now / _MINUTE) else _KEPT
         # What is put off counts for none.
         if not self._of_all.may(user, now, keep) or not self._of_network.take(here, now):
@@ -135,7 +135,7 @@ class Guesses:
 
     def _there(self, user: str, peer: Peer) -> int:
         # With the user's name: two accounts with one network have different hashes.
-        return self._mark(f"{network(peer)} of {user}") % 0xFFFF + 1
+        return self._mark(f"{provider_network(peer)} of {user}") % 0xFFFF + 1
 
     def _read(self, mark: int) -> list[_Known]:
         at = _at(mark)
@@ -167,7 +167,7 @@ class _Behind:
         self._table[start : start + len(value)] = value
 
 
-def network(peer: Peer) -> str:
+def provider_network(peer: Peer) -> str:
     """The network of a peer, about as large as a provider's. Empty for a local process."""
     if peer is None:
         return ""

@@ -12,8 +12,7 @@ from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
 from mxdeliv_app.https.answer import FinalResponse, Incoming
-from mxdeliv_app.https.connection import Connection, must_be_replaced
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.connection import Connection, Target, must_be_replaced
 from mxdeliv_app.mxdeliv import wire
 
 READ = 1 << 16

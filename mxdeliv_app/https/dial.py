@@ -19,8 +19,8 @@ from typing import cast
 
 from chatmail_milter.address import ip_literal
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
+from mxdeliv_app.https.connection import Dial, Target
 from mxdeliv_app.https.resolver import HostLookup, NameTroubleError
-from mxdeliv_app.https.target import Dial, Target
 
 
 class OwnHost:

@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
 from mxdeliv_app.https.client import ONE_RECORD, Client
-from mxdeliv_app.https.connection import Connection
+from mxdeliv_app.https.connection import Connection, Dial, Target, Tls
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.https.target import Dial, Target
-from mxdeliv_app.https.tls import Tls
 from mxdeliv_app.mxdeliv import wire
 
 KEEP_IDLE = 30.0  # seconds; under the 65 to 75 that web servers keep a connection, so that we close first

@@ -19,7 +19,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from mxdeliv_app.https.answer import FinalResponse, Incoming
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.connection import Target
 
 
 class Guarded(Protocol):

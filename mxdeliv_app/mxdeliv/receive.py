@@ -20,7 +20,7 @@ import falcon
 from gunicorn.http.errors import ParseException
 
 from chatmail_milter import address, codes
-from chatmail_milter.accounts import creation_limit
+from chatmail_milter.address import network_of
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
 from mxdeliv_app.mxdeliv.admission import client_left
@@ -114,7 +114,7 @@ class Receive:
         told = wire.wants_json(request.get_header("Accept"))
         started = self._clock()
         try:
-            with self._admission.admitted(creation_limit.network(envelope.peer), len(envelope.recipients)):
+            with self._admission.admitted(network_of(envelope.peer), len(envelope.recipients)):
                 replies = self._inject(request, envelope, told)
         except admission.BusyError:
             return _slowly(self._failed(envelope, 503, codes.TOO_MANY_MESSAGES))

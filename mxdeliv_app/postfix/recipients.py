@@ -26,9 +26,9 @@ from functools import partial
 import click
 
 from chatmail_milter import address, codes
-from chatmail_milter.accounts.creation_limit import network_named
+from chatmail_milter.address import network_named
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.processes import stopping
+from chatmail_milter.processes.prefork import stop_requested
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.existence import StoreAwayError, existence
 from chatmail_milter.systemd import listening_or_exit
@@ -142,7 +142,7 @@ class UnknownRecipients:
 
 async def serve(listening: socket.socket, unknown: UnknownRecipients) -> None:
     """Serves Postfix on a listening socket until SIGTERM or SIGINT."""
-    stop = stopping.requested()
+    stop = stop_requested()
     await asyncio.start_unix_server(partial(policy_service.serve, unknown.action), sock=listening)
     log.info("event=ready")
     await stop.wait()

@@ -10,11 +10,11 @@ import ssl
 import requests
 import urllib3
 
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.session import GuardedSession
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer, wire
-from mxdeliv_app.probe import identity, tls
-from mxdeliv_app.probe.connect import Network
+from mxdeliv_app.probe import identity
+from mxdeliv_app.probe.connect import TLS_FAILURES, Network, start_tls, tls_facts
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
 
 # urllib3's are those of a body that is read by itself.
@@ -50,13 +50,13 @@ def attempt(target: Target, sender: str, recipient: str, message: bytes, network
 def _secured(target: Target, found: ProbeAttempt, network: Network) -> ssl.SSLSocket:
     """A TLS connection, verified unless the target needs no valid certificate."""
     plain = network.connect(found, target.host, target.port, target.pinned)
-    with found.step("TLS", tls.FAILURES, network.limit) as step:
+    with found.step("TLS", TLS_FAILURES, network.limit) as step:
         try:
-            connection = tls.wrap(plain, target.host, verify=target.verify)
+            connection = start_tls(plain, target.host, verify=target.verify)
         except ssl.SSLCertVerificationError as error:
             step.error = f"the certificate is not valid: {error.verify_message}"
             raise
-        step.found = tls.facts(connection)
+        step.found = tls_facts(connection)
         if not target.verify:
             step.found += ", not verified"
         return connection

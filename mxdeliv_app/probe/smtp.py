@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from mxdeliv_app.mxdeliv import wire
-from mxdeliv_app.probe import identity, tls
-from mxdeliv_app.probe.connect import Network
+from mxdeliv_app.probe import identity
+from mxdeliv_app.probe.connect import Network, tls_context, tls_facts
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step, TimeLimit
 
 PORT = 25
@@ -61,8 +61,8 @@ class _Conversation:
         if client.has_extn("starttls"):
             with self._step("TLS") as step:
                 # Not verified: neither does Postfix, unless the domain has MTA-STS or DANE.
-                client.starttls(context=tls.context(verify=False))
-                step.found = tls.facts(client.secured)
+                client.starttls(context=tls_context(verify=False))
+                step.found = tls_facts(client.secured)
                 client.ehlo_or_helo_if_needed()
         with self._step("MAIL") as step:
             size = [f"SIZE={len(message)}"] if client.has_extn("size") else []

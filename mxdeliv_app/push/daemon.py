@@ -29,7 +29,7 @@ from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.push import DeviceTokens, Notices
 from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
-from mxdeliv_app.https.tls import Tls
+from mxdeliv_app.https.connection import Tls
 from mxdeliv_app.push.connections import QUERY_TIMEOUT, Connections
 from mxdeliv_app.push.gateway import Gateway
 from mxdeliv_app.push.metadata import Metadata, metadata_listener

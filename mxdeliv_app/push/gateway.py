@@ -20,10 +20,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
-from mxdeliv_app.https.connection import Connection
+from mxdeliv_app.https.connection import Connection, Target, Tls
 from mxdeliv_app.https.session import GuardedSession, lost
-from mxdeliv_app.https.target import Target
-from mxdeliv_app.https.tls import Tls
 
 _KEEP_IDLE = 30.0  # seconds; web servers close a connection after 60 and more
 _GOOD_BODY = 1 << 12  # octets; a connection with a larger answer is closed

@@ -20,10 +20,10 @@ from chatmail_milter import codes
 from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Meaning
 from mxdeliv_app.mxdeliv.wire import RecipientReply

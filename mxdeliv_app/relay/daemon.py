@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import codes
 from chatmail_milter.config import Config, load_or_exit
-from chatmail_milter.processes import stopping
+from chatmail_milter.processes.prefork import stop_requested
 from chatmail_milter.store import checkpoint, fault
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
@@ -116,7 +116,7 @@ class Relay:
 
     async def serve(self, listening: dict[str, socket.socket]) -> None:
         """Serves the sockets, given by name, until SIGTERM or SIGINT."""
-        stop = stopping.requested()
+        stop = stop_requested()
         self._journal.start()
         ticking = asyncio.create_task(self._tick())
         servers = []

@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.post import Https, NoHttpsError
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Proof
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail

@@ -19,9 +19,9 @@ from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Https, Route
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import HostLookup, NameTroubleError, NoSuchDomainError, NullMxError
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.mxdeliv import wire
 
 # A stranger's domain may list a hundred hosts; each costs us up to a connect timeout.

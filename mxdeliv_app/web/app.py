@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import falcon
 
 from chatmail_milter import config
-from chatmail_milter.accounts import capacity, creation_limit
+from chatmail_milter.accounts import limits
 from chatmail_milter.lazy import once
 from mxdeliv_app.mxdeliv import admission, wire
 from mxdeliv_app.mxdeliv.inject import Injector, Ports
@@ -56,7 +56,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     return create_app(
         settings,
         receive,
-        New(settings, capacity.room(settings), tokens, creation_limit.shared(settings.accounts)),
+        New(settings, limits.shortage_check(settings), tokens, limits.shared(settings.accounts)),
     )
 
 
@@ -68,7 +68,7 @@ def before_workers(settings: config.Config, threads: int) -> None:
         from chatmail_milter.store.engine import load
 
         load(settings.store.url)
-    creation_limit.share(settings.accounts)
+    limits.share(settings.accounts)
 
 
 def _tokens(settings: config.Config) -> Tokens:

@@ -2,7 +2,7 @@
 
 With open registration nothing is stored; the first login with these credentials creates the account. With
 registration by token (`/new?token=…`) the account is created here, and a use of the token is counted. The
-number of new accounts per network is limited in both cases (`creation_limit.py`); nginx limits the rate of
+number of new accounts per network is limited in both cases (`accounts/limits.py`); nginx limits the rate of
 requests. A GET never creates an account, because browsers may prefetch pages.
 """
 
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import falcon
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit, credentials
-from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.accounts import credentials, limits
+from chatmail_milter.accounts.limits import Shortage
+from chatmail_milter.address import network_named
 from chatmail_milter.processes.ratelimit import Limiter
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.web.pages import HTML, Pages, send, wants_html
@@ -39,7 +40,7 @@ _ATTEMPTS = 3
 
 
 class New:
-    """The Falcon resource. `shortage`: see `capacity.room`. `tokens`: for registration by token."""
+    """The Falcon resource. `shortage`: see `limits.shortage_check`. `tokens`: for registration by token."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class New:
         tokens: Callable[[], Tokens],
         limiter: Limiter | None = None,
     ) -> None:
-        self._limiter = limiter or creation_limit.limiter(settings.accounts)
+        self._limiter = limiter or limits.limiter(settings.accounts)
         self._settings = settings
         self._pages = Pages(settings)
         self._shortage = shortage
@@ -81,7 +82,7 @@ class New:
         if short is not None:
             self._refuse(request, response, 503, short, NO_ROOM)
             return
-        network = creation_limit.network_named(request.get_header("X-Real-IP") or "")
+        network = network_named(request.get_header("X-Real-IP") or "")
         # With open registration only a check: the account is counted at its first login, which creates it.
         if (
             registration == "open"

@@ -22,7 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from chatmail_milter import config
-from chatmail_milter.accounts import links
+from chatmail_milter.accounts import credentials
 from chatmail_milter.accounts.credentials import Credentials
 from mxdeliv_app.web.lifetimes import duration, lifetimes, size
 
@@ -126,7 +126,7 @@ class Pages:
 
     def made(self, account: Credentials) -> bytes:
         """The page with new credentials, and a link by which an app logs in with them."""
-        link = links.dclogin(self._settings, account.address, account.password)
+        link = credentials.dclogin(self._settings, account.address, account.password)
         return self._render("made.html", account=account, link=link, code=_draw(link))
 
     def error(self, error: falcon.HTTPError) -> bytes:
@@ -144,7 +144,7 @@ class Pages:
             response.content_type, response.data = falcon.MEDIA_JSON, error.to_json()
 
     def _invite(self, token: str | None) -> dict[str, Any]:
-        link = links.dcaccount(self._settings, token)
+        link = credentials.dcaccount(self._settings, token)
         return {"link": link, "code": code(link)}
 
     def _page(self, template: str, **values: Any) -> Page:
@@ -165,7 +165,7 @@ def autoconfig(settings: config.Config) -> Page:
     https://www.bucksch.org/1/projects/thunderbird/autoconfiguration/config-file-format.html
     """
     page = _templates.get_template("autoconfig.xml").render(
-        domain=links.bare(settings.mail.domain), host=links.bare(settings.mail.host)
+        domain=credentials.host_name(settings.mail.domain), host=credentials.host_name(settings.mail.host)
     )
     return Page("text/xml; charset=utf-8", page.encode("utf-8"))
 

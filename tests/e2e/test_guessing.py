@@ -17,11 +17,11 @@ from tests.lab.plan import PROGRAMS
 # As if many passwords of the account had been checked for one network, just now.
 GUESSED = """
 import ipaddress, json, sys, time
-from mxdeliv_app.dovecot.guesses import PATH, Guesses, network
+from mxdeliv_app.dovecot.guesses import PATH, Guesses, provider_network
 user, address = json.load(sys.stdin)
 known = Guesses(PATH)
 for _ in range(400):
-    known._of_network.charge(f"{user} {network(ipaddress.ip_address(address))}", time.monotonic())
+    known._of_network.charge(f"{user} {provider_network(ipaddress.ip_address(address))}", time.monotonic())
 """
 
 

@@ -15,7 +15,7 @@ is not listed below as a temporary failure.
 
 `ip`: the client's address, empty if Dovecot doesn't know it; it is not stored. 423: the operator's policy
 denies the login. 507: the host lacks resources for a new account. 429: too many new accounts from the address
-or IPv6 /64 (`creation_limit.py`), or too many guesses: a `lookup` with a `fingerprint` of the password, in
+or IPv6 /64 (`accounts/limits.py`), or too many guesses: a `lookup` with a `fingerprint` of the password, in
 hexadecimal, counts as a guess (`guesses.py`). After a successful login Dovecot sends `login`, unless `seen`
 says that this would store nothing new: the day, the fingerprint and a hash of the network. `mailbox` is for
 deliveries, which no policy forbids. A quota is null if the account has the default.
@@ -37,8 +37,8 @@ from falcon import HTTPUnauthorized
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import config
-from chatmail_milter.accounts import capacity, creation_limit
-from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.accounts import limits
+from chatmail_milter.accounts.limits import Shortage
 from chatmail_milter.lazy import once
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
@@ -84,7 +84,7 @@ def create_app(
     guessed: Guesses | None = None,
 ) -> falcon.App[Any, Any]:
     """The application. `policy`: the one in force. `shortage`: the resource that the host lacks."""
-    limiter = limiter or creation_limit.limiter(settings.accounts)
+    limiter = limiter or limits.limiter(settings.accounts)
     guessed = guessed or Guesses()
     app = falcon.App(middleware=[OnlyDovecot(secret)])
     app.add_error_handler(Exception, _our_fault)
@@ -107,8 +107,8 @@ def app_from_environment() -> falcon.App[Any, Any]:
     names = ReservedNames(settings.accounts.names_kept)
     accounts = once(lambda: Accounts(engine(), today=_today, names=names))
     policies = once(lambda: Policies(engine()))
-    room = capacity.room(settings)
-    limiter = creation_limit.shared(settings.accounts)
+    room = limits.shortage_check(settings)
+    limiter = limits.shared(settings.accounts)
     in_force = lambda: policies().current()  # noqa: E731
     return create_app(settings, accounts, in_force, room, secret, _today, limiter, guesses.shared())
 
@@ -118,7 +118,7 @@ def before_workers(settings: config.Config, _threads: int) -> None:
     read_secret(secret_path())
     guesses.share()
     load(settings.store.url)
-    creation_limit.share(settings.accounts)
+    limits.share(settings.accounts)
 
 
 def secret_path() -> Path:

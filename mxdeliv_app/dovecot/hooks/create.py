@@ -12,8 +12,9 @@ import falcon
 import msgspec
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit, credentials
-from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.accounts import credentials
+from chatmail_milter.accounts.limits import Shortage
+from chatmail_milter.address import network_of
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Accounts
@@ -79,7 +80,7 @@ class Create:
             _refuse(response, 507, short)
             return
         # Before the hash, which is what an attempt costs. Who comes from nowhere is a program on this host.
-        if asked.ip and not self._limiter.take(creation_limit.network(peer_of(asked.ip)), time.monotonic()):
+        if asked.ip and not self._limiter.take(network_of(peer_of(asked.ip)), time.monotonic()):
             _refuse(response, 429, "rate")
             return
         with self._hashing:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
-from mxdeliv_app.https.target import Target
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter import config
-from chatmail_milter.accounts import capacity
-from chatmail_milter.accounts.capacity import Machine, shortage
+from chatmail_milter.accounts import limits
+from chatmail_milter.accounts.limits import Machine, shortage
 from chatmail_milter.config import LimitSettings
 from chatmail_milter.config.values import Size
 
@@ -45,7 +45,7 @@ def test_limits_are_read_with_their_units() -> None:
 def test_the_kernel_is_asked(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:       2000000 kB\nMemFree:  1 kB\nMemAvailable:    1500 kB\nSwap: 0 kB\n")
-    found = capacity.look([tmp_path, tmp_path / "made" / "later"], meminfo)
+    found = limits.look([tmp_path, tmp_path / "made" / "later"], meminfo)
     assert found.memory == 1500 * 1024
     assert found.load >= 0
     # What root may have above is not to be had.
@@ -56,7 +56,7 @@ def test_a_kernel_that_does_not_tell_is_an_error(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 1 kB\n")
     with pytest.raises(ValueError, match="MemAvailable"):
-        capacity.look([tmp_path], meminfo)
+        limits.look([tmp_path], meminfo)
 
 
 def test_the_disks_of_mail_and_store_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_the_disks_of_mail_and_store_count(tmp_path: Path, monkeypatch: pytest.M
         asked.extend(places)
         return ENDLESS
 
-    monkeypatch.setattr(capacity, "look", look)
+    monkeypatch.setattr(limits, "look", look)
     head = '[mail]\ndomain = "a.test"\n[store]\nurl = '
-    assert capacity.room(config.parse(f'{head}"sqlite:///{tmp_path}/store.sqlite"'))() is None
+    assert limits.shortage_check(config.parse(f'{head}"sqlite:///{tmp_path}/store.sqlite"'))() is None
     assert asked == [Path("/var/vmail"), tmp_path]
     asked.clear()
-    capacity.room(config.parse(f'{head}"postgresql://db.a.test/chatmail"'))()
+    limits.shortage_check(config.parse(f'{head}"postgresql://db.a.test/chatmail"'))()
     assert asked == [Path("/var/vmail")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatmail_milter import config
-from chatmail_milter.accounts import links
+from chatmail_milter.accounts import credentials
 
 
 def settings(domain: str, hostname: str = "") -> config.Config:
@@ -24,17 +24,17 @@ def settings(domain: str, hostname: str = "") -> config.Config:
     ],
 )
 def test_an_account_to_make(domain: str, hostname: str, token: str | None, link: str) -> None:
-    assert links.dcaccount(settings(domain, hostname), token) == link
+    assert credentials.dcaccount(settings(domain, hostname), token) == link
 
 
 def test_an_account_to_log_in_to() -> None:
-    assert links.dclogin(settings("a.test", "mx.a.test"), "alice@a.test", "a +&=?%/ü") == (
+    assert credentials.dclogin(settings("a.test", "mx.a.test"), "alice@a.test", "a +&=?%/ü") == (
         "dclogin:alice@a.test?p=a%20%2B%26%3D%3F%25%2F%C3%BC&v=1"
         "&ih=mx.a.test&ip=993&is=ssl&sh=mx.a.test&sp=465&ss=ssl"
     )
 
 
 def test_an_address_at_a_literal_is_encoded() -> None:
-    assert links.dclogin(settings("[1.2.3.4]"), "alice@[1.2.3.4]", "x").startswith(
+    assert credentials.dclogin(settings("[1.2.3.4]"), "alice@[1.2.3.4]", "x").startswith(
         "dclogin:alice@%5B1.2.3.4%5D?p=x&v=1&ih=1.2.3.4&"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmail_milter.backup import mail, store
+from chatmail_milter.backup import copies
 from chatmail_milter.backup.directory import NEEDED, BackupError, Directory, manifest
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 from chatmail_milter.store.accounts import Accounts
@@ -177,12 +177,12 @@ def test_a_store_in_use_is_copied_with_all_that_is_committed(tmp_path: Path) -> 
         writer.execute("INSERT INTO t VALUES (1)")
         writer.commit()
         writer.execute("INSERT INTO t VALUES (2)")  # not committed
-        store.copy_out(live, copy)
+        copies.copy_store(live, copy)
     assert copy.stat().st_mode & 0o777 == 0o600
     other.write_text("")
     other.chmod(0o660)
     (tmp_path / "other.sqlite-wal").write_text("of the store that was there")
-    store.copy_in(copy, other)
+    copies.restore_store(copy, other)
     assert {one.name for one in tmp_path.iterdir() if one.name.startswith("other")} == {"other.sqlite"}
     assert other.stat().st_mode & 0o777 == 0o660
     with closing(sqlite3.connect(other)) as found:
@@ -194,7 +194,7 @@ def test_a_link_beside_the_store_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").touch(mode=0o660)
     (tmp_path / "passwd").write_text("root:")
     (tmp_path / "store.sqlite.restored").symlink_to(tmp_path / "passwd")
-    store.copy_in(tmp_path / "copy.sqlite", tmp_path / "store.sqlite")
+    copies.restore_store(tmp_path / "copy.sqlite", tmp_path / "store.sqlite")
     assert (tmp_path / "passwd").read_text() == "root:"
     assert (tmp_path / "store.sqlite").read_text() == "a store"
 
@@ -248,16 +248,16 @@ class TestMail:
     def test_what_comes_back_is_what_was_there_with_its_times(self, tmp_path: Path, doveadm: Doveadm) -> None:
         errors: list[DoveadmError] = []
         users = [ALICE, BOB, "nomail12@a.test"]
-        assert mail.copy_out(doveadm, tmp_path / "vmail", users, tmp_path / "out", errors.append) == 2
+        assert copies.copy_mail(doveadm, tmp_path / "vmail", users, tmp_path / "out", errors.append) == 2
         assert errors == []
         (tmp_path / "new").mkdir()
-        assert mail.copy_in(tmp_path / "out", tmp_path / "new", "a.test") == 2
+        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == 2
         file = tmp_path / "new/a.test/alice123/Maildir/cur/1"
         assert (file.read_text(), file.stat().st_mtime) == (f"to {ALICE}", 1_700_000_000)
 
     def test_who_was_deleted_is_in_no_later_backup(self, tmp_path: Path, doveadm: Doveadm) -> None:
         for users in ([ALICE, BOB], [ALICE]):
-            mail.copy_out(doveadm, tmp_path / "vmail", users, tmp_path / "out", fail)
+            copies.copy_mail(doveadm, tmp_path / "vmail", users, tmp_path / "out", fail)
         assert [one.name for one in (tmp_path / "out").iterdir()] == ["alice123"]
 
     @root
@@ -269,7 +269,7 @@ class TestMail:
             os.chown(tmp_path / one, 4711, 4711)
         (tmp_path / "out/alice123").symlink_to(tmp_path / "etc")
         (tmp_path / "out/stranger").symlink_to(tmp_path / "etc")
-        assert mail.copy_out(doveadm, tmp_path / "vmail", [ALICE], tmp_path / "out", fail) == 1
+        assert copies.copy_mail(doveadm, tmp_path / "vmail", [ALICE], tmp_path / "out", fail) == 1
         assert ((tmp_path / "etc").stat().st_uid, [*(tmp_path / "etc").iterdir()]) == (0, [])
         assert [one.name for one in (tmp_path / "out").iterdir()] == ["alice123"]
 
@@ -289,7 +289,7 @@ class TestMail:
         (tmp_path / "new").mkdir()
         give_away(tmp_path / "new", tmp_path / "vmail")
         with pytest.raises(OSError, match="Permission denied"):
-            mail.copy_in(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
+            copies.restore_mail(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
         assert [*(tmp_path / "etc").iterdir()] == []
         assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, self.groups)
 
@@ -304,9 +304,9 @@ class TestMail:
         new.mkdir()
         os.chown(new, 4711, 4711)
         with pytest.raises(BackupError, match=r"give .*/closed/mail and all in it to the owner of"):
-            mail.copy_in(closed / "mail", new, "a.test")
+            copies.restore_mail(closed / "mail", new, "a.test")
         give_away(closed / "mail")
-        assert mail.copy_in(closed / "mail", new, "a.test") == 2
+        assert copies.restore_mail(closed / "mail", new, "a.test") == 2
         assert {(one.stat().st_uid, one.stat().st_gid) for one in new.rglob("*")} == {(4711, 4711)}
 
     @root
@@ -318,7 +318,7 @@ class TestMail:
         secret.chmod(0o600)
         os.chown(secret, 0, 0)
         with pytest.raises(OSError, match="Permission denied"):
-            mail.copy_in(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
+            copies.restore_mail(tmp_path / "vmail/a.test", tmp_path / "new", "a.test")
 
     @pytest.mark.parametrize("link", ["alice123", "alice123/Maildir"])
     def test_a_link_in_a_backup_brings_nothing_into_a_mailbox(self, tmp_path: Path, link: str) -> None:
@@ -328,7 +328,7 @@ class TestMail:
         (tmp_path / "out" / link).parent.mkdir(exist_ok=True)
         (tmp_path / "out" / link).symlink_to(secret if "/" in link else secret.parent)
         (tmp_path / "new").mkdir()
-        assert mail.copy_in(tmp_path / "out", tmp_path / "new", "a.test") == 0
+        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == 0
         assert [*(tmp_path / "new").rglob("key")] == []
 
     def test_a_mailbox_that_cannot_be_read_is_told_and_the_others_go_on(
@@ -336,7 +336,9 @@ class TestMail:
     ) -> None:
         (tmp_path / "away").touch()
         errors: list[DoveadmError] = []
-        assert mail.copy_out(doveadm, tmp_path / "vmail", [ALICE, BOB], tmp_path / "out", errors.append) == 0
+        assert (
+            copies.copy_mail(doveadm, tmp_path / "vmail", [ALICE, BOB], tmp_path / "out", errors.append) == 0
+        )
         assert [one.status for one in errors] == [67, 67]
 
 
@@ -354,7 +356,7 @@ class TestRestoreRefuses:
 
     @pytest.fixture(autouse=True)
     def nothing_is_stopped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chatmail_milter.ctl.restore._systemctl", pytest.fail)
+        monkeypatch.setattr("chatmail_milter.ctl.backup._systemctl", pytest.fail)
 
     def test_a_backup_of_another_domain(self, tmp_path: Path, backup: str) -> None:
         Directory(Path(backup)).write_manifest(

@@ -14,7 +14,7 @@ from falcon import testing
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
-from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.accounts.limits import Shortage
 from chatmail_milter.rules.blocklist import Blocklist
 from chatmail_milter.rules.policy import OPEN, Federation, Policy
 from chatmail_milter.store.accounts import Accounts

@@ -10,9 +10,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.dial import OwnHost, dialer
 from mxdeliv_app.https.resolver import NameTroubleError
-from mxdeliv_app.https.target import Target
 from tests.chat.deadline import deadline
 
 LOOPBACK = AllowedAddresses([ip_network("127.0.0.0/8"), ip_network("::1/128")])

@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 
 import pytest
 
-from mxdeliv_app.https.target import Target
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit

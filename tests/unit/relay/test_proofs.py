@@ -17,9 +17,9 @@ from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.routes import Routes
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.exchange import Answer
 from mxdeliv_app.https.post import Https, NoHttpsError
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
 from tests import stores

@@ -13,9 +13,9 @@ from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.routes import Route
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, IPAddress
+from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError
-from mxdeliv_app.https.target import Target
 from mxdeliv_app.relay.routing import MAX_TARGETS, DeliveryPlan, Router
 
 

@@ -98,7 +98,6 @@ ROOMS = (
     Room(
         "mxdeliv_app/mxdeliv",
         "`POST /mxdeliv`: format and answers (pure), and the receiver, into Postfix",
-        ("accounts",),
     ),
     Room(
         "mxdeliv_app/serving",
@@ -118,7 +117,7 @@ ROOMS = (
     Room(
         "mxdeliv_app/postfix",
         "Postfix's policy protocol: `chatmail-recipients`",
-        ("config", "processes", "store", "accounts"),
+        ("config", "processes", "store"),
     ),
     Room(
         "mxdeliv_app/relay",

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from chatmail_milter.rules.dkim import DkimFacts, SignatureOutcome, judge, undecided
-from chatmail_milter.rules.results import DkimResult, parse
+from chatmail_milter.rules.dkim import (
+    DkimFacts,
+    DkimResult,
+    SignatureOutcome,
+    judge,
+    parse_results,
+    undecided,
+)
 
 PASS = (
     b"a.example;\n\tdkim=pass (2048-bit key; unprotected) header.d=b.example header.i=@b.example"
@@ -66,20 +72,20 @@ def facts(*results: bytes, signatures: tuple[bytes, ...] = (SIGNATURE,)) -> Dkim
     ],
 )
 def test_reading_authentication_results(value: bytes, authserv_id: str, dkim: list[tuple[str, str]]) -> None:
-    said = parse(value)
+    said = parse_results(value)
     assert said.authserv_id == authserv_id
     assert tuple((one.result, one.domain) for one in said.dkim) == tuple(dkim)
 
 
 def test_a_result_names_its_signature() -> None:
-    assert parse(PASS).dkim == (DkimResult("pass", "b.example", "chatmail", "Ab+/cdef"),)
+    assert parse_results(PASS).dkim == (DkimResult("pass", "b.example", "chatmail", "Ab+/cdef"),)
 
 
 @pytest.mark.parametrize(
     "value", [b"(" * 100_000, b'"' * 100_000, b";" * 100_000, b"\\" * 100_000, b"dkim=" * 20_000]
 )
 def test_hostile_results_are_read_all_the_same(value: bytes) -> None:
-    assert parse(value).dkim == ()
+    assert parse_results(value).dkim == ()
 
 
 def told(result: str, named: bytes = NAMED) -> bytes:

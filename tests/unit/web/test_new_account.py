@@ -14,8 +14,8 @@ from falcon import testing
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
-from chatmail_milter.accounts import creation_limit
-from chatmail_milter.accounts.capacity import Shortage
+from chatmail_milter.accounts import limits
+from chatmail_milter.accounts.limits import Shortage
 from chatmail_milter.lazy import once
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.store.accounts import Accounts
@@ -153,7 +153,7 @@ def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_pa
     )
     (tmp_path / "table").touch()
     # As two programs that were not forked from one another have it.
-    ours, theirs = (creation_limit.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
+    ours, theirs = (limits.limiter(settings.accounts, tmp_path / "table") for _ in range(2))
     assert theirs.take("2001:db8::", time.monotonic())
     tokens = Tokens(open_store(stores.made(tmp_path / "store.sqlite")))
     link, _ = tokens.create(9, None)
@@ -179,7 +179,7 @@ def test_who_came_under_one_limit_may_come_under_another(tmp_path: Path, before:
 
     def limiter(per_minute: int) -> Limiter:
         text = f'[mail]\ndomain = "a.example"\n[accounts]\nnew_per_minute = {per_minute}\n'
-        return creation_limit.limiter(config.parse(text).accounts, tmp_path / "table")
+        return limits.limiter(config.parse(text).accounts, tmp_path / "table")
 
     uptime = 86_400.0
     assert limiter(before).take("192.0.2.1", uptime)

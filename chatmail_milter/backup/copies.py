@@ -1,6 +1,7 @@
-"""Copies mailboxes to a backup, by doveadm while clients use them, and back, while Dovecot is stopped.
+"""Copies mailboxes and the store to a backup while the relay runs, and back while it is stopped.
 
-doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that clients notice no change. In
+The store is copied if it is SQLite's; database servers have tools of their own. Mailboxes are copied by
+doveadm: doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that clients notice no change. In
 directories of the mailboxes' user only that user writes, never root: one of its processes could put a link in
 the place of any file at any moment.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 
 from chatmail_milter.backup.directory import BackupError
@@ -20,7 +22,7 @@ from chatmail_milter.mailboxes.home import as_owner, home
 _DIRECTORY = "Maildir"  # of mail_location in dovecot.conf
 
 
-def copy_out(
+def copy_mail(
     doveadm: Doveadm, root: Path, users: Sequence[str], to: Path, failed: Callable[[DoveadmError], None]
 ) -> int:
     """Updates the copies in `to` of the mailboxes of `users`, which are below `root`; returns their number.
@@ -51,7 +53,7 @@ def copy_out(
     return number
 
 
-def copy_in(backup: Path, root: Path, domain: str) -> int:
+def restore_mail(backup: Path, root: Path, domain: str) -> int:
     """Put every mailbox of a backup below `root`; how many. Raises `BackupError`, `OSError`."""
     number = 0
     # The mailboxes' user need not be able to come to `backup`, which may be below /root.
@@ -71,3 +73,34 @@ def copy_in(backup: Path, root: Path, domain: str) -> int:
             shutil.copytree(one / _DIRECTORY, place / _DIRECTORY, symlinks=True)
             number += 1
     return number
+
+
+def copy_store(store: Path, to: Path) -> None:
+    """Copies a store in use, with all committed transactions. https://sqlite.org/backup.html"""
+    new = to.with_name(f"{to.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    with (
+        closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(new)) as target,
+    ):
+        source.backup(target)
+        # Else it would have files beside it as soon as it is opened.
+        target.execute("PRAGMA journal_mode = DELETE")
+    new.replace(to)
+
+
+def restore_store(backup: Path, store: Path) -> None:
+    """Replaces the store, which no program may have open, by that of a backup. Keeps owner and mode."""
+    new = store.with_name(f"{store.name}.restored")
+    there = store.stat()
+    # Our programs can write to this directory: no link that one of them has put there is followed.
+    new.unlink(missing_ok=True)
+    target = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with backup.open("rb") as source, open(target, "wb") as file:
+        shutil.copyfileobj(source, file)
+        os.fchown(target, there.st_uid, there.st_gid)
+        os.fchmod(target, there.st_mode & 0o777)
+    for beside in ("-wal", "-shm"):
+        store.with_name(f"{store.name}{beside}").unlink(missing_ok=True)
+    new.replace(store)
