@@ -143,7 +143,7 @@ class RecipientPolicy:
     policies: Policies
     mailboxes: Mailboxes
     refusals: RecipientRefusals | None = None
-    _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "prospect"))
+    _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "domain-lookup"))
     _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -37,11 +37,11 @@ from tests.bench import (
     ten_thousand,
     throughput,
 )
+from tests.bench.context import BenchContext
 from tests.bench.table import Table
-from tests.bench.world import World
 from tests.lab import LabError
 
-BENCHES: Mapping[str, Callable[[World], Sequence[Table]]] = MappingProxyType(
+BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyType(
     {
         "gate": gate.measure,
         "policy": policy.measure,
@@ -84,12 +84,12 @@ def main() -> int:
     def say(text: str) -> None:
         console.print(f"[dim]{monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
 
-    world = World(say)
+    context = BenchContext(say)
     tables: dict[str, Sequence[Table]] = {}
     try:
         for name in chosen:
             say(f"bench {name}")
-            tables[name] = BENCHES[name](world)
+            tables[name] = BENCHES[name](context)
     except LabError as error:
         say(f"[red]{error}[/]")
         return 1
@@ -100,7 +100,7 @@ def main() -> int:
         # A second Ctrl-C must not leave half a lab.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if not os.environ.get("KEEP"):
-            world.close()
+            context.close()
         for table in (table for many in tables.values() for table in many):
             report.show(console, table)
     if arguments.json:

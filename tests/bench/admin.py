@@ -28,8 +28,8 @@ from chatmail_milter.store.peers import UNPROVEN, Peers
 from chatmail_milter.store.tables import accounts
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.sessions import COOKIE
+from tests.bench.context import BenchContext
 from tests.bench.table import RATIOS, Measured, Table, figure
-from tests.bench.world import World
 from tests.blackbox.admin.served import served
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
@@ -47,8 +47,8 @@ PAGES = {
 }
 
 
-def measure(world: World) -> Sequence[Table]:
-    world.say(f"a store with {PEERS} peers and {ACCOUNTS} accounts, {QUEUED} messages in the queue")
+def measure(context: BenchContext) -> Sequence[Table]:
+    context.say(f"a store with {PEERS} peers and {ACCOUNTS} accounts, {QUEUED} messages in the queue")
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         fill(place / "store.sqlite")
@@ -57,7 +57,7 @@ def measure(world: World) -> Sequence[Table]:
         with served(place, hashes, environment) as port:
             client = Client(port)
             until("all was looked at", client.has_all, 120, every=0.5)
-            world.say(f"{ROUNDS} rounds of {len(PAGES)} pages")
+            context.say(f"{ROUNDS} rounds of {len(PAGES)} pages")
             fresh: dict[str, list[float]] = {name: [] for name in PAGES}
             stale: dict[str, list[float]] = {name: [] for name in PAGES}
             for _ in range(ROUNDS):

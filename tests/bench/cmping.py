@@ -19,10 +19,10 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from tests.bench.context import BenchContext
 from tests.bench.mail import reference
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 
@@ -70,9 +70,9 @@ class Pings:
     each: tuple[float, ...]
 
 
-def measure(world: World) -> Sequence[Table]:
-    a, b, client = world.lab.host("a"), world.lab.host("b"), world.lab.host("client")
-    world.say(f"{RUNS} runs of {PINGS} messages, three roads")
+def measure(context: BenchContext) -> Sequence[Table]:
+    a, b, client = context.lab.host("a"), context.lab.host("b"), context.lab.host("client")
+    context.say(f"{RUNS} runs of {PINGS} messages, three roads")
     with reference.running(a, None, (f"[{ADDRESS}]",)), redirected(a):
         found = interleaved(
             {

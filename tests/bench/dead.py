@@ -16,12 +16,12 @@ from statistics import mean, median
 from tempfile import TemporaryDirectory
 
 from tests import messages
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.group import host_cpu
 from tests.bench.mail.outside import DOMAINS, PEERS, Outside, Sent, outside
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import relay
 from tests.lab.host import LabHost
 from tests.lab.wait import until
@@ -94,21 +94,21 @@ INSIDE = (
 Die = Callable[[int, LabHost], None]
 
 
-def measure(world: World) -> Sequence[Table]:
-    hosts = [world.lab.host(name) for name in ("a", "b")]
+def measure(context: BenchContext) -> Sequence[Table]:
+    hosts = [context.lab.host(name) for name in ("a", "b")]
     with TemporaryDirectory() as directory:
         letter = Path(directory) / "letter.eml"
         letter.write_bytes(messages.encrypted(sealed(SMALL)[0], sender="SENDER@bench.lab"))
-        with outside(world.lab, hosts, letter, USERS) as peers:
+        with outside(context.lab, hosts, letter, USERS) as peers:
             ways: Mapping[str, Die] = {
                 NONE: lambda _number, _host: None,
                 "port closed": peers.close_ports,
                 "packets dropped": peers.drop,
                 "hangs after TLS": peers.hang,
             }
-            world.say("a round to warm up")
+            context.say("a round to warm up")
             one_round(hosts, peers, ways[NONE])
-            world.say(f"{len(ways)} ways, {ROUNDS} rounds of twice {SECONDS:.0f} s")
+            context.say(f"{len(ways)} ways, {ROUNDS} rounds of twice {SECONDS:.0f} s")
             cases = {name: partial(both_turns, hosts, peers, way) for name, way in ways.items()}
             seen = interleaved(cases, ROUNDS)
     return (

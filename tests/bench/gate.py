@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from chatmail_milter.gate.gate import Classification, Direction, Envelope, Gate
 from chatmail_milter.gate.message import read
 from tests import messages, packets
+from tests.bench.context import BenchContext
 from tests.bench.rounds import timed
 from tests.bench.table import RATIOS, Measured, Table, figure, ratio
-from tests.bench.world import World
 
 LARGE = 27_000_000  # octets of the large message
 SMALL = 4096
@@ -58,7 +58,7 @@ class Case:
         return peak - before
 
 
-def measure(world: World) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[Table]:
     armor, message = sealed(LARGE)
     text = armor.encode("ascii")
     # What any program that looks inside must do: the same Base64, all at once, and nothing else.
@@ -67,7 +67,7 @@ def measure(world: World) -> Sequence[Table]:
     for case in (large, small):
         if case.judge().kind.value != "encrypted":
             raise AssertionError(f"the gate refused what it is to be measured by: {case.judge().reason}")
-    world.say(f"{len(message) / 1e6:.1f} MB and {len(sealed(SMALL)[1])} octets, {ROUNDS} rounds")
+    context.say(f"{len(message) / 1e6:.1f} MB and {len(sealed(SMALL)[1])} octets, {ROUNDS} rounds")
     bulk = timed({"gate": large.judge, "a2b": lambda: binascii.a2b_base64(base64)}, ROUNDS)
     rates = {name: _rate(len(base64), seconds) for name, seconds in bulk.items()}
     few = timed({"small": lambda: [small.judge() for _ in range(SMALL_TIMES)]}, ROUNDS, 1e6 / SMALL_TIMES)

@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.hibernation import accounts, changeable, switch
 from tests.bench.mail.idle_side import PACE, Side, until_then
 from tests.bench.table import Cell, Column, Measured, Row, Table
-from tests.bench.world import World
 
 OURS, STOCK = "as deployed", "stock"
 ROUNDS = 2
@@ -56,8 +56,8 @@ PSS of all processes of dovecot.service, before the first client came and when {
 {LONGEST:.0f} s; without what the kernel keeps for sockets and inotify. imap-login holds the TLS of each."""
 
 
-def measure(world: World) -> Sequence[Table]:
-    hosts = world.lab.host("a"), world.lab.host("b")
+def measure(context: BenchContext) -> Sequence[Table]:
+    hosts = context.lab.host("a"), context.lab.host("b")
     _, message = sealed(SMALL)
     logins = {host.name: accounts(host, COUNTS[0]) for host in hosts}
     rounds: list[Mapping[str, Side]] = []
@@ -68,20 +68,20 @@ def measure(world: World) -> Sequence[Table]:
                 name: Side(host, logins[host.name], message)
                 for name, host in {OURS: first, STOCK: second}.items()
             }
-            world.say(f"round {number + 1}: {first.domain} {OURS}, {second.domain} {STOCK}")
+            context.say(f"round {number + 1}: {first.domain} {OURS}, {second.domain} {STOCK}")
             for name, side in sides.items():
                 switch(side.host, sleeps=name == OURS)
-            asyncio.run(play(sides, world))
+            asyncio.run(play(sides, context))
             rounds.append(sides)
     return notices(rounds), costs(rounds)
 
 
-async def play(sides: Mapping[str, Side], world: World) -> None:
+async def play(sides: Mapping[str, Side], context: BenchContext) -> None:
     """One round, at both relays at the same time."""
     both = tuple(sides.values())
     await asyncio.gather(*(side.come() for side in both))
     came = max(client.since for side in both for client in side.crowd.clients)
-    world.say(f"{' and '.join(str(side.connected) for side in both)} clients idle")
+    context.say(f"{' and '.join(str(side.connected) for side in both)} clients idle")
     await briefly(both, COUNTS[0])
     await until_then(came + LONGEST)
     for side in both:

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from tests.bench.context import BenchContext
 from tests.bench.mail.sides import Bench, Load, Ours, Side, bench
 from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
 from tests.bench.mail.users import NOTICE, TOTAL
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 
 PAIRS, ROUNDS = 20, 5
 IDLE = 2.0  # seconds
@@ -37,10 +37,10 @@ highest round. Asked for: 15 ms on one relay, 25 ms across, and a greeting withi
 once."""
 
 
-def measure(world: World) -> Sequence[Table]:
-    a, b = world.lab.host("a"), world.lab.host("b")
+def measure(context: BenchContext) -> Sequence[Table]:
+    a, b = context.lab.host("a"), context.lab.host("b")
     with TemporaryDirectory() as directory, bench(a, Path(directory)) as both:
-        world.say(f"{ROUNDS} rounds of {PAIRS} messages, three roads")
+        context.say(f"{ROUNDS} rounds of {PAIRS} messages, three roads")
         cases = {
             OURS: partial(alone, both, both.ours, both.ours),
             ACROSS: partial(alone, both, both.ours, Ours(b)),

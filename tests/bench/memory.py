@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from tests import messages
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.hibernation import accounts
 from tests.bench.mail.queue import drained
 from tests.bench.mail.units import Units
 from tests.bench.table import Column, Row, Table
-from tests.bench.world import World
 from tests.chat import smtp
 from tests.lab.host import LabHost
 from tests.lab.wait import until
@@ -46,9 +46,9 @@ Weights = Mapping[tuple[str, str], float]
 Login = tuple[str, str]
 
 
-def measure(world: World) -> Sequence[Table]:
-    relay = world.lab.host("a")
-    hosts = {"a": relay, "b": world.lab.host("b")}
+def measure(context: BenchContext) -> Sequence[Table]:
+    relay = context.lab.host("a")
+    hosts = {"a": relay, "b": context.lab.host("b")}
     units = names(relay)
     logins = {
         name: accounts(host, MESSAGES // PER_SESSION + len(ROADS) + 2 * SENDERS)
@@ -61,7 +61,7 @@ def measure(world: World) -> Sequence[Table]:
     sent = 0.0
     for share in SHARES:
         count = round((share - sent) * MESSAGES / PER_SESSION)
-        world.say(f"{count * PER_SESSION} messages")
+        context.say(f"{count * PER_SESSION} messages")
         send(hosts, list(islice(sessions, count)), PER_SESSION)
         sent = share
         weights.append(settled(relay, units))

@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 
 import milter
 
+from tests.bench.context import BenchContext
 from tests.bench.mail.instance import Service, running
 from tests.bench.mail.load import SENDERS, Load, Loader, Subject, measured, middle
 from tests.bench.mail.stand import Milter, Stages, Stand
 from tests.bench.postfix import spent, submitted, write_letters
 from tests.bench.table import Column, Row, Table
-from tests.bench.world import World
 
 MESSAGES, ROUNDS = 500, 4
 FIRST_PORT, TCP_PORT = 22101, 22100
@@ -81,8 +81,8 @@ VARIANTS = (
 )
 
 
-def measure(world: World) -> Sequence[Table]:
-    with TemporaryDirectory() as directory, Stand(world.lab) as stand:
+def measure(context: BenchContext) -> Sequence[Table]:
+    with TemporaryDirectory() as directory, Stand(context.lab) as stand:
         letter, _ = write_letters(Path(directory), stand)
         stages = stand.stages(stand.ours())
         subjects = {
@@ -95,7 +95,7 @@ def measure(world: World) -> Sequence[Table]:
             subjects[variant.name] = Subject(service, [one.group], letter, variant.per_session)
         services = {subject.service.port: subject.service for subject in subjects.values()}
         with running(stand, list(services.values())) as postfix:
-            world.say(f"{len(subjects)} variants, {ROUNDS} rounds of {MESSAGES} messages")
+            context.say(f"{len(subjects)} variants, {ROUNDS} rounds of {MESSAGES} messages")
             loader = Loader(stand, postfix, MESSAGES)
             loads = loader.rounds(subjects, ROUNDS)
     return (table(loads, stages, loader.not_measured),)

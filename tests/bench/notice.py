@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests import messages
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import relay, smtp
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -82,11 +82,11 @@ class Pair:
             raise LabError(f"run it again: {self.reader} got mail that nobody sent")
 
 
-def measure(world: World) -> Sequence[Table]:
-    a, b = world.lab.host("a"), world.lab.host("b")
+def measure(context: BenchContext) -> Sequence[Table]:
+    a, b = context.lab.host("a"), context.lab.host("b")
     armor, _ = sealed(SMALL)
     with pairs(a, {"a": a, "b": b}) as there:
-        world.say(f"{len(ROADS)} roads, {ROUNDS} rounds of {PAIRS} messages")
+        context.say(f"{len(ROADS)} roads, {ROUNDS} rounds of {PAIRS} messages")
         cases = {
             road: partial(waits, a, b.domain, road, there[where], armor) for road, (where, _) in ROADS.items()
         }

@@ -13,9 +13,9 @@ from chatmail_milter.rules.blocklist import Blocklist, entry
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Blocks, Policies
+from tests.bench.context import BenchContext
 from tests.bench.rounds import timed
 from tests.bench.table import RATIOS, Row, Table, ratio
-from tests.bench.world import World
 
 BLOCKED = 10_000
 SENDERS = 100_000
@@ -31,8 +31,8 @@ def entries(count: int) -> list[str]:
     return [entry(kinds[n % 4].format(n, n // 1024, n // 4 % 256)) for n in range(count)]
 
 
-def measure(world: World) -> Sequence[Table]:
-    world.say(f"{BLOCKED} blocklist entries, {SENDERS} senders, {ROUNDS} rounds of {TIMES} messages")
+def measure(context: BenchContext) -> Sequence[Table]:
+    context.say(f"{BLOCKED} blocklist entries, {SENDERS} senders, {ROUNDS} rounds of {TIMES} messages")
     blocked = entries(BLOCKED)
     full = Policy(Blocklist.of(blocked), OPEN.federation, frozenset())
     limits = {"none": Limiter(Rate(60, 10)), "full": Limiter(Rate(60, 10))}

@@ -12,6 +12,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests import messages
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import disk
 from tests.bench.mail.instance import Instance, Service, running
@@ -19,7 +20,6 @@ from tests.bench.mail.load import SENDERS, Load, Loader, Subject, measured, midd
 from tests.bench.mail.stand import Stand
 from tests.bench.policy import BLOCKED, entries
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import signature
 
 MESSAGES, ROUNDS = 1000, 5
@@ -81,8 +81,8 @@ The ratios are those of the table above by CPU of Postfix and the programs, whic
 Idle: of the machine's processors, disk waits included. Switches: context switches of Postfix, programs."""
 
 
-def measure(world: World) -> Sequence[Table]:
-    with TemporaryDirectory() as directory, Stand(world.lab) as stand:
+def measure(context: BenchContext) -> Sequence[Table]:
+    with TemporaryDirectory() as directory, Stand(context.lab) as stand:
         letters = write_letters(Path(directory), stand)
         ours, opendkim = stand.ours(), stand.opendkim()
         full = stand.ours("full", entries(BLOCKED))
@@ -113,7 +113,7 @@ def measure(world: World) -> Sequence[Table]:
             for name, service in services.items()
         }
         with running(stand, [*services.values(), after]) as postfix:
-            world.say(f"{len(subjects)} columns, {ROUNDS} rounds of {MESSAGES} messages")
+            context.say(f"{len(subjects)} columns, {ROUNDS} rounds of {MESSAGES} messages")
             loader = Loader(stand, postfix, MESSAGES)
             loads = loader.rounds(subjects, ROUNDS)
             syncs = fsyncs(stand, postfix, subjects[NONE])

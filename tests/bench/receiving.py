@@ -15,6 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests import messages
+from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import units
 from tests.bench.mail.group import Group, host_cpu
@@ -24,7 +25,6 @@ from tests.bench.mail.sessions import Place
 from tests.bench.mail.units import Units
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import signature
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -137,9 +137,9 @@ def peers(lab: Lab) -> Iterator[Peers]:
         yield Peers(host, senders, letter, reader)
 
 
-def measure(world: World) -> Sequence[Table]:
-    with peers(world.lab) as there:
-        world.say(f"{len(DOORS)} doors, {ROUNDS} rounds of {MESSAGES} messages")
+def measure(context: BenchContext) -> Sequence[Table]:
+    with peers(context.lab) as there:
+        context.say(f"{len(DOORS)} doors, {ROUNDS} rounds of {MESSAGES} messages")
         for door in DOORS:
             there.send(door, WARM)
         loads = interleaved({door: partial(there.send, door, MESSAGES) for door in DOORS}, ROUNDS)

@@ -15,6 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic
 
+from tests.bench.context import BenchContext
 from tests.bench.mail import sink, units
 from tests.bench.mail.group import Group, host_cpu
 from tests.bench.mail.instance import Instance, Service, running
@@ -26,7 +27,6 @@ from tests.bench.mail.units import Units
 from tests.bench.postfix import write_letters
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import relay
 from tests.lab import Lab, LabError, ca
 
@@ -157,9 +157,9 @@ def queue(lab: Lab) -> Iterator[Queue]:
         yield Queue(stand, postfix, stand.group("senders"), letter, peer)
 
 
-def measure(world: World) -> Sequence[Table]:
-    with queue(world.lab) as there:
-        world.say(f"{len(PORTS)} roads, {ROUNDS} rounds of {MESSAGES} messages")
+def measure(context: BenchContext) -> Sequence[Table]:
+    with queue(context.lab) as there:
+        context.say(f"{len(PORTS)} roads, {ROUNDS} rounds of {MESSAGES} messages")
         for road in PORTS:
             there.send(road, WARM)
         loads = interleaved({road: partial(there.send, road, MESSAGES) for road in PORTS}, ROUNDS)

@@ -15,9 +15,9 @@ from pathlib import Path
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from tests.bench.context import BenchContext
 from tests.bench.rounds import interleaved
 from tests.bench.table import RATIOS, Measured, Table, ratio
-from tests.bench.world import World
 
 ROUNDS = 15
 CHATMAILCTL = str(Path(sys.executable).with_name("chatmailctl"))
@@ -29,8 +29,8 @@ CASES = {
 }
 
 
-def measure(world: World) -> Sequence[Table]:
-    world.say(f"{ROUNDS} rounds of {len(CASES)} processes")
+def measure(context: BenchContext) -> Sequence[Table]:
+    context.say(f"{ROUNDS} rounds of {len(CASES)} processes")
     with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "store.sqlite"
         store.touch()

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from chatmail_milter.accounts.credentials import hash_password
+from tests.bench.context import BenchContext
 from tests.bench.mail import units
 from tests.bench.mail.units import Units
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 from tests.chat import relay
 from tests.chat.deadline import until
 from tests.chat.person import fresh_password
@@ -67,11 +67,11 @@ class Storm:
     hooks: float
 
 
-def measure(world: World) -> Sequence[Table]:
-    host = world.lab.host("b")
+def measure(context: BenchContext) -> Sequence[Table]:
+    host = context.lab.host("b")
     services = Units(host, (units.DOVECOT, units.HOOKS))
     with people(host) as (known, password):
-        world.say(f"{ROUNDS} rounds of {LOGINS} logins")
+        context.say(f"{ROUNDS} rounds of {LOGINS} logins")
         cases = {
             QUIET: partial(weathered, host, services, known[:50], password, at_once=False),
             OLD: partial(weathered, host, services, known, password),

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tests.bench import receiving, sending
+from tests.bench.context import BenchContext
 from tests.bench.mail import units
 from tests.bench.mail.load import SENDERS, WARM
 from tests.bench.mail.units import Units
 from tests.bench.table import Column, Row, Table
-from tests.bench.world import World
 
 MESSAGES = 10_000
 
@@ -31,13 +31,13 @@ NOTES = f"""\
 share is counted for each of them."""
 
 
-def measure(world: World) -> Sequence[Table]:
-    with sending.queue(world.lab) as queue:
-        world.say(f"the relay sends {MESSAGES} messages")
+def measure(context: BenchContext) -> Sequence[Table]:
+    with sending.queue(context.lab) as queue:
+        context.say(f"the relay sends {MESSAGES} messages")
         queue.send(sending.HTTPS, WARM)
         relay = measured(units.RELAY, queue.units, lambda: queue.send(sending.HTTPS, MESSAGES).rate)
-    with receiving.peers(world.lab) as peers:
-        world.say(f"the app takes {MESSAGES} messages")
+    with receiving.peers(context.lab) as peers:
+        context.say(f"the app takes {MESSAGES} messages")
         peers.send(receiving.HTTPS, WARM)
         app = measured(units.APP, peers.units, lambda: peers.send(receiving.HTTPS, MESSAGES).rate)
     return (Table("Ten thousand messages", COLUMNS, (relay, app), NOTES),)

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from tests.bench.context import BenchContext
 from tests.bench.mail.sides import PARTS, PROGRAMS, Bench, Load, Side, bench
 from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
 from tests.bench.mail.users import NOTICE
 from tests.bench.rounds import interleaved
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 
 SENDERS, SESSIONS, MESSAGES, ROUNDS = 20, 2, 10, 5
 IDLE = 2.0  # seconds that readers idle before, where they do
@@ -55,9 +55,9 @@ PROGRAMS_NOTE = "P: of Postfix, D: of Dovecot. Of processes that were there at t
 STAGES_NOTE = "Medians of all rounds, under that load. The first three are once a session."
 
 
-def measure(world: World) -> Sequence[Table]:
-    with TemporaryDirectory() as directory, bench(world.lab.host("a"), Path(directory)) as both:
-        world.say(f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, three cases")
+def measure(context: BenchContext) -> Sequence[Table]:
+    with TemporaryDirectory() as directory, bench(context.lab.host("a"), Path(directory)) as both:
+        context.say(f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, three cases")
         cases = {
             OURS: partial(loaded, both, both.ours, 0),
             STACK: partial(loaded, both, both.stack, 0),

@@ -1,4 +1,4 @@
-"""What a bench is given: a way to say what it does, and the lab, brought up for the first who asks."""
+"""What a benchmark gets: a function that prints its progress, and the lab, which boots at the first use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cached_property
 from tests.lab import Lab
 
 
-class World:
-    """Of one run."""
+class BenchContext:
+    """The context of one run of benchmarks. `say`: prints a line about the progress."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
@@ -26,7 +26,7 @@ class World:
         return lab
 
     def close(self) -> None:
-        """Take the lab down if it was put up for this run."""
+        """Takes the lab down if this run booted it."""
         if self._ours:
             self.say("taking the lab down")
             Lab().down(self.say)
