@@ -11,14 +11,11 @@ import argparse
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from time import monotonic, time
-from types import FrameType
+from time import time
 
-from rich.console import Console
 from rich.markup import escape
 
 from tests.attacks import report, trial
@@ -27,28 +24,21 @@ from tests.attacks.table import ATTACKS
 from tests.attacks.trial import Attack, Row, Scene
 from tests.chat import firewall, journal
 from tests.lab import Lab, LabError
+from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
 # Of the two relays, the one that is attacked.
 ATTACKED = "b"
 
 
-class Interrupted(BaseException):
-    """SIGTERM: clean up as Ctrl-C does."""
-
-
 def main() -> int:
     """Hold the trials; the exit status."""
     arguments, chosen = _arguments()
-    console = Console(stderr=arguments.json, highlight=False, width=None if sys.stdout.isatty() else 200)
-    signal.signal(signal.SIGTERM, _terminate)
+    console = console_for(as_json=arguments.json, width=200)
+    interrupt_on_sigterm()
     # Attackers have thousands of connections.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    began = monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
-
+    say = progress(console)
     lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
     rows: list[Row] = []
@@ -70,8 +60,7 @@ def main() -> int:
         say("interrupted")
         return 130
     finally:
-        # A second Ctrl-C must not leave half a lab.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finish_undisturbed()
         if ours and not os.environ.get("KEEP"):
             say("taking the lab down")
             lab.down(say)
@@ -104,10 +93,6 @@ def _hold(attack: Attack, scene: Scene, people: People, say: Callable[[str], Non
     if row.breaches:
         say(f"  the end of {scene.host.domain}'s journal:\n{escape(journal.tail(scene.host, since))}")
     return row
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
 
 
 if __name__ == "__main__":

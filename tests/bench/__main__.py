@@ -9,13 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
-from types import FrameType, MappingProxyType
-
-from rich.console import Console
+from types import MappingProxyType
 
 from tests.bench import (
     admin,
@@ -40,6 +36,7 @@ from tests.bench import (
 from tests.bench.context import BenchContext
 from tests.bench.table import Table
 from tests.lab import LabError
+from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
 BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyType(
     {
@@ -64,10 +61,6 @@ BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyT
 )
 
 
-class Interrupted(BaseException):
-    """SIGTERM: clean up as Ctrl-C does."""
-
-
 def main() -> int:
     """Run the benches; the exit status, 0 whatever the figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
@@ -77,13 +70,9 @@ def main() -> int:
     chosen = arguments.bench or list(BENCHES)
     if unknown := set(chosen) - set(BENCHES):
         parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    console = Console(stderr=arguments.json, highlight=False, width=None if sys.stdout.isatty() else 160)
-    signal.signal(signal.SIGTERM, _terminate)
-    began = monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
-
+    console = console_for(as_json=arguments.json)
+    interrupt_on_sigterm()
+    say = progress(console)
     context = BenchContext(say)
     tables: dict[str, Sequence[Table]] = {}
     try:
@@ -97,8 +86,7 @@ def main() -> int:
         say("interrupted")
         return 130
     finally:
-        # A second Ctrl-C must not leave half a lab.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finish_undisturbed()
         if not os.environ.get("KEEP"):
             context.close()
         for table in (table for many in tables.values() for table in many):
@@ -106,10 +94,6 @@ def main() -> int:
     if arguments.json:
         print(json.dumps({name: [one.as_json() for one in many] for name, many in tables.items()}, indent=2))
     return 0
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
 
 
 if __name__ == "__main__":

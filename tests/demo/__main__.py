@@ -9,13 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from time import monotonic, time
-from types import FrameType
 
-from rich.console import Console
 from rich.markup import escape
 
 from tests.chat import firewall, journal
@@ -26,6 +23,7 @@ from tests.demo import report
 from tests.demo.outcome import Outcome, Seen
 from tests.demo.stories import STORIES, Cast, Story
 from tests.lab import Lab, LabError
+from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
 LOOK_INSIDE = """\
 The lab stays up (KEEP=1). To look inside:
@@ -37,23 +35,14 @@ The lab stays up (KEEP=1). To look inside:
   python -m tests.lab down           when you are done"""
 
 
-class Interrupted(BaseException):
-    """SIGTERM: take the lab down as Ctrl-C does."""
-
-
 def main() -> int:
     """Run the demo; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     as_json = parser.parse_args().json
-    console = Console(stderr=as_json, highlight=False, width=None if sys.stdout.isatty() else 160)
-    signal.signal(signal.SIGTERM, _terminate)
-
-    began = monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
-
+    console = console_for(as_json=as_json)
+    interrupt_on_sigterm()
+    say = progress(console)
     lab = Lab()
     try:
         outcomes = _perform(lab, say)
@@ -67,8 +56,7 @@ def main() -> int:
         if os.environ.get("KEEP"):
             console.print(LOOK_INSIDE)
         else:
-            # A second Ctrl-C must not leave half a lab.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            finish_undisturbed()
             say("taking the lab down")
             lab.down(say)
     report.show(console, outcomes)
@@ -111,10 +99,6 @@ def _play(story: Story, cast: Cast, say: Callable[[str], None]) -> Outcome:
         return Outcome(story.title, monotonic() - began, Seen(""), failure)
     say(f"[green]✓[/] {story.title}{f' by {seen.road}' if seen.road else ''}: {escape(seen.words)}")
     return Outcome(story.title, monotonic() - began, seen)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
 
 
 if __name__ == "__main__":

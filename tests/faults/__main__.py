@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from time import monotonic, time
-from types import FrameType
+from time import time
 
-from rich.console import Console
 from rich.markup import escape
 
 from tests.chat import firewall, journal
@@ -26,22 +23,15 @@ from tests.faults.arrangement import Arrangement, arranged
 from tests.faults.causes import CAUSES
 from tests.faults.trial import Cause, Row
 from tests.lab import Lab, LabError
-
-
-class Interrupted(BaseException):
-    """SIGTERM: clean up as Ctrl-C does."""
+from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
 
 def main() -> int:
     """Hold the trials; the exit status."""
     arguments, chosen = _arguments()
-    console = Console(stderr=arguments.json, highlight=False, width=None if sys.stdout.isatty() else 160)
-    signal.signal(signal.SIGTERM, _terminate)
-    began = monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{monotonic() - began:6.1f} s[/]  {text}", soft_wrap=True)
-
+    console = console_for(as_json=arguments.json)
+    interrupt_on_sigterm()
+    say = progress(console)
     lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
     rows: list[Row] = []
@@ -63,8 +53,7 @@ def main() -> int:
         say("interrupted")
         return 130
     finally:
-        # A second Ctrl-C must not leave half a lab.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finish_undisturbed()
         if ours and not os.environ.get("KEEP"):
             say("taking the lab down")
             lab.down(say)
@@ -99,10 +88,6 @@ def _hold(cause: Cause, arrangement: Arrangement, count: int, say: Callable[[str
         for host in arrangement.hosts:
             say(f"  the end of {host.domain}'s journal:\n{escape(journal.tail(host, since))}")
     return row
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Interrupted
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""An event loop with a time limit, and a clock that tests set."""
+"""Runs asyncio code of a test, with a time limit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-class Clock:
-    """Monotonic seconds, as a test says."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def run(work: Callable[[], Awaitable[None]]) -> None:
-    """Do it on a loop of its own, within 20 s."""
+    """Runs `work` on a new event loop. Raises `TimeoutError` after 20 s."""
 
     async def bounded() -> None:
         async with asyncio.timeout(20):

@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 
 from chatmail_milter.mailboxes.home import Removal, home
+from tests.unit.clock import Clock
 
 
-class Clock:
+class SleepingClock(Clock):
     """Time that passes only in sleep; `meanwhile` is done in the first ones."""
 
     def __init__(self, *meanwhile: Callable[[], object]) -> None:
-        self.now = 100.0
+        super().__init__()
         self.meanwhile = list(meanwhile)
-
-    def __call__(self) -> float:
-        return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -36,8 +34,8 @@ def mailbox(root: Path, name: str = "alice123") -> Path:
     return place
 
 
-def removal(root: Path, clock: Clock | None = None) -> Removal:
-    clock = clock or Clock()
+def removal(root: Path, clock: SleepingClock | None = None) -> Removal:
+    clock = clock or SleepingClock()
     return Removal(root, clock, clock.sleep)
 
 
@@ -93,7 +91,7 @@ def test_what_was_put_away_before_a_crash_goes_with_the_next(tmp_path: Path) -> 
 
 def test_what_a_delivery_makes_meanwhile_goes_too(tmp_path: Path) -> None:
     place = mailbox(tmp_path)
-    clock = Clock(lambda: None, lambda: mailbox(tmp_path), lambda: None, lambda: mailbox(tmp_path))
+    clock = SleepingClock(lambda: None, lambda: mailbox(tmp_path), lambda: None, lambda: mailbox(tmp_path))
     work = removal(tmp_path, clock)
     work.put_away(place)
     work.finish([place])
@@ -103,7 +101,7 @@ def test_what_a_delivery_makes_meanwhile_goes_too(tmp_path: Path) -> None:
 
 def test_one_that_comes_back_for_ever_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     place = mailbox(tmp_path)
-    clock = Clock(*[lambda: mailbox(tmp_path)] * 10_000)
+    clock = SleepingClock(*[lambda: mailbox(tmp_path)] * 10_000)
     removal(tmp_path, clock).finish([place])
     assert clock.now < 200
 

@@ -22,7 +22,7 @@ from chatmail_milter.store.revision import forget_ended_sessions, wait_for_cache
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
 from tests import stores
-from tests.unit.loop import Clock
+from tests.unit.clock import Clock
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 TODAY = date(2026, 3, 2)

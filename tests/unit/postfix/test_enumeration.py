@@ -7,7 +7,7 @@ import pytest
 from chatmail_milter.config import parse
 from chatmail_milter.processes.ratelimit import Rate
 from mxdeliv_app.postfix.recipients import EnumerationLimit, RecentSet
-from tests.unit.loop import Clock
+from tests.unit.clock import Clock
 
 PEER, OTHER = "192.0.2.7", "192.0.2.8"
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"

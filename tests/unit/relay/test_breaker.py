@@ -5,14 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mxdeliv_app.relay.breaker import Breaker
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.clock import Clock
 
 
 def test_opens_when_four_attempts_hang_for_more_than_five_seconds() -> None:

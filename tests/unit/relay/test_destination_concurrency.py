@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from mxdeliv_app.relay.concurrency import DestinationConcurrency
-from tests.unit.loop import Clock, run
+from tests.unit.clock import Clock
+from tests.unit.loop import run
 
 
 def never(_domain: str) -> bool:

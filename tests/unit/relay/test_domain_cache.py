@@ -19,15 +19,9 @@ from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.post import Timeouts
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
 from tests import stores
+from tests.unit.clock import Clock
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

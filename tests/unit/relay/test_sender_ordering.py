@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from mxdeliv_app.relay.concurrency import SenderOrdering, Turn
-from tests.unit.loop import Clock, run
+from tests.unit.clock import Clock
+from tests.unit.loop import run
 
 ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"
 

@@ -21,6 +21,7 @@ from chatmail_milter.store.policies import Block, Blocks, Federations, Policies,
 from chatmail_milter.store.tables import metadata
 from chatmail_milter.verdict import Action
 from tests import stores
+from tests.unit.clock import Clock
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY = date(2026, 3, 2)
@@ -35,16 +36,6 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def engine(url: str) -> Engine:
     return open_store(url)
-
-
-class Clock:
-    """Stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @contextmanager

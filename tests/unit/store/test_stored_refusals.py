@@ -14,7 +14,7 @@ from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
 from mxdeliv_app.stats.recorder import StatsRecorder
 from tests import stores
-from tests.unit.loop import Clock
+from tests.unit.clock import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"
 DAY = 86400.0

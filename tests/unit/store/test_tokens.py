@@ -12,16 +12,10 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
 from tests import stores
+from tests.unit.clock import Clock
 
 MONDAY = date(2026, 3, 2)
 HASH = "{X}hash"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -31,7 +25,7 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture
