@@ -163,7 +163,7 @@ class Flow:
         return session
 
     def _submit(self, session: smtplib.SMTP, message: Message) -> Fate:
-        """One transaction. Raises where the connection ends before the text was sent."""
+        """One transaction. Raises where it is to be tried again on another connection."""
         for command in (f"MAIL FROM:<{message.sender}>", f"RCPT TO:<{message.recipient}>", "DATA"):
             code, text = session.docmd(command)
             if code >= 400:
@@ -180,10 +180,8 @@ class Flow:
             self.refusals.append(f"{code} {text.decode(errors='replace')}")
             session.rset()
             return Fate.REFUSED
-        if code == 421:
-            raise smtplib.SMTPServerDisconnected(text)
-        session.rset()
-        return Fate.WAITING
+        # As Delta Chat core does. Once a milter has gone, Postfix answers 451 to the rest of the session.
+        raise smtplib.SMTPServerDisconnected(text)
 
 
 def _leave(session: smtplib.SMTP | None) -> None:
