@@ -20,7 +20,7 @@ from chatmail_milter.ctl.dovecot import end_of, end_refused, forget_accounts
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.output import size as format_size
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Usage
-from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.mailboxes.home import MailRemoval, home
 from chatmail_milter.store.engine import scrub
 from chatmail_milter.store.policies import Policies, Suspensions
 from chatmail_milter.store.revision import wait_for_caches_to_expire
@@ -136,7 +136,7 @@ def _delete_account(engine: Engine, root: Path, address: str) -> bool:
 
     Also deletes mail without an account, which arrived during an earlier deletion.
     """
-    removal, mailbox = Removal(root), home(root, address)
+    removal, mailbox = MailRemoval(root), home(root, address)
     found: list[Path] = []
 
     def put_away() -> None:

@@ -49,7 +49,7 @@ _AT_ONCE = 500
 _SHOWN = 200  # characters of what is wrong
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TransferLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One account."""
 
     address: str
@@ -70,7 +70,7 @@ def export() -> None:
     try:
         for one in accounts(engine).each():
             since = suspended.get(one.address)
-            line = Line(one.address, one.password_hash, one.created, one.last_login, since, one.quota)
+            line = TransferLine(one.address, one.password_hash, one.created, one.last_login, since, one.quota)
             out.write(encoder.encode(line) + b"\n")
         out.flush()
     except BrokenPipeError:
@@ -89,7 +89,7 @@ def import_(file: BinaryIO, reuse_names: bool) -> None:
     """
     engine = store()
     domain = load_or_exit().mail.domain
-    batch: list[Line] = []
+    batch: list[TransferLine] = []
     new = reserved = total = 0
 
     def take() -> None:
@@ -120,8 +120,8 @@ class _BadLineError(Exception):
     """A line is invalid; the message has its number and the reason."""
 
 
-def _lines(file: BinaryIO, domain: str) -> Iterator[Line]:
-    decoder = msgspec.json.Decoder(Line)
+def _lines(file: BinaryIO, domain: str) -> Iterator[TransferLine]:
+    decoder = msgspec.json.Decoder(TransferLine)
     for number in count(1):
         # Not `for raw in file`: a line may be a gigabyte.
         raw = file.readline(_LONGEST_LINE + 1)
@@ -139,7 +139,7 @@ def _lines(file: BinaryIO, domain: str) -> Iterator[Line]:
         yield line
 
 
-def _check(line: Line, domain: str) -> None:
+def _check(line: TransferLine, domain: str) -> None:
     reason = credentials.refuse_name(domain, line.address)
     if reason:
         raise ValueError(f"address: {reason}")
@@ -150,7 +150,7 @@ def _check(line: Line, domain: str) -> None:
         raise ValueError(f"password_hash: the scheme must be one of {', '.join(sorted(SCHEMES))}")
 
 
-def _take(engine: Engine, lines: Sequence[Line], *, reuse: bool) -> tuple[int, int]:
+def _take(engine: Engine, lines: Sequence[TransferLine], *, reuse: bool) -> tuple[int, int]:
     """Creates those accounts that don't exist. Returns their number, and that of the reserved names."""
     rows = [Account(one.address, one.password_hash, one.created, one.last_login, one.quota) for one in lines]
     new, reserved = accounts(engine).carry_over(rows, reuse=reuse)

@@ -9,18 +9,18 @@ import click
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.ctl.gate_trace import Seen
+from chatmail_milter.ctl.gate_trace import GateTrace
 from chatmail_milter.ctl.output import json_option, print_json
 from chatmail_milter.ctl.received import Received, receive
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.gate.reasons import rule
-from chatmail_milter.milter.transaction import Settings, Transaction
+from chatmail_milter.milter.transaction import RuleSettings, Transaction
 from chatmail_milter.rules import inbound
 from chatmail_milter.rules.policy import OPEN
 from chatmail_milter.verdict import Action, Verdict
 
 # gate check has no peer and no DKIM result: no Authentication-Results field is trusted.
-_SETTINGS = Settings(authserv_id="", any_ip_literal=True)
+_SETTINGS = RuleSettings(authserv_id="", any_ip_literal=True)
 
 
 def _mailbox(text: str) -> str:
@@ -70,7 +70,7 @@ def check(
     out.
     """
     file = _piped() if file is None else file
-    seen = Seen()
+    seen = GateTrace()
     try:
         verdict = _judge(Direction(direction), sender, recipients, file, seen)
     except OSError as error:
@@ -100,7 +100,7 @@ def _piped() -> BinaryIO:
 
 
 def _judge(
-    direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO, seen: Seen
+    direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO, seen: GateTrace
 ) -> Verdict:
     message = receive(file, direction)
     if message is None:

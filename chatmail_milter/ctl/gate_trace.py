@@ -58,7 +58,7 @@ class TracedPart:
     packets: list[Packet] = field(default_factory=list)
 
 
-class Seen(Observer):
+class GateTrace(Observer):
     """A message: its media type (None if that can't be parsed) and its parts."""
 
     def __init__(self) -> None:

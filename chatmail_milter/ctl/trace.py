@@ -14,7 +14,7 @@ from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.words import printable
 from chatmail_milter.trace import journal
 from chatmail_milter.trace.steps import TracedLine, step
-from chatmail_milter.trace.ways import Way, advice, ways
+from chatmail_milter.trace.ways import TracedMessage, advice, ways
 
 # More ways than this are listed, a line each.
 _WHOLE = 3
@@ -99,7 +99,7 @@ def _nothing(message: str, first: Sequence[TracedLine]) -> str:
     )
 
 
-def _outcome(way: Way, waiting: dict[str, QueueEntry]) -> str:
+def _outcome(way: TracedMessage, waiting: dict[str, QueueEntry]) -> str:
     """`delivered`; if recipients differ, the number of each outcome."""
     states = [one.state for one in way.recipients]
     if not states:
@@ -109,7 +109,7 @@ def _outcome(way: Way, waiting: dict[str, QueueEntry]) -> str:
     return ", ".join(f"{state}: {states.count(state)}" for state in dict.fromkeys(states))
 
 
-def _as_json(way: Way, waiting: dict[str, QueueEntry]) -> dict[str, object]:
+def _as_json(way: TracedMessage, waiting: dict[str, QueueEntry]) -> dict[str, object]:
     return {
         **asdict(way),
         "outcome": _outcome(way, waiting),
@@ -118,7 +118,7 @@ def _as_json(way: Way, waiting: dict[str, QueueEntry]) -> dict[str, object]:
     }
 
 
-def _print_list(found: Sequence[Way], waiting: dict[str, QueueEntry]) -> None:
+def _print_list(found: Sequence[TracedMessage], waiting: dict[str, QueueEntry]) -> None:
     print_table(
         ("Came (UTC)", "Queue ID", "Sender", "Recipients", "Outcome"),
         [
@@ -140,7 +140,7 @@ def _print_list(found: Sequence[Way], waiting: dict[str, QueueEntry]) -> None:
     )
 
 
-def _print(way: Way, waiting: dict[str, QueueEntry]) -> None:
+def _print(way: TracedMessage, waiting: dict[str, QueueEntry]) -> None:
     began = way.steps[0].at
     for name, text in (
         ("Message-ID", way.message_id or "not in the journal"),
@@ -174,5 +174,5 @@ def _after(passed: timedelta) -> str:
     return f"+{seconds:.3f} s" if seconds < 60 else f"+{timedelta(seconds=int(seconds))}"
 
 
-def _sender(way: Way) -> str:
+def _sender(way: TracedMessage) -> str:
     return "unknown" if way.sender is None else way.sender or "<> (a bounce)"

@@ -21,17 +21,17 @@ _TIMEOUT = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ServedCertificate:
     """The certificate of a port for a name. `error`: why verification fails, else empty."""
 
     until: datetime
     error: str
 
 
-Look = Callable[[str, int], Shown]
+Look = Callable[[str, int], ServedCertificate]
 
 
-def look(name: str, port: int) -> Shown:
+def look(name: str, port: int) -> ServedCertificate:
     """Connects to this host as a client with SNI `name`. Raises `OSError`."""
     error = ""
     try:
@@ -41,7 +41,7 @@ def look(name: str, port: int) -> Shown:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return Shown(_handshake(name, port, context), error)
+    return ServedCertificate(_handshake(name, port, context), error)
 
 
 def _handshake(name: str, port: int, context: ssl.SSLContext) -> datetime:
@@ -65,7 +65,7 @@ def check(names: Sequence[str], now: datetime | None = None, look: Look = look) 
             yield _of(name, what, shown, now or datetime.now(UTC))
 
 
-def _of(name: str, what: str, shown: Shown, now: datetime) -> Finding:
+def _of(name: str, what: str, shown: ServedCertificate, now: datetime) -> Finding:
     days = (shown.until - now).days
     renew = "see `chatmail_tls_mode` of the playbook; with ACME: certbot renew"
     if days < 0:

@@ -55,7 +55,7 @@ _PKESK_HEAD: Final = 1 + 8 + 1 + 2
 _STRUCTURED: Final = 10
 
 
-class Noise:
+class RandomnessCheck:
     """Checks that packets before the SEIPD look random; adds up small ones until they can be judged."""
 
     def __init__(self) -> None:

@@ -136,11 +136,13 @@ def _expect(
     authors, marks = header.values(b"from"), header.values(b"auto-submitted")
     if direction is Direction.IN and report.claims(content_type, envelope.sender, authors, marks):
         boundary = content_type.boundary
-        return Kind.REPORT, report.Report(boundary, header.octets, _check_quoted_header, _check_quoted)
+        return Kind.REPORT, report.DeliveryReport(
+            boundary, header.octets, _check_quoted_header, _check_quoted
+        )
     subjects, marks = header.values(b"subject"), header.values(b"autocrypt-setup-message")
     to_oneself = setup.claims(content_type.type, envelope.sender, envelope.recipients, subjects, marks)
     if direction is Direction.OUT and to_oneself:
-        return Kind.SETUP, setup.Setup(content_type.boundary)
+        return Kind.SETUP, setup.SetupMessage(content_type.boundary)
     step = _secure_join_step(header)
     if step in SECURE_JOIN_STEPS and content_type.type.startswith("multipart/"):
         return Kind.SECURE_JOIN, secure_join(content_type.boundary, observer)

@@ -15,7 +15,7 @@ from chatmail_milter.gate.fields import FIELD_MOST, FIELDS, FIELDS_KEPT
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class FieldLimits:
     """Limits for the fields of one name.
 
     `most`: octets of a value. `once`: the field must not repeat. `names`: it holds display names, whose
@@ -30,36 +30,36 @@ class Bounds:
 
 # A thousand recipients take 70 kB. With milters, Postfix truncates a field at 60,000 octets, whatever
 # header_size_limit says (102,400 by default).
-_RECIPIENTS = Bounds(102_400, once=True, names=True, apart=True)
-_AUTHOR = Bounds(FIELD_MOST, names=True)
+_RECIPIENTS = FieldLimits(102_400, once=True, names=True, apart=True)
+_AUTHOR = FieldLimits(FIELD_MOST, names=True)
 # Fields that programs display. 250 Cyrillic letters in encoded words (RFC 2047) take 1.9 kB.
-_SHOWN = Bounds(2048)
+_SHOWN = FieldLimits(2048)
 # Signatures and check results: DKIM, ARC; Exchange Online writes 8 kB into one field.
-_OPAQUE = Bounds(16_384)
+_OPAQUE = FieldLimits(16_384)
 # All other fields: reports of spam filters, list addresses, `X-` fields.
-_OTHER = Bounds(8192)
+_OTHER = FieldLimits(8192)
 
 # `once` as in RFC 5322, 3.6.
 _BOUNDS = {
-    b"date": Bounds(256, once=True),
-    b"from": Bounds(FIELD_MOST, once=True, names=True),
-    b"sender": Bounds(FIELD_MOST, once=True, names=True),
-    b"reply-to": Bounds(FIELD_MOST, once=True, names=True),
+    b"date": FieldLimits(256, once=True),
+    b"from": FieldLimits(FIELD_MOST, once=True, names=True),
+    b"sender": FieldLimits(FIELD_MOST, once=True, names=True),
+    b"reply-to": FieldLimits(FIELD_MOST, once=True, names=True),
     b"to": _RECIPIENTS,
     b"cc": _RECIPIENTS,
     b"bcc": _RECIPIENTS,
     # A line has 998 octets (RFC 5322, 2.1.1).
-    b"message-id": Bounds(998, once=True),
-    b"in-reply-to": Bounds(FIELD_MOST, once=True),
+    b"message-id": FieldLimits(998, once=True),
+    b"in-reply-to": FieldLimits(FIELD_MOST, once=True),
     # Some threads have two hundred messages.
-    b"references": Bounds(16_384, once=True, apart=True),
-    b"subject": Bounds(2048, once=True),
+    b"references": FieldLimits(16_384, once=True, apart=True),
+    b"subject": FieldLimits(2048, once=True),
     # Autocrypt 1.1 asks for at most 10 kB; keys for post-quantum algorithms are longer.
-    b"autocrypt": Bounds(16_384, apart=True),
+    b"autocrypt": FieldLimits(16_384, apart=True),
     b"resent-from": _AUTHOR,
     b"resent-sender": _AUTHOR,
-    b"resent-to": Bounds(16_384, names=True),
-    b"resent-cc": Bounds(16_384, names=True),
+    b"resent-to": FieldLimits(16_384, names=True),
+    b"resent-cc": FieldLimits(16_384, names=True),
     **dict.fromkeys((b"comments", b"keywords", b"organization", b"thread-topic"), _SHOWN),
     **dict.fromkeys((b"content-description", b"content-disposition", b"list-id"), _SHOWN),
     **dict.fromkeys((b"user-agent", b"x-mailer", b"mime-version", b"x-priority"), _SHOWN),

@@ -63,7 +63,7 @@ class Part:
         raise RefusedError("transfer-encoding")
 
 
-class Held:
+class BufferedBody:
     """A sink that buffers at most `most` octets. Raises `RefusedError(reason)` when there are more."""
 
     def __init__(self, most: int, reason: str) -> None:

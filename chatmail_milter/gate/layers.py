@@ -39,7 +39,7 @@ class Sink(Protocol):
         """Ends the data. Raises `RefusedError` if it is incomplete."""
 
 
-class Exactly:
+class FixedText:
     """A sink for a body that, trimmed, must match `pattern` as a whole. `reason`: the slug if it does not."""
 
     # Octets kept: more than any matching text has.

@@ -20,7 +20,7 @@ _PREAMBLE_MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedPart:
     """An expected part: its media type, and a factory from transfer encoding to the body's sink."""
 
     type: str
@@ -36,7 +36,7 @@ class Multipart:
     def __init__(
         self,
         boundary: bytes,
-        expected: Sequence[Expected],
+        expected: Sequence[ExpectedPart],
         observer: Observer = NOBODY,
         *,
         strict: bool = True,

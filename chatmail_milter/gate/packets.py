@@ -22,7 +22,7 @@ from chatmail_milter.gate.contents import (
     SKESK,
     SKESKS_MOST,
     SKIPPED_MOST,
-    Noise,
+    RandomnessCheck,
     judge_seipd,
 )
 from chatmail_milter.gate.layers import NOBODY, Observer, RefusedError
@@ -70,7 +70,7 @@ class Packets:
         self._sealed = 0  # octets of the SEIPD's body so far, 0 before it begins
         self._skipped = 0  # octets of packets that readers skip
         self._skesks = 0
-        self._noise = Noise()
+        self._noise = RandomnessCheck()
         self._before = 0  # octets in the chunks before this one
         self._headers = 0  # packet headers and lengths so far
 

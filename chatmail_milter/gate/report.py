@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.held import Held, Part, is_text, split
+from chatmail_milter.gate.held import BufferedBody, Part, is_text, split
 from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.mime_fields import ContentType
 from chatmail_milter.gate.payload import IDENTITY
@@ -82,7 +82,7 @@ def _says_automatic(marks: Sequence[bytes]) -> bool:
     return found is not None and found[1] != "no"
 
 
-class Report:
+class DeliveryReport:
     """A sink for the body of a report. `header_octets`: size of the report's own header.
 
     `quoted_header` and `quoted_message` check the quoted original, as bytes with LF; they raise
@@ -93,7 +93,7 @@ class Report:
         self, boundary: bytes, header_octets: int, quoted_header: Quoted, quoted_message: Quoted
     ) -> None:
         self._boundary = boundary
-        self._held = Held(REPORT_MOST - header_octets, "report-size")
+        self._held = BufferedBody(REPORT_MOST - header_octets, "report-size")
         self._quoted_header = quoted_header
         self._quoted_message = quoted_message
 

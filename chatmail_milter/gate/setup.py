@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.held import Held, is_text, split
+from chatmail_milter.gate.held import BufferedBody, is_text, split
 from chatmail_milter.gate.layers import Observer, RefusedError
 from chatmail_milter.gate.payload import payload
 
@@ -62,12 +62,12 @@ class _Tags(Observer):
         self.seen.add(tag)
 
 
-class Setup:
+class SetupMessage:
     """A sink for the body of a setup message."""
 
     def __init__(self, boundary: bytes) -> None:
         self._boundary = boundary
-        self._held = Held(_BODY_MOST, "setup-size")
+        self._held = BufferedBody(_BODY_MOST, "setup-size")
 
     def feed(self, data: bytes) -> None:
         self._held.feed(data)

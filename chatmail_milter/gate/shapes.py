@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from chatmail_milter.gate.layers import NOBODY, Exactly, Observer, RefusedError, Sink
-from chatmail_milter.gate.mime import Expected, Multipart
+from chatmail_milter.gate.layers import NOBODY, FixedText, Observer, RefusedError, Sink
+from chatmail_milter.gate.mime import ExpectedPart, Multipart
 from chatmail_milter.gate.payload import IDENTITY, decoded, payload
 
 SECURE_JOIN_STEPS = frozenset((b"vc-request", b"vg-request"))
@@ -47,7 +47,7 @@ def encrypted(boundary: bytes, *, strict: bool, observer: Observer = NOBODY) -> 
         return payload(transfer_encoding, strict=strict, observer=observer)
 
     first = _VERSION if strict else _VERSION_OF_PEERS
-    second = Expected("application/octet-stream", open_payload)
+    second = ExpectedPart("application/octet-stream", open_payload)
     return Multipart(boundary, (first, second), observer, strict=strict, preambles=PREAMBLES)
 
 
@@ -57,20 +57,20 @@ def secure_join(boundary: bytes, observer: Observer = NOBODY) -> Sink:
 
 
 def _open_version(transfer_encoding: str) -> Sink:
-    return decoded(transfer_encoding, Exactly(_VERSION_TEXT, "version-part"), strict=True)
+    return decoded(transfer_encoding, FixedText(_VERSION_TEXT, "version-part"), strict=True)
 
 
 def _open_version_of_peers(transfer_encoding: str) -> Sink:
-    return decoded(transfer_encoding, Exactly(_VERSION_TEXT_OF_PEERS, "version-part"), strict=False)
+    return decoded(transfer_encoding, FixedText(_VERSION_TEXT_OF_PEERS, "version-part"), strict=False)
 
 
 def _open_secure_join(transfer_encoding: str) -> Sink:
     # Quoted-printable leaves this text as it is.
     if transfer_encoding not in IDENTITY and transfer_encoding != "quoted-printable":
         raise RefusedError("transfer-encoding")
-    return Exactly(_SECURE_JOIN_TEXT, "securejoin-body")
+    return FixedText(_SECURE_JOIN_TEXT, "securejoin-body")
 
 
-_VERSION = Expected("application/pgp-encrypted", _open_version)
-_VERSION_OF_PEERS = Expected("application/pgp-encrypted", _open_version_of_peers)
-_SECURE_JOIN = Expected("text/plain", _open_secure_join)
+_VERSION = ExpectedPart("application/pgp-encrypted", _open_version)
+_VERSION_OF_PEERS = ExpectedPart("application/pgp-encrypted", _open_version_of_peers)
+_SECURE_JOIN = ExpectedPart("text/plain", _open_secure_join)

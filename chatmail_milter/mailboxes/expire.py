@@ -24,7 +24,7 @@ from chatmail_milter import config
 from chatmail_milter.config.values import Duration
 from chatmail_milter.mailboxes import passes
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage
-from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.mailboxes.home import MailRemoval, home
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.mailboxes.trim import trim
 from chatmail_milter.rules import full_mailbox
@@ -40,7 +40,7 @@ _NEVER = Duration(0)
 P = ParamSpec("P")
 
 
-class Pass:
+class ExpiryPass:
     """One run over all accounts; `say` prints a line of results."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Pass:
             except DoveadmError as error:
                 self._failed(str(error))
 
-    def delete_unused(self, accounts: Accounts, removal: Removal, root: Path) -> None:
+    def delete_unused(self, accounts: Accounts, removal: MailRemoval, root: Path) -> None:
         """Deletes unused accounts, and completes interrupted deletions."""
         since = _day(self._now) - timedelta(seconds=self._rules.accounts)
         users = accounts.unused(since) if self._rules.accounts else ()
@@ -106,7 +106,7 @@ class Pass:
         self,
         batch: Sequence[str],
         accounts: Accounts,
-        removal: Removal,
+        removal: MailRemoval,
         root: Path,
         since: date,
         gone: list[str],
@@ -225,8 +225,8 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     say = (lambda text: click.echo(f"dry-run {text}")) if dry_run else click.echo
     engine = existing_store(settings.store.url)
     names = ReservedNames(settings.accounts.names_kept)
-    accounts, removal = Accounts(engine, names=names), Removal(root)
-    work = Pass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
+    accounts, removal = Accounts(engine, names=names), MailRemoval(root)
+    work = ExpiryPass(settings.expiry, Doveadm(), now, say, dry_run=dry_run)
     with Progress(root, now, kept=not dry_run) as progress:
         ahead = 0.0 if clock_is_right else passes.leapt(passes.last(root), now)
         if ahead:
@@ -256,7 +256,7 @@ def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: 
     return os.EX_TEMPFAIL if work.failures else os.EX_OK
 
 
-def _delete(accounts: Accounts, removal: Removal, place: Path | None, user: str, since: date) -> bool:
+def _delete(accounts: Accounts, removal: MailRemoval, place: Path | None, user: str, since: date) -> bool:
     def put_away() -> None:
         if place is not None:
             removal.put_away(place)

@@ -58,7 +58,7 @@ def as_owner(root: Path) -> Iterator[None]:
         os.setgroups(groups)
 
 
-class Removal:
+class MailRemoval:
     """Removes mail directories below `root`, irrevocably, as its owner. Methods raise `OSError`."""
 
     def __init__(

@@ -38,7 +38,7 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class SessionStart:
     """The beginning of a session: revision of the policy (-1 if it can't be read), and monotonic time."""
 
     revision: int
@@ -75,16 +75,16 @@ class AdmissionControl:
         self._counting = threading.Lock()
         self._deferred_count = 0
 
-    def begin(self) -> Beginning:
+    def begin(self) -> SessionStart:
         """Records the beginning of a session, before its user logs in."""
         now = self._clock()
         try:
-            return Beginning(self._opened().state().revision, now)
+            return SessionStart(self._opened().state().revision, now)
         except SQLAlchemyError:
             # `admit` logs the fault. A user with an entry in `ended_logins` has to log in once more.
-            return Beginning(-1, now)
+            return SessionStart(-1, now)
 
-    def admit(self, direction: Direction, sender: str, peer: Peer, beginning: Beginning) -> Admission:
+    def admit(self, direction: Direction, sender: str, peer: Peer, beginning: SessionStart) -> Admission:
         """Whether mail of `sender` (canonical, empty for the null sender) is admitted from `peer`."""
         try:
             state = self._opened().state()
@@ -115,7 +115,7 @@ class AdmissionControl:
         if self._recipients is not None:
             self._recipients.charge(sender, self._clock())
 
-    def readmit(self, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+    def readmit(self, sender: str, peer: Peer, beginning: SessionStart) -> Verdict:
         """Whether `sender`, an admitted user, may still send at the end of the message."""
         try:
             return self._user(self._opened().state(), sender, peer, beginning)
@@ -123,7 +123,7 @@ class AdmissionControl:
             self._away(fault)
             return codes.STORE_AWAY
 
-    def _user(self, state: PolicyState, sender: str, peer: Peer, beginning: Beginning) -> Verdict:
+    def _user(self, state: PolicyState, sender: str, peer: Peer, beginning: SessionStart) -> Verdict:
         """Whether a user may send. Postfix has checked that `sender` is the login."""
         verdict = state.policy.submission(sender, peer)
         if verdict.action is not Action.PASS:

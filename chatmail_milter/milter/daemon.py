@@ -25,7 +25,7 @@ from chatmail_milter import codes, systemd
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.milter.session import ACTIONS, ANSWERED, CONTINUE, NO_REPLY, MilterSession, answer
-from chatmail_milter.milter.transaction import Settings
+from chatmail_milter.milter.transaction import RuleSettings
 from chatmail_milter.origin.checks import OriginChecks
 from chatmail_milter.origin.resolver import MilterResolver
 from chatmail_milter.processes.prefork import default_workers, prefork
@@ -44,7 +44,7 @@ log = logging.getLogger("chatmail-milter")
 _here = threading.local()
 
 
-def _callback(stage: str, settings: Settings, control: AdmissionControl) -> Callable[..., int]:
+def _callback(stage: str, settings: RuleSettings, control: AdmissionControl) -> Callable[..., int]:
     """The session's method for `stage`, wrapped for libmilter: catches all exceptions."""
     method: Callable[..., int] = getattr(MilterSession, stage)
 
@@ -88,7 +88,7 @@ def _uncallable(kind: type[BaseException], _fault: BaseException, trace: Traceba
     session.spoil()
 
 
-def _serve(settings: Settings, control: AdmissionControl, open_socket: Callable[[], None]) -> None:
+def _serve(settings: RuleSettings, control: AdmissionControl, open_socket: Callable[[], None]) -> None:
     """Registers with libmilter, opens the socket, and runs for ever.
 
     At a signal libmilter would end it up to five seconds later: see `processes`.
@@ -137,7 +137,7 @@ def main(where: str | None, processes: int) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     # In each process its own, when first asked for: the program may be there before its store is.
     engine = cache(lambda: existing_store(config.store.url))
-    settings = Settings.of(config, _checks(config, engine))
+    settings = RuleSettings.of(config, _checks(config, engine))
     key = load_key()
     control = AdmissionControl(
         lambda: Policies(engine()),

@@ -21,7 +21,7 @@ import milter
 from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError, Peer
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.milter.admission import AdmissionControl, Beginning
+from chatmail_milter.milter.admission import AdmissionControl, SessionStart
 from chatmail_milter.milter.transaction import (
     BOUNCES,
     FROM_PEERS,
@@ -29,12 +29,12 @@ from chatmail_milter.milter.transaction import (
     ROADS,
     SUBMITTED,
     Decision,
-    Settings,
+    RuleSettings,
     Transaction,
     canonical,
     peer_address,
 )
-from chatmail_milter.rules.domains import AUTHORS_KEPT, Concern, Sorter, forged_author
+from chatmail_milter.rules.domains import AUTHORS_KEPT, RecipientScope, RecipientSorter, forged_author
 from chatmail_milter.verdict import Action, Verdict
 
 log = logging.getLogger("chatmail-milter")
@@ -87,10 +87,10 @@ class MilterSession:
     been given yet. `_beginning` is when Postfix connected: of a user's session, before the login.
     """
 
-    def __init__(self, settings: Settings, control: AdmissionControl) -> None:
+    def __init__(self, settings: RuleSettings, control: AdmissionControl) -> None:
         self._settings = settings
         self._control = control
-        self._beginning = Beginning(-1, float("-inf"))
+        self._beginning = SessionStart(-1, float("-inf"))
         self._named = self._road = ""
         # What stands between the colon and the value of a field: in values, if Postfix can do that.
         self._lead = ""
@@ -98,7 +98,7 @@ class MilterSession:
         self._sender = ""
         self._began = 0.0
         self._login = ""
-        self._sorter: Sorter | None = None
+        self._sorter: RecipientSorter | None = None
         self._authors: list[bytes] = []
         self._verdict: Verdict | None = None
         self._refused: Verdict | None = None
@@ -142,7 +142,7 @@ class MilterSession:
             if not domains.are_all:
                 spellings.append(ctx.getsymval(_RESOLVED_SENDER) or "")
             local = self._peer is None or self._peer.is_loopback
-            self._sorter = Sorter(
+            self._sorter = RecipientSorter(
                 domains, ROADS[self._road], self._sender, spellings, self._login, local=local
             )
         return NO_REPLY
@@ -159,14 +159,14 @@ class MilterSession:
                 self._refused = _refusal(ctx, recipient)
             return CONTINUE
         text = recipient.decode(errors="replace")
-        concern = Concern.JUDGED
+        concern = RecipientScope.JUDGED
         if not self._settings.domains.are_all:
             concern = self._sorter.sort((text, ctx.getsymval(_TEXT) or ""))
         if self._spoiled:
             return answer(ctx, codes.OUR_FAULT)
-        if concern is Concern.OTHERS:
+        if concern is RecipientScope.OTHERS:
             return CONTINUE
-        if concern is Concern.SPLIT:
+        if concern is RecipientScope.SPLIT:
             self._log(codes.OTHER_TRANSACTION, "-", 0, _domain(self._sender))
             return answer(ctx, codes.OTHER_TRANSACTION)
         if self._verdict is None:
@@ -249,7 +249,7 @@ class MilterSession:
         for chunk in chunks:
             self._transaction.body(chunk)
 
-    def _admit(self, sorter: Sorter) -> Verdict:
+    def _admit(self, sorter: RecipientSorter) -> Verdict:
         verdict, direction = sorter.refused_sender(), sorter.direction
         if verdict is None:
             admission = self._control.admit(direction, self._sender, self._peer, self._beginning)

@@ -44,7 +44,7 @@ LET_BY = frozenset(("internal", "reinject"))
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RuleSettings:
     """The settings that the rules need.
 
     `checks`: verify with DNS; without them, only OpenDKIM's results count.
@@ -58,7 +58,7 @@ class Settings:
     checks: OriginChecks | None = None
 
     @classmethod
-    def of(cls, config: Config, checks: OriginChecks | None = None) -> Settings:
+    def of(cls, config: Config, checks: OriginChecks | None = None) -> RuleSettings:
         return cls(
             config.mail.host,
             config.inbound.ip_literals == "open",
@@ -94,7 +94,7 @@ class Transaction:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RuleSettings,
         direction: Direction,
         peer: Peer,
         mail_from: str,

@@ -58,7 +58,7 @@ class ChatDomains:
 ALL = ChatDomains()
 
 
-class Concern(Enum):
+class RecipientScope(Enum):
     """How a recipient is treated.
 
     `JUDGED`: by the rules. `OTHERS`: not a matter of the rules. `SPLIT`: tempfailed, to be sent in a
@@ -70,7 +70,7 @@ class Concern(Enum):
     SPLIT = "split"
 
 
-class Sorter:
+class RecipientSorter:
     """Decides for one transaction which recipients the rules apply to.
 
     `road`: whether the message is a submission or from a peer. `sender`: the canonical envelope sender, and
@@ -96,12 +96,12 @@ class Sorter:
         self._ours = domains.named_in(spellings) or (users and address.domain_of(login) in domains.names)
         # A user of another domain is treated like a peer that has logged in.
         self.direction = Direction.OUT if users and self._ours else Direction.IN
-        self._seen: set[Concern] = set()
+        self._seen: set[RecipientScope] = set()
 
     @property
     def lets_by(self) -> bool:
         """Whether there is a recipient that the rules don't apply to."""
-        return Concern.OTHERS in self._seen
+        return RecipientScope.OTHERS in self._seen
 
     @property
     def watches_author(self) -> bool:
@@ -112,7 +112,7 @@ class Sorter:
         """
         if self._domains.are_all or self._ours:
             return False
-        return self._road is Direction.OUT or (self._inside and Concern.JUDGED not in self._seen)
+        return self._road is Direction.OUT or (self._inside and RecipientScope.JUDGED not in self._seen)
 
     def refused_sender(self) -> Verdict | None:
         """The refusal of this envelope sender; None if it is not refused here."""
@@ -124,7 +124,7 @@ class Sorter:
         # If the rules apply to all mail and the login is unknown, Postfix has compared the two itself.
         return None if self._domains.are_all and not self._login else codes.NOT_OWNED
 
-    def sort(self, spellings: Iterable[str]) -> Concern:
+    def sort(self, spellings: Iterable[str]) -> RecipientScope:
         """Classifies the next recipient that Postfix accepts, given its forms for `ChatDomains.named_in`.
 
         In a peer's transaction all recipients must be of the kind of the first, so that either the rules
@@ -133,9 +133,9 @@ class Sorter:
         of the message.
         """
         judged = self._ours or self._domains.named_in(spellings)
-        concern = Concern.JUDGED if judged else Concern.OTHERS
+        concern = RecipientScope.JUDGED if judged else RecipientScope.OTHERS
         if self._road is Direction.IN and self._seen - {concern}:
-            return Concern.SPLIT
+            return RecipientScope.SPLIT
         self._seen.add(concern)
         return concern
 

@@ -68,7 +68,7 @@ _MIME_VERSION = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class AllowedField:
     """Why a field is kept, and the form its value must have (None: any within the gate's limits).
 
     `first`: keep only the first such field. The gate refuses a second field of the other names.
@@ -80,53 +80,55 @@ class Allowed:
 
 
 # By name in lower case. docs/header.md repeats names and reasons (a test compares).
-ALLOWED: Mapping[bytes, Allowed] = MappingProxyType(
+ALLOWED: Mapping[bytes, AllowedField] = MappingProxyType(
     {
-        b"from": Allowed("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
-        b"to": Allowed("recipients; Delta Chat lists none here (RFC 5322, 3.6.3)"),
-        b"cc": Allowed("recipients, whom a reply to all goes to (RFC 5322, 3.6.3)"),
-        b"reply-to": Allowed("where replies of mail programs go (RFC 5322, 3.6.2)"),
-        b"date": Allowed("required (RFC 5322, 3.6.1)", _DATE.fullmatch),
-        b"message-id": Allowed(
+        b"from": AllowedField("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
+        b"to": AllowedField("recipients; Delta Chat lists none here (RFC 5322, 3.6.3)"),
+        b"cc": AllowedField("recipients, whom a reply to all goes to (RFC 5322, 3.6.3)"),
+        b"reply-to": AllowedField("where replies of mail programs go (RFC 5322, 3.6.2)"),
+        b"date": AllowedField("required (RFC 5322, 3.6.1)", _DATE.fullmatch),
+        b"message-id": AllowedField(
             "identifies the message for apps and delivery reports (RFC 5322, 3.6.4)", _IDENTIFIER.fullmatch
         ),
-        b"in-reply-to": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
-        b"references": Allowed("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
-        b"subject": Allowed("its value becomes `[...]`; some servers refuse mail without it"),
-        b"mime-version": Allowed(
+        b"in-reply-to": AllowedField("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
+        b"references": AllowedField("threads of mail programs (RFC 5322, 3.6.4)", _IDENTIFIERS.fullmatch),
+        b"subject": AllowedField("its value becomes `[...]`; some servers refuse mail without it"),
+        b"mime-version": AllowedField(
             "required; `1.0` without the comment that names a program (RFC 2045, 4)", first=True
         ),
-        b"content-type": Allowed("the structure that the gate and every reader parse (RFC 2045, 5)"),
-        b"content-transfer-encoding": Allowed(
+        b"content-type": AllowedField("the structure that the gate and every reader parse (RFC 2045, 5)"),
+        b"content-transfer-encoding": AllowedField(
             "how to decode the body; the gate allows only 7bit, 8bit and binary"
         ),
-        b"autocrypt": Allowed(
+        b"autocrypt": AllowedField(
             "the sender's key, sent by mail programs and older apps (Autocrypt 1.1)",
             _is_autocrypt_key,
             first=True,
         ),
-        b"autocrypt-setup-message": Allowed(
+        b"autocrypt-setup-message": AllowedField(
             "marks a setup message (Autocrypt 1.1, 4.4)", _WORD.fullmatch, first=True
         ),
-        b"auto-submitted": Allowed(
+        b"auto-submitted": AllowedField(
             "marks mail of bots and reports (RFC 3834, 5)", _WORD.fullmatch, first=True
         ),
-        b"chat-version": Allowed("marks a chat message before it is decrypted", _WORD.fullmatch, first=True),
-        b"chat-is-post-message": Allowed(
+        b"chat-version": AllowedField(
+            "marks a chat message before it is decrypted", _WORD.fullmatch, first=True
+        ),
+        b"chat-is-post-message": AllowedField(
             "a large message that an earlier one announced, so apps download it later",
             _WORD.fullmatch,
             first=True,
         ),
-        b"chat-is-full-message": Allowed(
+        b"chat-is-full-message": AllowedField(
             "the same, under the name in older apps", _WORD.fullmatch, first=True
         ),
-        b"chat-disposition-notification-to": Allowed(
+        b"chat-disposition-notification-to": AllowedField(
             "asks for receipts, in older apps", _WORD.fullmatch, first=True
         ),
-        b"secure-join": Allowed(
+        b"secure-join": AllowedField(
             "the step of SecureJoin; cleartext in the first message", _WORD.fullmatch, first=True
         ),
-        b"secure-join-invitenumber": Allowed(
+        b"secure-join-invitenumber": AllowedField(
             "the invitation that is answered; cleartext in the first message", _WORD.fullmatch, first=True
         ),
     }

@@ -39,7 +39,7 @@ class TracedRecipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class TracedMessage:
     """All of one message; `queue_ids` in the order in which they were given. Steps are in time's order."""
 
     message_id: str
@@ -57,7 +57,7 @@ class Way:
         return named.lower() in addresses - {""} or any(one.peer_queue_id == named for one in self.recipients)
 
 
-def ways(steps: Iterable[TracedStep]) -> list[Way]:
+def ways(steps: Iterable[TracedStep]) -> list[TracedMessage]:
     """The ways that these steps make, in the order of their first steps."""
     legs: dict[str, list[TracedStep]] = {}
     alone: list[list[TracedStep]] = []
@@ -112,12 +112,12 @@ def _message_ids(steps: list[TracedStep]) -> set[str]:
     return {one.message_id for one in steps if one.message_id}
 
 
-def _way(steps: list[TracedStep]) -> Way:
+def _way(steps: list[TracedStep]) -> TracedMessage:
     ids = tuple(dict.fromkeys(one.queue_id for one in steps if one.queue_id))
     # Of the message, and not of a bounce about it.
     bounces = {one.leads_to for one in steps if one.kind == "bounce"}
     own = [one for one in steps if one.queue_id not in bounces] or steps
-    return Way(
+    return TracedMessage(
         message_id=next((one.message_id for one in own if one.message_id), ""),
         sender=next((one.sender for one in own if one.sender is not None), None),
         queue_ids=ids,
@@ -155,13 +155,13 @@ def _road(delivery: TracedStep, of_relay: str) -> str:
 _ROADS = {"https": "HTTPS", "smtp": "SMTP"}
 
 
-def advice(way: Way) -> list[str]:
+def advice(way: TracedMessage) -> list[str]:
     """Sentences, each once; none where all of the message is in mailboxes here."""
     found = [sentence for one in way.recipients for sentence in _about(way, one)]
     return list(dict.fromkeys(found))
 
 
-def _about(way: Way, one: TracedRecipient) -> Iterator[str]:
+def _about(way: TracedMessage, one: TracedRecipient) -> Iterator[str]:
     domain = one.address.rpartition("@")[2]
     when = f"{one.at:%Y-%m-%d %H:%M:%S} UTC"
     road = _ROADS.get(one.road)

@@ -39,7 +39,7 @@ class FinalResponse(HTTPResponse):
             super().begin()
 
 
-class Incoming:
+class AnswerStream:
     """A file for http.client in place of a socket: the octets `came`, then what arrives over `connection`.
 
     Reading more than `MOST_OCTETS` raises `HTTPException`.

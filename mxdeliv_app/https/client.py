@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
-from mxdeliv_app.https.answer import FinalResponse, Incoming
+from mxdeliv_app.https.answer import AnswerStream, FinalResponse
 from mxdeliv_app.https.connection import Connection, Target, must_be_replaced
 from mxdeliv_app.mxdeliv import wire
 
@@ -24,7 +24,7 @@ ONE_RECORD = 1 << 14  # octets, RFC 8446, 5.1
 Fields = Iterable[tuple[str, str]]
 
 
-class Client:
+class HttpsClient:
     """HTTP over the connection that `guarded` opens. For one thread at a time."""
 
     def __init__(self, guarded: Connection) -> None:
@@ -94,7 +94,7 @@ class Client:
         if not came:
             raise ConnectionResetError
         self.answer_begun = True
-        source = Incoming(self.socket, came)
+        source = AnswerStream(self.socket, came)
         response = response_from(source)
         response.begin()
         # http.client takes the end of the connection for the end of the head, too.
@@ -123,7 +123,7 @@ class Client:
         return body, None
 
 
-class Octets:
+class BufferedAnswer:
     """A complete answer in memory, as a socket for http.client."""
 
     def __init__(self, octets: bytes) -> None:

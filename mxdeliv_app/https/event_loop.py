@@ -42,7 +42,7 @@ def may_wait() -> None:
         raise WouldWaitError
 
 
-class Cut(Protocol):
+class Cuttable(Protocol):
     """A connection that can be ended from any thread."""
 
     def cut(self) -> None: ...
@@ -52,11 +52,11 @@ class StallGuard:
     """Watches the reads of one event loop, one at a time. Its thread starts with the first read."""
 
     def __init__(self) -> None:
-        self._reading: tuple[Cut, float] | None = None
+        self._reading: tuple[Cuttable, float] | None = None
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def reading(self, connection: Cut) -> Iterator[None]:
+    def reading(self, connection: Cuttable) -> Iterator[None]:
         """Context of a read, which is ended if it takes too long."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="stall-guard", daemon=True)

@@ -1,7 +1,7 @@
 """Waits on the event loop for the answer to a small POST on a kept connection, without a thread.
 
 Handles only a complete answer with a known length. For any other, or if the connection ends, a thread
-continues with the octets that arrived (`Client.answer`). `Https.sweep` enforces the time limit.
+continues with the octets that arrived (`HttpsClient.answer`). `HttpsPool.sweep` enforces the time limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from mxdeliv_app.https.client import READ, Client, Octets, response_from
+from mxdeliv_app.https.client import READ, BufferedAnswer, HttpsClient, response_from
 from mxdeliv_app.https.event_loop import StallGuard
 
 # A peer that dribbles must not keep the event loop busy.
@@ -44,10 +44,10 @@ class Exchange:
 
     def __init__(
         self,
-        client: Client,
+        client: HttpsClient,
         socket: ssl.SSLSocket,
         started: float,
-        over: Callable[[Client, bool], None],
+        over: Callable[[HttpsClient, bool], None],
     ) -> None:
         self.client = client
         self._socket = socket
@@ -97,7 +97,7 @@ class Exchange:
         """Whether there is nothing more to wait for here."""
         if b"\r\n\r\n" not in self.came:
             return False
-        octets = Octets(self.came)
+        octets = BufferedAnswer(self.came)
         response = response_from(octets)
         try:
             response.begin()

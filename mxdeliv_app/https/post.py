@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 
-from mxdeliv_app.https.client import ONE_RECORD, Client
+from mxdeliv_app.https.client import ONE_RECORD, HttpsClient
 from mxdeliv_app.https.connection import Connection, Dial, Target, Tls
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
@@ -72,7 +72,7 @@ class NoHttpsError(Exception):
         self.reason = reason
 
 
-class Https:
+class HttpsPool:
     """The client. Thread-safe. Call `sweep` about twice a second.
 
     An attempt ends if the peer receives nothing, or sends nothing, for longer than `timeouts` allows.
@@ -84,8 +84,8 @@ class Https:
         self._user_agent = user_agent
         self._tls = Tls()
         self._lock = threading.Lock()
-        self._idle: dict[Target, list[Client]] = {}
-        self._busy: set[Client] = set()
+        self._idle: dict[Target, list[HttpsClient]] = {}
+        self._busy: set[HttpsClient] = set()
 
     def begin(
         self, target: Target, sender: str, recipients: Sequence[str], message: bytes, deadline: float
@@ -153,7 +153,7 @@ class Https:
 
     def _attempt(
         self,
-        client: Client,
+        client: HttpsClient,
         fields: Sequence[tuple[str, str]],
         message: bytes,
         started: float,
@@ -188,16 +188,18 @@ class Https:
                 response.close()
             self._give_back(client, keep)
 
-    def _take(self, target: Target, deadline: float, kept: bool) -> Client:
+    def _take(self, target: Target, deadline: float, kept: bool) -> HttpsClient:
         with self._lock:
             waiting = self._idle.get(target)
             # The last one used: the others get old and are closed.
-            client = waiting.pop() if waiting and kept else Client(Connection(target, self._dial, self._tls))
+            client = (
+                waiting.pop() if waiting and kept else HttpsClient(Connection(target, self._dial, self._tls))
+            )
             client.guarded.begin(deadline)
             self._busy.add(client)
             return client
 
-    def _give_back(self, client: Client, keep: bool) -> None:
+    def _give_back(self, client: HttpsClient, keep: bool) -> None:
         with self._lock:
             self._busy.discard(client)
             if keep:
@@ -209,7 +211,7 @@ class Https:
     def sweep(self) -> None:
         """Cuts attempts that exceed their time, and closes connections that were not used for long."""
         now = time.monotonic()
-        old: list[Client] = []
+        old: list[HttpsClient] = []
         with self._lock:
             for client in self._busy:
                 if now > client.guarded.deadline:

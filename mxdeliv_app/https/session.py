@@ -18,11 +18,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from mxdeliv_app.https.answer import FinalResponse, Incoming
+from mxdeliv_app.https.answer import AnswerStream, FinalResponse
 from mxdeliv_app.https.connection import Target
 
 
-class Guarded(Protocol):
+class ConnectionOpener(Protocol):
     """Opens connections to `target`, one at a time: `connection.Connection` or a similar class."""
 
     target: Target
@@ -35,7 +35,7 @@ class Guarded(Protocol):
 class GuardedSession(requests.Session):
     """A session with one connection, to the target of `guarded`."""
 
-    def __init__(self, guarded: Guarded) -> None:
+    def __init__(self, guarded: ConnectionOpener) -> None:
         super().__init__()
         self.sent = 0.0  # seconds that the last request took to go out
         self._guarded = guarded
@@ -65,7 +65,7 @@ def lost(error: Exception) -> Exception:
 
 class _Answer(FinalResponse):
     def __init__(self, connection: socket.socket, *words: Any, **settings: Any) -> None:
-        self._incoming = Incoming(connection)
+        self._incoming = AnswerStream(connection)
         super().__init__(cast(socket.socket, self._incoming), *words, **settings)
 
     def begin(self) -> None:
@@ -80,7 +80,7 @@ class _Https(HTTPConnection):
     default_port = 443  # type: ignore[misc]
     response_class = _Answer
 
-    def __init__(self, guarded: Guarded, session: GuardedSession, **settings: Any) -> None:
+    def __init__(self, guarded: ConnectionOpener, session: GuardedSession, **settings: Any) -> None:
         self._guarded = guarded
         self._session = session
         super().__init__(**settings)

@@ -44,8 +44,8 @@ class ConcurrencyLimit:
         """`threads`: of the process. Raises `ValueError` if they are too few for a message."""
         if threads <= KEPT_FOR_PAGES:
             raise ValueError(f"{threads} threads: more than {KEPT_FOR_PAGES} are needed")
-        self._messages = Shared(threads - KEPT_FOR_PAGES)
-        self._recipients = Shared(MOST_RECIPIENTS)
+        self._messages = FairShare(threads - KEPT_FOR_PAGES)
+        self._recipients = FairShare(MOST_RECIPIENTS)
 
     @contextlib.contextmanager
     def admitted(self, network: str, recipients: int) -> Iterator[None]:
@@ -55,7 +55,7 @@ class ConcurrencyLimit:
             yield
 
 
-class Shared:
+class FairShare:
     """A resource of `size` units, shared among networks as the module's docstring says. Thread-safe."""
 
     def __init__(self, size: int) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from chatmail_milter import codes
 from chatmail_milter.verdict import Reply
-from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, Conversation, IPAddress, PostfixAwayError
+from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, PostfixAwayError, SmtpClient
 from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
@@ -38,7 +38,7 @@ class UnreportableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class InjectPorts:
     """Postfix's loopback ports `listen.inject` and `listen.mixed`."""
 
     inject: Endpoint
@@ -58,7 +58,7 @@ class InjectedEnvelope:
 class Injector:
     """Injects messages, over pooled connections. Thread-safe."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: InjectPorts) -> None:
         self._ports = ports
         self._pool = ConnectionPool()
 
@@ -98,7 +98,7 @@ class Injector:
         self, envelope: InjectedEnvelope, data: Iterable[bytes], client_left: Callable[[], bool]
     ) -> tuple[RecipientReply, ...]:
         """Sends a message to the mixed port, which accepts recipients that Dovecot will refuse."""
-        with Conversation(self._ports.mixed) as conversation:
+        with SmtpClient(self._ports.mixed) as conversation:
             answers = _give_envelope(conversation, envelope, client_left)
             if _mixed(answers):
                 conversation.quit()
@@ -111,7 +111,7 @@ class Injector:
 
     def _introduced(
         self, envelope: InjectedEnvelope, client_left: Callable[[], bool]
-    ) -> tuple[Conversation, dict[str, Reply]]:
+    ) -> tuple[SmtpClient, dict[str, Reply]]:
         """A connection on which the envelope was sent, and the replies for the recipients.
 
         On a pooled connection, Postfix or a milter may have gone away meanwhile. As no part of the message
@@ -129,7 +129,7 @@ class Injector:
                 kept.close()
                 raise
             kept.close()
-        fresh = Conversation(self._ports.inject)
+        fresh = SmtpClient(self._ports.inject)
         try:
             return fresh, _give_envelope(fresh, envelope, client_left)
         except BaseException:
@@ -138,7 +138,7 @@ class Injector:
 
 
 def _give_envelope(
-    conversation: Conversation, envelope: InjectedEnvelope, client_left: Callable[[], bool]
+    conversation: SmtpClient, envelope: InjectedEnvelope, client_left: Callable[[], bool]
 ) -> dict[str, Reply]:
     def enough(batch: Sequence[Reply]) -> bool:
         if client_left():
@@ -157,7 +157,7 @@ def _give_envelope(
 
 
 def _give_message(
-    conversation: Conversation, answers: dict[str, Reply], data: Iterable[bytes]
+    conversation: SmtpClient, answers: dict[str, Reply], data: Iterable[bytes]
 ) -> tuple[RecipientReply, ...]:
     """Sends the message, if any recipient is accepted; Postfix's final reply is then their reply."""
     accepted = [one for one, reply in answers.items() if reply.positive]

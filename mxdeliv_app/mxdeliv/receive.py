@@ -73,7 +73,7 @@ class TooManyRecipientsError(Exception):
     """The message has too many recipients, and the peer does not accept JSON with a reply for each."""
 
 
-class Receive:
+class MxdelivResource:
     """Falcon sink for `/mxdeliv` and `/mxdeliv/`, for all methods."""
 
     def __init__(

@@ -47,7 +47,7 @@ class ClientLeftError(Exception):
     """The peer has closed its connection; Postfix has accepted nothing."""
 
 
-class Conversation:
+class SmtpClient:
     """An SMTP connection. All methods raise `PostfixAwayError`, whose cause is the `OSError`, if any.
 
     `connecting`, `ending`: timeouts in seconds for the connection, and for the reply to the end of the data.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 
-from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
+from mxdeliv_app.mxdeliv.smtp_client import IPAddress, SmtpClient
 
 # Seconds after which a connection is closed, however busy: a changed configuration of Postfix applies to new
 # connections only. Less than smtpd's timeout for an idle client (300 s).
@@ -23,9 +23,9 @@ class ConnectionPool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[Conversation] = []  # least recently used first
+        self._waiting: list[SmtpClient] = []  # least recently used first
 
-    def acquire(self, peer: IPAddress) -> Conversation | None:
+    def acquire(self, peer: IPAddress) -> SmtpClient | None:
         """Takes a usable connection out of the pool; None if there is none.
 
         Prefers one last used for `peer`, else the least recently used: its peer is the least likely to return
@@ -42,16 +42,16 @@ class ConnectionPool:
             one.close()
         return found
 
-    def release(self, conversation: Conversation) -> None:
+    def release(self, conversation: SmtpClient) -> None:
         """Returns a connection to the pool, after its message was accepted."""
         with self._lock:
             self._waiting.append(conversation)
 
 
-def _sorted_out(waiting: list[Conversation]) -> tuple[list[Conversation], list[Conversation]]:
+def _sorted_out(waiting: list[SmtpClient]) -> tuple[list[SmtpClient], list[SmtpClient]]:
     """Splits connections into usable ones, and those that are too old or closed by Postfix."""
-    usable: list[Conversation] = []
-    unusable: list[Conversation] = []
+    usable: list[SmtpClient] = []
+    unusable: list[SmtpClient] = []
     for one in waiting:
         (usable if one.age < MOST_SECONDS and one.quiet else unusable).append(one)
     return usable, unusable

@@ -21,7 +21,7 @@ _MOST = 64 << 20  # octets: half a million connections and more
 _log = logging.getLogger(__name__)
 
 
-class Connections:
+class ConnectedUsers:
     """Queries anvil at the Unix socket `path`. Thread-safe."""
 
     def __init__(self, path: str) -> None:

@@ -30,10 +30,10 @@ from chatmail_milter.store.push import DeviceTokens, Notices
 from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.connection import Tls
-from mxdeliv_app.push.connections import QUERY_TIMEOUT, Connections
-from mxdeliv_app.push.gateway import Gateway
+from mxdeliv_app.push.connections import QUERY_TIMEOUT, ConnectedUsers
+from mxdeliv_app.push.gateway import PushGateway
 from mxdeliv_app.push.metadata import Metadata, metadata_listener
-from mxdeliv_app.push.sender import Sender
+from mxdeliv_app.push.sender import NoticeSender
 
 # The URL to which Dovecot posts deliveries. Its path is secret, so that local users can't trigger
 # notifications.
@@ -58,15 +58,15 @@ class Push:
         self._notices = Notices(engine)
         entries = {"maxsmtprecipients": str(config.mail.max_recipients), **config.metadata.deltachat}
         self.metadata = Metadata(self._tokens, entries)
-        connected: Callable[[str], bool] = Connections(config.listen.connections).has
+        connected: Callable[[str], bool] = ConnectedUsers(config.listen.connections).has
         if push.when == "always":
             connected = _nobody
         tls, agent = Tls(), f"chatmail-push/{version('chatmail-milter')}"
-        self._sender = Sender(
+        self._sender = NoticeSender(
             self._notices,
             self._tokens,
             connected,
-            lambda: Gateway(push.gateway, agent, tls, push.timeout),
+            lambda: PushGateway(push.gateway, agent, tls, push.timeout),
             # Two requests, if the gateway had closed the kept connection, and a query to Dovecot.
             lease=2 * push.timeout + QUERY_TIMEOUT,
             retry=push.retry,

@@ -29,7 +29,7 @@ class EntryRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class EntryChange:
     """A change of one entry. `value`: None removes it."""
 
     key: str
@@ -41,17 +41,17 @@ class EntryStore(Protocol):
 
     def lookup(self, user: str, key: str) -> str | None: ...
 
-    def change(self, user: str, changes: list[Change]) -> None: ...
+    def change(self, user: str, changes: list[EntryChange]) -> None: ...
 
 
 @dataclass(slots=True)
 class _Transaction:
     user: str
-    changes: list[Change] = field(default_factory=list)
+    changes: list[EntryChange] = field(default_factory=list)
     refused: str = ""
 
 
-class Dialogue:
+class DictSession:
     """The state of one connection from Dovecot."""
 
     def __init__(self, entries: EntryStore) -> None:
@@ -128,7 +128,7 @@ class Dialogue:
             transaction.refused = "too many changes"
             return
         try:
-            transaction.changes.append(Change(_text(key), None if value is None else _text(value)))
+            transaction.changes.append(EntryChange(_text(key), None if value is None else _text(value)))
         except DialogueError:
             transaction.refused = "not UTF-8"
 

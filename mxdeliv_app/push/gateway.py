@@ -35,7 +35,7 @@ class NoticeOutcome(Enum):
     FAILED = "failed"
 
 
-class Gateway:
+class PushGateway:
     """A client with one connection to the gateway. Not thread-safe."""
 
     def __init__(self, url: str, user_agent: str, tls: Tls, timeout: float) -> None:

@@ -22,7 +22,13 @@ from chatmail_milter import address
 from chatmail_milter.store.push import DeviceTokens
 from chatmail_milter.store.tables import DEVICE_TOKEN_MAX
 from mxdeliv_app.dovecot.deliveries import SILENCE, Listener
-from mxdeliv_app.push.dict_protocol import Change, Dialogue, DialogueError, EntryRefusedError, EntryStore
+from mxdeliv_app.push.dict_protocol import (
+    DialogueError,
+    DictSession,
+    EntryChange,
+    EntryRefusedError,
+    EntryStore,
+)
 
 _DEVICE_TOKEN = re.compile(r"priv/[0-9a-f]+/devicetoken")
 _DELTACHAT = re.compile(r"shared/[0-9a-f]+/vendor/vendor\.dovecot/pvt/server/vendor/deltachat/(.+)")
@@ -52,7 +58,7 @@ class Metadata:
         except SQLAlchemyError as error:
             raise _not_now(error) from None
 
-    def change(self, user: str, changes: list[Change]) -> None:
+    def change(self, user: str, changes: list[EntryChange]) -> None:
         """Applies changes. Raises `EntryRefusedError`; if a change is not allowed, before any is applied."""
         made = [one for one in changes if one.value is not None or self._is_kept(one.key)]
         if not made:
@@ -85,7 +91,7 @@ def metadata_listener(listening: socket.socket, entries: EntryStore) -> Listener
         timeout = SILENCE
 
         def handle(self) -> None:
-            dialogue = Dialogue(entries)
+            dialogue = DictSession(entries)
             while line := self.rfile.readline(_LONGEST_LINE):
                 whole = line.endswith(b"\n")
                 if not whole and not self._skip():

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.store.push import DeviceTokens, Notice, Notices
-from mxdeliv_app.push.gateway import Gateway, NoticeOutcome
+from mxdeliv_app.push.gateway import NoticeOutcome, PushGateway
 
 AT_ONCE = 8
 # Least time between notifications of a token. The public gateway drops those within a second.
@@ -37,7 +37,7 @@ def delay(tries: int, first: float, spread: float) -> float:
     return plain * (0.8 + 0.4 * spread)
 
 
-class Sender:
+class NoticeSender:
     """Sends notifications. `connected`: whether an address is connected, and so needs no notification.
 
     `gateway`: makes a client, one per concurrent request. `lease`, `retry` (the first delay), `give_up`:
@@ -49,7 +49,7 @@ class Sender:
         notices: Notices,
         tokens: DeviceTokens,
         connected: Callable[[str], bool],
-        gateway: Callable[[], Gateway],
+        gateway: Callable[[], PushGateway],
         *,
         lease: float,
         retry: float,
@@ -62,7 +62,7 @@ class Sender:
         self._lease = lease
         self._retry = retry
         self._give_up = give_up
-        self._gateways: SimpleQueue[Gateway] = SimpleQueue()
+        self._gateways: SimpleQueue[PushGateway] = SimpleQueue()
         self._chance = random.SystemRandom()
         self._notified = threading.Event()
         self._stopping = False

@@ -23,7 +23,7 @@ from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
-from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
+from mxdeliv_app.https.post import HttpsPool, NoHttpsError, Timeouts
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Meaning
 from mxdeliv_app.mxdeliv.wire import RecipientReply
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Collaborators:
     """The collaborators. Thread-safe."""
 
-    https: Https
+    https: HttpsPool
     proofs: Proofs
     known: DomainCache
     recorder: StatsRecorder
@@ -74,7 +74,7 @@ class _OfOneError(Exception):
 class Attempt:
     """HTTPS for one message and domain. `known`: the cached facts about the domain."""
 
-    tools: Tools
+    tools: Collaborators
     domain: str
     plan: DeliveryPlan
     known: Endpoint | None

@@ -37,9 +37,9 @@ from chatmail_milter.systemd import listening_or_exit
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.dial import OwnHost, dialer
 from mxdeliv_app.https.event_loop import may_wait
-from mxdeliv_app.https.post import Https, Timeouts
+from mxdeliv_app.https.post import HttpsPool, Timeouts
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
-from mxdeliv_app.relay.attempt import Tools
+from mxdeliv_app.relay.attempt import Collaborators
 from mxdeliv_app.relay.breaker import Breaker
 from mxdeliv_app.relay.concurrency import PolicyInForce
 from mxdeliv_app.relay.deliver import Delivery
@@ -47,10 +47,10 @@ from mxdeliv_app.relay.dispatch import Dispatch
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.fallback import Fallback
-from mxdeliv_app.relay.lmtp import Limits, LmtpSession
+from mxdeliv_app.relay.lmtp import LmtpLimits, LmtpSession
 from mxdeliv_app.relay.proofs import Proofs
 from mxdeliv_app.relay.queued_message import Mode
-from mxdeliv_app.relay.recipient_policy import Mailboxes, RecipientPolicy
+from mxdeliv_app.relay.recipient_policy import QuotaStatus, RecipientPolicy
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals
 from mxdeliv_app.relay.routing import Router
 from mxdeliv_app.relay.stream import SmtpStream
@@ -87,16 +87,18 @@ class Relay:
         dial = dialer(names, guard, own_host, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
         timeouts = Timeouts(relay.attempt_timeout, config.mail.max_message_size)
-        self._https = Https(dial, timeouts, agent)
+        self._https = HttpsPool(dial, timeouts, agent)
         known = DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Router(names, guard, own_host, known.route)
         refusals = RecipientRefusals(Refusals(engine, load_key(), waits=may_wait), config.listen.https_only)
-        mailboxes = Mailboxes(config.listen.mailboxes, Accounts(engine).lookup, config.mail.max_message_size)
+        mailboxes = QuotaStatus(
+            config.listen.mailboxes, Accounts(engine).lookup, config.mail.max_message_size
+        )
         self._recipient_policy = RecipientPolicy(config.mail.domain, where, policies, mailboxes, refusals)
         self._dns_filter = DnsReplyFilter(guard)
         delivery = Delivery(
             where=where,
-            tools=Tools(
+            tools=Collaborators(
                 https=self._https,
                 proofs=Proofs(self._https, known),
                 known=known,
@@ -109,7 +111,7 @@ class Relay:
             smtp_words=SmtpWords(engine).of,
         )
         self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
-        self._limits = Limits(config.mail.max_message_size, config.mail.max_recipients)
+        self._limits = LmtpLimits(config.mail.max_message_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
         self._journal = Follower(Peers(engine), config.listen.https_only, refusals.logged)
         self._sessions: dict[asyncio.Task[None], tuple[LmtpSession, asyncio.StreamWriter]] = {}

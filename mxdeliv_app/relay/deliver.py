@@ -21,7 +21,7 @@ from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
 from mxdeliv_app.mxdeliv.wire import RecipientReply
-from mxdeliv_app.relay.attempt import Attempt, Tools
+from mxdeliv_app.relay.attempt import Attempt, Collaborators
 from mxdeliv_app.relay.fallback import Fallback, one_for_all
 from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
 from mxdeliv_app.relay.routing import DeliveryPlan, Router
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedDelivery:
     """A delivery whose first POST was sent."""
 
     known: Endpoint | None
@@ -64,11 +64,13 @@ class Delivery:
     """The collaborators. Thread-safe."""
 
     where: Router
-    tools: Tools
+    tools: Collaborators
     fallback: Fallback
     smtp_words: Callable[[str], str]  # why SMTP failed for a domain
 
-    def begin(self, message: QueuedMessage, recipients: Sequence[Recipient], mode: Mode) -> Begun | None:
+    def begin(
+        self, message: QueuedMessage, recipients: Sequence[Recipient], mode: Mode
+    ) -> StartedDelivery | None:
         """Sends the first POST at once, on the event loop; None if HTTPS is not known to work there.
 
         Wait for the result, then give it to `deliver`, which otherwise does everything.
@@ -88,11 +90,15 @@ class Delivery:
                 return None
             attempt = Attempt(self.tools, domain, plan, known, message, mode)
             exchange = attempt.begin(_canonical(recipients))
-            return None if exchange is None else Begun(known, plan, attempt, exchange, started)
+            return None if exchange is None else StartedDelivery(known, plan, attempt, exchange, started)
         return None
 
     def deliver(
-        self, message: QueuedMessage, recipients: Sequence[Recipient], mode: Mode, begun: Begun | None = None
+        self,
+        message: QueuedMessage,
+        recipients: Sequence[Recipient],
+        mode: Mode,
+        begun: StartedDelivery | None = None,
     ) -> list[Reply]:
         """Replies for `recipients`, all of one domain, in order. Continues `begun`, if given."""
         domain = recipients[0].domain
@@ -122,7 +128,7 @@ class Delivery:
         message: QueuedMessage,
         recipients: Sequence[Recipient],
         mode: Mode,
-        begun: Begun | None,
+        begun: StartedDelivery | None,
     ) -> Outcome:
         if begun is None:
             known = self.tools.known.endpoint(domain)

@@ -21,7 +21,7 @@ from chatmail_milter.config.values import HostPort
 from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv.dot_stuffing import stuffed
-from mxdeliv_app.mxdeliv.smtp_client import Conversation, PostfixAwayError
+from mxdeliv_app.mxdeliv.smtp_client import PostfixAwayError, SmtpClient
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
 TIMEOUT = 60.0  # seconds; cleanup answers in milliseconds unless the disk is ill
@@ -44,7 +44,7 @@ class Fallback:
         """Gives `message` back for some of its `recipients`; returns a reply for each, in order."""
         may_wait()
         try:
-            with Conversation(self._reinject.pair, connecting=TIMEOUT, ending=TIMEOUT) as postfix:
+            with SmtpClient(self._reinject.pair, connecting=TIMEOUT, ending=TIMEOUT) as postfix:
                 return self._transact(postfix, message, recipients)
         except (PostfixAwayError, ValueError) as error:
             log.error(
@@ -57,7 +57,7 @@ class Fallback:
             return [codes.REINJECT_AWAY.said] * len(recipients)
 
     def _transact(
-        self, postfix: Conversation, message: QueuedMessage, recipients: Sequence[Recipient]
+        self, postfix: SmtpClient, message: QueuedMessage, recipients: Sequence[Recipient]
     ) -> list[Reply]:
         hello = postfix.greet(self._hostname)
         if not hello.accepted:

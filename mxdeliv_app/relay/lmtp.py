@@ -40,7 +40,7 @@ _IDENT = re.compile(r"IDENT=([0-9A-Za-z]{5,30})", re.IGNORECASE)
 log = logging.getLogger(__name__)
 
 
-class Service(Protocol):
+class DeliveryService(Protocol):
     """Delivers messages; `dispatch.Dispatch` in the daemon."""
 
     def refusal(self) -> Verdict | None: ...
@@ -53,7 +53,7 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LmtpLimits:
     """Announced limits: octets of a message, recipients of a transaction."""
 
     size: int
@@ -64,7 +64,12 @@ class LmtpSession:
     """One connection. `run` returns when it ends."""
 
     def __init__(
-        self, stream: SmtpStream, service: Service, policy: PolicyInForce, limits: Limits, mode: Mode
+        self,
+        stream: SmtpStream,
+        service: DeliveryService,
+        policy: PolicyInForce,
+        limits: LmtpLimits,
+        mode: Mode,
     ) -> None:
         self._stream = stream
         self._service = service

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import may_wait
-from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.post import HttpsPool, NoHttpsError
 from mxdeliv_app.mxdeliv import peer_answer
 from mxdeliv_app.mxdeliv.peer_answer import Proof
 from mxdeliv_app.relay.domain_cache import DomainCache, store_may_fail
@@ -43,7 +43,7 @@ def _now() -> datetime:
 class Proofs:
     """Makes the tests. Thread-safe."""
 
-    https: Https
+    https: HttpsPool
     known: DomainCache
     now: Callable[[], datetime] = _now
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -55,7 +55,7 @@ class _Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Mailboxes:
+class QuotaStatus:
     """Asks Dovecot's quota-status whether a mailbox has room for a message, and caches the answer.
 
     quota-status opens the mailbox, which is expensive. So the first question is about a message of the
@@ -141,7 +141,7 @@ class RecipientPolicy:
     domain: str
     where: Router
     policies: Policies
-    mailboxes: Mailboxes
+    mailboxes: QuotaStatus
     refusals: RecipientRefusals | None = None
     _pool: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _LOOKUPS, "domain-lookup"))
     _asked: dict[str, asyncio.Future[Verdict | None]] = field(default_factory=dict)

@@ -13,10 +13,10 @@ from chatmail_milter import config
 from chatmail_milter.accounts import limits
 from chatmail_milter.lazy import once
 from mxdeliv_app.mxdeliv import admission, wire
-from mxdeliv_app.mxdeliv.inject import Injector, Ports
-from mxdeliv_app.mxdeliv.receive import Receive
+from mxdeliv_app.mxdeliv.inject import Injector, InjectPorts
+from mxdeliv_app.mxdeliv.receive import MxdelivResource
 from mxdeliv_app.serving import faults
-from mxdeliv_app.web.new import New
+from mxdeliv_app.web.new import NewAccountResource
 from mxdeliv_app.web.pages import Pages, autoconfig, icon
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ AUTOCONFIG_PATHS = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/confi
 ICON_PATHS = ("/favicon.svg", "/favicon.ico")
 
 
-def create_app(settings: config.Config, receive: Receive, new: New) -> falcon.App[Any, Any]:
+def create_app(
+    settings: config.Config, receive: MxdelivResource, new: NewAccountResource
+) -> falcon.App[Any, Any]:
     """The application, with its routes."""
     app = falcon.App()
     app.add_error_handler(Exception, faults.our_fault)
@@ -49,14 +51,16 @@ def app_from_environment() -> falcon.App[Any, Any]:
     """The application for the present configuration; gunicorn's entry point."""
     settings = config.load_or_exit()
     faults.log_to_stderr()
-    ports = Ports(settings.listen.inject.pair, settings.listen.mixed.pair)
+    ports = InjectPorts(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
-    receive = Receive(Injector(ports), mail.max_message_size, mail.max_recipients)
+    receive = MxdelivResource(Injector(ports), mail.max_message_size, mail.max_recipients)
     tokens = once(lambda: _tokens(settings))
     return create_app(
         settings,
         receive,
-        New(settings, limits.shortage_check(settings), tokens, limits.shared(settings.accounts)),
+        NewAccountResource(
+            settings, limits.shortage_check(settings), tokens, limits.shared(settings.accounts)
+        ),
     )
 
 

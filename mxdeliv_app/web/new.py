@@ -39,7 +39,7 @@ AWAY = "This server can't create accounts at the moment, try again later"
 _ATTEMPTS = 3
 
 
-class New:
+class NewAccountResource:
     """The Falcon resource. `shortage`: see `limits.shortage_check`. `tokens`: for registration by token."""
 
     def __init__(

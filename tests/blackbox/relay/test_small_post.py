@@ -16,7 +16,7 @@ import pytest
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Answer, Exchange
-from mxdeliv_app.https.post import Https, NoHttpsError, Timeouts
+from mxdeliv_app.https.post import HttpsPool, NoHttpsError, Timeouts
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,
@@ -48,15 +48,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def post(https: Https, begun: Exchange | None = None, message: bytes = MESSAGE) -> Answer:
+def post(https: HttpsPool, begun: Exchange | None = None, message: bytes = MESSAGE) -> Answer:
     return https.post(TARGET, SENDER, TO, message, time.monotonic() + DEADLINE, begun)
 
 
-def begin(https: Https, message: bytes = MESSAGE) -> Exchange | None:
+def begin(https: HttpsPool, message: bytes = MESSAGE) -> Exchange | None:
     return https.begin(TARGET, SENDER, TO, message, time.monotonic() + DEADLINE)
 
 
-def begun_and_waited_for(https: Https) -> Exchange:
+def begun_and_waited_for(https: HttpsPool) -> Exchange:
     """A POST over the connection that an earlier one left, as far as the event loop sees to it."""
 
     async def work() -> Exchange:
@@ -70,7 +70,7 @@ def begun_and_waited_for(https: Https) -> Exchange:
 
 
 @contextmanager
-def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[Https, RawPeer]]:
+def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[HttpsPool, RawPeer]]:
     """A client with an open connection, on which the peer behaves as `then` says; later it says OK."""
 
     def behave(talk: Talk) -> None:
@@ -79,7 +79,7 @@ def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[Https, RawPe
         if talk.number == 1:
             then(talk)
 
-    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
+    https = HttpsPool(dial, Timeouts(DEADLINE, 1 << 20), "test")
     with raw_peer(ADDRESS, behave, tls(certificate)) as peer:
         assert post(https).status == 200
         yield https, peer
@@ -166,7 +166,7 @@ def test_an_answer_that_ends_too_early_is_known_as_such(certificate: Path) -> No
 
 
 LARGE = b"Subject: [...]\r\n\r\n" + b"x" * (1 << 15)  # more than one TLS record: a thread does it all
-SENT: list[Callable[[Https], Answer]] = [
+SENT: list[Callable[[HttpsPool], Answer]] = [
     lambda https: post(https, begun_and_waited_for(https)),
     lambda https: post(https, message=LARGE),
 ]
@@ -175,7 +175,7 @@ SENT: list[Callable[[Https], Answer]] = [
 @pytest.mark.parametrize("sent", SENT, ids=["on the event loop", "in a thread"])
 @pytest.mark.parametrize("end", END)
 def test_without_an_octet_of_an_answer_it_is_sent_once_more(
-    certificate: Path, sent: Callable[[Https], Answer], end: Callable[[Talk], None]
+    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[Talk], None]
 ) -> None:
     with connected(certificate, saying(then=end)) as (https, peer):
         assert sent(https).status == 200
@@ -196,7 +196,7 @@ def test_without_an_octet_of_an_answer_it_is_sent_once_more(
     ids=["one octet", "half a head", "all but the last line", "interim", "half a head after an interim"],
 )
 def test_with_an_octet_of_an_answer_it_is_not_repeated(
-    certificate: Path, sent: Callable[[Https], Answer], end: Callable[[Talk], None], said: bytes
+    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[Talk], None], said: bytes
 ) -> None:
     """The peer may have delivered it. Nor is half a head taken for a whole one."""
     with connected(certificate, saying(said, then=end)) as (https, peer):
@@ -214,7 +214,7 @@ def test_it_is_not_sent_a_third_time(certificate: Path) -> None:
             talk.say(OK)
             sent.append(talk.request())
 
-    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
+    https = HttpsPool(dial, Timeouts(DEADLINE, 1 << 20), "test")
     with raw_peer(ADDRESS, behave, tls(certificate)):
         post(https)
         with pytest.raises(NoHttpsError, match="network"):
@@ -236,7 +236,7 @@ def test_a_peer_that_hangs_is_cut_in_its_time(certificate: Path, said: bytes) ->
         talk.say(said)
         hang(talk)
 
-    async def until_cut(https: Https) -> Exchange:
+    async def until_cut(https: HttpsPool) -> Exchange:
         begun = begin(https)
         assert begun is not None
         async with asyncio.timeout(DEADLINE):
@@ -276,7 +276,7 @@ def test_many_share_few_connections(certificate: Path) -> None:
             talk.request()
             talk.say(OK)
 
-    https = Https(dial, Timeouts(DEADLINE, 1 << 20), "test")
+    https = HttpsPool(dial, Timeouts(DEADLINE, 1 << 20), "test")
 
     async def one() -> int:
         taken = 0
@@ -306,7 +306,7 @@ def test_only_what_fits_in_one_record_is_begun_at_once(certificate: Path) -> Non
     with connected(certificate, hang) as (https, peer):
         assert begin(https, b"x" * 16_384) is None
         assert peer.connections == 1
-        assert begin(Https(dial, Timeouts(DEADLINE, 1 << 20), "test")) is None, "without a connection"
+        assert begin(HttpsPool(dial, Timeouts(DEADLINE, 1 << 20), "test")) is None, "without a connection"
 
 
 def test_the_event_loop_is_never_kept_waiting(certificate: Path) -> None:

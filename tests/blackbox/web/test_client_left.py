@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mxdeliv_app.mxdeliv.inject import InjectedEnvelope, Injector, Ports
+from mxdeliv_app.mxdeliv.inject import InjectedEnvelope, Injector, InjectPorts
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError
 from tests.blackbox.web.queue_port import QueuePort
 
@@ -30,7 +30,7 @@ def queue() -> Iterator[QueuePort]:
 
 
 def injector(queue: QueuePort) -> Injector:
-    return Injector(Ports(queue.endpoint, queue.endpoint))
+    return Injector(InjectPorts(queue.endpoint, queue.endpoint))
 
 
 def test_no_batch_is_sent_after_the_client_left(queue: QueuePort) -> None:
@@ -53,7 +53,7 @@ def test_nor_on_a_connection_that_was_kept(queue: QueuePort) -> None:
 def test_the_port_that_bounces_is_asked_no_more_either(queue: QueuePort) -> None:
     queue.script = {"RCPT TO:<u0@": "550 5.1.1 User unknown"}
     with QueuePort() as mixed:
-        ours, asked = Injector(Ports(queue.endpoint, mixed.endpoint)), iter([False, True])
+        ours, asked = Injector(InjectPorts(queue.endpoint, mixed.endpoint)), iter([False, True])
         many = envelope(FIRST_BATCH + 1)
         with pytest.raises(ClientLeftError):
             ours.inject(many, MESSAGE, each_is_told=False, client_left=lambda: next(asked))

@@ -220,7 +220,7 @@ def test_never_prints_content(message: bytes, arguments: tuple[str, ...]) -> Non
 def test_every_reason_has_its_rule() -> None:
     room = Path(chatmail_milter.gate.__path__[0])
     source = "".join(path.read_text() for path in room.glob("*.py"))
-    given = r'(?:RefusedError\(\s*|\belse |Exactly\(\w+, |_outside = )"([a-z0-9-]+)"'
+    given = r'(?:RefusedError\(\s*|\belse |FixedText\(\w+, |_outside = )"([a-z0-9-]+)"'
     reasons = set(re.findall(given, source)) | {kind.value for kind in Kind if kind is not Kind.NONE}
     assert {"packets-malformed", "version-part", "boundary-line", "epilogue", "report"} < reasons
     for reason in reasons:

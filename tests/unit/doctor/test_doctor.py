@@ -33,7 +33,7 @@ from chatmail_milter.doctor import (
     unknown,
 )
 from chatmail_milter.doctor import store as store_check
-from chatmail_milter.doctor.certificates import Shown
+from chatmail_milter.doctor.certificates import ServedCertificate
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -225,12 +225,14 @@ def test_no_socket_is_no_proof(tmp_path: Path) -> None:
 def test_a_certificate_is_for_the_name_and_for_a_while(
     name: str, days: int, error: str, state: FindingState
 ) -> None:
-    found = certificates.check([name, name], NOW, lambda *_: Shown(NOW + timedelta(days, hours=1), error))
+    found = certificates.check(
+        [name, name], NOW, lambda *_: ServedCertificate(NOW + timedelta(days, hours=1), error)
+    )
     assert states(found) == {f"{name}:{port}": state for port in (443, 465, 993)}
 
 
 def test_a_port_without_tls_is_no_certificate() -> None:
-    def refuse(_name: str, _port: int) -> Shown:
+    def refuse(_name: str, _port: int) -> ServedCertificate:
         raise ConnectionRefusedError("refused")
 
     assert set(states(certificates.check(["a.example"], NOW, refuse)).values()) == {FindingState.UNKNOWN}

@@ -15,8 +15,8 @@ from chatmail_milter import config
 from chatmail_milter.config import values
 from chatmail_milter.mailboxes import expire
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
-from chatmail_milter.mailboxes.expire import Pass, expired, is_left_over
-from chatmail_milter.mailboxes.home import Removal
+from chatmail_milter.mailboxes.expire import ExpiryPass, expired, is_left_over
+from chatmail_milter.mailboxes.home import MailRemoval
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -82,9 +82,9 @@ def message(user: str, uid: int, days: float, octets: int = 10) -> StoredMessage
 
 def a_pass(
     mailboxes: Mailboxes, rules: config.ExpirySettings = DEFAULT, *, dry_run: bool = False
-) -> tuple[Pass, list[str]]:
+) -> tuple[ExpiryPass, list[str]]:
     said: list[str] = []
-    return Pass(rules, cast(Doveadm, mailboxes), NOW, said.append, dry_run=dry_run), said
+    return ExpiryPass(rules, cast(Doveadm, mailboxes), NOW, said.append, dry_run=dry_run), said
 
 
 def looked(mailboxes: Mailboxes, *users: str, **options: Any) -> list[str]:
@@ -216,7 +216,7 @@ class TestUnused:
         self.mailboxes.fails = {"forget"} if forget_fails else set()
         self.mailboxes.number = lambda: len(accounts.list())
         work, said = a_pass(self.mailboxes, rules, **options)
-        work.delete_unused(accounts, Removal(root, sleep=lambda _: None, clock=counting()), root)
+        work.delete_unused(accounts, MailRemoval(root, sleep=lambda _: None, clock=counting()), root)
         return said
 
     def test_goes_with_all_that_is_its_own(self, accounts: Accounts, tmp_path: Path) -> None:
@@ -240,14 +240,14 @@ class TestUnused:
     ) -> None:
         accounts.create("unused12@a.test", "{X}")
         (tmp_path / "a.test" / "unused12").mkdir()
-        put_away = Removal.put_away
+        put_away = MailRemoval.put_away
 
-        def of_one(removal: Removal, mailbox: Path) -> Path | None:
+        def of_one(removal: MailRemoval, mailbox: Path) -> Path | None:
             if mailbox.name == "unused12":
                 raise PermissionError(13, "Permission denied")
             return put_away(removal, mailbox)
 
-        monkeypatch.setattr(Removal, "put_away", of_one)
+        monkeypatch.setattr(MailRemoval, "put_away", of_one)
         said = ['what=failure error="deleting: Permission denied"', "what=unused-accounts accounts=1"]
         assert self.run(accounts, tmp_path) == said
         assert self.mailboxes.left[0] == 2
@@ -285,10 +285,10 @@ class TestUnused:
     def test_stays_whole_if_its_mail_can_not_be_put_away(
         self, accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def denied(_self: Removal, _mailbox: Path) -> Path | None:
+        def denied(_self: MailRemoval, _mailbox: Path) -> Path | None:
             raise PermissionError(13, "Permission denied", "/secret/path")
 
-        monkeypatch.setattr(Removal, "put_away", denied)
+        monkeypatch.setattr(MailRemoval, "put_away", denied)
         assert self.run(accounts, tmp_path)[0] == 'what=failure error="deleting: Permission denied"'
         assert len(accounts.list()) == 2
         assert [one.quota for one in accounts.list()] == [5, None]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.mailboxes.home import MailRemoval, home
 from tests.unit.clock import Clock
 
 
@@ -34,9 +34,9 @@ def mailbox(root: Path, name: str = "alice123") -> Path:
     return place
 
 
-def removal(root: Path, clock: SleepingClock | None = None) -> Removal:
+def removal(root: Path, clock: SleepingClock | None = None) -> MailRemoval:
     clock = clock or SleepingClock()
-    return Removal(root, clock, clock.sleep)
+    return MailRemoval(root, clock, clock.sleep)
 
 
 def secrets_left(root: Path) -> list[Path]:

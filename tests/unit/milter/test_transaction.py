@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.milter.transaction import Settings, Transaction
+from chatmail_milter.milter.transaction import RuleSettings, Transaction
 from chatmail_milter.rules.policy import OPEN
 from tests.messages import ALICE
 from tests.work import peak
@@ -32,7 +32,7 @@ def _fields(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
 def test_a_header_without_end_is_refused_and_not_kept(direction: Direction, name: str, value: bytes) -> None:
     # (Postfix has no bound on how many fields there are, but for the message's own of 30 MB.)
     def run() -> None:
-        transaction = Transaction(Settings("mx.a.example", False), direction, None, ALICE, OPEN)
+        transaction = Transaction(RuleSettings("mx.a.example", False), direction, None, ALICE, OPEN)
         transaction.fields(_fields(name, value))
         transaction.end_of_header()
         transaction.body(b"\r\n")

@@ -6,10 +6,10 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from mxdeliv_app.mxdeliv.admission import BusyError, ConcurrencyLimit, Shared
+from mxdeliv_app.mxdeliv.admission import BusyError, ConcurrencyLimit, FairShare
 
 
-def taken(room: Shared, network: str, amount: int, most: int = 1000) -> tuple[int, ExitStack]:
+def taken(room: FairShare, network: str, amount: int, most: int = 1000) -> tuple[int, ExitStack]:
     """How often the network gets the amount, and what gives all of it back."""
     held = ExitStack()
     for number in range(most):
@@ -22,14 +22,14 @@ def taken(room: Shared, network: str, amount: int, most: int = 1000) -> tuple[in
 
 @pytest.mark.parametrize("size", [1, 2, 3, 92, 600])
 def test_one_network_alone_takes_two_thirds(size: int) -> None:
-    number, held = taken(Shared(size), "a", 1)
+    number, held = taken(FairShare(size), "a", 1)
     assert abs(number - 2 * size / 3) <= 1
     assert number > 0
     held.close()
 
 
 def test_each_of_many_networks_finds_room_however_greedy_they_are() -> None:
-    room = Shared(92)
+    room = FairShare(92)
     took = [taken(room, f"n{one}", 1) for one in range(5)]
     assert [number for number, _ in took] == [62, 20, 7, 2, 1]
     for _, held in took:
@@ -37,7 +37,7 @@ def test_each_of_many_networks_finds_room_however_greedy_they_are() -> None:
 
 
 def test_as_messages_end_each_of_two_has_two_fifths() -> None:
-    room = Shared(100)
+    room = FairShare(100)
     # The first has taken what one alone may have when the second begins.
     messages = {"a": [room.taken("a", 1) for _ in range(67)], "b": []}
     for one in messages["a"]:
@@ -53,7 +53,7 @@ def test_as_messages_end_each_of_two_has_two_fifths() -> None:
 
 
 def test_what_is_given_back_can_be_taken_again() -> None:
-    room = Shared(600)
+    room = FairShare(600)
     for _ in range(3):
         number, held = taken(room, "a", 99)
         assert number == 4

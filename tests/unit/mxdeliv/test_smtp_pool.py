@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import cast
 
-from mxdeliv_app.mxdeliv.smtp_client import Conversation, IPAddress
+from mxdeliv_app.mxdeliv.smtp_client import IPAddress, SmtpClient
 from mxdeliv_app.mxdeliv.smtp_pool import ConnectionPool
 
 ANNA, BERT, CARL = (ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
@@ -32,22 +32,22 @@ class Talk:
 def kept(*talks: Talk) -> ConnectionPool:
     pool = ConnectionPool()
     for one in talks:
-        pool.release(cast(Conversation, one))
+        pool.release(cast(SmtpClient, one))
     return pool
 
 
 def test_a_peer_gets_its_own_back_the_last_used_first() -> None:
     first, second, other = Talk(ANNA), Talk(ANNA), Talk(BERT)
     pool = kept(first, second, other)
-    assert pool.acquire(ANNA) is cast(Conversation, second)
-    assert pool.acquire(ANNA) is cast(Conversation, first)
+    assert pool.acquire(ANNA) is cast(SmtpClient, second)
+    assert pool.acquire(ANNA) is cast(SmtpClient, first)
 
 
 def test_another_gets_the_one_that_waits_longest() -> None:
     first, second = Talk(ANNA), Talk(BERT)
     pool = kept(first, second)
-    assert pool.acquire(CARL) is cast(Conversation, first)
-    assert pool.acquire(CARL) is cast(Conversation, second)
+    assert pool.acquire(CARL) is cast(SmtpClient, first)
+    assert pool.acquire(CARL) is cast(SmtpClient, second)
     assert pool.acquire(CARL) is None
 
 
@@ -65,5 +65,5 @@ def test_what_is_old_or_was_hung_up_on_is_closed_and_not_used() -> None:
 
 def test_what_gets_old_is_closed_even_if_nobody_wants_it() -> None:
     old, young = Talk(ANNA, age=OLD), Talk(BERT)
-    assert kept(old, young).acquire(BERT) is cast(Conversation, young)
+    assert kept(old, young).acquire(BERT) is cast(SmtpClient, young)
     assert old.said == ["QUIT", "closed"]

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.push import DeviceTokens
-from mxdeliv_app.push.dict_protocol import Change, EntryRefusedError
+from mxdeliv_app.push.dict_protocol import EntryChange, EntryRefusedError
 from mxdeliv_app.push.metadata import Metadata
 from tests import stores
 
@@ -34,11 +34,11 @@ def metadata(tmp_path: Path) -> Metadata:
 def test_each_set_adds_a_token_and_get_tells_all(metadata: Metadata) -> None:
     assert metadata.lookup(ALICE, TOKEN) is None
     for token in ("openpgp:wV4DAAAA+/==", "fcm-chat.delta:c67D_x-y"):
-        metadata.change(ALICE, [Change(TOKEN, token)])
+        metadata.change(ALICE, [EntryChange(TOKEN, token)])
     told = metadata.lookup(ALICE, TOKEN)
     assert told is not None
     assert sorted(told.split(" ")) == ["fcm-chat.delta:c67D_x-y", "openpgp:wV4DAAAA+/=="]
-    metadata.change(ALICE, [Change(TOKEN, None)])
+    metadata.change(ALICE, [EntryChange(TOKEN, None)])
     assert metadata.lookup(ALICE, TOKEN) is None
 
 
@@ -54,12 +54,12 @@ def test_what_the_configuration_sets_is_told(metadata: Metadata) -> None:
 )
 def test_what_is_no_token_is_refused(metadata: Metadata, token: str) -> None:
     with pytest.raises(EntryRefusedError, match="no device token"):
-        metadata.change(ALICE, [Change(TOKEN, token)])
+        metadata.change(ALICE, [EntryChange(TOKEN, token)])
     assert metadata.lookup(ALICE, TOKEN) is None
 
 
 def test_a_token_as_long_as_apps_may_send_is_taken(metadata: Metadata) -> None:
-    metadata.change(ALICE, [Change(TOKEN, "x" * 4096)])
+    metadata.change(ALICE, [EntryChange(TOKEN, "x" * 4096)])
     assert metadata.lookup(ALICE, TOKEN) == "x" * 4096
 
 
@@ -79,26 +79,26 @@ UNKEPT = (
 @pytest.mark.parametrize("key", [*UNKEPT, f"{DELTACHAT}/maxsmtprecipients"])
 def test_no_other_entry_can_be_set(metadata: Metadata, key: str) -> None:
     with pytest.raises(EntryRefusedError, match="no such entry"):
-        metadata.change(ALICE, [Change(key, "x")])
+        metadata.change(ALICE, [EntryChange(key, "x")])
 
 
 @pytest.mark.parametrize("key", UNKEPT)
 @pytest.mark.parametrize("user", [ALICE, "nobody12@a.example", ""])
 def test_to_remove_what_is_not_kept_succeeds(metadata: Metadata, key: str, user: str) -> None:
-    metadata.change(user, [Change(key, None)])
+    metadata.change(user, [EntryChange(key, None)])
 
 
 @pytest.mark.parametrize("name", ["maxsmtprecipients", "MaxSMTPrecipients", "irohrelay"])
 def test_what_the_configuration_sets_cannot_be_removed(metadata: Metadata, name: str) -> None:
     with pytest.raises(EntryRefusedError, match="no such entry"):
-        metadata.change(ALICE, [Change(f"{DELTACHAT}/{name}", None)])
+        metadata.change(ALICE, [EntryChange(f"{DELTACHAT}/{name}", None)])
 
 
 def test_a_deleted_mailbox_takes_no_token_with_it(metadata: Metadata) -> None:
-    metadata.change(ALICE, [Change(TOKEN, "token")])
-    metadata.change(ALICE, [Change(one, None) for one in COMMENTS])
+    metadata.change(ALICE, [EntryChange(TOKEN, "token")])
+    metadata.change(ALICE, [EntryChange(one, None) for one in COMMENTS])
     assert metadata.lookup(ALICE, TOKEN) == "token"
-    metadata.change(ALICE, [Change(COMMENTS[0], None), Change(TOKEN, "other")])
+    metadata.change(ALICE, [EntryChange(COMMENTS[0], None), EntryChange(TOKEN, "other")])
     assert sorted((metadata.lookup(ALICE, TOKEN) or "").split()) == ["other", "token"]
 
 
@@ -108,12 +108,12 @@ def test_a_mailbox_can_be_deleted_while_the_store_is_away(tmp_path: Path) -> Non
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE push_notices"))
         connection.execute(text("DROP TABLE device_tokens"))
-    metadata.change(ALICE, [Change(one, None) for one in COMMENTS])
+    metadata.change(ALICE, [EntryChange(one, None) for one in COMMENTS])
 
 
 def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
     with pytest.raises(EntryRefusedError):
-        metadata.change(ALICE, [Change(TOKEN, "good"), Change(TOKEN, "not good")])
+        metadata.change(ALICE, [EntryChange(TOKEN, "good"), EntryChange(TOKEN, "not good")])
     assert metadata.lookup(ALICE, TOKEN) is None
 
 
@@ -121,7 +121,7 @@ def test_where_one_change_is_refused_none_is_made(metadata: Metadata) -> None:
 def test_who_has_no_account_has_no_entries(metadata: Metadata, user: str) -> None:
     assert metadata.lookup(user, TOKEN) is None
     with pytest.raises(EntryRefusedError):
-        metadata.change(user, [Change(TOKEN, "token")])
+        metadata.change(user, [EntryChange(TOKEN, "token")])
 
 
 def test_a_store_that_fails_is_a_refusal_and_names_nobody(
@@ -133,7 +133,7 @@ def test_a_store_that_fails_is_a_refusal_and_names_nobody(
         connection.execute(text("DROP TABLE push_notices"))
         connection.execute(text("DROP TABLE device_tokens"))
     with pytest.raises(EntryRefusedError, match="not now"):
-        metadata.change(ALICE, [Change(TOKEN, "secret-token")])
+        metadata.change(ALICE, [EntryChange(TOKEN, "secret-token")])
     with pytest.raises(EntryRefusedError, match="not now"):
         metadata.lookup(ALICE, TOKEN)
     assert "event=store-failed error=OperationalError" in caplog.text

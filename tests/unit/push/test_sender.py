@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mxdeliv_app.push.connections import Connections, users
+from mxdeliv_app.push.connections import ConnectedUsers, users
 from mxdeliv_app.push.sender import delay
 from tests.chat.deadline import until
 
@@ -74,7 +74,7 @@ def at_once() -> threading.Event:
 def test_one_answer_serves_all_who_asked_before_it_was_begun(path: Path) -> None:
     """The first is asked alone; the forty that come meanwhile may not take its answer, and share the next."""
     go = threading.Event()
-    connections = Connections(str(path))
+    connections = ConnectedUsers(str(path))
     with anvil(path, iter([b"\n", DUMP.encode()]), go) as asked, ThreadPoolExecutor(41) as pool:
         first = pool.submit(connections.has, ALICE)
         until("the first is asked", lambda: asked[0] == 1, 10, every=0.01)
@@ -85,13 +85,13 @@ def test_one_answer_serves_all_who_asked_before_it_was_begun(path: Path) -> None
         assert asked == [2]
 
 
-def waiting(connections: Connections) -> int:
+def waiting(connections: ConnectedUsers) -> int:
     """How many threads wait for an answer that others get for them."""
     return len(connections._changed._waiters)  # type: ignore[attr-defined]
 
 
 def test_what_was_said_before_is_not_said_again(path: Path) -> None:
-    connections = Connections(str(path))
+    connections = ConnectedUsers(str(path))
     with anvil(path, iter([DUMP.encode(), b"\n"]), at_once()):
         assert connections.has(BOB)
         assert not connections.has(BOB)
@@ -101,7 +101,7 @@ def test_what_was_said_before_is_not_said_again(path: Path) -> None:
 def test_where_nobody_can_say_nobody_is_connected(
     path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connections = Connections(str(path))
+    connections = ConnectedUsers(str(path))
     with anvil(path, iter([answer, DUMP.encode()]), at_once()):
         assert not connections.has(ALICE)
         assert "event=connections-unknown error=ValueError" in caplog.text

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from chatmail_milter.store.accounts import Account
 from mxdeliv_app.relay.queued_message import recipient
-from mxdeliv_app.relay.recipient_policy import Mailboxes
+from mxdeliv_app.relay.recipient_policy import QuotaStatus
 
 MB = 1_000_000
 LARGEST = 10 * MB
@@ -30,7 +30,7 @@ class Dovecot:
         self.now = 1000.0
         self.answer: str | None = None
         self.path = str(path / "quota-status")
-        self.mailboxes = Mailboxes(self.path, lambda _address: self.account, LARGEST, lambda: self.now)
+        self.mailboxes = QuotaStatus(self.path, lambda _address: self.account, LARGEST, lambda: self.now)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = dict(line.split("=") for line in (await reader.readuntil(b"\n\n")).decode().split())
@@ -123,6 +123,6 @@ def test_where_the_store_is_away_dovecot_is_asked(dovecot: Dovecot) -> None:
     def away(_address: str) -> Account | None:
         raise OperationalError("", {}, Exception())
 
-    dovecot.mailboxes = Mailboxes(dovecot.path, away, LARGEST)
+    dovecot.mailboxes = QuotaStatus(dovecot.path, away, LARGEST)
     dovecot.run(1000, 1000)
     assert dovecot.asked == [1000, 1000]

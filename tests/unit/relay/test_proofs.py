@@ -19,7 +19,7 @@ from chatmail_milter.store.routes import Routes
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.exchange import Answer
-from mxdeliv_app.https.post import Https, NoHttpsError
+from mxdeliv_app.https.post import HttpsPool, NoHttpsError
 from mxdeliv_app.relay.domain_cache import DomainCache
 from mxdeliv_app.relay.proofs import Proofs, UnprovenError
 from tests import stores
@@ -29,7 +29,7 @@ TARGET = Target("mx.b.test")
 
 
 class Peer:
-    """In the place of `Https`: keeps who asks until all others wait, then answers as it is told."""
+    """In the place of `HttpsPool`: keeps who asks until all others wait, then answers as it is told."""
 
     def __init__(self, answer: Callable[[], Answer]) -> None:
         self.asked = 0
@@ -66,7 +66,7 @@ def known(tmp_path: Path) -> Iterator[DomainCache]:
 
 def together(known: DomainCache, peer: Peer) -> list[str]:
     """What each of many hears that ask at the same time."""
-    proofs = Proofs(cast(Https, peer), known)
+    proofs = Proofs(cast(HttpsPool, peer), known)
     waiting = threading.Semaphore(0)
 
     def one(_number: int) -> str:
@@ -108,7 +108,7 @@ def test_a_proof_is_asked_for_once(known: DomainCache) -> None:
 
 def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -> None:
     peer = Peer(says(400))
-    proofs = Proofs(cast(Https, peer), known)
+    proofs = Proofs(cast(HttpsPool, peer), known)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(proofs.require, "b.test", TARGET, time.monotonic() + 20)
         assert peer.began.wait(20)
@@ -121,7 +121,7 @@ def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -
 def test_each_domain_and_target_asks_for_its_own(known: DomainCache) -> None:
     peer = Peer(says(400))
     peer.go.set()
-    proofs = Proofs(cast(Https, peer), known)
+    proofs = Proofs(cast(HttpsPool, peer), known)
     for domain, target in (("b.test", TARGET), ("c.test", TARGET), ("b.test", Target("b.test"))):
         proofs.require(domain, target, time.monotonic() + 20)
     assert peer.asked == 3

@@ -3,16 +3,23 @@
 import pytest
 
 from chatmail_milter.gate.gate import Direction
-from chatmail_milter.rules.domains import ALL, AUTHORS_KEPT, ChatDomains, Concern, Sorter, forged_author
+from chatmail_milter.rules.domains import (
+    ALL,
+    AUTHORS_KEPT,
+    ChatDomains,
+    RecipientScope,
+    RecipientSorter,
+    forged_author,
+)
 
 CHAT = ChatDomains(frozenset(("chat.example", "xn--bcher-kva.example")))
 ALICE, BOB, REMOTE = "alice@chat.example", "bob@old.example", "carol@peer.example"
-JUDGED, OTHERS, SPLIT = Concern.JUDGED, Concern.OTHERS, Concern.SPLIT
+JUDGED, OTHERS, SPLIT = RecipientScope.JUDGED, RecipientScope.OTHERS, RecipientScope.SPLIT
 USER, PEER = Direction.OUT, Direction.IN
 
 
-def sorter(road: Direction, sender: str, login: str = "", domains: ChatDomains = CHAT) -> Sorter:
-    return Sorter(domains, road, sender, (sender, sender), login)
+def sorter(road: Direction, sender: str, login: str = "", domains: ChatDomains = CHAT) -> RecipientSorter:
+    return RecipientSorter(domains, road, sender, (sender, sender), login)
 
 
 class TestSpellings:
@@ -63,7 +70,7 @@ class TestPeers:
 
     @pytest.mark.parametrize(("first", "second"), [((ALICE, JUDGED), BOB), ((BOB, OTHERS), ALICE)])
     def test_each_kind_of_recipient_takes_its_own_transaction(
-        self, first: tuple[str, Concern], second: str
+        self, first: tuple[str, RecipientScope], second: str
     ) -> None:
         seen = sorter(PEER, REMOTE)
         assert seen.sort((first[0], first[0])) is first[1]

@@ -12,7 +12,7 @@ import pytest
 
 from chatmail_milter.trace.journal import USERS, parse
 from chatmail_milter.trace.steps import TracedLine, step
-from chatmail_milter.trace.ways import Way, ways
+from chatmail_milter.trace.ways import TracedMessage, ways
 from tests.unit.chatmailctl import rows, run
 from tests.unit.ctl.test_queue import message, write
 
@@ -90,11 +90,11 @@ def entries(text: str) -> list[TracedLine]:
     ]
 
 
-def found(text: str) -> list[Way]:
+def found(text: str) -> list[TracedMessage]:
     return ways(one for entry in entries(text) if (one := step(entry)) is not None)
 
 
-def the_one(text: str, named: str) -> Way:
+def the_one(text: str, named: str) -> TracedMessage:
     (way,) = [way for way in found(text) if way.is_of(named)]
     return way
 

@@ -21,10 +21,10 @@ from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app.mxdeliv.inject import Injector, Ports
-from mxdeliv_app.mxdeliv.receive import Receive
+from mxdeliv_app.mxdeliv.inject import Injector, InjectPorts
+from mxdeliv_app.mxdeliv.receive import MxdelivResource
 from mxdeliv_app.web.app import create_app
-from mxdeliv_app.web.new import New
+from mxdeliv_app.web.new import NewAccountResource
 from tests import stores
 
 
@@ -40,8 +40,10 @@ def away() -> Tokens:
 def client(registration: str, tokens: Any = away, short: Shortage | None = None) -> testing.TestClient:
     settings = config.parse(f'[mail]\ndomain = "a.example"\n[accounts]\nregistration = "{registration}"\n')
     nowhere = ("127.0.0.1", 9)
-    receive = Receive(Injector(Ports(nowhere, nowhere)), 1000, 10)
-    return testing.TestClient(create_app(settings, receive, New(settings, lambda: short, tokens)))
+    receive = MxdelivResource(Injector(InjectPorts(nowhere, nowhere)), 1000, 10)
+    return testing.TestClient(
+        create_app(settings, receive, NewAccountResource(settings, lambda: short, tokens))
+    )
 
 
 def test_open_registration_hands_out_credentials_and_asks_no_store() -> None:
@@ -158,7 +160,7 @@ def test_accounts_of_invitations_and_of_first_logins_are_counted_together(tmp_pa
     tokens = Tokens(open_store(stores.made(tmp_path / "store.sqlite")))
     link, _ = tokens.create(9, None)
     app: falcon.App[Any, Any] = falcon.App()
-    app.add_route("/new", New(settings, lambda: None, lambda: tokens, ours))
+    app.add_route("/new", NewAccountResource(settings, lambda: None, lambda: tokens, ours))
     to = testing.TestClient(app)
 
     def status(ip: str, token: str = link) -> int:

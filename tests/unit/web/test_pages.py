@@ -15,11 +15,11 @@ from falcon import testing
 from chatmail_milter import config
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
-from mxdeliv_app.mxdeliv.inject import Injector, Ports
-from mxdeliv_app.mxdeliv.receive import Receive
+from mxdeliv_app.mxdeliv.inject import Injector, InjectPorts
+from mxdeliv_app.mxdeliv.receive import MxdelivResource
 from mxdeliv_app.web.app import create_app
 from mxdeliv_app.web.lifetimes import duration, size
-from mxdeliv_app.web.new import New
+from mxdeliv_app.web.new import NewAccountResource
 from mxdeliv_app.web.pages import contact_link
 from tests import stores
 
@@ -36,8 +36,10 @@ def client(
         f'[mail]\ndomain = "a.example"\n[accounts]\nregistration = "{registration}"\n[pages]\n{pages}\n{more}'
     )
     nowhere = ("127.0.0.1", 9)
-    receive = Receive(Injector(Ports(nowhere, nowhere)), 1000, 10)
-    return testing.TestClient(create_app(settings, receive, New(settings, lambda: None, tokens)))
+    receive = MxdelivResource(Injector(InjectPorts(nowhere, nowhere)), 1000, 10)
+    return testing.TestClient(
+        create_app(settings, receive, NewAccountResource(settings, lambda: None, tokens))
+    )
 
 
 class Document(HTMLParser):
