@@ -9,7 +9,7 @@ from chatmail_milter.accounts import credentials
 from chatmail_milter.ctl.context import accounts, canonical_address, password_given
 from chatmail_milter.ctl.dovecot import end_of
 from chatmail_milter.ctl.output import json_option, print_json, print_qr, qr_option
-from chatmail_milter.store.names import NameReservedError
+from chatmail_milter.store.reserved_names import NameReservedError
 
 _ask_option = click.option(
     "--ask", is_flag=True, help="Prompt for the password, or read it from the first line of stdin."

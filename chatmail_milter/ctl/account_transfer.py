@@ -26,7 +26,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.context import accounts, store
 from chatmail_milter.store.accounts import Account
 from chatmail_milter.store.policies import Suspensions
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 
 # What Dovecot verifies, without PLAIN, MD5 and the like: whoever reads the store would have the passwords.
 SCHEMES = frozenset(

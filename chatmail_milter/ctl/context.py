@@ -14,7 +14,7 @@ from chatmail_milter import address
 from chatmail_milter.config import load_or_exit, values
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store
-from chatmail_milter.store.names import ReservedNames
+from chatmail_milter.store.reserved_names import ReservedNames
 
 # Characters, more than any password may have; a line is read to its end, whatever it is.
 _LONGEST_LINE = 1 << 16

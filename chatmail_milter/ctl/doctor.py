@@ -29,7 +29,7 @@ from chatmail_milter.doctor import (
     store,
     unknown,
 )
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 
 POSTFIX = Path("/var/spool/postfix")
 _WORST_FIRST = (FindingState.BAD, FindingState.SOON, FindingState.UNKNOWN, FindingState.GOOD)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

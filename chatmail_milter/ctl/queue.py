@@ -14,7 +14,7 @@ from chatmail_milter.ctl.output import ago, confirm, json_option, print_json, pr
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.revision import wait_for_caches_to_expire
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 
 _SHOWN_REASONS = 2
 # Postfix's short and long queue IDs (postconf(5), enable_long_queue_ids).

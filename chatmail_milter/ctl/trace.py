@@ -11,7 +11,7 @@ import click
 from chatmail_milter.ctl import context
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 from chatmail_milter.trace import journal
 from chatmail_milter.trace.steps import TracedLine, step
 from chatmail_milter.trace.ways import TracedMessage, advice, ways

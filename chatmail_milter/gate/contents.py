@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from chatmail_milter.gate.layers import RefusedError
-from chatmail_milter.gate.noise import ENOUGH, high_bits, plausible, reads_as_words
+from chatmail_milter.gate.randomness import ENOUGH, high_bits, plausible, reads_as_words
 
 PKESK: Final = 1
 SKESK: Final = 3

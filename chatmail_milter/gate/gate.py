@@ -14,7 +14,7 @@ from enum import Enum
 from typing import BinaryIO
 
 from chatmail_milter import codes
-from chatmail_milter.gate import mime_fields, report, setup
+from chatmail_milter.gate import mime_fields, report, setup_message
 from chatmail_milter.gate.header import Header
 from chatmail_milter.gate.layers import NOBODY, WHITE_SPACE, Observer, RefusedError, Sink
 from chatmail_milter.gate.message import read
@@ -140,9 +140,11 @@ def _expect(
             boundary, header.octets, _check_quoted_header, _check_quoted
         )
     subjects, marks = header.values(b"subject"), header.values(b"autocrypt-setup-message")
-    to_oneself = setup.claims(content_type.type, envelope.sender, envelope.recipients, subjects, marks)
+    to_oneself = setup_message.claims(
+        content_type.type, envelope.sender, envelope.recipients, subjects, marks
+    )
     if direction is Direction.OUT and to_oneself:
-        return Kind.SETUP, setup.SetupMessage(content_type.boundary)
+        return Kind.SETUP, setup_message.SetupMessage(content_type.boundary)
     step = _secure_join_step(header)
     if step in SECURE_JOIN_STEPS and content_type.type.startswith("multipart/"):
         return Kind.SECURE_JOIN, secure_join(content_type.boundary, observer)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.held import BufferedBody, Part, is_text, split
+from chatmail_milter.gate.buffered_body import BufferedBody, Part, is_text, split
 from chatmail_milter.gate.layers import RefusedError
 from chatmail_milter.gate.mime_fields import ContentType
 from chatmail_milter.gate.payload import IDENTITY

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from chatmail_milter.address import Peer
 from chatmail_milter.rules import full_mailbox
-from chatmail_milter.store.words import anonymous
+from chatmail_milter.store.sanitize import anonymous
 
 PROGRAM = "/usr/bin/doveadm"
 # Master socket of the auth process that caches user lookups for deliveries (dovecot.conf).

@@ -31,7 +31,7 @@ from chatmail_milter.rules import full_mailbox
 from chatmail_milter.store import fault, revision
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, scrub
-from chatmail_milter.store.names import ReservedNames, key_file
+from chatmail_milter.store.reserved_names import ReservedNames, key_file
 
 # Accounts per call of doveadm. An interrupted run is resumed after the last complete batch.
 _BATCH = 200

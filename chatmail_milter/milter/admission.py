@@ -21,9 +21,9 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import OPEN, Policy
 from chatmail_milter.store import revision
-from chatmail_milter.store.names import ReservedNames
 from chatmail_milter.store.policies import Policies, PolicyState
 from chatmail_milter.store.refusals import Refusals
+from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.verdict import Action, Verdict
 
 log = logging.getLogger("chatmail-milter")

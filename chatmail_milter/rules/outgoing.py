@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.noise import reads_as_words
+from chatmail_milter.gate.randomness import reads_as_words
 
 # One to four attributes (programs write one or two), then the key.
 _FORM = re.compile(

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, sele
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store import revision
-from chatmail_milter.store.names import NameReservedError, ReservedNames
+from chatmail_milter.store.reserved_names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import accounts
 from chatmail_milter.store.upsert import insert_new
 

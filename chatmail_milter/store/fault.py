@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from chatmail_milter.store.words import anonymous
+from chatmail_milter.store.sanitize import anonymous
 
 _DATA, _NO_INPUT, _UNAVAILABLE, _SOFTWARE, _IO, _LATER, _PERMISSION, _CONFIG = 65, 66, 69, 70, 74, 75, 77, 78
 

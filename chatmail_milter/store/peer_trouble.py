@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.sanitize import LONGEST
 from chatmail_milter.store.tables import breakers, peer_errors
 from chatmail_milter.store.upsert import insert_new
-from chatmail_milter.store.words import LONGEST
 
 KEPT = 5  # per peer and road
 KEPT_FOR = timedelta(days=3)

@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter.store import REFUSALS_KEPT
 from chatmail_milter.store.pseudonyms import pseudonym
 from chatmail_milter.store.revision import LEASE
+from chatmail_milter.store.sanitize import LONGEST
 from chatmail_milter.store.tables import recipient_refusals
-from chatmail_milter.store.words import LONGEST
 
 # Most rows, of which the latest are kept: a user can write to any number of invented addresses.
 MOST = 20_000

@@ -24,7 +24,7 @@ from sqlalchemy import (
     Table,
 )
 
-from chatmail_milter.store.words import LONGEST
+from chatmail_milter.store.sanitize import LONGEST
 
 NOTE_MAX = 200  # characters
 ROUTE_TARGET_MAX = 512  # characters

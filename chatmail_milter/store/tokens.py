@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from chatmail_milter.store.accounts import new_account
-from chatmail_milter.store.names import NameReservedError, ReservedNames
+from chatmail_milter.store.reserved_names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import tokens
 
 # Characters without a special meaning in links and on command lines.

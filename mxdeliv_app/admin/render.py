@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from chatmail_milter.ctl.output import ago, counts, milliseconds
-from chatmail_milter.store.words import printable
+from chatmail_milter.store.sanitize import printable
 from mxdeliv_app.admin import charts
 from mxdeliv_app.admin.requests import HOME, wants_html
 from mxdeliv_app.admin.sessions import Session

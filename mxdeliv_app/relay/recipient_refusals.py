@@ -25,7 +25,7 @@ from chatmail_milter import address, codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
-from chatmail_milter.store.words import anonymous
+from chatmail_milter.store.sanitize import anonymous
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv.wire import RecipientReply

@@ -21,7 +21,7 @@ from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.peers import Peers
-from chatmail_milter.store.words import anonymous
+from chatmail_milter.store.sanitize import anonymous
 
 # While the store is away, the newest are kept; an hour of a busy relay fits.
 _KEPT = 100_000

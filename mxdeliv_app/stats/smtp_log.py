@@ -22,7 +22,7 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.peer_trouble import last_errors
-from chatmail_milter.store.words import anonymous
+from chatmail_milter.store.sanitize import anonymous
 
 IDENTIFIER = "postfix/smtp-mx/smtp"  # syslog_name of the transport, and smtp(8)'s own
 

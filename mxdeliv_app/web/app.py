@@ -78,7 +78,7 @@ def before_workers(settings: config.Config, threads: int) -> None:
 def _tokens(settings: config.Config) -> Tokens:
     # Imported here: SQLAlchemy would double the app's memory, and only registration by token needs it.
     from chatmail_milter.store.engine import existing_store
-    from chatmail_milter.store.names import ReservedNames
+    from chatmail_milter.store.reserved_names import ReservedNames
     from chatmail_milter.store.tokens import Tokens
 
     return Tokens(existing_store(settings.store.url), names=ReservedNames(settings.accounts.names_kept))

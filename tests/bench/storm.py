@@ -229,7 +229,7 @@ from chatmail_milter import config
 from chatmail_milter.mailboxes.home import Removal, home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import Names
+from chatmail_milter.store.reserved_names import Names
 
 settings = config.load()
 root = Path(settings.store.mail)

@@ -44,8 +44,8 @@ from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, load
-from chatmail_milter.store.names import ReservedNames
 from chatmail_milter.store.policies import Policies
+from chatmail_milter.store.reserved_names import ReservedNames
 from mxdeliv_app.dovecot import guesses
 from mxdeliv_app.dovecot.guesses import Guesses
 from mxdeliv_app.dovecot.hooks.create import Create

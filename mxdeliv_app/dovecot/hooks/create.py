@@ -18,7 +18,7 @@ from chatmail_milter.address import network_of
 from chatmail_milter.processes.ratelimit import Limiter
 from chatmail_milter.rules.policy import Policy
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.names import NameReservedError
+from chatmail_milter.store.reserved_names import NameReservedError
 from mxdeliv_app.dovecot.guesses import Guesses
 from mxdeliv_app.dovecot.hooks.login import Fingerprint, denied, peer_of, question, remember
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import ReservedNames
+from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.tables import reserved_names
 from tests.chat.deadline import until
 

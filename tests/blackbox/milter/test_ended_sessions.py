@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.names import ReservedNames
+from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.revision import wait_for_caches_to_expire
 from tests.blackbox.milter.installed_milter import GOOD, Milter, running, signed, told
 from tests.messages import ALICE, BOB

@@ -39,7 +39,7 @@ def forged_wheel(directory: Path, name: str, version: str) -> None:
 
 
 def forged_source(directory: Path, name: str, version: str, trace: Path) -> None:
-    """A source archive whose `setup.py` leaves a trace when it runs."""
+    """A source archive whose `setup_message.py` leaves a trace when it runs."""
     code = (
         f"open({str(trace)!r}, 'a').write('ran')\n"
         f"from setuptools import setup\nsetup(name={name!r}, version={version!r})\n"

@@ -16,7 +16,7 @@ from sqlalchemy import MetaData, create_engine, select
 
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.names import ReservedNames
+from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.tables import metadata
 from tests import stores
 from tests.blackbox.store import postgresql

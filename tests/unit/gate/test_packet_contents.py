@@ -8,8 +8,8 @@ from math import comb
 import pytest
 
 from chatmail_milter.gate.layers import RefusedError
-from chatmail_milter.gate.noise import high_bits, plausible, reads_as_words
 from chatmail_milter.gate.packets import Packets
+from chatmail_milter.gate.randomness import high_bits, plausible, reads_as_words
 from tests import packets as p
 
 PROSE = (b"Dear Bob, meet me at nine behind the old mill, and bring all that you found there. " * 40)[:3000]

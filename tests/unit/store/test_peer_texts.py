@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatmail_milter.store.words import anonymous, printable
+from chatmail_milter.store.sanitize import anonymous, printable
 
 BOB = "bob12345@b.test"
 

@@ -16,7 +16,7 @@ import chatmail_milter
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
-from chatmail_milter.store.names import NameReservedError, ReservedNames
+from chatmail_milter.store.reserved_names import NameReservedError, ReservedNames
 from chatmail_milter.store.tables import reserved_names
 from chatmail_milter.store.tokens import Tokens
 from tests import stores

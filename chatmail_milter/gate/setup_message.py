@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.held import BufferedBody, is_text, split
+from chatmail_milter.gate.buffered_body import BufferedBody, is_text, split
 from chatmail_milter.gate.layers import Observer, RefusedError
 from chatmail_milter.gate.payload import payload
 
