@@ -7,7 +7,9 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -57,6 +59,45 @@ def test_anything_else_is_refused(posted: tuple[str, queue.Queue[str]], body: by
     url, users = posted
     assert requests.post(url, data=body, timeout=120).status_code == 400
     assert users.empty()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"POST {PATH} HTTP/1.1\r\ncontent-LENGTH:  2 \r\n\r\n", 400),  # is read, and {} is no event
+        (f"GET {PATH} HTTP/1.1\r\n\r\n", 400),
+        (f"POST {PATH}\r\n\r\n", 400),
+        ("\r\n", 400),
+        (f"POST {PATH} HTTP/1.1\r\n\r\n", 413),
+        (f"POST {PATH} HTTP/1.1\r\nContent-Length: -2\r\n\r\n", 413),
+        (f"POST {PATH} HTTP/1.1\r\nContent-Length: {'9' * 5000}\r\n\r\n", 413),
+        (f"POST {PATH} HTTP/1.1\r\n" + 50 * "A: b\r\n", 400),
+    ],
+)
+def test_what_is_no_post_of_an_event_is_refused(
+    posted: tuple[str, queue.Queue[str]], head: str, status: int
+) -> None:
+    url, users = posted
+    where = urlsplit(url)
+    with socket.create_connection((where.hostname, where.port), 120) as connection:
+        connection.sendall(head.encode() + b"{}")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").readline().split()[:2] == [b"HTTP/1.1", b"%d" % status]
+    assert users.empty()
+
+
+def test_as_many_connections_as_there_are_threads_are_served_and_the_next_one_waits(
+    posted: tuple[str, queue.Queue[str]],
+) -> None:
+    url, users = posted
+    where = urlsplit(url)
+    silent = [socket.create_connection((where.hostname, where.port), 120) for _ in range(32)]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(requests.post, url, json=EVENT, timeout=120)
+        for one in silent:
+            one.close()
+        assert answer.result().status_code == 204
+    assert users.get(timeout=120) == "u12345678@_a.lab"
 
 
 @pytest.mark.parametrize("url", [None, "", "http://127.0.0.1:1/short", "\xff" * 64])
