@@ -6,12 +6,13 @@ Takes the lab down again if it was this run that put it up, unless `KEEP=1`. Eve
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Generator, Iterator
 from typing import Any, cast
 
 import pytest
 
-from tests.chat import firewall, relay
+from tests.chat import firewall, journal, relay
 from tests.chat.core import Core
 from tests.chat.deadline import deadline
 from tests.chat.imap import Mailbox
@@ -25,6 +26,11 @@ from tests.lab.host import LabHost
 # Against what hangs; a run of the playbook takes a minute or two.
 TEST_SECONDS = 240.0
 
+# Lines of each relay's journal in the report of a failure, and how many seconds before the test they begin.
+LINES, BEFORE = 300, 10.0
+
+LAB = pytest.StashKey[Lab]()
+
 Login = tuple[str, str]
 
 
@@ -33,6 +39,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/tests/e2e/" in str(item.path):
             item.add_marker(pytest.mark.lab)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The report of a failure shows what each relay logged, its queue, and its connections."""
+    report = yield
+    lab = item.config.stash.get(LAB, None)
+    if report.failed and lab is not None:
+        for name in ("a", "b"):
+            host = lab.host(name)
+            report.sections.append((f"of {host.domain}", _state(host, call.start - BEFORE)))
+    return report
+
+
+def _state(host: LabHost, since: float) -> str:
+    try:
+        said = journal.tail(host, since, LINES)
+        return said + host.run("postqueue -p; ss --tcp --numeric --processes", check=False).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown: {error}"
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +80,7 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
         with capture.global_and_fixture_disabled():
             terminal.write_line(f"  {text}")
 
-    lab = Lab()
+    pytestconfig.stash[LAB] = lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
     try:
         lab.up(say)
