@@ -27,7 +27,7 @@ from tests.lab.host import LabHost
 TEST_SECONDS = 240.0
 
 # Lines of each relay's journal in the report of a failure, and how many seconds before the test they begin.
-LINES, BEFORE = 300, 10.0
+LINES, BEFORE = 1000, 90.0
 
 LAB = pytest.StashKey[Lab]()
 
