@@ -18,7 +18,7 @@ from mxdeliv_app.admin.passwords import Role
 COOKIE = "__Secure-chatmail-admin"
 IDLE = 3600.0  # seconds without a request
 LONGEST = 12 * 3600.0  # seconds
-MOST = 100
+MOST = 100  # of each role
 
 
 @dataclass(slots=True)
@@ -43,7 +43,10 @@ class Session:
 
 
 class Sessions:
-    """All sessions. Thread-safe. If there are `MOST`, a new one replaces the oldest."""
+    """All sessions. Thread-safe. If a role has `MOST`, a new one replaces its least recently used one.
+
+    So whoever has the read-only password can't end a session that may change things.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -56,8 +59,9 @@ class Sessions:
         cookie, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             self._known = {key: one for key, one in self._known.items() if self._lives(one, now)}
-            while len(self._known) >= MOST:
-                del self._known[min(self._known, key=lambda key: self._known[key].seen)]
+            same = [key for key, one in self._known.items() if one.role == role]
+            if len(same) >= MOST:
+                del self._known[min(same, key=lambda key: self._known[key].seen)]
             self._known[_digest(cookie)] = Session(role, now, now)
         return cookie
 
