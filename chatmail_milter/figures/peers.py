@@ -26,7 +26,8 @@ class PeerFigures:
     """A peer by one road. `recent_*` count the last day, all others the time since the first contact.
 
     `queued`: messages that wait for it, None if the queue can't be read. `restrictions`: slugs of
-    `restrictions`. `last_failure`: of a delivery to the peer, in its own words.
+    `restrictions`. `last_failure`: of a delivery to the peer, in its own words. `failing`: whether more
+    attempts failed than succeeded in the last day.
     """
 
     domain: str
@@ -45,11 +46,7 @@ class PeerFigures:
     queued: int | None
     restrictions: tuple[str, ...]
     last_failure: PeerError | None
-
-    @property
-    def failing(self) -> bool:
-        """Whether more attempts failed than succeeded in the last day."""
-        return self.recent_attempts > 2 * self.recent_successes
+    failing: bool
 
 
 def peers(engine: Engine, queued: Mapping[str, int] | None, now: datetime) -> list[PeerFigures]:
@@ -115,6 +112,7 @@ def _figures(
         queued=queued,
         restrictions=held,
         last_failure=failure,
+        failing=recent[0] > 2 * recent[1],
     )
 
 

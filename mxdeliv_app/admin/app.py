@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -17,11 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.figures.waiting import QueueAwayError
 from chatmail_milter.store import fault
-from mxdeliv_app.admin import lists, orders, views
+from mxdeliv_app.admin import openapi, orders
+from mxdeliv_app.admin.data import Ordered, Problem, SessionState
 from mxdeliv_app.admin.login import LoginResource, LogoutResource
 from mxdeliv_app.admin.order_client import AwayError
+from mxdeliv_app.admin.pages import PAGES, AdminPage
 from mxdeliv_app.admin.passwords import Role
-from mxdeliv_app.admin.render import FIELDS, View, html, send
+from mxdeliv_app.admin.render import FIELDS, View, html, send, send_json
 from mxdeliv_app.admin.requests import HOME, ProblemError, form, wants_html
 from mxdeliv_app.admin.sessions import COOKIE, Session, Sessions
 from mxdeliv_app.admin.sources import Sources
@@ -31,21 +33,6 @@ LOGIN = f"{HOME}/login"
 # Where an order's page was: one of ours, and no other host's.
 _BACK = re.compile(rf"{HOME}(?:/[\w.~%()@\[\]:+-]+)*(?:\?[\w.~%&=+@\[\]:-]*)?", re.ASCII)
 _FURTHER = 300  # characters of what chatmailctl says in an error
-
-PAGES: Mapping[str, Callable[..., View]] = {
-    "": views.overview,
-    "/peers": views.peers,
-    "/peers/{domain}": views.peer,
-    "/queue": views.mail_queue,
-    "/queue/{queue_id}": views.message,
-    "/accounts": lists.accounts,
-    "/blocklist": lists.blocks,
-    "/federation": lists.federation,
-    "/routes": lists.routes,
-    "/endpoints": lists.endpoints,
-    "/tokens": lists.tokens,
-    "/settings": lists.settings,
-}
 
 
 class Guard:
@@ -57,23 +44,27 @@ class Guard:
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Called before routing."""
         response.set_headers(FIELDS)
-        session = self._sessions.find(request.cookies.get(COOKIE, ""))
-        request.context.session = session
-        if request.method not in ("GET", "HEAD"):
-            # https://www.w3.org/TR/fetch-metadata/: whoever sends it tells the truth.
-            if request.get_header("Sec-Fetch-Site", default="none") not in ("same-origin", "none"):
-                raise ProblemError(403, "The request is from another site")
-            if session is not None and not _same(form(request).get("csrf", ""), session.token):
-                raise ProblemError(403, "This form belongs to another session: reload the page", "csrf")
-        if session is None and request.path != LOGIN:
+        request.context.session = self._sessions.find(request.cookies.get(COOKIE, ""))
+        if request.context.session is None and request.path != LOGIN:
             raise ProblemError(401, "Log in")
+
+    def process_resource(self, request: falcon.Request, _response: Any, resource: Any, _params: Any) -> None:
+        """Called after routing. Only `on_post` changes anything."""
+        if request.method != "POST" or not hasattr(resource, "on_post"):
+            return
+        # https://www.w3.org/TR/fetch-metadata/: whoever sends it tells the truth.
+        if request.get_header("Sec-Fetch-Site", default="none") not in ("same-origin", "none"):
+            raise ProblemError(403, "The request is from another site")
+        session: Session | None = request.context.session
+        if session is not None and not _same(form(request).get("csrf", ""), session.token):
+            raise ProblemError(403, "This form belongs to another session: reload the page", "csrf")
 
 
 class ViewResource:
     """The resource of a view."""
 
-    def __init__(self, view: Callable[..., View], sources: Sources) -> None:
-        self._view = view
+    def __init__(self, page: AdminPage[Any], sources: Sources) -> None:
+        self._view = page.view
         self._sources = sources
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **which: str) -> None:
@@ -89,7 +80,15 @@ class SessionResource:
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
         """Returns role and token."""
         session: Session = request.context.session
-        response.media = {"role": session.role, "csrf": session.token}
+        send_json(response, SessionState(session.role, session.token))
+
+
+class DescriptionResource:
+    """The description of all of this for programs."""
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        """Returns the OpenAPI document."""
+        response.media = openapi.document()
 
 
 class OrderResource:
@@ -123,7 +122,7 @@ class OrderResource:
             )
         said = f"{done.out}\n{done.err}".strip() or "Done."
         if not wants_html(request):
-            response.media = {"said": said}
+            send_json(response, Ordered(said))
             return
         session.said = said
         back = form(request).get("back", HOME)
@@ -144,9 +143,10 @@ def create_app(
     app.add_route(LOGIN, LoginResource(hashes, sessions))
     app.add_route(f"{HOME}/logout", LogoutResource(sessions))
     app.add_route(f"{HOME}/session", SessionResource())
+    app.add_route(f"{HOME}/openapi.json", DescriptionResource())
     app.add_route(f"{HOME}/orders/{{name}}", OrderResource(sources))
-    for path, view in PAGES.items():
-        app.add_route(HOME + path, ViewResource(view, sources))
+    for path, page in PAGES.items():
+        app.add_route(HOME + path, ViewResource(page, sources))
     return app
 
 
@@ -171,10 +171,10 @@ def _serialize(request: falcon.Request, response: falcon.Response, error: falcon
     """An error as a page, or as JSON. Without a session: the login form, and nothing else."""
     response.set_headers(FIELDS)
     session: Session | None = getattr(request.context, "session", None)
+    problem = Problem(error.title or str(error.status), getattr(error, "field", None))
     if not wants_html(request):
-        response.content_type, response.data = falcon.MEDIA_JSON, error.to_json()
+        send_json(response, problem)
         return
-    title = error.title or str(error.status)
-    view = View("error.html" if session else "login.html", title, {"field": getattr(error, "field", None)})
+    view = View("error.html" if session else "login.html", problem.title, problem)
     response.content_type = "text/html; charset=utf-8"
     response.data = html(request, view, session)

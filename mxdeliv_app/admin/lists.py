@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import falcon
@@ -14,48 +13,61 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.endpoints import Endpoint, Endpoints
 from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.routes import Routes
-from chatmail_milter.store.tokens import Tokens
+from chatmail_milter.store.tokens import Token, Tokens
+from mxdeliv_app.admin.data import (
+    AccountsPage,
+    BlocklistPage,
+    EndpointsPage,
+    EndpointWithHosts,
+    FederationPage,
+    Invitation,
+    RoutesPage,
+    SettingsPage,
+    TokensPage,
+    shallow,
+)
 from mxdeliv_app.admin.render import View
+from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.sources import Sources
 from mxdeliv_app.admin.views import ROWS, page
 
+ADDRESS_MAX = 320  # characters
 
-def accounts(sources: Sources, request: falcon.Request) -> View:
+
+def accounts(sources: Sources, request: falcon.Request) -> View[AccountsPage]:
     """Accounts with a given prefix, in order of address, after the address `after`."""
-    begins = request.get_param("begins", default="").strip().lower()[:320]
-    after = request.get_param("after", default="")[:320]
+    begins, after = _start(request, "begins").strip().lower(), _start(request, "after")
     engine = sources.store()
     found = figures.page(engine, begins, after, ROWS + 1)
-    further = found[ROWS - 1].address if len(found) > ROWS else None
-    data = {
-        "counts": asdict(figures.count(engine, datetime.now(UTC).date())),
-        "begins": begins,
-        "after": after,
-        "further": further,
-        "accounts": [asdict(one) for one in found[:ROWS]],
-        "suspended": Suspensions(engine).list(),
-    }
+    data = AccountsPage(
+        counts=figures.count(engine, datetime.now(UTC).date()),
+        begins=begins,
+        after=after,
+        further=found[ROWS - 1].address if len(found) > ROWS else None,
+        accounts=found[:ROWS],
+        suspended=Suspensions(engine).list(),
+    )
     return View("accounts.html", "Accounts", data)
 
 
-def blocks(sources: Sources, request: falcon.Request) -> View:
+def blocks(sources: Sources, request: falcon.Request) -> View[BlocklistPage]:
     """The blocklist."""
-    shown, pages = page(request, list(Blocks(sources.store()).list()))
-    return View("blocklist.html", "Blocklist", {"entries": [asdict(one) for one in shown], **pages})
+    shown, pages = page(request, Blocks(sources.store()).list())
+    return View("blocklist.html", "Blocklist", BlocklistPage(**pages, entries=shown))
 
 
-def federation(sources: Sources, _request: falcon.Request) -> View:
+def federation(sources: Sources, _request: falcon.Request) -> View[FederationPage]:
     """The federation rule and its exceptions."""
     found = Federations(sources.store()).get()
-    return View("federation.html", "Federation", {"rule": found.rule, "exceptions": sorted(found.exceptions)})
+    return View("federation.html", "Federation", FederationPage(found.rule, sorted(found.exceptions)))
 
 
-def routes(sources: Sources, _request: falcon.Request) -> View:
+def routes(sources: Sources, _request: falcon.Request) -> View[RoutesPage]:
     """The operator's routes."""
-    return View("routes.html", "Routes", {"routes": [asdict(one) for one in Routes(sources.store()).list()]})
+    return View("routes.html", "Routes", RoutesPage(Routes(sources.store()).list()))
 
 
-def endpoints(sources: Sources, request: falcon.Request) -> View:
+def endpoints(sources: Sources, request: falcon.Request) -> View[EndpointsPage]:
     """Cached facts about HTTPS at peers."""
     engine, now = sources.store(), datetime.now(UTC)
     hosts = EndpointHosts(engine).all(now)
@@ -63,29 +75,18 @@ def endpoints(sources: Sources, request: falcon.Request) -> View:
     others = sorted(hosts.keys() - {one.domain for one in known})
     known += [Endpoint(domain, None, None, 0, None, None) for domain in others]
     shown, pages = page(request, known)
-    rows = [asdict(one) | {"hosts": [asdict(host) for host in hosts.get(one.domain, [])]} for one in shown]
-    return View("endpoints.html", "Endpoints", {"endpoints": rows, **pages})
+    rows = [EndpointWithHosts(**shallow(one), hosts=hosts.get(one.domain, [])) for one in shown]
+    return View("endpoints.html", "Endpoints", EndpointsPage(**pages, endpoints=rows))
 
 
-def tokens(sources: Sources, _request: falcon.Request) -> View:
+def tokens(sources: Sources, _request: falcon.Request) -> View[TokensPage]:
     """Invitations."""
     now = datetime.now(UTC)
-    rows = [
-        asdict(one)
-        | {
-            "expires": None if one.expires is None else datetime.fromtimestamp(one.expires, UTC),
-            "spent": one.spent(now.timestamp()),
-        }
-        for one in Tokens(sources.store()).list()
-    ]
-    return View(
-        "tokens.html",
-        "Tokens",
-        {"tokens": rows, "registration": sources.config.accounts.registration},
-    )
+    rows = [_invitation(one, now) for one in Tokens(sources.store()).list()]
+    return View("tokens.html", "Tokens", TokensPage(rows, sources.config.accounts.registration))
 
 
-def settings(sources: Sources, _request: falcon.Request) -> View:
+def settings(sources: Sources, _request: falcon.Request) -> View[SettingsPage]:
     """The configuration in force. Its only secret, a password in the store's URL, is hidden."""
     tree = example.tree(sources.config)
     tree["store"]["url"] = make_url(sources.config.store.url).render_as_string(hide_password=True)
@@ -93,4 +94,19 @@ def settings(sources: Sources, _request: falcon.Request) -> View:
         name: {one.key: one.text for one in example.settings(section)}
         for name, section in example.sections(sources.config)
     }
-    return View("settings.html", "Settings in force", {"settings": tree}, {"texts": said})
+    return View("settings.html", "Settings in force", SettingsPage(tree), {"texts": said})
+
+
+def _start(request: falcon.Request, name: str) -> str:
+    """A parameter that is compared with addresses in the store. Raises `ProblemError` (422)."""
+    value = request.get_param(name, default="")
+    # PostgreSQL's texts have no NUL.
+    if len(value) > ADDRESS_MAX or "\0" in value:
+        raise ProblemError(422, f"{name} is the beginning of an address", name)
+    return value
+
+
+def _invitation(token: Token, now: datetime) -> Invitation:
+    expires = None if token.expires is None else datetime.fromtimestamp(token.expires, UTC)
+    spent = token.spent(now.timestamp())
+    return Invitation(token.id, token.created, token.uses, token.used, expires, spent)

@@ -11,7 +11,9 @@ import falcon
 from chatmail_milter.address import network_named
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from mxdeliv_app.admin import passwords
+from mxdeliv_app.admin.data import LoggedIn
 from mxdeliv_app.admin.passwords import Role
+from mxdeliv_app.admin.render import send_json
 from mxdeliv_app.admin.requests import HOME, ProblemError, busy, form, wants_html
 from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
 
@@ -53,7 +55,7 @@ class LoginResource:
         )
         if wants_html(request):
             raise falcon.HTTPSeeOther(HOME)
-        response.media = {"role": role, "seconds": LONGEST}
+        send_json(response, LoggedIn(role, LONGEST))
 
     def _role(self, password: str, network: str) -> Role:
         if not self._turn.acquire(timeout=_TURN_TIMEOUT):

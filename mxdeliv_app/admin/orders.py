@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
@@ -21,8 +22,6 @@ from chatmail_milter.store.tables import NOTE_MAX
 
 Values = Mapping[str, str]
 _LONGEST = 1000  # characters of any value
-_QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,30}", re.ASCII)
-_TOKEN_ID = re.compile(r"[0-9A-Za-z]{1,100}", re.ASCII)
 
 
 class UnknownOrderError(Exception):
@@ -38,34 +37,23 @@ class ValueOfFieldError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """A field of an order. `read`: checks a value, raises `ValueError`. `schema`: JSON Schema of its values.
+
+    An optional field may be empty, too: browsers send what was left out.
+    """
+
+    read: Callable[[str], str]
+    schema: Mapping[str, Any]
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """An order. `words`: converts values to arguments. `looks`: changes nothing, so any session may."""
+    """An order. `words`: the arguments of `chatmailctl`, from the values of the fields that were given."""
 
-    words: Callable[[_OrderFields], list[str]]
-    looks: bool = False
-
-
-class _OrderFields:
-    """The values of an order, read one by one. Values that were not read are an error."""
-
-    def __init__(self, given: Values) -> None:
-        self._given = dict(given)
-
-    def get(self, field: str, read: Callable[[str], str]) -> str:
-        """A required value."""
-        text = self._given.pop(field, "").strip()
-        if not text:
-            raise ValueOfFieldError(field, "is missing")
-        return _read(field, text, read)
-
-    def maybe(self, field: str, read: Callable[[str], str]) -> str | None:
-        """An optional value."""
-        text = self._given.pop(field, "").strip()
-        return _read(field, text, read) if text else None
-
-    def end(self) -> None:
-        for field in self._given:
-            raise ValueOfFieldError(field, "is no field of this")
+    fields: Mapping[str, Field]
+    words: Callable[[Values], list[str]]
 
 
 def words(name: str, given: Values) -> list[str]:
@@ -74,43 +62,62 @@ def words(name: str, given: Values) -> list[str]:
         order = ORDERS[name]
     except KeyError:
         raise UnknownOrderError(name) from None
-    fields = _OrderFields(given)
-    found = order.words(fields)
-    fields.end()
-    return found
+    for field in given:
+        if field not in order.fields:
+            raise ValueOfFieldError(field, "is no field of this")
+    found = {name: _value(name, field, given.get(name, "")) for name, field in order.fields.items()}
+    return order.words({name: value for name, value in found.items() if value})
 
 
-def _read(field: str, text: str, read: Callable[[str], str]) -> str:
+def _value(name: str, field: Field, given: str) -> str:
+    """The checked value; empty without one."""
+    text = given.strip()
+    if not text:
+        if field.required:
+            raise ValueOfFieldError(name, "is missing")
+        return ""
     if len(text) > _LONGEST or not text.isprintable():
-        raise ValueOfFieldError(field, f"is one line of at most {_LONGEST} characters")
+        raise ValueOfFieldError(name, f"is one line of at most {_LONGEST} characters")
     try:
-        return read(text)
+        return field.read(text)
     except (MalformedAddressError, blocklist.MalformedEntryError, ValueError) as error:
-        raise ValueOfFieldError(field, str(error)) from None
+        raise ValueOfFieldError(name, str(error)) from None
 
 
-def _one_of(*choices: str) -> Callable[[str], str]:
+def _line(read: Callable[[str], str], what: str, sample: str, longest: int = _LONGEST) -> Field:
+    """One line of text, such as `sample`."""
+
+    def checked(text: str) -> str:
+        if len(text) > longest:
+            raise ValueError(f"is at most {longest} characters long")
+        return read(text)
+
+    schema = {"type": "string", "maxLength": longest, "description": what, "examples": [sample]}
+    return Field(checked, schema)
+
+
+def _one_of(*choices: str) -> Field:
+    """One of some words, optional."""
+
     def read(text: str) -> str:
         if text not in choices:
             raise ValueError(f"can be {', '.join(choices)}")
         return text
 
-    return read
+    return Field(read, {"type": "string", "enum": list(choices)}, required=False)
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+def _matching(pattern: str, what: str) -> Field:
     def read(text: str) -> str:
-        if not pattern.fullmatch(text):
+        if not re.fullmatch(pattern, text, re.ASCII):
             raise ValueError(f"is no {what}")
         return text
 
-    return read
+    return Field(read, {"type": "string", "pattern": f"^{pattern}$", "description": what})
 
 
-def _note(text: str) -> str:
-    if len(text) > NOTE_MAX:
-        raise ValueError(f"is at most {NOTE_MAX} characters long")
-    return text
+def _optional(field: Field) -> Field:
+    return replace(field, required=False)
 
 
 def _duration(text: str) -> str:
@@ -118,20 +125,11 @@ def _duration(text: str) -> str:
     return text
 
 
-def _number(text: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII):
-        raise ValueError("is a number above 0")
-    return text
-
-
-def _route_set(fields: _OrderFields) -> list[str]:
-    domain = fields.get("domain", address.domain)
-    target = fields.maybe("target", str)
-    https = fields.maybe("https", _one_of("prefer", "only", "never")) or "prefer"
-    verify = fields.maybe("verify", _one_of("yes", "no"))
-    single = fields.maybe("one_per_recipient", _one_of("yes"))
+def _route_set(given: Values) -> list[str]:
+    domain, target, verify = given["domain"], given.get("target"), given.get("verify")
+    https, single = given.get("https", "prefer"), "one_per_recipient" in given
     try:
-        Route(domain, target, https, None, single is not None)  # type: ignore[arg-type]  # read above
+        Route(domain, target, https, None, single)  # type: ignore[arg-type]  # one of the field's choices
     except RouteError as error:
         raise ValueOfFieldError("target", str(error)) from None
     options = [f"--https={https}"]
@@ -140,51 +138,72 @@ def _route_set(fields: _OrderFields) -> list[str]:
     return ["route", "set", *options, "--", domain, *([target] if target else [])]
 
 
-def _block_add(fields: _OrderFields) -> list[str]:
-    entry, note = fields.get("entry", blocklist.entry), fields.maybe("note", _note)
-    return ["block", "add", *([f"--note={note}"] if note else []), "--", entry]
+def _block_add(given: Values) -> list[str]:
+    note = given.get("note")
+    return ["block", "add", *([f"--note={note}"] if note else []), "--", given["entry"]]
 
 
-def _token_create(fields: _OrderFields) -> list[str]:
-    uses, expires = fields.maybe("uses", _number), fields.maybe("expires", _duration)
-    options = [f"--uses={uses}"] if uses else []
-    return ["token", "create", *options, *([f"--expires={expires}"] if expires else [])]
+def _token_create(given: Values) -> list[str]:
+    return ["token", "create", *(f"--{name}={given[name]}" for name in ("uses", "expires") if name in given)]
 
 
-def _simple(*command: str, **read: Callable[[str], str]) -> Order:
-    """An order whose arguments are its fields, all of them required."""
-    return Order(lambda fields: [*command, "--", *(fields.get(name, one) for name, one in read.items())])
+def _simple(*command: str, **fields: Field) -> Order:
+    """An order whose arguments are its fields."""
+
+    def words(given: Values) -> list[str]:
+        found = [given[name] for name in fields if name in given]
+        return [*command, *(["--", *found] if found else [])]
+
+    return Order(fields, words)
 
 
-def _flush(fields: _OrderFields) -> list[str]:
-    domain = fields.maybe("domain", address.domain)
-    return ["queue", "flush", *(["--", domain] if domain else [])]
-
-
-_queue_id = _matching(_QUEUE_ID, "queue ID")
+_DOMAIN = _line(address.domain, "domain, or IP address in brackets", "example.org")
+_ADDRESS = _line(address.parse, "e-mail address", "alice@chat.example.org")
+_ENTRY = _line(
+    blocklist.entry, "address, domain, .domain (all below it), IP address or network", "192.0.2.0/24"
+)
+_DOMAINS = _line(blocklist.domain_entry, "domain, or .domain (all below it)", ".example.org")
+_QUEUE_ID = _matching("[0-9A-Za-z]{5,30}", "queue ID")
 
 ORDERS: Mapping[str, Order] = MappingProxyType(
     {
-        "route-set": Order(_route_set),
-        "route-unset": _simple("route", "remove", domain=address.domain),
-        "endpoints-forget": _simple("endpoints", "forget", domain=address.domain),
-        "block-add": Order(_block_add),
-        "block-remove": _simple("block", "remove", entry=blocklist.entry),
-        "federation-open": Order(lambda _: ["federation", "open"]),
-        "federation-closed": Order(lambda _: ["federation", "closed"]),
-        "federation-add": _simple("federation", "add", domain=blocklist.domain_entry),
-        "federation-remove": _simple("federation", "remove", domain=blocklist.domain_entry),
-        "queue-flush": Order(_flush),
-        "queue-hold": _simple("queue", "hold", id=_queue_id),
-        "queue-release": _simple("queue", "release", id=_queue_id),
-        "queue-delete": _simple("queue", "delete", "--yes", id=_queue_id),
-        "account-suspend": _simple("account", "suspend", address=address.parse),
-        "account-resume": _simple("account", "resume", address=address.parse),
-        "account-delete": _simple("account", "delete", address=address.parse),
-        "token-create": Order(_token_create),
-        "token-revoke": _simple("token", "remove", token=_matching(_TOKEN_ID, "token")),
-        "queue": Order(lambda _: ["queue", "--json"], looks=True),
-        "doctor": Order(lambda _: ["doctor", "--json"], looks=True),
-        "services": Order(lambda _: ["doctor", "--only", "services", "--json"], looks=True),
+        "route-set": Order(
+            {
+                "domain": _DOMAIN,
+                "target": _optional(_line(str, "host, or https URL", "mx.example.org")),
+                "https": _one_of("prefer", "only", "never"),
+                "verify": _one_of("yes", "no"),
+                "one_per_recipient": _one_of("yes"),
+            },
+            _route_set,
+        ),
+        "route-unset": _simple("route", "remove", domain=_DOMAIN),
+        "endpoints-forget": _simple("endpoints", "forget", domain=_DOMAIN),
+        "block-add": Order(
+            {"entry": _ENTRY, "note": _optional(_line(str, "note", "unwanted", NOTE_MAX))}, _block_add
+        ),
+        "block-remove": _simple("block", "remove", entry=_ENTRY),
+        "federation-open": _simple("federation", "open"),
+        "federation-closed": _simple("federation", "closed"),
+        "federation-add": _simple("federation", "add", domain=_DOMAINS),
+        "federation-remove": _simple("federation", "remove", domain=_DOMAINS),
+        "queue-flush": _simple("queue", "flush", domain=_optional(_DOMAIN)),
+        "queue-hold": _simple("queue", "hold", id=_QUEUE_ID),
+        "queue-release": _simple("queue", "release", id=_QUEUE_ID),
+        "queue-delete": _simple("queue", "delete", "--yes", id=_QUEUE_ID),
+        "account-suspend": _simple("account", "suspend", address=_ADDRESS),
+        "account-resume": _simple("account", "resume", address=_ADDRESS),
+        "account-delete": _simple("account", "delete", address=_ADDRESS),
+        "token-create": Order(
+            {
+                "uses": _optional(_matching("[1-9][0-9]{0,8}", "number above 0")),
+                "expires": _optional(_line(_duration, "duration with its unit", "12h")),
+            },
+            _token_create,
+        ),
+        "token-revoke": _simple("token", "remove", token=_matching("[0-9A-Za-z]{1,100}", "token")),
+        "queue": _simple("queue", "--json"),
+        "doctor": _simple("doctor", "--json"),
+        "services": _simple("doctor", "--only", "services", "--json"),
     }
 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import falcon
 import msgspec
@@ -22,9 +22,14 @@ from markupsafe import Markup
 from chatmail_milter.ctl.output import ago, counts, milliseconds
 from chatmail_milter.store.sanitize import printable
 from mxdeliv_app.admin import charts
+from mxdeliv_app.admin.data import shallow
 from mxdeliv_app.admin.requests import HOME, wants_html
 from mxdeliv_app.admin.sessions import Session
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Data = TypeVar("_Data", bound="DataclassInstance", covariant=True)
 _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1))
 _here = resources.files("mxdeliv_app.admin") / "templates"
 _style = (_here / "style.css").read_text("utf-8")
@@ -60,30 +65,36 @@ FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class View(Generic[_Data]):
     """The values of a page. `data`: for JSON and template. `extra`: for the template only."""
 
     template: str
     title: str
-    data: Mapping[str, Any]
+    data: _Data
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def send(request: falcon.Request, response: falcon.Response, view: View, session: Session | None) -> None:
+def send(
+    request: falcon.Request, response: falcon.Response, view: View[Any], session: Session | None
+) -> None:
     """Sets the response to a view."""
     if not wants_html(request):
-        response.content_type = falcon.MEDIA_JSON
-        response.data = msgspec.json.encode(view.data)
+        send_json(response, view.data)
         return
     response.content_type = "text/html; charset=utf-8"
     response.data = html(request, view, session)
 
 
-def html(request: falcon.Request, view: View, session: Session | None) -> bytes:
+def send_json(response: falcon.Response, data: DataclassInstance) -> None:
+    """Sets the response to JSON."""
+    response.content_type, response.data = falcon.MEDIA_JSON, msgspec.json.encode(data)
+
+
+def html(request: falcon.Request, view: View[Any], session: Session | None) -> bytes:
     """Returns the page."""
     page = _templates.get_template(view.template).render(
         {
-            **view.data,
+            **shallow(view.data),
             **view.extra,
             "title": view.title,
             "home": HOME,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import falcon
 from falcon import HTTPError, mediatypes
 
@@ -21,10 +19,6 @@ class ProblemError(HTTPError):
             headers["WWW-Authenticate"] = "Form"
         super().__init__(status, title=title, headers=headers)
         self.field = field
-
-    def to_dict(self, obj_type: Any = dict) -> Any:
-        """The error as JSON values."""
-        return obj_type(title=self.title, field=self.field)
 
 
 def busy() -> ProblemError:
@@ -55,8 +49,12 @@ def _form(request: falcon.Request) -> dict[str, str]:
         fields = request.get_media(default_when_empty={})
     except RecursionError:
         fields = None
-    if not isinstance(fields, dict) or not all(map(_is_text, fields.values())):
-        raise falcon.HTTPUnprocessableEntity(title="Each field must occur once, with a text")
+    if not isinstance(fields, dict):
+        raise ProblemError(422, "The form is no object with fields")
+    for name, value in fields.items():
+        if not _is_text(value):
+            field = name if _is_text(name) else None
+            raise ProblemError(422, "Each field must occur once, with a text", field)
     return fields
 
 

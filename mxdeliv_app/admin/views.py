@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import falcon
 
@@ -18,17 +18,15 @@ from chatmail_milter.figures.traffic import SPANS, of_peer
 from chatmail_milter.figures.waiting import QueueAwayError, queue
 from chatmail_milter.store.peers import UNPROVEN
 from mxdeliv_app.admin import charts
+from mxdeliv_app.admin.data import MessagePage, OverviewPage, PeerPage, PeersPage, QueuePage, shallow
 from mxdeliv_app.admin.render import View
 from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.sources import Sources
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-View_ = Callable[[Sources, falcon.Request], View]
 _T = TypeVar("_T")
 
 ROWS = 100  # of a page
+PAGE_MAX = 999999
 _OUT = ("out-https", "out-smtp")
 _IN = ("in-mxdeliv", "in-smtp")
 
@@ -56,7 +54,7 @@ FILTERS: Mapping[str, Callable[[PeerFigures], bool]] = MappingProxyType(
 )
 
 
-def overview(sources: Sources, request: falcon.Request) -> View:
+def overview(sources: Sources, request: falcon.Request) -> View[OverviewPage]:
     """The state of the relay, and its traffic."""
     span = choice(request, "span", SPANS, "day")
     look = sources.overviews[span].get()
@@ -65,15 +63,15 @@ def overview(sources: Sources, request: falcon.Request) -> View:
     found = look.value
     services, no_services = sources.findings(sources.services)
     doctor, no_doctor = sources.findings(sources.doctor)
-    data = shallow(found) | {
-        "span": span,
-        "services": services.value if services else None,
-        "findings": doctor.value if doctor else None,
-        "findings_at": doctor.at if doctor else None,
-        "missing": dict(found.missing)
-        | ({"services": no_services} if no_services else {})
-        | ({"findings": no_doctor} if no_doctor else {}),
-    }
+    late = {"services": no_services, "findings": no_doctor}
+    missing = found.missing | {name: why for name, why in late.items() if why}
+    data = OverviewPage(
+        **shallow(replace(found, missing=missing)),
+        span=span,
+        services=services.value if services else None,
+        findings=doctor.value if doctor else None,
+        findings_at=doctor.at if doctor else None,
+    )
     pictures = {}
     if found.traffic is not None:
         pictures = {
@@ -84,7 +82,7 @@ def overview(sources: Sources, request: falcon.Request) -> View:
     return View("overview.html", "Overview", data, {"pictures": pictures, "flows": rows})
 
 
-def peers(sources: Sources, request: falcon.Request) -> View:
+def peers(sources: Sources, request: falcon.Request) -> View[PeersPage]:
     """All peers by road: sorted, filtered, a hundred per page."""
     order = choice(request, "sort", ORDERS, "last_contact")
     chosen = choice(request, "filter", FILTERS, "all")
@@ -96,19 +94,13 @@ def peers(sources: Sources, request: falcon.Request) -> View:
     rows.sort(key=ORDERS[order])
     shown, pages = page(request, rows)
     counts = {name: sum(map(fits, look.value)) for name, fits in FILTERS.items()}
-    data = {
-        "at": look.at,
-        "sort": order,
-        "filter": chosen,
-        "domain": begins,
-        "counts": counts,
-        "peers": [shallow(one) | {"failing": one.failing} for one in shown],
-        **pages,
-    }
+    data = PeersPage(
+        **pages, at=look.at, sort=order, filter=chosen, domain=begins, counts=counts, peers=shown
+    )
     return View("peers.html", "Peers", data)
 
 
-def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
+def peer(sources: Sources, request: falcon.Request, domain: str) -> View[PeerPage]:
     """One peer, with its history and its orders."""
     span = choice(request, "span", SPANS, "week")
     now = datetime.now(UTC)
@@ -127,42 +119,44 @@ def peer(sources: Sources, request: falcon.Request, domain: str) -> View:
         "messages": charts.messages(history, "Messages over time by road"),
         "latencies": charts.latencies(history, ("https", "smtp"), "Mean time of a message over time"),
     }
-    data = shallow(found) | {"history": history, "span": span, "missing": missing}
+    data = PeerPage(**shallow(found), history=history, span=span, missing=missing)
     return View("peer.html", name, data, {"pictures": pictures})
 
 
-def mail_queue(sources: Sources, request: falcon.Request) -> View:
+def mail_queue(sources: Sources, request: falcon.Request) -> View[QueuePage]:
     """The queue by destination and reason, and its messages."""
     domain = request.get_param("domain", default="").strip().lower()
     reason = request.get_param("reason", default="").strip()
+    missing: dict[str, str] = {}
     try:
         look = sources.queue.get()
-        if look is None:
-            raise QueueAwayError("wait a moment: Postfix has not answered yet")
     except QueueAwayError as error:
-        return View("queue.html", "Queue", {"queue": None, "missing": {"queue": str(error)}})
+        look, missing["queue"] = None, str(error)
+    else:
+        if look is None:
+            missing["queue"] = "wait a moment: Postfix has not answered yet"
     rows = [
         one
-        for one in look.value
+        for one in (look.value if look else ())
         if (not domain or domain in one.domains) and (not reason or reason in one.reasons)
     ]
     shown, pages = page(request, rows)
-    found = queue(look.value)
-    destinations = found.destinations[:ROWS]
-    data = {
-        "at": look.at,
-        "queue": shallow(found) | {"destinations": destinations},
-        "further": len(found.destinations) - len(destinations),
-        "domain": domain,
-        "reason": reason,
-        "messages": shown,
-        "missing": {},
+    found = queue(look.value) if look else None
+    destinations = found.destinations if found else ()
+    data = QueuePage(
         **pages,
-    }
+        at=look.at if look else None,
+        queue=replace(found, destinations=destinations[:ROWS]) if found else None,
+        further=len(destinations[ROWS:]),
+        domain=domain,
+        reason=reason,
+        messages=shown,
+        missing=missing,
+    )
     return View("queue.html", "Queue", data)
 
 
-def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
+def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View[MessagePage]:
     """The envelope of one message, without content."""
     try:
         found = next((one for one in sources.messages() if one.queue_id == queue_id), None)
@@ -170,12 +164,7 @@ def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View:
         raise ProblemError(503, str(error)) from None
     if found is None:
         raise ProblemError(404, "No such message is in the queue")
-    return View("message.html", f"Message {found.queue_id}", {"message": found})
-
-
-def shallow(value: DataclassInstance) -> dict[str, Any]:
-    """The fields of a dataclass. `asdict` would copy all that is in them, such as a thousand destinations."""
-    return {one.name: getattr(value, one.name) for one in fields(value)}
+    return View("message.html", f"Message {found.queue_id}", MessagePage(found))
 
 
 def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default: str) -> str:
@@ -186,10 +175,10 @@ def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default
     return value
 
 
-def page(request: falcon.Request, rows: list[_T]) -> tuple[list[_T], dict[str, int]]:
+def page(request: falcon.Request, rows: Sequence[_T]) -> tuple[Sequence[_T], dict[str, int]]:
     """The rows of the requested page, and its numbers. Raises `ProblemError` (422)."""
     text = request.get_param("page", default="1")
-    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(PAGE_MAX)) and int(text)):
         raise ProblemError(422, "page is a number from 1", "page")
     number = int(text)
     shown = rows[(number - 1) * ROWS : number * ROWS]

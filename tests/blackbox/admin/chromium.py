@@ -149,9 +149,9 @@ class Browser:
         """Whether pages may run any."""
         self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
 
-    def picture(self, file: Path) -> None:
-        """The page, as far as it goes."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+    def picture(self, file: Path, *, all_of_it: bool = True) -> None:
+        """The page, as far as it goes or as far as the screen does."""
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=all_of_it)["data"]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(base64.b64decode(data))
 

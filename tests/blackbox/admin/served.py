@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mxdeliv_app.admin.passwords import Role
@@ -18,11 +19,11 @@ BIN = Path(sys.executable).parent
 
 
 class Orders(threading.Thread):
-    """What systemd does for `chatmail-orders`: a process for each connection, its input and output."""
+    """What systemd does for `chatmail-orders`: `execute` has each connection as its input and output."""
 
-    def __init__(self, path: Path, environment: dict[str, str]) -> None:
+    def __init__(self, path: Path, execute: Callable[[socket.socket], object]) -> None:
         super().__init__(daemon=True)
-        self._environment = environment
+        self._execute = execute
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen()
@@ -35,10 +36,7 @@ class Orders(threading.Thread):
             except OSError:
                 return
             with connection:
-                program = str(BIN / "chatmail-orders")
-                subprocess.Popen(
-                    [program], stdin=connection.fileno(), stdout=connection.fileno(), env=self._environment
-                )
+                self._execute(connection)
 
     def end(self) -> None:
         """Stop."""
@@ -46,16 +44,28 @@ class Orders(threading.Thread):
         self._server.close()
 
 
+def _as_a_process(environment: Mapping[str, str], connection: socket.socket) -> None:
+    program = [str(BIN / "chatmail-orders")]
+    subprocess.Popen(program, stdin=connection.fileno(), stdout=connection.fileno(), env=environment)
+
+
 @contextmanager
 def served(
-    place: Path, hashes: Mapping[Role, str], environment: Mapping[str, str] = os.environ
+    place: Path,
+    hashes: Mapping[Role, str],
+    environment: Mapping[str, str] = os.environ,
+    execute: Callable[[socket.socket], object] | None = None,
+    domain: str = "a.test",
+    mail: str = "/var/vmail",
 ) -> Iterator[int]:
     """The port of the pages on localhost, by HTTPS.
 
-    Their store is `store.sqlite` in `place`, and what they log is in `log` there.
+    Their store is `store.sqlite` in `place`, their configuration `chatmail.toml`, and what they log is in
+    `log` there. Each order is a process, unless `execute` does it.
     """
     config, passwords = place / "chatmail.toml", place / "passwords"
-    config.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "sqlite:///{place}/store.sqlite"\n')
+    store = f'[store]\nurl = "sqlite:///{place}/store.sqlite"\nmail = "{mail}"\n'
+    config.write_text(f'[mail]\ndomain = "{domain}"\n{store}')
     passwords.write_text("".join(f"{role} {hashed}\n" for role, hashed in hashes.items()))
     make_certificate(place / "pem", ("localhost",))
     given = dict(environment) | {
@@ -64,7 +74,7 @@ def served(
         "CHATMAIL_ORDERS": str(place / "orders"),
         "LISTEN_FDS": "1",
     }
-    orders = Orders(place / "orders", given)
+    orders = Orders(place / "orders", execute or partial(_as_a_process, given))
     orders.start()
     listening = socket.create_server(("127.0.0.1", 0))
     # As systemd passes a socket; see sd_listen_fds(3).

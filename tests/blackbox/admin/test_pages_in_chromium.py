@@ -1,6 +1,6 @@
 """The admin pages in Debian's Chromium, under gunicorn, with `chatmail-orders`, and without a Postfix.
 
-Pictures of all pages are kept in dist/admin, for a person to look at.
+Pictures of all pages are kept in dist/admin, for a person to look at, and those that the README has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.blackbox.admin import sample
 from tests.blackbox.admin.chromium import Browser
 from tests.blackbox.admin.served import served
 from tests.chat.deadline import until
@@ -62,6 +63,40 @@ def opened(origin: str, tmp_path: Path) -> Iterator[Callable[[str], Browser]]:
     yield opened
     for one in browsers:
         one.close()
+
+
+def test_the_pictures_of_the_readme(tmp_path: Path) -> None:
+    """A day of a relay, as a newcomer sees it first."""
+    sample.fill(tmp_path / "store.sqlite")
+    with served(tmp_path, HASHES, execute=sample.answered, domain=sample.DOMAIN, mail="/") as port:
+        browser = Browser(tmp_path / "profile")
+        try:
+            home = f"https://localhost:{port}/admin"
+            browser.open(home)
+            browser.type(READ)
+            browser.leave(lambda: browser.press("Enter", 13, "\r"))
+            browser.complaints.clear()  # of the 401 with the form
+            for name, path, size, words in (
+                ("overview", "", (1100, 1300), ("58 things", "_dmarc", "312", "out-https")),
+                (
+                    "peers",
+                    "/peers",
+                    (1360, 880),
+                    ("nine.example", "gone.example", "failing (1)", "queued (1)"),
+                ),
+            ):
+
+                def is_complete(path: str = path) -> bool:
+                    browser.open(home + path)
+                    return not browser.evaluate("document.querySelectorAll('.away').length")
+
+                browser.look(dark=False, width=size[0], height=size[1])
+                until("all was looked at", is_complete, 60, every=1)
+                assert [one for one in words if one not in browser.text()] == []
+                browser.picture(PICTURES / f"readme-{name}.png", all_of_it=False)
+            assert browser.complaints == []
+        finally:
+            browser.close()
 
 
 def test_light_and_dark_wide_and_on_a_phone(origin: str, opened: Callable[[str], Browser]) -> None:

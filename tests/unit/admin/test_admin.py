@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 
 from chatmail_milter.store.engine import open_store
 from mxdeliv_app.admin import gunicorn_conf
-from mxdeliv_app.admin.app import PAGES
 from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
+from mxdeliv_app.admin.pages import PAGES
 from mxdeliv_app.admin.sessions import COOKIE
 from tests import stores
 from tests.unit.admin.site import ACT, HTML, JSON, QUEUE_ID, READ, Seen, World, fill, queued
@@ -86,6 +86,13 @@ class TestGettingIn:
         assert admin.post("/login", password=READ, csrf=token).status_code == 200
         admin.cookie = before
         assert admin.get().status_code == 401
+
+    def test_many_sessions_end_the_oldest_of_the_same_password(self, world: World) -> None:
+        cookies = {"act": world.sessions.begin("privileged"), "first": world.sessions.begin("read-only")}
+        for _ in range(100):
+            world.clock += 1
+            cookies["last"] = world.sessions.begin("read-only")
+        assert {name for name, one in cookies.items() if world.sessions.find(one)} == {"act", "last"}
 
     @pytest.mark.parametrize(("seconds", "status"), [(3599, 200), (3600, 401)])
     def test_an_idle_hour_ends_it(self, admin: World, seconds: int, status: int) -> None:
