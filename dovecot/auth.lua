@@ -1,27 +1,26 @@
 -- {{ ansible_managed }}
--- Dovecot's passdb and userdb (2.3 and 2.4): asks chatmail-hooks on loopback. Whether an account may be made,
--- how its password is hashed and what is remembered is decided there, in Python. A password is sent there only
--- to make an account; that of an existing one is compared here, by Dovecot's own code.
--- An answer that is not understood is a temporary failure: nobody is let in or turned away by it. A question that the
--- hooks refuse to read (400, 413: a name or password that is not UTF-8, or too long) is answered at once: nobody has it.
+-- Dovecot's passdb and userdb (2.3 and 2.4): asks chatmail-hooks on loopback, which creates accounts, hashes passwords
+-- and stores the day of a login. A password is sent there only to create an account; Dovecot's own code compares that
+-- of an existing one. An unknown answer is a temporary failure. If the hooks refuse a request (400, 413: a name or
+-- password that is not UTF-8, or too long), the login fails at once, because no account has these.
 -- https://doc.dovecot.org/2.3/configuration_manual/authentication/lua_based_authentication/
 
 local HOOKS = "http://127.0.0.1:{{ chatmail_hooks_port }}/dovecot/"
 local SECRET_FILE = "/etc/chatmail/hooks.secret"
 
--- How long each question may take, in seconds, for hooks that hang; Dovecot's own limit is a minute. New accounts
--- wait for each other's hashes, in a storm of them for a while.
+-- Timeout of each request in seconds, in case the hooks hang; Dovecot's own limit is a minute. New accounts wait for each
+-- other's hashes, which takes a while if there are many.
 local ANSWER_WITHIN = { lookup = 8, mailbox = 8, login = 8, create = 30 }
 
--- Without an answer Dovecot makes up a status above 9000. After these two the question may be asked again at once: the
--- hooks did not accept the connection, or ended it while they were restarted (HTTP_CLIENT_REQUEST_ERROR_* of 2.3).
+-- Without an answer Dovecot sets a status above 9000. After these two the request may be repeated at once: the hooks did
+-- not accept the connection, or closed it while they restarted (HTTP_CLIENT_REQUEST_ERROR_* of 2.3).
 local NOT_ASKED = { [9003] = true, [9005] = true }
 
 local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [400] = true, [403] = true, [404] = true, [409] = true,
   [413] = true, [423] = true, [429] = true, [507] = true }
 
--- What nobody gets in with: it can't be read, may not become an account, or is blocked or suspended. (429 and 507, too
--- many guesses or no room for a new account, are for now.)
+-- Permanent failures: unreadable, not allowed as an account, blocked or suspended. (429 and 507, too many guesses or no
+-- resources for a new account, are temporary.)
 local REFUSED = { [400] = true, [403] = true, [413] = true, [423] = true }
 
 local clients, secret = {}, nil
@@ -34,11 +33,11 @@ function script_init()
   end
   secret = file:read("l")
   file:close()
-  -- In the words of 2.3. A version that has others refuses them, and does with its defaults.
+  -- Settings of 2.3. Another version may refuse them, and then uses its defaults.
   for question, seconds in pairs(ANSWER_WITHIN) do
     local known, made = pcall(dovecot.http.client, {
       request_absolute_timeout_msecs = seconds * 1000,
-      -- By default a client that was refused waits before its next try, with its worker, and up to a minute.
+      -- By default, after a refused connection the client waits up to a minute before the next, and its worker with it.
       connect_backoff_max_time_msecs = 1,
     })
     clients[question] = known and made or dovecot.http.client({})
@@ -61,8 +60,8 @@ local function ask_once(question, body)
   return response:status(), response:payload() or ""
 end
 
--- The same, and a log entry if it can't be used. There is no pause before the second try: all logins share the workers
--- that run this. Hooks that are restarted keep their socket, so a question waits there for them.
+-- The same, with a second try, and a log entry for an unknown answer. No pause before the second try, because all logins
+-- share the workers. While the hooks restart, their socket stays open and requests wait there.
 local function ask(question, fields)
   local body = {}
   for name, value in pairs(fields) do
@@ -79,13 +78,13 @@ local function ask(question, fields)
   return status, answer
 end
 
--- 12 bits of a keyed hash of the password: with the network, how the hooks know the owner while others guess. Nil where Dovecot
--- has no such hash: then no guess is counted.
+-- 12 bits of a keyed hash of the password, by which, with the network, the hooks recognise the owner while others guess.
+-- Nil if Dovecot lacks this hash; then guesses are not counted.
 local function fingerprint_of(request)
   return request:var_expand("%{sha256;truncate=12,salt=" .. secret .. ":password}"):match("^%x+$")
 end
 
--- The hash in an answer. Hashes hold nothing that JSON escapes but, in some encoders, the slash.
+-- The hash in an answer. The only character in it that some JSON encoders escape is the slash.
 local function hash_in(body)
   local hash = body:match('"password"%s*:%s*"([^"]+)"')
   return hash and (hash:gsub("\\/", "/"))
@@ -96,47 +95,45 @@ local function canonical(user)
   return (user:gsub("@(%d+%.%d+%.%d+%.%d+)$", "@[%1]"))
 end
 
--- What Dovecot has to know of a user, each name with `prefix` before it. The ids let services that run as vmail ask
--- about it; Dovecot shows others no user that has none. The quota is its own, in place of that of dovecot.conf.
--- (2.3's name for it.)
+-- A user's fields for Dovecot, each name with `prefix`. The IDs are needed for lookups by services that run as vmail. The
+-- quota, if the account has its own, replaces that of dovecot.conf. (2.3's name for it.)
 local function mailbox(user, body, prefix)
   local octets = body:match('"quota"%s*:%s*(%d+)')
   return { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail",
 {% if capability is defined %}
-    -- Where Dovecot serves others too, dovecot.conf can't say it of our users alone.
+    -- If Dovecot serves other domains, too, dovecot.conf can't set it for our users alone.
     [prefix .. "imap_capability"] = "{{ capability }}",
 {% endif %}
     [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
 end
 
--- Both ways to fail let Dovecot go on to its last passdb, which knows nobody. (A Lua passdb can set fields of a failed
--- login in no other way, and a result of INTERNAL_FAILURE is logged with the client's address.)
--- At once: nobody gets in with this name and password.
+-- In both kinds of failure Dovecot continues with its last, empty passdb. (A Lua passdb can set fields of a failed login in
+-- no other way, and INTERNAL_FAILURE is logged with the client's address.) This kind is permanent, without delay.
 local function refuse()
   return dovecot.auth.PASSDB_RESULT_NEXT, "nodelay=y"
 end
 
--- After auth_failure_delay, in which no worker waits.
+-- A temporary failure, after auth_failure_delay, during which no worker waits.
 local function put_off()
   return dovecot.auth.PASSDB_RESULT_NEXT, "code=temp_fail"
 end
 
 function auth_password_verify(request, password)
   local user = canonical(request.user)
-  -- 2.3 has the one name, 2.4 the other. Unknown, if the program that asks for a client doesn't say.
+  -- The name in 2.3, then in 2.4. Empty if the program that asks does not send it.
   local login = { user = user, fingerprint = fingerprint_of(request), ip = request.rip or request.remote_ip or "" }
   local status, body = ask("lookup", login)
   if status == 404 then
     login.password = password
     status, body = ask("create", login)
     if status == 409 then
-      -- Another first login came between; its password counts.
+      -- Another first login was faster; its password is valid.
       login.password = nil
       status, body = ask("lookup", login)
     end
   end
   if status == 201 then
-    -- Made with this password, a moment ago: it need not be hashed once more, and it has its day of login.
+    -- Just created with this password, so there is nothing to compare, and the day of login is stored.
     return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
   end
   if REFUSED[status] then
@@ -150,13 +147,13 @@ function auth_password_verify(request, password)
     return put_off()
   end
   if not body:match('"seen"%s*:%s*true') then
-    -- No login fails for it; `ask` has logged why.
+    -- A failure here does not fail the login; `ask` logs it.
     ask("login", login)
   end
   return dovecot.auth.PASSDB_RESULT_OK, mailbox(user, body, "userdb_")
 end
 
--- For whoever has not logged in: LMTP, quota-status, doveadm. A suspended account gets its mail all the same.
+-- For lookups without a login: LMTP, quota-status, doveadm. A suspended account still receives mail.
 function auth_userdb_lookup(request)
   local user = canonical(request.user)
   local status, body = ask("mailbox", { user = user })

@@ -130,8 +130,8 @@ def test_a_tag_does_a_part_of_a_role(lab: Lab, b: LabHost) -> None:
     seen = {step.name: step.changed for step in steps(done.stdout.splitlines())}
     assert {name for name, changed in seen.items() if changed} == {
         "chatmail : Write the configuration",
-        "chatmail : Write what the package's units don't know of this host",
+        "chatmail : Write drop-ins with the host's settings for the package's units",
     }
     # What refuses a host is in each run.
-    assert "chatmail : Refuse to replace what somebody else wrote" in seen
+    assert "chatmail : Refuse to replace configuration of others" in seen
     assert not {"chatmail : Start our programs", "dovecot : Enable Dovecot"} & set(seen)
