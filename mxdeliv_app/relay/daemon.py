@@ -1,9 +1,9 @@
 """`mxdeliv-relay`: sends mail to peers by HTTPS, or gives it back to Postfix for SMTP. Socket-activated,
 stopped by SIGTERM.
 
-Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)), `prospect`
-(a policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies). If the
-program is killed during a delivery, Postfix got no reply and still has the mail.
+Sockets: `lmtp` (Postfix's default transport), `https-only` (SMTP, the fallback relay of smtp(8)),
+`recipient-policy` (a policy service, asked at submission) and `dns-filter` (smtp(8)'s filter of DNS replies).
+If the program is killed during a delivery, Postfix got no reply and still has the mail.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ from mxdeliv_app.stats.recorder import StatsRecorder
 from mxdeliv_app.stats.smtp_log import SmtpWords
 
 _MODES = {"lmtp": Mode.HTTPS_FIRST, "https-only": Mode.HTTPS_ONLY}
-_PROSPECT = "prospect"
-_ADDRESSES = "addresses"
+_RECIPIENT_POLICY = "recipient-policy"
+_DNS_FILTER = "dns-filter"
 _REQUIRED = "lmtp"
 _TICK = 0.5  # seconds
 _GRACE = 10.0  # seconds that stopping takes longer than the longest attempt
@@ -143,9 +143,9 @@ class Relay:
 
     def _serving(self, name: str) -> Serve:
         """The protocol handler for the socket of this name."""
-        if name == _PROSPECT:
+        if name == _RECIPIENT_POLICY:
             return self._recipient_policy.serve
-        return self._dns_filter.serve if name == _ADDRESSES else partial(self._session, _MODES[name])
+        return self._dns_filter.serve if name == _DNS_FILTER else partial(self._session, _MODES[name])
 
     async def _session(self, mode: Mode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stream = SmtpStream(reader, writer)
@@ -184,12 +184,12 @@ def main(listen: tuple[str, ...]) -> None:
 
     Postfix's transport for remote mail names the socket `lmtp`: `lmtp:unix:chatmail/relay.sock`, as seen
     from its chroot. Mail for peers without HTTPS goes to Postfix's port `listen.reinject`, which needs a
-    service in master.cf. Optional are `https-only` (SMTP, the fallback relay of smtp(8)), `prospect` (a
-    policy service, asked at submission) and `addresses` (smtp(8)'s filter of DNS replies).
+    service in master.cf. Optional are `https-only` (SMTP, the fallback relay of smtp(8)), `recipient-policy`
+    (a policy service, asked at submission) and `dns-filter` (smtp(8)'s filter of DNS replies).
     """
     config = load_or_exit()
     logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
-    names = {*_MODES, _PROSPECT, _ADDRESSES}
+    names = {*_MODES, _RECIPIENT_POLICY, _DNS_FILTER}
     found = listening_or_exit("mxdeliv-relay", listen, {_REQUIRED}, names - {_REQUIRED})
     try:
         relay = Relay(config)

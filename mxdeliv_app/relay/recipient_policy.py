@@ -178,7 +178,9 @@ class RecipientPolicy:
             async with asyncio.timeout(LOOKUP_TIMEOUT):
                 return await asyncio.shield(asked)
         except TimeoutError:
-            log.warning("event=prospect-unknown domain=%s error=TimeoutError queue=%s", domain, queue_id)
+            log.warning(
+                "event=recipient-policy-unknown domain=%s error=TimeoutError queue=%s", domain, queue_id
+            )
             return None
 
     def _elsewhere(self, domain: str) -> Verdict | None:
@@ -187,6 +189,6 @@ class RecipientPolicy:
             verdict = self.policies.current().outgoing(domain)
             plan = self.where.plan(domain, None) if verdict.action is Action.PASS else verdict
         except SQLAlchemyError as error:
-            log.error("event=prospect-unknown error=%s", type(error).__name__)
+            log.error("event=recipient-policy-unknown error=%s", type(error).__name__)
             return None
         return plan if isinstance(plan, Verdict) and plan.action is Action.REJECT else None

@@ -50,7 +50,7 @@ TABLE = (
     _row(f"{_SPOOL}/private", "auth dovecot-lmtp quota-status", "postfix", "to Dovecot"),
     _row(f"{_SPOOL}/opendkim", "opendkim.sock", "opendkim postfix", "Postfix's milter; its own directory"),
     _row(
-        f"{_SPOOL}/chatmail", "milter.sock recipients.sock relay.sock prospect.sock addresses.sock",
+        f"{_SPOOL}/chatmail", "milter.sock recipients.sock relay.sock recipient-policy.sock dns-filter.sock",
         "postfix", "Postfix asks our programs, and delivers to the relay",
     ),
     # -- Dovecot

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("_https_afresh")
 
 CAROL = "carol@mta.lab"
 MILTER = "chatmail-milter.socket chatmail-milter.service"
-SOCKETS = " ".join(f"mxdeliv-relay{one}.socket" for one in ("", "-https-only", "-prospect", "-addresses"))
+SOCKETS = " ".join(
+    f"mxdeliv-relay{one}.socket" for one in ("", "-https-only", "-recipient-policy", "-dns-filter")
+)
 RELAY = f"{SOCKETS} mxdeliv-relay.service"
 
 

@@ -33,9 +33,11 @@ ln -s /opt/chatmail/venv/bin/chatmailctl /opt/chatmail/venv/bin/chatmail-expire 
 mkdir -p /etc/sysusers.d
 cp /usr/lib/sysusers.d/chatmail-milter.conf /etc/sysusers.d/chatmail.conf
 cd /etc/systemd/system
+# Two sockets had other names.
+before='s/relay-recipient-policy/relay-prospect/g; s/relay-dns-filter/relay-addresses/g'
 for unit in $units; do
-    sed '1s/.*/# Ansible managed/; s|/usr/lib/chatmail-milter|/opt/chatmail/venv|' \
-        /lib/systemd/system/$unit >$unit
+    sed "1s/.*/# Ansible managed/; s|/usr/lib/chatmail-milter|/opt/chatmail/venv|; $before" \
+        /lib/systemd/system/$unit >$(echo $unit | sed "$before")
     rm -f $unit.d/chatmail.conf
 done
 ln -sf /etc/systemd/system/chatmail.target multi-user.target.wants/chatmail.target
@@ -103,6 +105,8 @@ class TestEarlierLayout:
         until("all of it is in the mailbox", arrived, 60, every=1)
         assert started(b) == {PROGRAMS.removesuffix("/bin")}
         assert relay.failed_units(b) == ""
+        active = "systemctl is-active mxdeliv-relay-prospect.socket mxdeliv-relay-addresses.socket"
+        assert b.run(active, check=False).stdout.split() == ["inactive", "inactive"]
         left = "/opt/chatmail /etc/sysusers.d/chatmail.conf /usr/local/bin/chatmailctl"
         assert b.run(f"ls -d {left} 2>/dev/null", check=False).stdout == ""
         ours = "-name 'chatmail*' -o -name 'mxdeliv*'"

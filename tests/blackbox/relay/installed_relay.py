@@ -42,7 +42,7 @@ _LAUNCH = """
 import os, sys
 for number in (3, 4, 5, 6):
     os.dup2(int(sys.argv[number - 2]), number)
-names = "lmtp:https-only:prospect:addresses"
+names = "lmtp:https-only:recipient-policy:dns-filter"
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="4", LISTEN_FDNAMES=names)
 os.execv(sys.argv[5], sys.argv[5:])
 """
@@ -156,14 +156,14 @@ class InstalledRelay:
         self._lmtp.listen(64)
         self._https_only = socket.create_server(("127.0.0.1", 0))
         self.https_only_port: int = self._https_only.getsockname()[1]
-        self.policy_path = str(directory / "prospect.sock")
+        self.policy_path = str(directory / "recipient-policy.sock")
         self._policy = socket.socket(socket.AF_UNIX)
         self._policy.bind(self.policy_path)
         self._policy.listen(64)
-        self.addresses_path = str(directory / "addresses.sock")
-        self._addresses = socket.socket(socket.AF_UNIX)
-        self._addresses.bind(self.addresses_path)
-        self._addresses.listen(64)
+        self.dns_filter_path = str(directory / "dns-filter.sock")
+        self._dns_filter = socket.socket(socket.AF_UNIX)
+        self._dns_filter.bind(self.dns_filter_path)
+        self._dns_filter.listen(64)
         self.config = directory / "chatmail.toml"
         self.environment = os.environ | {"CHATMAIL_CONFIG": str(self.config)}
         self.configure()
@@ -188,7 +188,7 @@ class InstalledRelay:
 
     def start(self) -> None:
         """Start the installed program; its listening sockets queue whoever comes before it is ready."""
-        listening = (self._lmtp, self._https_only, self._policy, self._addresses)
+        listening = (self._lmtp, self._https_only, self._policy, self._dns_filter)
         numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
         self.process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
@@ -289,7 +289,7 @@ class InstalledRelay:
         self._lmtp.close()
         self._https_only.close()
         self._policy.close()
-        self._addresses.close()
+        self._dns_filter.close()
 
 
 class Lmtp(smtplib.LMTP):

@@ -55,19 +55,19 @@ class Asking:
     ],
 )
 def test_each_record_is_judged(relay: InstalledRelay, peer: Peer, kind: str, value: str, kept: bool) -> None:
-    connection = Asking(relay.addresses_path)
+    connection = Asking(relay.dns_filter_path)
     # Postfix folds the key.
     for record in (f"mx.b.test. 300 IN {kind} {value}", f"mx.b.test. 300 in {kind.lower()} {value}"):
         assert connection.ask(record) == ("NOTFOUND " if kept else "OK IGNORE")
 
 
 def test_a_connection_is_kept_and_nonsense_ends_it(relay: InstalledRelay, peer: Peer) -> None:
-    connection = Asking(relay.addresses_path)
+    connection = Asking(relay.dns_filter_path)
     for _ in range(3):
         assert connection.ask("a.test. 60 IN A 10.1.2.3") == "OK IGNORE"
     connection.socket.sendall(b"99999999:")
     assert connection.socket.recv(1) == b""
-    assert Asking(relay.addresses_path).ask("a.test. 60 IN A 9.9.9.9") == "NOTFOUND "
+    assert Asking(relay.dns_filter_path).ask("a.test. 60 IN A 9.9.9.9") == "NOTFOUND "
 
 
 @pytest.mark.parametrize("allowed", [[], ["10.77.0.0/24", "2001:db8:77::/64"]])

@@ -17,7 +17,7 @@ from tests.chat.deadline import until
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
-    relay = InstalledRelay(tmp_path_factory.mktemp("prospect"))
+    relay = InstalledRelay(tmp_path_factory.mktemp("recipient-policy"))
     relay.dns.zone["null.test", "MX"] = ["0 ."]
     relay.dns.zone["there.test", "A"] = ["127.0.0.2"]
     relay.dns.zone["ours.test", "MX"] = ["10 _here.test."]
