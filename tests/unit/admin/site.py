@@ -78,8 +78,8 @@ def queued(queue_id: str = QUEUE_ID, domain: str = "b.test", queue: str = "defer
 
 
 @dataclass
-class World:
-    """The pages, what is behind them, and a client that has logged in as often as was said."""
+class AdminSite:
+    """The admin application with fake sources, and a client with the cookie of its last login."""
 
     engine: Engine | None
     messages: list[QueueEntry] | None = field(default_factory=lambda: [queued()])

@@ -19,7 +19,7 @@ from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.pages import PAGES
 from mxdeliv_app.admin.sessions import COOKIE
 from tests import stores
-from tests.unit.admin.site import ACT, HTML, JSON, QUEUE_ID, READ, Seen, World, fill, queued
+from tests.unit.admin.site import ACT, HTML, JSON, QUEUE_ID, READ, AdminSite, Seen, fill, queued
 
 PATHS = ["", *(path for path in PAGES if path and "{" not in path), "/peers/b.test", f"/queue/{QUEUE_ID}"]
 FIRST, SECOND = "192.0.2.1", "192.0.2.2"
@@ -33,39 +33,39 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def world(engine: Engine) -> World:
+def site(engine: Engine) -> AdminSite:
     """With nobody logged in."""
-    return World(engine)
+    return AdminSite(engine)
 
 
 @pytest.fixture
-def admin(world: World) -> World:
+def admin(site: AdminSite) -> AdminSite:
     """With the privileged password."""
-    assert world.log_in(ACT).status_code == 200
-    return world
+    assert site.log_in(ACT).status_code == 200
+    return site
 
 
 class TestGettingIn:
     @pytest.mark.parametrize("headers", [HTML, JSON])
     def test_who_has_not_logged_in_gets_the_same_answer_everywhere(
-        self, world: World, headers: dict[str, str]
+        self, site: AdminSite, headers: dict[str, str]
     ) -> None:
-        answers = [world.get(path, headers) for path in (*PATHS, "/none", "/orders/route-set", "/session")]
-        answers += [world.post("/orders/queue-delete", headers, id=QUEUE_ID), world.post("/logout", headers)]
+        answers = [site.get(path, headers) for path in (*PATHS, "/none", "/orders/route-set", "/session")]
+        answers += [site.post("/orders/queue-delete", headers, id=QUEUE_ID), site.post("/logout", headers)]
         assert {one.status_code for one in answers} == {401}
         assert len({one.text for one in answers}) == 1
         for name in ("a.test", "b.test", "Peers", "user00001"):
             assert name not in answers[0].text
-        assert world.orders == []
+        assert site.orders == []
 
     @pytest.mark.parametrize("password", ["wrong", "", "x" * 129, "\u202e\x00", ACT + " "])
-    def test_a_wrong_password_gets_no_session(self, world: World, password: str) -> None:
-        result = world.log_in(password)
+    def test_a_wrong_password_gets_no_session(self, site: AdminSite, password: str) -> None:
+        result = site.log_in(password)
         assert result.status_code == 401
         assert COOKIE not in result.cookies
 
-    def test_the_cookie_is_for_this_site_alone(self, world: World) -> None:
-        cookie = world.log_in(READ).cookies[COOKIE]
+    def test_the_cookie_is_for_this_site_alone(self, site: AdminSite) -> None:
+        cookie = site.log_in(READ).cookies[COOKIE]
         assert COOKIE.startswith("__Secure-")
         assert (cookie.secure, cookie.http_only, cookie.path, cookie.same_site) == (
             True,
@@ -75,46 +75,46 @@ class TestGettingIn:
         )
         assert len(cookie.value) >= 43  # 256 bits
 
-    def test_logging_out_ends_the_session(self, admin: World) -> None:
+    def test_logging_out_ends_the_session(self, admin: AdminSite) -> None:
         token = admin.json("/session")["csrf"]
         assert admin.post("/logout", csrf=token).status_code == 200
         assert admin.get().status_code == 401
 
-    def test_logging_in_ends_the_session_before(self, admin: World) -> None:
+    def test_logging_in_ends_the_session_before(self, admin: AdminSite) -> None:
         before = admin.cookie
         token = admin.json("/session")["csrf"]
         assert admin.post("/login", password=READ, csrf=token).status_code == 200
         admin.cookie = before
         assert admin.get().status_code == 401
 
-    def test_many_sessions_end_the_oldest_of_the_same_password(self, world: World) -> None:
-        cookies = {"act": world.sessions.begin("privileged"), "first": world.sessions.begin("read-only")}
+    def test_many_sessions_end_the_oldest_of_the_same_password(self, site: AdminSite) -> None:
+        cookies = {"act": site.sessions.begin("privileged"), "first": site.sessions.begin("read-only")}
         for _ in range(100):
-            world.clock += 1
-            cookies["last"] = world.sessions.begin("read-only")
-        assert {name for name, one in cookies.items() if world.sessions.find(one)} == {"act", "last"}
+            site.clock += 1
+            cookies["last"] = site.sessions.begin("read-only")
+        assert {name for name, one in cookies.items() if site.sessions.find(one)} == {"act", "last"}
 
     @pytest.mark.parametrize(("seconds", "status"), [(3599, 200), (3600, 401)])
-    def test_an_idle_hour_ends_it(self, admin: World, seconds: int, status: int) -> None:
+    def test_an_idle_hour_ends_it(self, admin: AdminSite, seconds: int, status: int) -> None:
         admin.clock += seconds
         assert admin.get("/session", JSON).status_code == status
 
-    def test_half_a_day_ends_it(self, admin: World) -> None:
+    def test_half_a_day_ends_it(self, admin: AdminSite) -> None:
         for _ in range(23):
             admin.clock += 1800
             assert admin.get("/session", JSON).status_code == 200
         admin.clock += 1800
         assert admin.get("/session", JSON).status_code == 401
 
-    def test_ten_failures_a_minute_and_the_right_password_has_to_wait(self, world: World) -> None:
-        answers = [world.log_in("wrong", **{"X-Real-IP": FIRST}).status_code for _ in range(11)]
+    def test_ten_failures_a_minute_and_the_right_password_has_to_wait(self, site: AdminSite) -> None:
+        answers = [site.log_in("wrong", **{"X-Real-IP": FIRST}).status_code for _ in range(11)]
         assert answers == [401] * 10 + [429]
-        result = world.log_in(ACT, **{"X-Real-IP": FIRST})
+        result = site.log_in(ACT, **{"X-Real-IP": FIRST})
         assert (result.status_code, result.headers["retry-after"]) == (429, "60")
-        assert world.log_in(ACT, **{"X-Real-IP": SECOND}).status_code == 200
+        assert site.log_in(ACT, **{"X-Real-IP": SECOND}).status_code == 200
 
     def test_many_who_guess_at_once_leave_threads_for_pages(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
+        self, site: AdminSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         may_end = threading.Event()
         # Longer than the test waits: nothing here depends on how quick the machine is.
@@ -122,7 +122,7 @@ class TestGettingIn:
         monkeypatch.setattr("mxdeliv_app.admin.passwords.role", lambda *_: may_end.wait(120) and None)
 
         def guess(number: int) -> int:
-            return world.log_in("wrong", **{"X-Real-IP": f"192.0.2.{number}"}).status_code
+            return site.log_in("wrong", **{"X-Real-IP": f"192.0.2.{number}"}).status_code
 
         with ThreadPoolExecutor(gunicorn_conf.threads) as pool:
             guesses = [pool.submit(guess, number) for number in range(gunicorn_conf.threads)]
@@ -135,20 +135,20 @@ class TestGettingIn:
         assert sorted(one.result() for one in guesses) == [401] * 4 + [503] * 4
 
     @pytest.mark.parametrize("body", ['{"password": "\\ud800"}', "[" * 16000, '{"password": ["x"]}'])
-    def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, world: World, body: str) -> None:
+    def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, site: AdminSite, body: str) -> None:
         headers = JSON | {"Content-Type": MEDIA_JSON}
-        assert world.client.simulate_post("/admin/login", headers=headers, body=body).status_code == 422
+        assert site.client.simulate_post("/admin/login", headers=headers, body=body).status_code == 422
 
-    def test_an_ipv6_network_counts_as_one(self, world: World) -> None:
+    def test_an_ipv6_network_counts_as_one(self, site: AdminSite) -> None:
         for number in range(10):
-            world.log_in("wrong", **{"X-Real-IP": f"2001:db8::{number}"})
-        assert world.log_in(ACT, **{"X-Real-IP": "2001:db8::ffff"}).status_code == 429
-        assert world.log_in(ACT, **{"X-Real-IP": "2001:db8:0:1::1"}).status_code == 200
+            site.log_in("wrong", **{"X-Real-IP": f"2001:db8::{number}"})
+        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8::ffff"}).status_code == 429
+        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8:0:1::1"}).status_code == 200
 
 
 class TestPages:
     @pytest.mark.parametrize("path", PATHS)
-    def test_each_page_is_html_and_json(self, admin: World, path: str) -> None:
+    def test_each_page_is_html_and_json(self, admin: AdminSite, path: str) -> None:
         page = admin.get(path)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert page.text.startswith("<!doctype html>")
@@ -159,8 +159,8 @@ class TestPages:
             assert "secret-hash" not in answer.text
 
     @pytest.mark.parametrize("path", ["", "/none", "/peers"])
-    def test_every_answer_keeps_other_sites_out(self, admin: World, path: str) -> None:
-        for answer in (admin.get(path), admin.post("/login"), World(None).get(path)):
+    def test_every_answer_keeps_other_sites_out(self, admin: AdminSite, path: str) -> None:
+        for answer in (admin.get(path), admin.post("/login"), AdminSite(None).get(path)):
             policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
             assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
             assert policy["script-src"].startswith("'sha256-")
@@ -170,7 +170,7 @@ class TestPages:
             assert "access-control-allow-origin" not in answer.headers
 
     @pytest.mark.parametrize("path", PATHS)
-    def test_hostile_words_are_text(self, admin: World, path: str) -> None:
+    def test_hostile_words_are_text(self, admin: AdminSite, path: str) -> None:
         page = admin.get(path)
         seen = Seen(page.text)
         assert [tag for tag, _ in seen.tags].count("script") == 1
@@ -179,11 +179,11 @@ class TestPages:
             assert not any(name.startswith("on") or name == "style" for name in attributes)
         assert not set("\x1b\u202e") & set(page.text)
 
-    def test_hostile_words_are_shown(self, admin: World) -> None:
+    def test_hostile_words_are_shown(self, admin: AdminSite) -> None:
         for path in ("/peers/b.test", "/queue", "/blocklist"):
             assert "{{ 7 * 7 }}" in Seen(admin.get(path).text).words
 
-    def test_parameters_are_text_too(self, admin: World) -> None:
+    def test_parameters_are_text_too(self, admin: AdminSite) -> None:
         hostile = '"><script>alert(1)</script>'
         for path, name in (("/peers", "domain"), ("/accounts", "begins"), ("/queue", "reason")):
             tags = [tag for tag, _ in Seen(admin.get(path, HTML, **{name: hostile}).text).tags]
@@ -193,7 +193,7 @@ class TestPages:
         "path",
         ["/none", "/peers/none.test", "/peers/%3Cscript%3E", "/peers/..%2f", "/queue/4nothere", "/x/y"],
     )
-    def test_what_is_not_there(self, admin: World, path: str) -> None:
+    def test_what_is_not_there(self, admin: AdminSite, path: str) -> None:
         for headers in (HTML, JSON):
             assert admin.get(path, headers).status_code == 404
 
@@ -209,11 +209,11 @@ class TestPages:
             ("/peers/b.test", "span", "<"),
         ],
     )
-    def test_a_bad_value_names_its_field(self, admin: World, path: str, name: str, value: str) -> None:
+    def test_a_bad_value_names_its_field(self, admin: AdminSite, path: str, name: str, value: str) -> None:
         result = admin.get(path, JSON, **{name: value})
         assert (result.status_code, json.loads(result.text)["field"]) == (422, name)
 
-    def test_accounts_a_hundred_at_a_time(self, admin: World) -> None:
+    def test_accounts_a_hundred_at_a_time(self, admin: AdminSite) -> None:
         first = admin.json("/accounts")
         assert len(first["accounts"]) == 100
         second = admin.json("/accounts", after=first["further"])
@@ -232,30 +232,30 @@ class TestPages:
             ("restricted", {"c.test", "bad.test"}),
         ],
     )
-    def test_filters_of_peers(self, admin: World, chosen: str, domains: set[str]) -> None:
+    def test_filters_of_peers(self, admin: AdminSite, chosen: str, domains: set[str]) -> None:
         found = admin.json("/peers", filter=chosen)
         assert {one["domain"] for one in found["peers"]} == domains
 
-    def test_peers_by_what_is_asked_for(self, admin: World) -> None:
+    def test_peers_by_what_is_asked_for(self, admin: AdminSite) -> None:
         assert [one["attempts"] for one in admin.json("/peers", sort="attempts")["peers"]][:2] == [3, 2]
         assert admin.json("/peers", sort="share")["peers"][0]["domain"] == "bad.test"
 
-    def test_the_queue_by_destination_and_reason(self, admin: World) -> None:
+    def test_the_queue_by_destination_and_reason(self, admin: AdminSite) -> None:
         admin_queue = admin.json("/queue")
         assert [one["domain"] for one in admin_queue["queue"]["destinations"]] == ["b.test"]
         assert admin.json("/queue", domain="c.test")["messages"] == []
 
     def test_the_password_of_the_store_is_no_setting_to_show(self, engine: Engine) -> None:
-        world = World(engine, url="postgresql+psycopg://chatmail:hunter2@db.test/chatmail")
-        world.log_in()
+        site = AdminSite(engine, url="postgresql+psycopg://chatmail:hunter2@db.test/chatmail")
+        site.log_in()
         for headers in (HTML, JSON):
-            text = world.get("/settings", headers).text
+            text = site.get("/settings", headers).text
             assert "db.test" in text
             assert "hunter2" not in text
 
 
 class TestOrders:
-    def test_what_is_ordered_is_done_and_told_once(self, admin: World) -> None:
+    def test_what_is_ordered_is_done_and_told_once(self, admin: AdminSite) -> None:
         result = admin.order("endpoints-forget", HTML, domain="B.test", back="/admin/peers/b.test?span=day")
         assert (result.status_code, result.headers["location"]) == (303, "/admin/peers/b.test?span=day")
         assert admin.orders == [("endpoints-forget", {"domain": "B.test"})]
@@ -269,26 +269,26 @@ class TestOrders:
             "/admin//evil.test",
         ],
     )  # fmt: skip
-    def test_it_leads_back_to_no_other_site(self, admin: World, back: str) -> None:
+    def test_it_leads_back_to_no_other_site(self, admin: AdminSite, back: str) -> None:
         result = admin.order("endpoints-forget", HTML, domain="b.test", back=back)
         assert (result.status_code, result.headers["location"]) == (303, "/admin")
 
     @pytest.mark.parametrize("name", ORDERS)
-    def test_the_read_only_password_changes_nothing(self, world: World, name: str) -> None:
-        world.log_in(READ)
-        assert world.json("/session")["role"] == "read-only"
-        result = world.order(name, domain="b.test", id=QUEUE_ID)
-        assert (result.status_code, world.orders) == (403, [])
+    def test_the_read_only_password_changes_nothing(self, site: AdminSite, name: str) -> None:
+        site.log_in(READ)
+        assert site.json("/session")["role"] == "read-only"
+        result = site.order(name, domain="b.test", id=QUEUE_ID)
+        assert (result.status_code, site.orders) == (403, [])
 
     @pytest.mark.parametrize("path", PATHS)
-    def test_the_read_only_password_sees_no_button_but_its_own(self, world: World, path: str) -> None:
-        world.log_in(READ)
-        forms = [one for tag, one in Seen(world.get(path).text).tags if tag == "form"]
+    def test_the_read_only_password_sees_no_button_but_its_own(self, site: AdminSite, path: str) -> None:
+        site.log_in(READ)
+        forms = [one for tag, one in Seen(site.get(path).text).tags if tag == "form"]
         assert {one["action"] for one in forms if one["method"] == "post"} == {"/admin/logout"}
 
     @pytest.mark.parametrize("token", ["", "wrong", "ü", "x" * 5000])
-    def test_without_the_token_of_the_session_nothing_is_done(self, admin: World, token: str) -> None:
-        other = World(admin.engine)
+    def test_without_the_token_of_the_session_nothing_is_done(self, admin: AdminSite, token: str) -> None:
+        other = AdminSite(admin.engine)
         other.log_in()
         for csrf in (token, other.json("/session")["csrf"]):
             assert admin.order("queue-flush", csrf=csrf).status_code == 403
@@ -296,20 +296,20 @@ class TestOrders:
         assert admin.orders == []
         assert admin.get("/session", JSON).status_code == 200
 
-    @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-    def test_what_another_site_asks_for_is_not_done(self, admin: World, site: str) -> None:
-        assert admin.order("queue-flush", JSON | {"Sec-Fetch-Site": site}).status_code == 403
-        assert admin.post("/login", JSON | {"Sec-Fetch-Site": site}, password=ACT).status_code == 403
+    @pytest.mark.parametrize("fetch_site", ["cross-site", "same-site"])
+    def test_what_another_site_asks_for_is_not_done(self, admin: AdminSite, fetch_site: str) -> None:
+        assert admin.order("queue-flush", JSON | {"Sec-Fetch-Site": fetch_site}).status_code == 403
+        assert admin.post("/login", JSON | {"Sec-Fetch-Site": fetch_site}, password=ACT).status_code == 403
         assert admin.orders == []
 
-    def test_a_get_orders_nothing(self, admin: World) -> None:
+    def test_a_get_orders_nothing(self, admin: AdminSite) -> None:
         assert admin.get("/orders/queue-flush", JSON).status_code == 405
         assert admin.orders == []
 
-    def test_an_order_that_there_is_not(self, admin: World) -> None:
+    def test_an_order_that_there_is_not(self, admin: AdminSite) -> None:
         assert admin.order("rm-rf").status_code == 404
 
-    def test_a_bad_value_names_its_field_and_nothing_is_done(self, admin: World) -> None:
+    def test_a_bad_value_names_its_field_and_nothing_is_done(self, admin: AdminSite) -> None:
         result = admin.order("queue-delete", id="--all")
         assert (result.status_code, json.loads(result.text)["field"]) == (422, "id")
         page = admin.order("route-set", HTML, domain="<b>")
@@ -324,26 +324,26 @@ class TestOrders:
             ("Error: run this as root, which removes the mail\n", 409),
         ],
     )
-    def test_what_chatmailctl_could_not_do_is_told(self, admin: World, said: str, status: int) -> None:
+    def test_what_chatmailctl_could_not_do_is_told(self, admin: AdminSite, said: str, status: int) -> None:
         admin.done = Done(1, "", said)
         result = admin.order("route-unset", domain="b.test")
         assert result.status_code == status
         assert json.loads(result.text)["title"] == said.removeprefix("Error: ").strip()
 
-    def test_where_nobody_can_do_it_the_command_is_told(self, admin: World) -> None:
+    def test_where_nobody_can_do_it_the_command_is_told(self, admin: AdminSite) -> None:
         admin.done = None
         result = admin.order("queue-hold", id=QUEUE_ID)
         assert result.status_code == 503
         assert f"As root: chatmailctl queue hold -- {QUEUE_ID}" in json.loads(result.text)["title"]
 
-    def test_what_an_order_changed_is_seen_at_once(self, admin: World) -> None:
+    def test_what_an_order_changed_is_seen_at_once(self, admin: AdminSite) -> None:
         assert len(admin.json("/queue")["messages"]) == 1
         admin.messages = [queued(), queued("4other")]
         assert len(admin.json("/queue")["messages"]) == 1
         admin.order("queue-hold", id=QUEUE_ID)
         assert len(admin.json("/queue")["messages"]) == 2
 
-    def test_a_field_that_is_named_twice(self, admin: World) -> None:
+    def test_a_field_that_is_named_twice(self, admin: AdminSite) -> None:
         token = admin.json("/session")["csrf"]
         result = admin.client.simulate_post(
             "/admin/orders/queue-hold",
@@ -355,31 +355,31 @@ class TestOrders:
 
 class TestWhatIsAway:
     def test_without_the_store_the_rest_is_there(self) -> None:
-        world = World(None)
-        world.log_in()
-        found = world.json()
+        site = AdminSite(None)
+        site.log_in()
+        found = site.json()
         assert (found["traffic"], found["accounts"], found["queue"]["messages"]) == (None, None, 1)
         assert found["missing"]["traffic"] == "start the database"
-        assert "start the database" in Seen(world.get().text).words
-        assert world.json("/queue")["queue"]["messages"] == 1
-        assert world.json("/settings")["settings"]["mail"]["domain"] == "a.test"
+        assert "start the database" in Seen(site.get().text).words
+        assert site.json("/queue")["queue"]["messages"] == 1
+        assert site.json("/settings")["settings"]["mail"]["domain"] == "a.test"
         for path in ("/peers", "/peers/b.test", "/accounts", "/blocklist", "/tokens"):
-            result = world.get(path)
+            result = site.get(path)
             assert result.status_code == 503
             assert "start the database" in Seen(result.text).words
 
     def test_without_postfix_the_rest_is_there(self, engine: Engine) -> None:
-        world = World(engine, None)
-        world.log_in()
-        assert world.json()["missing"]["queue"] == "check that Postfix is running"
+        site = AdminSite(engine, None)
+        site.log_in()
+        assert site.json()["missing"]["queue"] == "check that Postfix is running"
         for path in ("", "/queue", "/peers/b.test"):
-            assert "check that Postfix is running" in Seen(world.get(path).text).words
-        assert {one["queued"] for one in world.json("/peers")["peers"]} == {None}
-        assert world.get(f"/queue/{QUEUE_ID}").status_code == 503
+            assert "check that Postfix is running" in Seen(site.get(path).text).words
+        assert {one["queued"] for one in site.json("/peers")["peers"]} == {None}
+        assert site.get(f"/queue/{QUEUE_ID}").status_code == 503
 
     def test_of_an_empty_relay_it_says_so(self, tmp_path: Path) -> None:
-        world = World(open_store(stores.made(tmp_path / "store")), [])
-        world.log_in()
+        site = AdminSite(open_store(stores.made(tmp_path / "store")), [])
+        site.log_in()
         for path, said in (
             ("", "Nothing yet"),
             ("/peers", "No mail was exchanged yet."),
@@ -388,16 +388,16 @@ class TestWhatIsAway:
             ("/blocklist", "The blocklist is empty."),
             ("/tokens", "There are no tokens."),
         ):
-            assert said in Seen(world.get(path).text).words
+            assert said in Seen(site.get(path).text).words
 
     def test_findings_of_doctor_are_on_the_overview(self, engine: Engine) -> None:
         finding = {
             "subject": "dns", "what": "MX", "state": "bad", "found": "is <b>gone</b>", "why": "no mail",
             "mend": "add it",
         }  # fmt: skip
-        world = World(engine, findings=[finding])
-        world.log_in()
-        assert world.json()["findings"] == [finding]
-        words = Seen(world.get().text).words
+        site = AdminSite(engine, findings=[finding])
+        site.log_in()
+        assert site.json()["findings"] == [finding]
+        words = Seen(site.get().text).words
         assert "is <b>gone</b>" in words
         assert "add it" in words

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from mxdeliv_app.admin import openapi
 from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.pages import PAGES
-from tests.unit.admin.site import QUEUE_ID, World, fill
+from tests.unit.admin.site import QUEUE_ID, AdminSite, fill
 
 WHICH = {"domain": "b.test", "queue_id": QUEUE_ID}
 
@@ -26,13 +26,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def admin(engine: Engine) -> World:
-    world = World(engine)
-    world.log_in()
-    return world
+def admin(engine: Engine) -> AdminSite:
+    site = AdminSite(engine)
+    site.log_in()
+    return site
 
 
-def test_it_has_each_route_and_no_other(admin: World) -> None:
+def test_it_has_each_route_and_no_other(admin: AdminSite) -> None:
     routes = set()
     for route in inspect_routes(admin.client.app):
         names = ORDERS if "{name}" in route.path else [""]
@@ -44,14 +44,14 @@ def test_it_has_each_route_and_no_other(admin: World) -> None:
     assert described == routes
 
 
-def test_it_is_served_to_whoever_has_a_session(admin: World) -> None:
+def test_it_is_served_to_whoever_has_a_session(admin: AdminSite) -> None:
     assert admin.json("/openapi.json") == openapi.document()
-    assert World(admin.engine).get("/openapi.json").status_code == 401
+    assert AdminSite(admin.engine).get("/openapi.json").status_code == 401
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_reads_the_parameters_that_it_names_and_has_the_keys_that_it_promises(
-    admin: World, path: str, monkeypatch: pytest.MonkeyPatch
+    admin: AdminSite, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[str] = set()
     real: Callable[..., Any] = falcon.Request.get_param
