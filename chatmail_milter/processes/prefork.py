@@ -111,7 +111,7 @@ def _status(ended: SystemExit) -> int:
 
 
 def default_workers() -> int:
-    """One worker per two processors, at most four: Postfix uses several times our CPU for a message."""
+    """One worker per two processors, at most four: Postfix and Dovecot use several times our CPU."""
     return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
 

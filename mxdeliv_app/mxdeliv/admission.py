@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 
 # Threads of a process that are reserved for `/new` and web pages, whose requests take milliseconds.
 KEPT_FOR_PAGES = 8
-# Recipients of all concurrent messages of a process, not counting the first of each: a message to one
-# recipient needs only a thread. With two processes, a network alone may send 50 messages at once to 16
-# recipients each, which keeps a small host busy.
-MOST_RECIPIENTS = 600
+# Recipients of all concurrent messages of a process, not counting the first of each, since a message to one
+# recipient needs only a thread. So many for each thread, at least the second number: with 200 threads,
+# a network alone may send 53 messages at once to 16 recipients each, which keeps a small host busy.
+RECIPIENTS_PER_THREAD, FEWEST_RECIPIENTS = 6, 600
 # A message counts for at most this many, so that one with any number of recipients is accepted when nothing
 # else is in progress.
 COUNTED_RECIPIENTS = 100
@@ -45,7 +45,7 @@ class ConcurrencyLimit:
         if threads <= KEPT_FOR_PAGES:
             raise ValueError(f"{threads} threads: more than {KEPT_FOR_PAGES} are needed")
         self._messages = FairShare(threads - KEPT_FOR_PAGES)
-        self._recipients = FairShare(MOST_RECIPIENTS)
+        self._recipients = FairShare(max(FEWEST_RECIPIENTS, RECIPIENTS_PER_THREAD * threads))
 
     @contextlib.contextmanager
     def admitted(self, network: str, recipients: int) -> Iterator[None]:

@@ -13,7 +13,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 # Not `config.load_or_exit`: gunicorn would take a name `config` in this module for its setting of that name.
 from chatmail_milter.config import load_or_exit
-from chatmail_milter.processes.prefork import share_memory
+from chatmail_milter.processes.prefork import default_workers, share_memory
 from mxdeliv_app.mxdeliv.admission import client_left
 
 
@@ -30,11 +30,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return False if client_left(conn.sock)() else super().handle(conn)
 
 
-# Threads, because a request mostly waits for Postfix, Dovecot or the database. The second process uses a
-# second core, and serves while the first is being replaced.
+# Threads, because a request mostly waits for Postfix, Dovecot or the database. They are more than Dovecot's
+# authentication workers, which wait for one answer each: 30 for logins and 30 for deliveries.
 worker_class = Worker
-workers = 2
-threads = 32
+workers = default_workers()
+threads = 64
 # If all threads are busy, requests wait in the listen queue, not in a worker that accepted too many.
 worker_connections = 128
 backlog = 512

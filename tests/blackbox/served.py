@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Whatever the machine has: what one process knows and the other doesn't is then noticed.
+TWO_PROCESSES = ("--workers", "2")
 _DEADLINE = 120.0  # seconds, for whatever should take milliseconds
 
 # sd_listen_fds(3): the first socket is descriptor 3, and LISTEN_PID is whoever is to take it.
@@ -65,10 +67,18 @@ class Served:
     @property
     def peak_memory(self) -> int:
         """The most octets of RAM that any of its workers ever had (VmHWM of proc(5))."""
+        return self._most("VmHWM")
+
+    @property
+    def own_memory(self) -> int:
+        """The octets of RAM that are not of files, of the worker with the most (RssAnon of proc(5))."""
+        return self._most("RssAnon")
+
+    def _most(self, field: str) -> int:
         workers = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
         statuses = [Path(f"/proc/{worker}/status").read_text() for worker in workers]
         return max(
-            int(found[1]) * 1024 for one in statuses if (found := re.search(r"VmHWM:\s*(\d+) kB", one))
+            int(found[1]) * 1024 for one in statuses if (found := re.search(rf"{field}:\s*(\d+) kB", one))
         )
 
     def connect(self) -> socket.socket:
@@ -107,9 +117,15 @@ class Served:
 
 @contextmanager
 def served(
-    application: str, directory: Path, environment: dict[str, str], arguments: Sequence[str] = ()
+    application: str,
+    directory: Path,
+    environment: dict[str, str],
+    arguments: Sequence[str] = TWO_PROCESSES,
 ) -> Iterator[Served]:
-    """Serve `module:factory()` with everything it needs in `environment`."""
+    """Serve `module:factory()` with everything it needs in `environment`.
+
+    `arguments`: of gunicorn.
+    """
     path, log = directory / "app.sock", directory / "app.log"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

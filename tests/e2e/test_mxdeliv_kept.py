@@ -126,10 +126,10 @@ def test_each_message_is_its_own_peers_on_a_connection_of_several(b: LabHost, po
     posted.each_is_there_once()
     came = clients(b, before)
     assert [one for one in came if one in ADDRESSES] == ADDRESSES * 4
-    # One new connection for each of the app's two processes at most, and for who else came meanwhile.
+    # One new connection of the app at most, and one of who else came meanwhile.
     others = len(came) - len(ADDRESSES * 4)
     connections = sum(line.startswith("connect from ") for line in said_to_postfix(b, before))
-    assert connections <= 2 + others
+    assert connections <= 1 + others
 
 
 def test_what_is_refused_by_address_is_refused_on_a_kept_connection(b: LabHost, posted: Posted) -> None:

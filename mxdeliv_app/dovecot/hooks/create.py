@@ -40,9 +40,9 @@ class _Create(msgspec.Struct, frozen=True):
 class Create:
     """Creates an account at its first login."""
 
-    # A hash takes a processor to itself. As many at once as there are processes of this program: who has an
-    # account is looked up while a thousand others get theirs.
-    _hashing = threading.Lock()
+    # A hash takes a processor to itself, and there is a process of this program for two of them. More would
+    # keep look-ups waiting, while a thousand others get their accounts.
+    _hashing = threading.BoundedSemaphore(2)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.blackbox.served import Answer, Served, served
+from tests.blackbox.served import TWO_PROCESSES, Answer, Served, served
 from tests.blackbox.web.queue_port import QueuePort
 
 ALICE, BOB, CAROL = "alice123@a.example", "bob12345@a.example", "carol123@a.example"
@@ -59,7 +59,7 @@ class Receiver:
 
 @contextmanager
 def receiving(
-    directory: Path, max_message_size: int = MAX, arguments: Sequence[str] = ()
+    directory: Path, max_message_size: int = MAX, arguments: Sequence[str] = TWO_PROCESSES
 ) -> Iterator[Receiver]:
     """A receiver of its own, with its files in `directory`."""
     with QueuePort() as inject, QueuePort() as mixed:

@@ -93,6 +93,16 @@ def test_a_message_that_is_refused_takes_nothing() -> None:
             pass
 
 
+@pytest.mark.parametrize(("recipients", "most"), [(100, 8), (1000, 8), (16, 53), (1, 128)])
+def test_twice_the_threads_take_twice_as_much(recipients: int, most: int) -> None:
+    app = ConcurrencyLimit(200)
+    with ExitStack() as held:
+        for _ in range(most):
+            held.enter_context(app.admitted("a", recipients))
+        with pytest.raises(BusyError), app.admitted("a", recipients):
+            pass
+
+
 @pytest.mark.parametrize("threads", [1, 8])
 def test_too_few_threads_for_a_message_are_refused(threads: int) -> None:
     with pytest.raises(ValueError, match="threads"):
