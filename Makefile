@@ -19,6 +19,9 @@ PACKAGES := gcc libmilter-dev python3-dev python3-venv
 DEB_PACKAGES := binutils chrpath
 DEB_TEST_PACKAGES := lintian
 
+# Has Prometheus' own check of metrics and alerts. The package would start a server: only the program is taken.
+PROMTOOL_PACKAGE := prometheus
+
 # What looks at the admin page.
 BROWSER_PACKAGES := chromium
 
@@ -43,7 +46,7 @@ demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat,
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready deb ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready deb dist/promtool ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
 	$(BIN)/pytest
@@ -109,6 +112,11 @@ dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, w
 deb: $(VENV)/ready dist ## dist/chatmail-milter.deb, for Debian 12: what the playbook installs
 	@$(call installed,$(DEB_PACKAGES))
 	$(BIN)/python -m deb
+
+dist/promtool:
+	mkdir -p dist && cd dist && apt-get download -qq $(PROMTOOL_PACKAGE)
+	dpkg-deb --fsys-tarfile dist/$(PROMTOOL_PACKAGE)_*.deb | tar --extract --directory=dist --strip-components=3 ./usr/bin/promtool
+	rm dist/$(PROMTOOL_PACKAGE)_*.deb && touch $@
 
 # One list for every Python that setup.cfg allows and every processor: it has the hashes of all files of each release.
 # Versions in a list stay while they satisfy setup.cfg and pyproject.toml. No list depends on a later one.

@@ -15,7 +15,10 @@ import yaml  # type: ignore[import-untyped]  # comes with ansible-core
 
 ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
 MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
-KINDS = ("services", "sockets", "timers", "timed_services", "admin_services", "admin_sockets")
+KINDS = (
+    "services", "sockets", "timers", "timed_services", "admin_services", "admin_sockets", "metrics_services",
+    "metrics_timers",
+)  # fmt: skip
 
 
 def variables() -> dict[str, Any]:

@@ -28,6 +28,7 @@ COMMANDS = {
         "Choose the domains with which this relay exchanges mail.",
     ),
     "gate": ("chatmail_milter.ctl.gate", "Check messages with the PGP-only gate."),
+    "metrics": ("chatmail_milter.ctl.metrics", "Print the relay's figures for Prometheus."),
     "peers": (
         "chatmail_milter.ctl.peers",
         "Show attempts, successes, failures and latency per peer and road.",

@@ -19,6 +19,7 @@ STOCK = {
 }
 _WHY_OURS = {
     "chatmail-admin": "the admin pages don't answer",
+    "chatmail-metrics": "Prometheus gets old figures",
     "chatmail-orders": "the admin pages don't show the queue, and can't change anything",
     "chatmail-milter": "no message is accepted",
     "chatmail-hooks": "nobody can log in, and mail waits in the queue",

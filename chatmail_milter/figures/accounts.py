@@ -1,4 +1,4 @@
-"""Numbers of accounts, and of those in use."""
+"""Numbers of accounts, of those in use, and of their devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import Engine, func, select
 
-from chatmail_milter.store.tables import accounts, suspensions
+from chatmail_milter.store.tables import accounts, device_tokens, notices, suspensions
 
 DAY, WEEK, MONTH = timedelta(days=1), timedelta(days=7), timedelta(days=30)
 
@@ -22,6 +22,14 @@ class AccountFigures:
     used_month: int
     made_week: int
     suspended: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushFigures:
+    """Numbers of registered devices, and of those with a queued push notification."""
+
+    devices: int
+    pending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +63,11 @@ def count(engine: Engine, today: date) -> AccountFigures:
         row = connection.execute(select(func.count(), *used, made).select_from(accounts)).one()
         suspended = connection.execute(select(func.count()).select_from(suspensions)).scalar_one()
     return AccountFigures(row[0], row[1], row[2], row[3], row[4], suspended)
+
+
+def push(engine: Engine) -> PushFigures:
+    """Counts devices, and queued push notifications."""
+    with engine.connect() as connection:
+        devices = connection.execute(select(func.count()).select_from(device_tokens)).scalar_one()
+        pending = connection.execute(select(func.count()).select_from(notices)).scalar_one()
+    return PushFigures(devices, pending)

@@ -191,10 +191,19 @@ class Doveadm:
     def connections(self) -> Iterator[tuple[str, Peer]]:
         """User and client's address of each IMAP connection.
 
-        This and the next two methods don't raise `DoveadmError` but `subprocess.TimeoutExpired`; this one
+        This, `home` and `kick` don't raise `DoveadmError` but `subprocess.TimeoutExpired`; this one
         also `ValueError` and `KeyError`, if the output is malformed.
         """
         return parse_connections(self._printed("-f", "tab", "who", "-1"))
+
+    def clients(self) -> list[int]:
+        """The process of each IMAP connection, by its ID."""
+        return [int(row["pid"]) for row in self._rows("who", "-1") if row["proto"] == "imap"]
+
+    def statistics(self) -> dict[str, int]:
+        """The number of events of each `metric` in dovecot.conf, since Dovecot started. doveadm-stats(1)"""
+        rows = self._rows("stats", "dump")
+        return {row["metric_name"]: int(row["count"]) for row in rows if row["field"] == "duration"}
 
     def home(self, user: str) -> Path:
         """The home directory of a user."""

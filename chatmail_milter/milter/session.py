@@ -96,7 +96,7 @@ class MilterSession:
         self._lead = ""
         self._peer: Peer = None
         self._sender = ""
-        self._began = 0.0
+        self._began = self._asked = 0.0
         self._login = ""
         self._sorter: RecipientSorter | None = None
         self._authors: list[bytes] = []
@@ -150,6 +150,7 @@ class MilterSession:
     def envrcpt(self, ctx: Any, recipient: bytes, *_parameters: bytes) -> int:
         if self._road in LET_BY:
             return int(milter.ACCEPT)
+        self._asked = time.monotonic()
         if self._sorter is None:
             log.error("road=unknown verdict=tempfail reason=daemon-name")
             return answer(ctx, codes.OUR_FAULT.because("daemon-name"))
@@ -196,6 +197,7 @@ class MilterSession:
         return NO_REPLY
 
     def eom(self, ctx: Any) -> int:
+        self._asked = time.monotonic()
         self._look()
         repeated = self._repeated()
         if repeated is not None:
@@ -303,10 +305,12 @@ class MilterSession:
 
     def _log(self, verdict: Verdict, queue_id: str, size: int, domain: str) -> None:
         line = f"road={self._road} verdict={verdict.action.value} reason={verdict.reason}"
-        line += f" queue={queue_id} size={size}"
+        # `decided`: for how many seconds Postfix has waited for this verdict.
+        now = time.monotonic()
+        line += f" queue={queue_id} size={size} decided={now - self._asked:.6f}"
         if ROADS.get(self._road) is Direction.IN and verdict is not codes.OTHER_DOMAIN:
             # The relay counts by these what peers bring (mxdeliv_app/stats/inbound_log.py).
-            line += f" domain={domain or '-'} seconds={time.monotonic() - self._began:.4f}"
+            line += f" domain={domain or '-'} seconds={now - self._began:.4f}"
         # Not by `logging`: it costs more than all of the policy's rules, and writes with a lock held that the
         # other threads then wait for. One write is one line.
         with contextlib.suppress(OSError):

@@ -71,6 +71,18 @@ class Contact:
     door: Door = "smtp"
 
 
+@dataclass(frozen=True, slots=True)
+class CountedEvent:
+    """Something else that is only counted, such as an answer of `/mxdeliv`. See `counters`.
+
+    `kind`: one of `counters.KINDS`. `label`: a slug. `seconds`: how long it took, if that is known.
+    """
+
+    kind: str
+    label: str
+    seconds: float | None = None
+
+
 @dataclass(slots=True)
 class Sum:
     """Totals of one peer and one road. `errors`: failures of deliveries to the peer, for `peer_trouble`."""

@@ -24,8 +24,8 @@ from sqlalchemy import (
     select,
 )
 
-from chatmail_milter.store import peer_trouble, traffic
-from chatmail_milter.store.contacts import Contact, Sum, quantile, sums
+from chatmail_milter.store import counters, peer_trouble, traffic
+from chatmail_milter.store.contacts import Contact, CountedEvent, Sum, quantile, sums
 from chatmail_milter.store.tables import peer_failures, peer_latencies, peer_log_marks, peers
 from chatmail_milter.store.upsert import upsert, upsert_all
 
@@ -68,8 +68,15 @@ class Peers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, contacts: Iterable[Contact], *, reader: str | None = None, mark: str = "") -> None:
-        """Adds attempts to the totals per peer and per hour.
+    def add(
+        self,
+        contacts: Iterable[Contact],
+        events: Iterable[CountedEvent] = (),
+        *,
+        reader: str | None = None,
+        mark: str = "",
+    ) -> None:
+        """Adds attempts to the totals per peer and per hour, and attempts and events to the counters.
 
         `reader`, `mark`: name of a log reader and how far it has read, stored in the same transaction.
         """
@@ -77,6 +84,7 @@ class Peers:
             vouched = _vouched(connection, list(contacts))
             _write(connection, sums(one for one in vouched if one.road != "submission"))
             traffic.write(connection, vouched, UNPROVEN)
+            counters.write(connection, vouched, events)
             if reader is not None:
                 upsert(connection, peer_log_marks, {"reader": reader, "mark": mark})
 

@@ -253,7 +253,9 @@ missing_keys = Table(
     Column("last", Float, nullable=False),
 )
 
-# Traffic by the hour. `hour` is the POSIX time of its beginning, divided by 3600.
+# Traffic by the hour. `hour` is the POSIX time of its beginning, divided by 3600. The rows of the hour TOTAL
+# are counters, which only grow (`counters`).
+TOTAL = 0
 
 traffic = Table(
     "traffic",

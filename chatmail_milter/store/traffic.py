@@ -3,7 +3,7 @@
 A rate, a share and a latency over time are made of it. An hour is written with the counts of peers, in one
 transaction (`peers.Peers.add`), and kept for 90 days. The relay's own rows are bounded by the lists of
 ways and reasons; those of peers, of which strangers can make many, by a number. No address is in it, and no
-domain that nobody vouches for.
+domain that nobody vouches for. The rows of the hour `TOTAL` are those of `counters`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 
 from chatmail_milter.store import TRAFFIC_KEPT
 from chatmail_milter.store.contacts import Contact, Sum
-from chatmail_milter.store.tables import traffic, traffic_latencies, traffic_peers
+from chatmail_milter.store.tables import TOTAL, traffic, traffic_latencies, traffic_peers
 from chatmail_milter.store.upsert import upsert_all
 
 # Rows of peers, about 50 MB of SQLite. A thousand peers with mail in every hour fill it in five days.
@@ -114,7 +114,8 @@ def forget_old(engine: Engine, now: datetime, most: int = MOST_OF_PEERS) -> int:
                 oldest = max(since, hour + 1)
                 break
         for table, first in ((traffic, since), (traffic_latencies, since), (traffic_peers, oldest)):
-            forgotten += connection.execute(delete(table).where(table.c.hour < first)).rowcount
+            old = (table.c.hour > TOTAL) & (table.c.hour < first)
+            forgotten += connection.execute(delete(table).where(old)).rowcount
     return forgotten
 
 

@@ -129,7 +129,10 @@ class MxdelivResource:
         except inject.UnreportableError:
             # Not `event=failed`, which the statistics count: Postfix and the milter have logged the refusals.
             domain = address.domain_of(envelope.sender)
-            _log.info("event=unreportable domain=%s recipients=%d", domain or "<>", len(envelope.recipients))
+            _log.info(
+                "event=unreportable domain=%s recipients=%d status=%d",
+                domain or "<>", len(envelope.recipients), wire.UNREPORTABLE.status,
+            )  # fmt: skip
             return wire.UNREPORTABLE
         except PostfixAwayError as error:
             _log.warning('event=queue-away error="%s"', error)

@@ -21,10 +21,12 @@ from types import MappingProxyType
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
-from chatmail_milter.store.contacts import Contact, Door
+from chatmail_milter.store import counters
+from chatmail_milter.store.contacts import Contact, CountedEvent, Door
 
 MILTER = "chatmail-milter"
 APP = "gunicorn"
+PUSH = "chatmail-push"
 MXDELIV_SMTPD = "postfix/mxdeliv/smtpd"
 SMTPD = ("postfix/smtpd", MXDELIV_SMTPD)
 
@@ -40,6 +42,15 @@ _REJECT = re.compile(
 )
 # Reasons of the milter's: the domain did not sign, or could not be asked.
 _WITHOUT_PROOF = ("dkim-", "origin-")
+_JUDGED = re.compile(
+    r"road=(?P<road>\w+) verdict=(?P<verdict>\w+) reason=(?P<reason>[\w-]+) queue=\S+ size=\d+"
+    r" decided=(?P<seconds>[\d.]+)(?: |\Z)"
+)
+# The first `status=`: behind it are a peer's words.
+_ANSWERED = re.compile(
+    r"[^\"]*?\bevent=(?:received|failed|refused|unreportable) [^\"]*?\bstatus=(?P<status>\d{3})(?: |\Z)"
+)
+_NOTICE = re.compile(r"level=INFO event=notice outcome=(?P<outcome>\w+)(?: |\Z)")
 _FAILED = re.compile(r".*\bevent=failed domain=(?P<domain>\S+) status=\d+ reason=(?P<reason>[\w-]+)\Z")
 
 # RFC 3463 status codes that say something; other refusals are counted by reply code.
@@ -66,6 +77,23 @@ def contact(identifier: str, message: str, at: datetime) -> Contact | None:
         return None
     reason = _REASONS.get(found["status"], f"refused-{found['code']}")
     return _refusal(found["domain"], reason, at, "mxdeliv" if identifier == MXDELIV_SMTPD else "smtp")
+
+
+def event(identifier: str, message: str) -> CountedEvent | None:
+    """What else a log line reports for `store.counters`: a verdict, an answer, a push notification."""
+    if identifier == MILTER:
+        found = _JUDGED.match(message)
+        if found is None or found["road"] not in counters.JUDGED:
+            return None
+        label = f"{found['verdict']} {found['reason']}"
+        return CountedEvent(counters.JUDGED[found["road"]], label, float(found["seconds"]))
+    if identifier == APP:
+        found = _ANSWERED.match(message)
+        return None if found is None else CountedEvent("mxdeliv", found["status"])
+    if identifier == PUSH:
+        found = _NOTICE.match(message)
+        return None if found is None else CountedEvent("push", found["outcome"])
+    return None
 
 
 def _judged(message: str, at: datetime) -> Contact | None:

@@ -1,4 +1,4 @@
-"""Follows the journal and counts deliveries of smtp(8) and incoming mail.
+"""Follows the journal and counts deliveries of smtp(8), incoming mail, verdicts and push notifications.
 
 Passes smtp(8)'s outcomes for single recipients to `relay.recipient_refusals`.
 
@@ -29,7 +29,7 @@ from types import MappingProxyType
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.config.values import HostPort
-from chatmail_milter.store.contacts import Contact
+from chatmail_milter.store.contacts import Contact, CountedEvent
 from chatmail_milter.store.peers import Peers
 from mxdeliv_app.stats import inbound_log, smtp_log
 
@@ -39,6 +39,7 @@ USERS: Mapping[str, str] = MappingProxyType(
         smtp_log.IDENTIFIER: "postfix",
         inbound_log.MILTER: "chatmail-milter",
         inbound_log.APP: "chatmail-web",
+        inbound_log.PUSH: "chatmail-push",
         **dict.fromkeys(inbound_log.SMTPD, "postfix"),
     }
 )
@@ -132,8 +133,9 @@ class Follower(threading.Thread):
             try:
                 for entries in _together(child, uids):
                     found = [one for entry in entries if (one := _contact(entry, smtp)) is not None]
-                    if self._recipients(entries) or found:
-                        self._peers.add(found, reader=self._reader, mark=entries[-1].cursor)
+                    events = [event for entry in entries if (event := _event(entry)) is not None]
+                    if self._recipients(entries) or found or events:
+                        self._peers.add(found, events, reader=self._reader, mark=entries[-1].cursor)
             finally:
                 child.terminate()
 
@@ -159,6 +161,14 @@ def _contact(entry: Entry, smtp: smtp_log.SmtpLog) -> Contact | None:
     except Exception:
         # One line that we can't read must not keep us from those that follow.
         log.exception("event=line-not-counted")
+        return None
+
+
+def _event(entry: Entry) -> CountedEvent | None:
+    try:
+        return inbound_log.event(entry.identifier, entry.message)
+    except Exception:
+        log.exception("event=line-not-counted")  # as in `_contact`
         return None
 
 

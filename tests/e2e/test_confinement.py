@@ -22,7 +22,10 @@ UNITS = {
 PACKET_FILTERS = ("chatmail-loopback", "chatmail-limits", "chatmail-limits-kept")
 # The admin pages, and root's program that executes their orders, an instance for each.
 ADMIN = {"chatmail-admin": 10, "chatmail-orders@*": 35}
-BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20) | ADMIN
+# root's program that collects the metrics, and ends.
+METRICS = {"chatmail-metrics": 25}
+BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
+BOUNDS |= ADMIN | METRICS
 NUMBERS = {
     "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
     "sys_chroot": 18,

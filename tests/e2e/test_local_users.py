@@ -27,6 +27,7 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
     10029: {"chatmail-web"},
     10030: {"dovecot"},
     10031: {"dovecot"},
+    10036: {"nobody"},
 }
 # The resolver, on loopback: everybody may ask for names.
 UDP = {53}

@@ -30,6 +30,8 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
         "chatmail_dns_records_file": str(paths.records(host)),
         # With and without.
         "chatmail_mta_sts": host.name == "a",
+        # Prometheus is not in the lab.
+        "chatmail_metrics_reader": "nobody" if host.name == "a" else "",
         "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in ADMIN.items()}
         if host.name == "a"
         else {},

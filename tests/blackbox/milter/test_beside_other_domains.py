@@ -51,7 +51,7 @@ def test_mail_of_other_domains_passes_untouched_and_the_log_says_so(
         "continue"
     )
     assert milter.log.count(PASSED) == logged + 2
-    assert "road=smtp verdict=pass reason=other-domain queue=4Xb2 size=0\n" in milter.log
+    assert "road=smtp verdict=pass reason=other-domain queue=4Xb2 size=0 decided=" in milter.log
 
 
 def test_mail_to_a_chat_domain_is_judged_as_everywhere(client: MilterClient) -> None:

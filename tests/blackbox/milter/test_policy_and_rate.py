@@ -153,7 +153,7 @@ def test_a_refusal_at_the_recipient_has_its_line_and_nobody_s_address(milter: Mi
         assert client.envelope(ALICE, [BOB, ALICE]) == [BLOCKED_USER] * 2
         client.send(b"A")
     from_peer(milter, "eve@b.example")
-    assert [line.partition(" domain=")[0] for line in milter.log[before:].splitlines()] == [
+    assert [line.partition(" decided=")[0] for line in milter.log[before:].splitlines()] == [
         "road=submission verdict=reject reason=blocked queue=- size=0",
         "road=smtp verdict=reject reason=blocked-network queue=- size=0",
     ]

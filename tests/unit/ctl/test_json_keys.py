@@ -32,6 +32,7 @@ NO_TABLE = {
     "block add", "block import", "block remove",
     "config check", "config example",
     "endpoints forget",
+    "metrics",
     "federation add", "federation closed", "federation open", "federation remove",
     "queue delete", "queue flush", "queue hold", "queue release",
     "refusals forget",

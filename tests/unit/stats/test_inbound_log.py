@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatmail_milter.store.contacts import Contact, Door
-from mxdeliv_app.stats.inbound_log import contact
+from chatmail_milter.store.contacts import Contact, CountedEvent, Door
+from mxdeliv_app.stats.inbound_log import contact, event
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 VERDICT = "road={} verdict={} reason={} queue=4jXjz71Ts6z7LNm size=961 domain={} seconds=0.0123"
@@ -103,3 +103,46 @@ def test_what_the_app_could_not_hand_over() -> None:
 )
 def test_other_lines_count_nothing(identifier: str, message: str) -> None:
     assert read(identifier, message) is None
+
+
+@pytest.mark.parametrize(
+    ("identifier", "message", "counted"),
+    [
+        (
+            "chatmail-milter",
+            "road=submission verdict=reject reason=not-encrypted queue=4X size=9 decided=0.0021",
+            CountedEvent("judged-submit", "reject not-encrypted", 0.0021),
+        ),
+        (
+            "chatmail-milter",
+            "road=mixed verdict=pass reason=encrypted queue=4X size=9 decided=0.5 domain=b.test seconds=0.6",
+            CountedEvent("judged-mixed", "pass encrypted", 0.5),
+        ),
+        ("chatmail-milter", "road=unknown verdict=tempfail reason=daemon-name", None),
+        (
+            "gunicorn",
+            "level=INFO event=received domain=b.test recipients=1 accepted=0 status=503"
+            ' reply="450 4.2.1" seconds=1 queue=-',
+            CountedEvent("mxdeliv", "503"),
+        ),
+        (
+            "gunicorn",
+            'level=INFO event=refused status=400 reason="status=200 "',
+            CountedEvent("mxdeliv", "400"),
+        ),
+        (
+            "gunicorn",
+            "level=INFO event=failed domain=<> status=413 reason=too-large",
+            CountedEvent("mxdeliv", "413"),
+        ),
+        ("gunicorn", 'level=WARNING event=queue-away error="status=200 "', None),
+        (
+            "chatmail-push",
+            "level=INFO event=notice outcome=told reason=http-200 tries=1",
+            CountedEvent("push", "told"),
+        ),
+        ("postfix/smtpd", "level=INFO event=notice outcome=told", None),
+    ],
+)
+def test_what_else_is_counted(identifier: str, message: str, counted: CountedEvent | None) -> None:
+    assert event(identifier, message) == counted

@@ -132,6 +132,7 @@ def test_each_program_has_the_user_that_its_unit_gives() -> None:
         "postfix/mxdeliv/smtpd": "postfix",
         "chatmail-milter": "chatmail-milter",
         "gunicorn": "chatmail-web",
+        "chatmail-push": "chatmail-push",
     }
 
 
