@@ -16,7 +16,8 @@ from sqlalchemy import Engine, event
 
 from chatmail_milter.config import Config
 from chatmail_milter.ctl.postqueue import QueueEntry
-from chatmail_milter.figures import overview, peers
+from chatmail_milter.figures import accounts, overview, peers
+from chatmail_milter.figures.accounts import AccountFigures
 from chatmail_milter.figures.overview import Overview
 from chatmail_milter.figures.peers import PeerFigures
 from chatmail_milter.figures.traffic import SPANS
@@ -72,6 +73,10 @@ class Sources:
             name: Snapshot(lambda name=name: self._overview(name), _FIGURES)  # type: ignore[misc]
             for name in SPANS
         }
+        # Counting a hundred thousand accounts takes longer than to list a page of them.
+        self.accounts: Snapshot[AccountFigures] = Snapshot(
+            lambda: accounts.count(self.store(), datetime.now(UTC).date()), _FIGURES
+        )
         # The page does not wait for these: doctor asks DNS and tries each door.
         self.services: Snapshot[Findings] = Snapshot(
             lambda: self._findings("services"), _SERVICES, 0.1, soon=0.0
@@ -87,6 +92,7 @@ class Sources:
             if name.startswith("queue-"):
                 self.queue.drop()
             self.peers.drop()
+            self.accounts.drop()
             self.services.drop()
             for one in self.overviews.values():
                 one.drop()

@@ -6,14 +6,16 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
 from pathlib import Path
 
 import pytest
 from falcon import MEDIA_JSON, MEDIA_URLENCODED
 from sqlalchemy import Engine
 
+from chatmail_milter.figures import accounts
 from chatmail_milter.store.engine import open_store
-from mxdeliv_app.admin import gunicorn_conf
+from mxdeliv_app.admin import gunicorn_conf, sources
 from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.pages import PAGES
@@ -222,6 +224,26 @@ class TestPages:
         (found,) = admin.json("/accounts", begins="user00042")["accounts"]
         assert found["address"] == "user00042@a.test"
         assert admin.json("/accounts", begins="%")["accounts"] == []
+
+    def test_accounts_are_counted_once_for_many_pages_and_again_after_an_order(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "_FIGURES", float("inf"))
+        admin = AdminSite(engine)
+        admin.log_in(ACT)
+        counted: list[date] = []
+        count = accounts.count
+
+        def counting(engine: Engine, today: date) -> accounts.AccountFigures:
+            counted.append(today)
+            return count(engine, today)
+
+        monkeypatch.setattr(accounts, "count", counting)
+        assert [admin.json("/accounts")["counts"]["number"] for _ in range(3)] == [102, 102, 102]
+        assert len(counted) == 1
+        admin.order("block-add", entry="evil.test")
+        admin.json("/accounts")
+        assert len(counted) == 2
 
     @pytest.mark.parametrize(
         ("chosen", "domains"),

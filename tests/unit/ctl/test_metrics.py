@@ -1,4 +1,4 @@
-"""`chatmailctl metrics`: what it collects, and the file that it replaces. Scripts stand for other programs."""
+"""`chatmailctl metrics`: what it collects, and the file that it replaces. Scripts stand for programs."""
 
 from __future__ import annotations
 
