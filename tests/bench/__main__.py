@@ -21,6 +21,7 @@ from tests.bench import (
     idle,
     latency,
     memory,
+    metrics,
     milters,
     notice,
     policy,
@@ -55,6 +56,7 @@ BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyT
         "cmping": cmping.measure,
         "ten_thousand": ten_thousand.measure,
         "memory": memory.measure,
+        "metrics": metrics.measure,
         "start": start.measure,
         "admin": admin.measure,
     }

@@ -23,7 +23,7 @@ PACKET_FILTERS = ("chatmail-loopback", "chatmail-limits", "chatmail-limits-kept"
 # The admin pages, and root's program that executes their orders, an instance for each.
 ADMIN = {"chatmail-admin": 10, "chatmail-orders@*": 35}
 # root's program that collects the metrics, and ends.
-METRICS = {"chatmail-metrics": 25}
+METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
 BOUNDS |= ADMIN | METRICS
 NUMBERS = {
