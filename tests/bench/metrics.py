@@ -16,10 +16,10 @@ from chatmail_milter.store import counters
 from chatmail_milter.store.contacts import Contact, CountedEvent
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from tests.bench.context import BenchContext
 from tests.bench.rounds import interleaved, timed
 from tests.bench.start import CHATMAILCTL, cpu
 from tests.bench.table import Column, Measured, Row, Table
-from tests.bench.world import World
 
 ROUNDS = 15
 # What the relay reads of the journal at once on a busy host, and on an idle one.
@@ -34,8 +34,8 @@ ms of CPU of the whole process, with a store of {DAYS} days, beside `chatmailctl
 is one a minute."""
 
 
-def measure(world: World) -> Sequence[Table]:
-    world.say(f"{ROUNDS} rounds of two transactions and two processes")
+def measure(context: BenchContext) -> Sequence[Table]:
+    context.say(f"{ROUNDS} rounds of two transactions and two processes")
     with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "store.sqlite"
         store.touch()
