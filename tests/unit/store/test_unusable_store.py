@@ -26,7 +26,7 @@ WITHOUT_STORE = {
     *("dns", "doctor", "config example", "config show", "gate check", "queue", "admin hash"),
     *(f"queue {order}" for order in ("list", "show", "hold", "release", "delete")),
     # These say in lines of their own what they had to leave out, or ask for a directory first.
-    *("backup", "reasons", "restore", "status", "trace"),
+    *("backup", "metrics", "reasons", "restore", "status", "trace"),
 }
 # What a parameter takes that is neither an address nor a domain, and what keeps a command from asking.
 VALUES = {"target": "mx.b.test"}
