@@ -74,13 +74,13 @@ def render(template: str) -> str:
 
 
 def auth_lua() -> str:
-    """Dovecot's script, for one that serves other domains too: it names the capabilities of our users."""
+    """Dovecot's script, for a Dovecot that another configuration than ours may serve."""
     source = (ROLE.parents[2] / "dovecot/auth.lua").read_text("utf-8")
     environment = jinja2.Environment(  # noqa: S701  (no HTML)
         undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     return environment.from_string(source).render(
-        variables() | {"ansible_managed": MANAGED, "capability": "+XCHATMAIL XDELTAPUSH"}
+        variables() | {"ansible_managed": MANAGED, "dovecot_user_capabilities": "+XCHATMAIL XDELTAPUSH"}
     )
 
 

@@ -100,10 +100,10 @@ end
 local function mailbox(user, body, prefix)
   local octets = body:match('"quota"%s*:%s*(%d+)')
   return { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail",
-{% if capability is defined %}
-    -- If Dovecot serves other domains, too, dovecot.conf can't set it for our users alone.
-    [prefix .. "imap_capability"] = "{{ capability }}",
-{% endif %}
+    -- XCHATMAIL: this is a chatmail relay, so Delta Chat need not move or delete for privacy's sake. XDELTAPUSH: it
+    -- may give the token of its device. As a field of the user they are in the answer to a login (RFC 3501, 6.2.3);
+    -- dovecot.conf would show them in the greeting, too, to whoever scans ports.
+    [prefix .. "imap_capability"] = "{{ dovecot_user_capabilities }}",
     [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
 end
 

@@ -58,6 +58,13 @@ class MailSettings(Section, frozen=True):
             "apply only to their mail; other mail passes unchanged. If empty, they apply to all mail."
         ),
     ] = ()
+    port_443: Annotated[
+        bool,
+        _doc(
+            "Whether port 443 of this host also serves IMAP and submission to clients that name them by ALPN "
+            "(RFC 7301). Autoconfig lists it then."
+        ),
+    ] = True
     max_message_size: Annotated[Size, _doc("Maximum size of a message; 30 MiB is what peers accept.")] = Size(
         31457280
     )

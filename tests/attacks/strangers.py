@@ -99,6 +99,7 @@ def kept(
     talk: Talk = silent,
     *,
     tls: bool = False,
+    alpn: Sequence[str] = (),
     most: int = 20_000,
 ) -> Iterator[Tally]:
     """Keep `each` connections from every source while the block runs, which begins once each was tried.
@@ -107,7 +108,7 @@ def kept(
     """
     tally, stop = Tally(), threading.Event()
     wanted = len(sources) * each
-    context = any_certificate() if tls else None
+    context = any_certificate(*alpn) if tls else None
 
     async def connection(source: str) -> None:
         # Not all in the same instant: a SYN that is dropped for that says nothing of the relay.

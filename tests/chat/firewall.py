@@ -26,6 +26,16 @@ def closed(host: LabHost, port: int, how: Literal["refuse", "hang"]) -> Iterator
 
 
 @contextmanager
+def behind(host: LabHost, port: int) -> Iterator[None]:
+    """The host is behind a firewall that passes one TCP port only, while the block runs."""
+    host.refuse_other_ports(port)
+    try:
+        yield
+    finally:
+        host.allow_other_ports()
+
+
+@contextmanager
 def without_names(host: LabHost) -> Iterator[None]:
     """The host gets no answer to what it asks of DNS while the block runs."""
     host.lose_names()
@@ -40,3 +50,4 @@ def reopen(host: LabHost) -> None:
     for port in PORTS:
         host.restore_port(port)
     host.find_names()
+    host.allow_other_ports()

@@ -22,6 +22,18 @@ def capabilities(ip: str) -> tuple[str, ...]:
         session.shutdown()
 
 
+def told_at_login(ip: str, login: tuple[str, str]) -> set[str]:
+    """The capabilities in the response code of the answer to LOGIN (RFC 3501, 7.1)."""
+    session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
+    try:
+        session.login(*login)
+        _, (told,) = session.response("CAPABILITY")
+        assert isinstance(told, bytes)
+        return set(told.decode().split())
+    finally:
+        session.shutdown()
+
+
 class Mailbox:
     """INBOX of one account. Raises `imaplib.IMAP4.error` when the login is refused."""
 

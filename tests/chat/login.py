@@ -1,4 +1,7 @@
-"""Logins as they go over the wire, whatever is in the name: SASL PLAIN (RFC 4616), by IMAP and by SMTP."""
+"""Logins as they go over the wire, whatever is in the name: SASL PLAIN (RFC 4616), by IMAP and by SMTP.
+
+On port 443 the client names the protocol by ALPN, as Delta Chat does.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,18 @@ Login = Callable[[str, str, str], str]
 
 def by_imap(ip: str, user: str, password: str) -> str:
     """The server's words: a response code such as `[UNAVAILABLE]` first, where there is one."""
-    session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
+    return _by_imap(
+        imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT), user, password
+    )
+
+
+def by_imap_on_443(ip: str, user: str, password: str) -> str:
+    """The same on port 443."""
+    context = any_certificate("imap")
+    return _by_imap(imaplib.IMAP4_SSL(ip, 443, ssl_context=context, timeout=_TIMEOUT), user, password)
+
+
+def _by_imap(session: imaplib.IMAP4_SSL, user: str, password: str) -> str:
     try:
         session.authenticate("PLAIN", lambda _: _plain(user, password))
     except imaplib.IMAP4.error as error:
@@ -29,7 +43,19 @@ def by_imap(ip: str, user: str, password: str) -> str:
 
 def by_submission(ip: str, user: str, password: str) -> str:
     """The reply line of SMTP; `OK` for 235."""
-    with smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate()) as session:
+    return _by_submission(
+        smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate()), user, password
+    )
+
+
+def by_submission_on_443(ip: str, user: str, password: str) -> str:
+    """The same on port 443."""
+    context = any_certificate("smtp")
+    return _by_submission(smtplib.SMTP_SSL(ip, 443, timeout=_TIMEOUT, context=context), user, password)
+
+
+def _by_submission(connected: smtplib.SMTP_SSL, user: str, password: str) -> str:
+    with connected as session:
         session.ehlo("client.lab")
         code, text = session.docmd("AUTH", "PLAIN " + b64encode(_plain(user, password)).decode())
         return "OK" if code == 235 else f"{code} {text.decode('utf-8', 'replace')}"

@@ -84,7 +84,7 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     ours = any(host.state != "up" for host in lab.status())
     try:
         lab.up(say)
-        for name in ("a", "b"):
+        for name in ("a", "b", "client"):
             firewall.reopen(lab.host(name))
         lab.deploy(say)
         # As if nothing had been tried with the peers before.

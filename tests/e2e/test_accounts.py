@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.chat import imap, pgp, smtp
+from tests.chat import pgp, smtp
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
@@ -87,8 +87,3 @@ def test_new_hands_out_credentials_that_work(b: LabHost) -> None:
     fresh = answer.json()
     assert fresh["email"].endswith(f"@{b.domain}")
     assert _get_in(b.ip, fresh["email"], fresh["password"])
-
-
-def test_chatmail_is_told_before_login(a: LabHost, b: LabHost) -> None:
-    for host in (a, b):
-        assert "XCHATMAIL" in imap.capabilities(host.ip)

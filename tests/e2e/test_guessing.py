@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.chat.login import Login as Way
-from tests.chat.login import by_imap, by_submission
+from tests.chat.login import by_imap, by_imap_on_443, by_submission, by_submission_on_443
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -29,7 +29,15 @@ for _ in range(400):
 LOGIN = "import sys; from tests.chat import login; print(getattr(login, sys.argv[1])(*sys.argv[2:]))"
 
 
-@pytest.mark.parametrize(("way", "put_off"), [(by_imap, "[UNAVAILABLE]"), (by_submission, "454 4.7.0")])
+@pytest.mark.parametrize(
+    ("way", "put_off"),
+    [
+        (by_imap, "[UNAVAILABLE]"),
+        (by_imap_on_443, "[UNAVAILABLE]"),
+        (by_submission, "454 4.7.0"),
+        (by_submission_on_443, "454 4.7.0"),
+    ],
+)
 def test_where_others_guess_the_right_password_is_put_off_and_elsewhere_its_owner_gets_in(
     lab: Lab, b: LabHost, way: Way, put_off: str
 ) -> None:

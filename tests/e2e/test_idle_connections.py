@@ -21,7 +21,7 @@ from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
 
 # By port: connections of one IPv4 address, and of one IPv6 /64.
-LIMITS = {25: (50, 50), 465: (150, 40), 587: (150, 40), 993: (20_000, 200), 443: (200, 200)}
+LIMITS = {25: (50, 50), 465: (150, 40), 587: (150, 40), 993: (20_000, 200), 443: (4000, 200)}
 # Of these the first go to processes of their own.
 FIRST, FIRST_48 = 4, 16
 OVERFLOW = {25: 10125, 465: 10465, 587: 10587}
@@ -35,7 +35,8 @@ def _routes(b: LabHost) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("port", [25, 465, 587, 443])
+# (Those of 443 and 993 are more than a test can hold.)
+@pytest.mark.parametrize("port", [25, 465, 587])
 def test_one_ipv4_address(port: int, b: LabHost) -> None:
     most = LIMITS[port][0]
     with strangers.kept(strangers.ipv4(1), most + MORE, b, port) as tally:

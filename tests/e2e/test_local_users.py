@@ -28,6 +28,7 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
     10030: {"dovecot"},
     10031: {"dovecot"},
     10036: {"nobody"},
+    **{port: {"www-data"} for port in (11443, 11444, 11465, 11993)},
 }
 # The resolver, on loopback: everybody may ask for names.
 UDP = {53}

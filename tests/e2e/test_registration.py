@@ -173,6 +173,7 @@ def test_clients_find_the_servers(b: LabHost, name: str, path: str) -> None:
     root = ElementTree.fromstring(answer.content)  # noqa: S314  (the lab's own words)
     assert {(one.findtext("hostname"), one.findtext("port")) for one in root.iter("incomingServer")} == {
         (b.domain, "993"),
+        (b.domain, "443"),
         (b.domain, "143"),
     }
 
@@ -218,9 +219,10 @@ def test_a_password_of_the_operator_counts_from_then_on(b: LabHost) -> None:
     assert by_imap(b.ip, address, new) == "OK"
 
 
-# The relay's own nginx.conf, but where it listens: the lab has no IPv6, and nobody else shall be refused.
+# The relay's own nginx.conf, but where it listens: nobody else shall be refused.
 SERVE = r"""
-sed -e 's/listen 443 [^;]*/listen [::1]:8443 ssl; listen 127.0.0.1:8443 ssl/' \
+sed -e 's/listen 443;/listen 127.0.0.1:8443;/' -e 's/listen \[::\]:443;/listen [::1]:8443;/' \
+    -e 's/:1144\([34]\)/:2144\1/' \
     -e 's/listen 80 /listen 127.0.0.1:8080 /' -e '/listen \[::\]/d' \
     -e 's/^pid .*/pid \/run\/flooded.pid;/' /etc/nginx/nginx.conf > /run/flooded.conf
 nginx -q -c /run/flooded.conf > /dev/null 2>&1

@@ -12,6 +12,7 @@ from tests.lab.plan import Host
 TABLE = "inet chatlab_faults"
 # Before the host's own filters: priority filter is 0.
 HOOK = "{ type filter hook input priority -50; policy accept; }"
+_OUTPUT = "{ type filter hook output priority -50; policy accept; }"
 
 
 def drop_port(host: Host, port: int) -> None:
@@ -26,15 +27,26 @@ def lose_names(host: Host) -> None:
     put(host, "names", "udp sport 53 drop")
 
 
+def refuse_others(host: Host, port: int) -> None:
+    """As a network that passes one TCP port: the host can connect to no other. What is open stays open."""
+    rule = f"tcp flags & (syn | ack) == syn tcp dport != {port} reject with tcp reset"
+    _put(host, "others", _OUTPUT, f"oifname != lo {rule}")
+
+
+def allow_others(host: Host) -> None:
+    _take_away(host, "others", _OUTPUT)
+
+
 def put(host: Host, name: str, rule: str) -> None:
+    # Loopback is left alone: the fault is the network's, not the host's.
+    _put(host, name, HOOK, f"iifname != lo {rule}")
+
+
+def _put(host: Host, name: str, hook: str, rule: str) -> None:
     chain = f"{TABLE} {name}"
     nft(
         host,
-        f"add table {TABLE}\n"
-        f"add chain {chain} {HOOK}\n"
-        f"flush chain {chain}\n"
-        # Loopback is left alone: the fault is the network's, not the host's.
-        f"add rule {chain} iifname != lo {rule}\n",
+        f"add table {TABLE}\nadd chain {chain} {hook}\nflush chain {chain}\nadd rule {chain} {rule}\n",
     )
 
 
@@ -47,8 +59,12 @@ def find_names(host: Host) -> None:
 
 
 def take_away(host: Host, name: str) -> None:
+    _take_away(host, name, HOOK)
+
+
+def _take_away(host: Host, name: str, hook: str) -> None:
     chain = f"{TABLE} {name}"
-    nft(host, f"add table {TABLE}\nadd chain {chain} {HOOK}\nflush chain {chain}\ndelete chain {chain}\n")
+    nft(host, f"add table {TABLE}\nadd chain {chain} {hook}\nflush chain {chain}\ndelete chain {chain}\n")
 
 
 def set_cable(host: Host, state: str) -> None:

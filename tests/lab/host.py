@@ -79,6 +79,14 @@ class LabHost:
         """Undo `drop_port` or `refuse_port`."""
         faults.restore_port(self.host, port)
 
+    def refuse_other_ports(self, port: int) -> None:
+        """Let this host connect to one TCP port of others only, as behind some firewalls."""
+        faults.refuse_others(self.host, port)
+
+    def allow_other_ports(self) -> None:
+        """Undo `refuse_other_ports`."""
+        faults.allow_others(self.host)
+
     def lose_names(self) -> None:
         """Let the answers of name servers to this host vanish."""
         faults.lose_names(self.host)

@@ -68,8 +68,10 @@ def test_autoconfig(receiver: Receiver, path: str) -> None:
     ]
     assert servers == [
         ("incomingServer", "a.example", "993", "SSL"),
+        ("incomingServer", "a.example", "443", "SSL"),
         ("incomingServer", "a.example", "143", "STARTTLS"),
         ("outgoingServer", "a.example", "465", "SSL"),
+        ("outgoingServer", "a.example", "443", "SSL"),
         ("outgoingServer", "a.example", "587", "STARTTLS"),
     ]
 

@@ -27,6 +27,7 @@ def test_all_are_found() -> None:
         "submissions",
         "10587",
         "10465",
+        "127.0.0.1:11465",
         "127.0.0.1:10026",
     ]
     assert [exit_.name for exit_ in exits] == ["smtp-mx", "lmtp", "mxdeliv"]
