@@ -14,12 +14,14 @@ from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
 
 
-def playbook(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+def playbook(
+    lab: Lab, host: LabHost, *options: str, of: Path = PLAYBOOK, **variables: Any
+) -> subprocess.CompletedProcess[str]:
     """Run it on one host with more variables."""
     return subprocess.run(
         [
             Path(sys.executable).with_name("ansible-playbook"), "-i", lab.paths.inventory,
-            "--limit", host.domain, "--extra-vars", json.dumps(variables), *options, PLAYBOOK,
+            "--limit", host.domain, "--extra-vars", json.dumps(variables), *options, of,
         ],
         cwd=PLAYBOOK.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,

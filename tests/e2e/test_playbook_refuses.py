@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.chat import relay
+from tests.e2e.beside import BESIDE
 from tests.e2e.conftest import Login
 from tests.e2e.playbook import playbook, words
 from tests.lab import Lab
@@ -44,7 +45,7 @@ def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, A
     assert done.returncode != 0
     assert said in words(done)
     assert CLEARTEXT not in done.stdout + done.stderr
-    assert "Give Ansible its Python" not in done.stdout
+    assert "Install Python for Ansible" not in done.stdout
     assert "changed=0" in done.stdout
 
 
@@ -52,6 +53,28 @@ def test_another_domain_while_the_old_one_has_accounts(lab: Lab, a: LabHost, wri
     done = playbook(lab, a, chatmail_domain="_other.lab")
     assert done.returncode != 0
     assert f"the host has accounts at {a.domain}" in words(done)
+    assert "changed=0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ('ID=debian\nVERSION_ID="13"\n', "not debian 13: "),
+        ("ID=debian\n", "not debian: "),
+        ('ID=ubuntu\nVERSION_ID="24.04"\n', "not ubuntu 24.04: "),
+    ],
+    ids=["Debian 13", "testing", "Ubuntu"],
+)
+@pytest.mark.parametrize("of", [PLAYBOOK, BESIDE], ids=lambda path: path.stem)
+def test_a_host_of_another_release(lab: Lab, a: LabHost, of: Path, release: str, said: str) -> None:
+    a.run("cat >/run/os-release && mount --bind /run/os-release /etc/os-release", input=release)
+    try:
+        done = playbook(lab, a, of=of)
+    finally:
+        a.run("umount /etc/os-release")
+    assert done.returncode != 0
+    assert f"the host must run Debian 12, {said}" in words(done)
+    assert "Install Python for Ansible" not in done.stdout
     assert "changed=0" in done.stdout
 
 
