@@ -8,6 +8,8 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,19 +25,27 @@ from tests.lab.wait import until
 CHAT = old.CHAT_DOMAIN
 STRANGER = "stranger@mta.lab"
 SECONDS = 60.0
+# Our ports on loopback.
+PORTS = (10025, 10026, 10027, 10028, 10029, 10031)
 PACKAGE = f"chatmail-milter_{version('chatmail-milter')}_amd64.deb"
 BESIDE = REPOSITORY / "ansible/beside.yml"
 # The sections of the document, and what the playbook calls them.
 PARTS = {"a": "milter", "b": "relay", "c": "mxdeliv", "d": "accounts"}
 NAMES = {
-    "/etc/letsencrypt/live/chat.example/fullchain.pem": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
-    "/etc/letsencrypt/live/chat.example/privkey.pem": "/etc/ssl/private/ssl-cert-snakeoil.key",
     "chat.example": CHAT,
     "mx.old.example": old.HOST.domain,
     "192.0.2.53": DNS.ip,
 }
 # The lab's peers live in a private network, its machine is busy, and nobody is to be told of notices.
 OF_THE_LAB = '[limits]\nload = 0\n[relay]\nallow_networks = ["10.77.0.0/24"]\n[push]\ngateway = ""\n'
+# What the operator gets from an authority; none certifies a name with an underscore.
+CERTIFICATE = f"""
+umask 077
+mkdir -p /etc/letsencrypt/live/{CHAT}
+cd /etc/letsencrypt/live/{CHAT}
+openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN={CHAT}' -addext 'subjectAltName=DNS:{CHAT}' \
+    -keyout privkey.pem -out fullchain.pem
+"""
 # Kind, mode, owner and octets of each file.
 SNAPSHOT = r"""
 cd /etc
@@ -49,6 +59,7 @@ class ByHand:
 
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self._host = host
+        host.run(CERTIFICATE)
         shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(old.HOST) / "root" / PACKAGE)
 
     def add(self, part: str) -> None:
@@ -66,6 +77,7 @@ class ByPlaybook:
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self._lab, self._host = lab, host
         self._parts: list[str] = []
+        host.run(CERTIFICATE)
 
     def run(self, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
         return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
@@ -90,8 +102,6 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subpr
         "chatmail_domain": CHAT,
         "chatmail_hostname": old.HOST.domain,
         "beside_resolver": DNS.ip,
-        "beside_certificate": NAMES["/etc/letsencrypt/live/chat.example/fullchain.pem"],
-        "beside_certificate_key": NAMES["/etc/letsencrypt/live/chat.example/privkey.pem"],
         "chatmail_push_gateway": "",
     }
     shared = inventory.shared_variables(lab.paths)
@@ -110,6 +120,29 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subpr
 
 def by(author: str, message: bytes, mid: str = "1e240@localhost") -> bytes:
     return message.replace(b"alice@a.example", author.encode()).replace(b"1e240@localhost", mid.encode())
+
+
+@contextmanager
+def knocking(host: LabHost) -> Iterator[list[str]]:
+    """Have a user connect to our loopback ports all the time. Afterwards: the ports that let him in."""
+    tries = "; ".join(f"(exec 3<>/dev/tcp/127.0.0.1/{port}) && echo {port}" for port in PORTS)
+    host.run(
+        [
+            "systemd-run",
+            "--unit=knocking",
+            "--uid=bob",
+            "bash",
+            "-c",
+            f"while sleep 0.05; do {tries}; done 2>/dev/null",
+        ]
+    )
+    open_ports: list[str] = []
+    try:
+        yield open_ports
+    finally:
+        host.run("systemctl stop knocking")
+        said = host.run("journalctl _SYSTEMD_UNIT=knocking.service -o cat").stdout
+        open_ports += [line for line in said.splitlines() if line.isdecimal()]
 
 
 def other_mail_flows(host: LabHost, mta: LabHost) -> None:

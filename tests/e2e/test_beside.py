@@ -17,7 +17,19 @@ from tests import messages, packets
 from tests.chat import mxdeliv, smtp
 from tests.chat.imap import Mailbox
 from tests.chat.person import fresh_address, fresh_password
-from tests.e2e.beside import CHAT, SECONDS, SNAPSHOT, STRANGER, ByHand, ByPlaybook, by, other_mail_flows
+from tests.chat.stage import Stage
+from tests.e2e.beside import (
+    CHAT,
+    PORTS,
+    SECONDS,
+    SNAPSHOT,
+    STRANGER,
+    ByHand,
+    ByPlaybook,
+    by,
+    knocking,
+    other_mail_flows,
+)
 from tests.lab import Lab, old
 from tests.lab.deployment import recap
 from tests.lab.host import LabHost
@@ -189,7 +201,7 @@ def test_an_account_has_a_quota_and_what_apps_ask_for_and_others_have_not(
         assert b"XCHATMAIL" not in mailbox.ask(b"CAPABILITY")[0]
 
 
-@pytest.mark.parametrize("port", [10025, 10026, 10027, 10029])
+@pytest.mark.parametrize("port", PORTS)
 def test_no_user_of_the_host_gets_at_the_loopback_ports(host: LabHost, port: int) -> None:
     connect = f"exec 3<>/dev/tcp/127.0.0.1/{port}"
     refused = host.run(["su", "bob", "-c", f"bash -c '{connect}'"], check=False)
@@ -221,11 +233,73 @@ def test_mail_to_a_peer_without_https_goes_by_smtp(
     assert "event=delivery domain=mta.lab mode=https-first road=smtp " in sent
 
 
+@pytest.mark.parametrize("port", [465, 993])
+def test_each_name_has_its_own_certificate(host: LabHost, port: int) -> None:
+    ask = f"openssl s_client -connect 127.0.0.1:{port} -servername NAME </dev/null 2>&1 | openssl x509 -text"
+    shown = {name: host.run(ask.replace("NAME", name)).stdout for name in (CHAT, "old.lab")}
+    assert f"DNS:{CHAT}\n" in shown[CHAT]
+    assert "DNS:" in shown["old.lab"]
+    assert CHAT not in shown["old.lab"]
+
+
+def test_delta_chat_talks_to_another_relay_both_ways_by_https(
+    host: LabHost, a: LabHost, stage: Stage
+) -> None:
+    here, there = stage.newcomer(CHAT), stage.newcomer(a.domain)
+    stage.acquaint(there, here)
+    for sender, receiver in ((here, there), (there, here)):
+        words = f"hello {secrets.token_hex(4)}"
+        mark = receiver.events.mark()
+        sender.send(sender.chat_with(receiver), words)
+        receiver.received("the text", lambda message, words=words: message["text"] == words, mark, SECONDS)  # type: ignore[misc]
+    for at, domain in ((host, a.domain), (a, CHAT)):
+        lines = at.run("journalctl -u mxdeliv-relay -o cat").stdout.splitlines()
+        sent = [line for line in lines if f"event=delivery domain={domain} " in line]
+        assert sent
+        assert [line for line in sent if " road=https " not in line] == []
+
+
+def test_old_mail_of_the_chat_domain_is_removed_and_no_other(host: LabHost, login: tuple[str, str]) -> None:
+    old_mail, new_mail = (f"{secrets.token_hex(8)}@old.test" for _ in range(2))
+    for account in (login, (VIRTUAL, PASSWORD)):
+        with Mailbox(host.ip, *account) as mailbox:
+            # The limits are 20 days.
+            mailbox.put(by(STRANGER, SEALED, old_mail), days=20.1)
+            mailbox.put(by(STRANGER, SEALED, new_mail), days=19.9)
+    assert host.run("systemctl is-active chatmail-expire.timer").stdout == "active\n"
+    before = host.cursor()
+    host.run("systemctl start chatmail-expire.service")
+    lines = [str(one["MESSAGE"]) for one in host.journal("-u", "chatmail-expire", since=before)]
+    assert [line for line in lines if "what=pass " in line and " failures=0 " in line]
+    with Mailbox(host.ip, *login) as mailbox:
+        assert not mailbox.find(old_mail)
+        assert mailbox.find(new_mail)
+    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+        assert mailbox.find(old_mail)
+
+
+def test_the_ports_of_parts_that_are_taken_away_are_closed_to_users_until_nobody_listens(
+    host: LabHost, playbook: ByPlaybook
+) -> None:
+    try:
+        with knocking(host) as open_ports:
+            done = playbook.run(beside_parts=["milter", "accounts"])
+        assert done.returncode == 0, done.stdout
+        assert open_ports == []
+        rules = host.run("nft list table inet chatmail_loopback").stdout
+        assert [port for port in PORTS if f"dport {port} " in rules] == [10028, 10031]
+    finally:
+        assert playbook.run().returncode == 0
+
+
 def test_after_removal_the_configuration_is_what_it_was_octet_for_octet(
     host: LabHost, mta: LabHost, before: str, way: ByHand | ByPlaybook
 ) -> None:
-    way.remove()
+    with knocking(host) as open_ports:
+        way.remove()
+    assert open_ports == []
     assert host.run(SNAPSHOT).stdout == before
     assert "chatmail" not in host.run("ls /etc/systemd/system /lib/systemd/system").stdout
     assert host.run("nft list tables").stdout == ""
+    assert host.run("ls /etc/chatmail", check=False).stdout.split() == ["names.key", "store.key"]
     other_mail_flows(host, mta)

@@ -59,6 +59,10 @@ IN_THE_WAY = {
         "echo 'no such = x' >/etc/dovecot/conf.d/99-x.conf",
         "correct Dovecot's configuration first",
     ),
+    "Dovecot's file of root": (
+        "chmod 600 /etc/dovecot/conf.d/50-operator.conf",
+        "chatmail-expire, which runs as vmail, could not remove old mail",
+    ),
     "site": (
         f"echo 'server {{ listen 80; server_name x.lab {CHAT}; }}' >/etc/nginx/sites-available/x",
         f"nginx: /etc/nginx/sites-available/x serves {CHAT} already",

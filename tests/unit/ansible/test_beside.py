@@ -29,9 +29,9 @@ VARIABLES: dict[str, Any] = {
     "beside_resolver": "192.0.2.53",
     "beside_certificate": "/etc/letsencrypt/live/chat.example/fullchain.pem",
     "beside_certificate_key": "/etc/letsencrypt/live/chat.example/privkey.pem",
-    "beside_mailboxes": "/var/vmail",
     "beside_ipv6": {"stat": {"exists": True}},
     "beside_dovecot_has": {"stdout_lines": []},
+    "beside_dovecot_users": {"auth-worker": "dovecot", "stats": "dovecot"},
 }
 
 
@@ -104,14 +104,20 @@ def test_each_part_alone_has_its_own_entries_only() -> None:
         "milter": ["smtpd_milters", "non_smtpd_milters"],
         "relay": ["sender_dependent_default_transport_maps", "mxdeliv_destination_concurrency_limit"],
         "mxdeliv": [],
-        "accounts": ["relay_domains", "transport_maps", "smtpd_recipient_restrictions"],
+        "accounts": [
+            "relay_domains",
+            "transport_maps",
+            "smtpd_recipient_restrictions",
+            "tls_server_sni_maps",
+        ],
     }
 
 
 @pytest.mark.parametrize(
     ("state", "parts", "closed"),
     [
-        ("present", ["milter", "accounts"], []),
+        ("present", ["milter"], []),
+        ("present", ["accounts"], [(10028, "dovecot"), (10031, "dovecot")]),
         ("present", ["relay"], [(10026, "chatmail-relay"), (10027, "postfix")]),
         ("present", ["mxdeliv"], [(10025, "chatmail-web"), (10029, "chatmail-web")]),
         ("absent", ["relay", "mxdeliv"], []),
