@@ -2,13 +2,16 @@
 
 Names are compared with `argument_specs.yml` and `vars` of all roles. Values are read as the programs read
 them: the rendered chatmail.toml goes through `chatmail_milter.config`, durations and sizes too.
+`chatmail_settings` adds the keys that no variable sets.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -46,9 +49,39 @@ def malformed(rendered: str, template: str) -> str:
         config.parse(rendered, "chatmail.toml")
     except config.ConfigError as error:
         variables = _variables(template)
-        key = next((key for key in variables if f": {key}" in str(error)), "")
-        return f"{variables[key]}: {error}" if key else str(error)
+        key = next((key for key in variables if f": {key}: " in str(error)), "")
+        return f"{variables.get(key, 'chatmail_settings')}: {error}"
     return ""
+
+
+def with_settings(rendered: str, settings: dict[str, Any]) -> str:
+    """The rendered chatmail.toml with the keys of `settings` (section to key to value) in their sections.
+
+    Text is added to text, so that without settings the file stays as it is.
+    """
+    lines = rendered.splitlines()
+    for section, values in settings.items():
+        if not isinstance(values, dict):
+            raise ValueError(f"chatmail_settings: {section}: wants keys with values")
+        added = [f"{key} = {_toml(value)}" for key, value in values.items()]
+        head = f"[{section}]"
+        if head not in lines:
+            lines += ["", head]
+        place = lines.index(head) + 1
+        lines[place:place] = added
+    return "\n".join(lines) + "\n"
+
+
+def set_twice(rendered: str, settings: dict[str, Any], template: str) -> list[str]:
+    """One line for each key of `settings` that a variable sets: other programs' files depend on these."""
+    ours, variables = tomllib.loads(rendered), _variables(template)
+    found = []
+    for section, values in settings.items():
+        for key in sorted(set(values if isinstance(values, dict) else ()) & set(ours.get(section, ()))):
+            of = variables.get(f"{section}.{key}", "")
+            instead = f"set {of} instead" if of else "the playbook sets it"
+            found.append(f"chatmail_settings: {section}.{key}: {instead}")
+    return found
 
 
 def _options(roles: Path) -> set[str]:
@@ -76,13 +109,30 @@ def _variables(template: str) -> dict[str, str]:
     for line in template.splitlines():
         if head := re.match(r"\[(\w+)\]", line):
             section = head[1]
-        elif pair := re.match(r"(\w+) = .*?\{\{ (\w+)", line):
+        elif pair := re.match(r"(\w+) = .*?\{\{ (chatmail_\w+)", line):
             found[f"{section}.{pair[1]}"] = pair[2]
     return found
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML 1.0, of which JSON's strings, numbers, booleans and arrays are a part."""
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key, ensure_ascii=False)} = {_toml(inner)}" for key, inner in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if value is None:
+        raise ValueError("chatmail_settings: TOML has no null: leave the key out")
+    return json.dumps(value, ensure_ascii=False)
 
 
 class FilterModule:
     """The class in which Ansible looks for filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {"misspelt_variables": misspelt, "malformed_setting": malformed}
+        return {
+            "malformed_setting": malformed,
+            "misspelt_variables": misspelt,
+            "set_twice": set_twice,
+            "with_settings": with_settings,
+        }

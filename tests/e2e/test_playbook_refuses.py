@@ -32,6 +32,15 @@ FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.exam
             {"chatmail_expire_mail": "20 days"},
             "chatmail_expire_mail: chatmail.toml: expiry.mail: wants a number",
         ),
+        (
+            {"chatmail_settings": {"relay": {"wokers": 3}}},
+            "chatmail_settings: chatmail.toml: relay.wokers: no such key; the nearest is relay.workers",
+        ),
+        (
+            {"chatmail_settings": {"accounts": {"quota": "1GB"}}},
+            "chatmail_settings: accounts.quota: set chatmail_quota instead",
+        ),
+        ({"chatmail_settings": {"relay": 3}}, "chatmail_settings: relay: wants keys with values"),
         ({"chatmail_domain": "192.0.2.1"}, "in brackets: [192.0.2.1]"),
         ({"chatmail_admin_passwords": {"privileged": CLEARTEXT}}, "the hash that `chatmailctl admin hash`"),
         ({"chatmail_admin_passwords": {"root": HASH}}, "may have `privileged` and `read_only`"),
@@ -45,7 +54,7 @@ def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, A
     assert done.returncode != 0
     assert said in words(done)
     assert CLEARTEXT not in done.stdout + done.stderr
-    assert "Install Python for Ansible" not in done.stdout
+    assert "Give Ansible its Python" not in done.stdout
     assert "changed=0" in done.stdout
 
 
@@ -74,7 +83,7 @@ def test_a_host_of_another_release(lab: Lab, a: LabHost, of: Path, release: str,
         a.run("umount /etc/os-release")
     assert done.returncode != 0
     assert f"the host must run Debian 12, {said}" in words(done)
-    assert "Install Python for Ansible" not in done.stdout
+    assert "Give Ansible its Python" not in done.stdout
     assert "changed=0" in done.stdout
 
 

@@ -53,6 +53,8 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
         # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
         "nginx_ipv6": True,
+        # A key of chatmail.toml that has no variable, with the default: whether it arrives, not what it does.
+        "chatmail_settings": {"relay": {"workers": 64}},
         # Other things run on the machine that the lab is on, and all people of the lab have one address.
         "chatmail_limit_load": 0,
         "chatmail_new_per_minute": 600,

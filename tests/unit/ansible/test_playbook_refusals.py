@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,6 +125,57 @@ class TestValues:
     @pytest.mark.parametrize("mail", ["20d", "36h", "0s", "90min"])
     def test_a_duration_is_taken(self, mail: str) -> None:
         assert self.said(mail) == ""
+
+
+class TestSettings:
+    TEMPLATE = TestValues.TEMPLATE + "\n[listen]\nhooks = 1"
+    RENDERED = '[mail]\ndomain = "a.example"\n\n# Why.\n[expiry]\nmail = "20d"\n[listen]\nhooks = 1\n'
+
+    def test_without_any_the_file_stays_as_it_is(self) -> None:
+        assert variables.with_settings(self.RENDERED, {}) == self.RENDERED
+
+    def test_they_are_added_to_their_sections(self) -> None:
+        settings = {
+            "mail": {"chat_domains": ["a.example", 'b"\U0001f511']},
+            "relay": {"workers": 32, "new": True},
+            "metadata": {"deltachat": {"a/b": "c"}},
+        }
+        text = variables.with_settings(self.RENDERED, settings)
+        known = tomllib.loads(self.RENDERED)
+        known["mail"] |= settings["mail"]
+        assert tomllib.loads(text) == known | {name: settings[name] for name in ("relay", "metadata")}
+        assert "# Why." in text
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"expiry": {"mail": "1d"}}, ["expiry.mail: set chatmail_expire_mail instead"]),
+            ({"listen": {"hooks": 2}}, ["listen.hooks: the playbook sets it"]),
+            ({"expiry": {"large": "1MB"}, "relay": {"workers": 32}}, []),
+        ],
+    )
+    def test_a_key_that_a_variable_sets_is_refused(self, settings: dict[str, Any], said: list[str]) -> None:
+        found = variables.set_twice(self.RENDERED, settings, self.TEMPLATE)
+        assert found == [f"chatmail_settings: {one}" for one in said]
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"relay": {"wokers": 3}}, "relay.wokers: no such key; the nearest is relay.workers"),
+            ({"realy": {"workers": 3}}, "realy: no such key; the nearest is relay"),
+            ({"relay": {"workers": "x"}}, "relay.workers: "),
+        ],
+    )
+    def test_an_unknown_key_is_named_with_the_nearest(self, settings: dict[str, Any], said: str) -> None:
+        text = variables.with_settings('[mail]\ndomain = "a.example"\n', settings)
+        assert variables.malformed(text, self.TEMPLATE).startswith(
+            f"chatmail_settings: chatmail.toml: {said}"
+        )
+
+    @pytest.mark.parametrize("settings", [{"relay": 3}, {"relay": {"workers": None}}])
+    def test_what_is_no_toml_is_an_error_that_says_so(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="chatmail_settings: "):
+            variables.with_settings(self.RENDERED, settings)
 
 
 class TestSomebodysWork:
