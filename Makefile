@@ -118,6 +118,10 @@ dist/promtool:
 	dpkg-deb --fsys-tarfile dist/$(PROMTOOL_PACKAGE)_*.deb | tar --extract --directory=dist --strip-components=3 ./usr/bin/promtool
 	rm dist/$(PROMTOOL_PACKAGE)_*.deb && touch $@
 
+.PHONY: collection
+collection: $(VENV)/ready deb ## dist/chatmail-relay-VERSION.tar.gz: the playbooks and roles as an Ansible collection
+	$(BIN)/python ansible/build_collection.py
+
 # One list for every Python that setup.cfg allows and every processor: it has the hashes of all files of each release.
 # Versions in a list stay while they satisfy setup.cfg and pyproject.toml. No list depends on a later one.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-build-isolation \

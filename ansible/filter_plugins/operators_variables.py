@@ -18,8 +18,11 @@ from typing import Any
 
 import yaml
 
+# Of the repository, or of the collection that build_collection.py makes of it.
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ROOT / "ansible" / "roles"
+ROLES = next(path for path in (ROOT / "roles", ROOT / "ansible/roles") if path.is_dir())
+# Only the collection has it.
+EXAMPLE = ROOT / "chatmail.toml.example"
 
 
 def misspelt(names: Iterable[str], roles: Path = ROLES) -> list[str]:
@@ -41,8 +44,8 @@ def malformed(rendered: str, template: str) -> str:
     sys.path.insert(0, str(ROOT))
     try:
         from chatmail_milter import config
-    except ImportError:  # another Ansible than the one of `make`: the host checks the file before it is used
-        return ""
+    except ImportError:  # another Ansible than the one of `make`: the host checks values before they are used
+        return unknown(rendered, EXAMPLE.read_text("utf-8")) if EXAMPLE.exists() else ""
     finally:
         sys.path.remove(str(ROOT))
     try:
@@ -52,6 +55,28 @@ def malformed(rendered: str, template: str) -> str:
         key = next((key for key in variables if f": {key}: " in str(error)), "")
         return f"{variables.get(key, 'chatmail_settings')}: {error}"
     return ""
+
+
+def unknown(rendered: str, example: str) -> str:
+    """The error about the first key of the rendered file that the documented example lacks; else empty."""
+    sections: dict[str, list[str]] = {}
+    for line in example.splitlines():
+        if head := re.match(r"\[(\w+)\]$", line):
+            keys = sections.setdefault(head[1], [])
+        elif pair := re.match(r"#?(\w+) =", line):
+            keys.append(pair[1])
+    for section, values in tomllib.loads(rendered).items():
+        if section not in sections:
+            return _no_such_key(section, list(sections), "")
+        for key in values:
+            if key not in sections[section]:
+                return _no_such_key(key, sections[section], f"{section}.")
+    return ""
+
+
+def _no_such_key(key: str, known: list[str], where: str) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f"chatmail_settings: {where}{key}: no such key; the nearest is {where}{nearest}"
 
 
 def with_settings(rendered: str, settings: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tests.lab.host import LabHost
 
 
 def playbook(
-    lab: Lab, host: LabHost, *options: str, of: Path = PLAYBOOK, **variables: Any
+    lab: Lab, host: LabHost, *options: str, of: Path | str = PLAYBOOK, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run it on one host with more variables."""
     return subprocess.run(

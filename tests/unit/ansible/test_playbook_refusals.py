@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from chatmail_milter.config import example
+
 yaml = pytest.importorskip("yaml", reason="comes with ansible-core, of the extra `lab`")
 
 ANSIBLE = Path(__file__).resolve().parents[3] / "ansible"
@@ -171,6 +173,22 @@ class TestSettings:
         assert variables.malformed(text, self.TEMPLATE).startswith(
             f"chatmail_settings: chatmail.toml: {said}"
         )
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"relay": {"wokers": 3}}, "relay.wokers: no such key; the nearest is relay.workers"),
+            ({"realy": {"workers": 3}}, "realy: no such key; the nearest is relay"),
+        ],
+    )
+    def test_where_our_python_is_missing_the_example_knows_the_keys(
+        self, settings: dict[str, Any], said: str
+    ) -> None:
+        documented = example.render(example.EXAMPLE, documented=True)
+        every = example.render(example.EXAMPLE, documented=False)
+        assert variables.unknown(every, documented) == ""
+        text = variables.with_settings(every, settings)
+        assert variables.unknown(text, documented) == f"chatmail_settings: {said}"
 
     @pytest.mark.parametrize("settings", [{"relay": 3}, {"relay": {"workers": None}}])
     def test_what_is_no_toml_is_an_error_that_says_so(self, settings: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ def test_the_playbooks_defaults_are_those_of_the_settings() -> None:
     variables: dict[str, Any] = {"chatmail_domain": "a.test", "chatmail_hostname": "mx.a.test"}
     for role in ("chatmail", "journald"):
         variables = {**read(ANSIBLE / "roles" / role / "defaults/main.yml"), **variables}
+    variables["chatmail_log_days"] = variables["journald_days"]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["to_json"] = json.dumps
     template = (ANSIBLE / "roles/chatmail/templates/chatmail.toml.j2").read_text("utf-8")

@@ -1,0 +1,75 @@
+"""The Ansible collection, installed from its tarball, does to a relay what the repository's playbook does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.playbook import playbook, words
+from tests.lab import Lab
+from tests.lab.deployment import recap
+from tests.lab.host import LabHost
+from tests.lab.plan import REPOSITORY
+
+# What site.yml has in its list of roles, each with a README of its own.
+ROLES = (
+    "unbound", "chatmail", "tls", "opendkim", "dovecot", "loopback", "mta_sts", "postfix",
+    "connection_limits", "nginx", "journald", "nftables", "dns_records",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is installed."""
+    assert lab
+    place = tmp_path_factory.mktemp("collections")
+    build = [sys.executable, str(REPOSITORY / "ansible/build_collection.py")]
+    built = subprocess.run(build, capture_output=True, text=True, check=True)
+    galaxy = Path(sys.executable).with_name("ansible-galaxy")
+    install = [galaxy, "collection", "install", "--offline", "-p", place, built.stdout.strip()]
+    subprocess.run(install, capture_output=True, check=True)
+    return place / "ansible_collections/chatmail/relay"
+
+
+@pytest.fixture(autouse=True)
+def _path(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(collection.parents[2]))
+
+
+def package(collection: Path) -> str:
+    """The package that it brings, in place of the lab's."""
+    return str(collection / "roles/chatmail/files/chatmail-milter.deb")
+
+
+def test_its_playbook_changes_nothing_on_a_relay_of_the_repository_s(
+    lab: Lab, a: LabHost, collection: Path
+) -> None:
+    done = playbook(lab, a, of="chatmail.relay.site", chatmail_deb=package(collection))
+    assert done.returncode == 0, done.stdout
+    assert recap(done.stdout).changed == 0, done.stdout
+
+
+def test_each_role_works_alone_as_its_readme_says(
+    lab: Lab, a: LabHost, collection: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone.yml"
+    plays = []
+    for role in ROLES:
+        readme = (collection / "roles" / role / "README.md").read_text("utf-8")
+        plays += re.findall(r"```yaml\n(.*?)```", readme, re.S)
+    assert len(plays) == len(ROLES)
+    alone.write_text("".join(plays), "utf-8")
+    done = playbook(lab, a, of=alone, chatmail_deb=package(collection))
+    assert done.returncode == 0, done.stdout
+    assert recap(done.stdout).changed == 0, done.stdout
+
+
+def test_an_unknown_key_is_refused_there_too(lab: Lab, a: LabHost, collection: Path) -> None:
+    assert collection
+    done = playbook(lab, a, of="chatmail.relay.site", chatmail_settings={"relay": {"wokers": 3}})
+    assert done.returncode != 0
+    assert "relay.wokers: no such key; the nearest is relay.workers" in words(done)
