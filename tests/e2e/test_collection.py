@@ -29,8 +29,8 @@ def collection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("collections")
     build = [sys.executable, str(REPOSITORY / "ansible/build_collection.py")]
     built = subprocess.run(build, capture_output=True, text=True, check=True)
-    galaxy = Path(sys.executable).with_name("ansible-galaxy")
-    install = [galaxy, "collection", "install", "--offline", "-p", place, built.stdout.strip()]
+    galaxy = str(Path(sys.executable).with_name("ansible-galaxy"))
+    install = [galaxy, "collection", "install", "--offline", "-p", str(place), built.stdout.strip()]
     subprocess.run(install, capture_output=True, check=True)
     return place / "ansible_collections/chatmail/relay"
 
