@@ -65,12 +65,16 @@ class Stage:
 
     def text(self, sender: Person, receiver: Person, seconds: float = TEXT_SECONDS) -> Passage:
         """A text of its own words from one to the other."""
+        return self._passage(sender, receiver, *self.say(sender, receiver, seconds))
+
+    def say(self, sender: Person, receiver: Person, seconds: float = TEXT_SECONDS) -> tuple[Sent, Received]:
+        """The same, on hosts that are not of the lab's plan or whose journals another version wrote."""
         words = f"hello {secrets.token_hex(4)}"
         with deadline(f"text from {sender.address}", seconds):
             mark = receiver.events.mark()
             sent = sender.send(sender.chat_with(receiver), words)
             received = receiver.received(f"text at {receiver.address}", _says(words), mark, seconds)
-        return self._passage(sender, receiver, sent, received)
+        return sent, received
 
     def file(self, sender: Person, receiver: Person, size: int, seconds: float = FILE_SECONDS) -> Passage:
         """A file of random octets, which arrives octet for octet."""

@@ -248,10 +248,7 @@ def test_delta_chat_talks_to_another_relay_both_ways_by_https(
     here, there = stage.newcomer(CHAT), stage.newcomer(a.domain)
     stage.acquaint(there, here)
     for sender, receiver in ((here, there), (there, here)):
-        words = f"hello {secrets.token_hex(4)}"
-        mark = receiver.events.mark()
-        sender.send(sender.chat_with(receiver), words)
-        receiver.received("the text", lambda message, words=words: message["text"] == words, mark, SECONDS)  # type: ignore[misc]
+        stage.say(sender, receiver, SECONDS)
     for at, domain in ((host, a.domain), (a, CHAT)):
         lines = at.run("journalctl -u mxdeliv-relay -o cat").stdout.splitlines()
         sent = [line for line in lines if f"event=delivery domain={domain} " in line]
