@@ -114,7 +114,8 @@ deb: $(VENV)/ready dist ## dist/chatmail-milter.deb, for Debian 12: what the pla
 	$(BIN)/python -m deb
 
 dist/promtool:
-	mkdir -p dist && cd dist && apt-get download -qq $(PROMTOOL_PACKAGE)
+	mkdir -p dist && cd dist && { apt-get download -qq $(PROMTOOL_PACKAGE) \
+	    || { apt-get update -qq && apt-get download -qq $(PROMTOOL_PACKAGE); }; }
 	dpkg-deb --fsys-tarfile dist/$(PROMTOOL_PACKAGE)_*.deb | tar --extract --directory=dist --strip-components=3 ./usr/bin/promtool
 	rm dist/$(PROMTOOL_PACKAGE)_*.deb && touch $@
 

@@ -226,15 +226,15 @@ print(json.dumps(waits))
 FORGET = """
 from pathlib import Path
 from chatmail_milter import config
-from chatmail_milter.mailboxes.home import Removal, home
+from chatmail_milter.mailboxes.home import MailRemoval, home
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
-from chatmail_milter.store.reserved_names import Names
+from chatmail_milter.store.reserved_names import ReservedNames
 
 settings = config.load()
 root = Path(settings.store.mail)
-accounts = Accounts(open_store(settings.store.url), names=Names(0))
-removal = Removal(root)
+accounts = Accounts(open_store(settings.store.url), names=ReservedNames(0))
+removal = MailRemoval(root)
 for one in accounts.list():
     if one.address.startswith("storm"):
         removal.put_away(home(root, one.address))
