@@ -37,6 +37,8 @@ DATED_BY = (
 @click.option("--check", is_flag=True, help="Build nothing; fail unless it is of this tree.")
 def main(version: str | None, directory: Path, check: bool) -> None:
     """Build the Debian package."""
+    # dpkg-deb keeps the modes of what it packs, and refuses some.
+    os.umask(0o022)
     link = directory / f"{package.NAME}.deb"
     is_fresh = [sys.executable, str(ROOT / "ansible/build_wheelhouse.py"), "--check"]
     fresh = subprocess.run(is_fresh, check=False, capture_output=check).returncode == 0  # noqa: S603  (our own words)

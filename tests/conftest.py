@@ -7,7 +7,10 @@ was enough for that.
 from __future__ import annotations
 
 import gc
+import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,3 +21,12 @@ def pytest_collection_finish() -> None:
     """Freeze what is loaded, thousands of tests too: else each full collection of garbage walks it all."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _umask() -> Iterator[None]:
+    """What sets it in the process of the tests, as `chatmailctl` does, sets it for one module only."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

@@ -64,7 +64,7 @@ class MailSettings(Section, frozen=True):
             "Whether port 443 of this host also serves IMAP and submission to clients that name them by ALPN "
             "(RFC 7301). Autoconfig lists it then."
         ),
-    ] = True
+    ] = False
     max_message_size: Annotated[Size, _doc("Maximum size of a message; 30 MiB is what peers accept.")] = Size(
         31457280
     )

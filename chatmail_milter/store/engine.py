@@ -38,7 +38,8 @@ def open_store(url: str) -> Engine:
     newer program made it, or there is no driver.
     """
     try:
-        engine = create_engine(url)
+        # A writer that waits for SQLite's lock holds its connection, and lookups must not wait for one.
+        engine = create_engine(url, max_overflow=25)
     except ImportError as error:
         raise fault.missing_driver(error) from None
     if engine.dialect.name == "sqlite":

@@ -64,6 +64,9 @@ control_socket_disable = True
 def on_starting(server: Any) -> None:
     """Exits if the configuration is invalid. Otherwise gunicorn would restart failing workers for ever."""
     settings = load_or_exit()
+    if server.cfg.worker_connections <= server.cfg.threads:
+        # gunicorn would accept nothing more before all threads are busy, not even what is refused at once.
+        raise SystemExit("set --worker-connections above --threads")
     # Imported before the fork, so that workers share its memory. But each creates its own application (no
     # `preload_app`), which has locks.
     application = import_module(server.app.app_uri.partition(":")[0])

@@ -21,7 +21,7 @@ from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
 
 # By port: connections of one IPv4 address, and of one IPv6 /64.
-LIMITS = {25: (50, 50), 465: (150, 40), 587: (150, 40), 993: (20_000, 200), 443: (4000, 200)}
+LIMITS = {25: (50, 50), 465: (150, 40), 587: (150, 40), 993: (20_000, 200), 443: (1000, 200)}
 # Of these the first go to processes of their own.
 FIRST, FIRST_48 = 4, 16
 OVERFLOW = {25: 10125, 465: 10465, 587: 10587}

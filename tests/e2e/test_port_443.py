@@ -251,12 +251,25 @@ def test_a_client_cannot_name_another_address(b: LabHost) -> None:
                 any_certificate("imap").wrap_socket(plain)
 
 
-@pytest.mark.parametrize("alpn", ["smtp", "http/1.1"])
-def test_silence_after_the_handshake_ends(b: LabHost, alpn: str) -> None:
-    """Within the deadline, where it would else keep a process or a place."""
+def test_an_app_may_pause_between_two_messages(b: LabHost) -> None:
+    """Delta Chat core goes on with a session for 60 s; where that fails, it waits for 30 s."""
     with (
         socket.create_connection((b.ip, 443), 20) as plain,
-        any_certificate(alpn).wrap_socket(plain) as session,
+        any_certificate("smtp").wrap_socket(plain) as session,
+    ):
+        session.settimeout(20)
+        assert session.recv(4096).startswith(b"220 ")
+        with pytest.raises(TimeoutError):
+            session.recv(4096)
+        session.sendall(b"NOOP\r\n")
+        assert session.recv(4096).startswith(b"250 ")
+
+
+def test_silence_after_the_handshake_ends(b: LabHost) -> None:
+    """Within the deadline, where it would else keep a place."""
+    with (
+        socket.create_connection((b.ip, 443), 20) as plain,
+        any_certificate("http/1.1").wrap_socket(plain) as session,
     ):
         session.settimeout(60)
         while session.recv(4096):
