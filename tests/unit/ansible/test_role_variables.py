@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 import pytest
+from ansible.plugins.filter.core import to_bool
 
 from chatmail_milter import config
 
@@ -42,10 +43,12 @@ def test_the_playbooks_defaults_are_those_of_the_settings() -> None:
         variables = {**read(ANSIBLE / "roles" / role / "defaults/main.yml"), **variables}
     variables["chatmail_log_days"] = variables["journald_days"]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["bool"] = to_bool
     environment.filters["to_json"] = json.dumps
     template = (ANSIBLE / "roles/chatmail/templates/chatmail.toml.j2").read_text("utf-8")
     rendered = environment.from_string(template).render(variables, ansible_managed="")
-    expected = config.parse('mail = { domain = "a.test", hostname = "mx.a.test" }')
+    # By itself a program can't know that nginx serves mail there.
+    expected = config.parse('mail = { domain = "a.test", hostname = "mx.a.test", port_443 = true }')
     assert config.parse(rendered) == expected
 
 

@@ -11,6 +11,7 @@ import jinja2
 import pytest
 
 yaml = pytest.importorskip("yaml", reason="comes with ansible-core, of the extra `lab`")
+filters = pytest.importorskip("ansible.plugins.filter.core", reason="is ansible-core's, of the extra `lab`")
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,6 +49,7 @@ def _rendered(name: str, variables: dict[str, Any]) -> str:
         defaults |= yaml.safe_load(text)
     # As Ansible's: the line ending after a block goes.
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["bool"] = filters.to_bool
     template = environment.from_string((ROOT / "postfix" / name).read_text("utf-8"))
     return template.render({**defaults, **_NAMED, **variables})
 
