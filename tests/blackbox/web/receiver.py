@@ -65,7 +65,12 @@ def receiving(
     with QueuePort() as inject, QueuePort() as mixed:
         ports = [f"{name} = '{port.endpoint[0]}:{port.endpoint[1]}'" for name, port in
                  (("inject", inject), ("mixed", mixed))]  # fmt: skip
-        mail = ["[mail]", "domain = 'a.example'", f"max_message_size = '{max_message_size}B'"]
+        mail = [
+            "[mail]",
+            "domain = 'a.example'",
+            "port_443 = true",
+            f"max_message_size = '{max_message_size}B'",
+        ]
         config = directory / "chatmail.toml"
         # Other things run on the machine that tests run on.
         limits = ["[limits]", "load = 0", "memory = '0B'", "disk = '0B'"]

@@ -20,7 +20,7 @@ from mxdeliv_app.mxdeliv.receive import MxdelivResource
 from mxdeliv_app.web.app import create_app
 from mxdeliv_app.web.lifetimes import duration, size
 from mxdeliv_app.web.new import NewAccountResource
-from mxdeliv_app.web.pages import contact_link
+from mxdeliv_app.web.pages import autoconfig, contact_link
 from tests import stores
 
 # What Firefox and Chromium send for a page (https://developer.mozilla.org/docs/Web/HTTP/Content_negotiation).
@@ -274,3 +274,12 @@ def test_other_methods_are_refused(path: str, method: str) -> None:
     answer = client().simulate_request(method, path)
     assert answer.status_code == 405
     assert {"GET", "HEAD"} <= set(answer.headers["allow"].replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize(
+    ("served", "ports"),
+    [("false", ["993", "143", "465", "587"]), ("true", ["993", "443", "143", "465", "443", "587"])],
+)
+def test_autoconfig_lists_port_443_where_it_serves_mail(served: str, ports: list[str]) -> None:
+    page = autoconfig(config.parse(f'mail = {{ domain = "a.example", port_443 = {served} }}'))
+    assert re.findall(r"<port>(\d+)</port>", page.body.decode()) == ports
