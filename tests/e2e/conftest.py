@@ -20,7 +20,7 @@ from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e import doors
 from tests.e2e.doors import Door
-from tests.lab import Lab
+from tests.lab import Lab, LabError
 from tests.lab.host import LabHost
 
 # Against what hangs; a run of the playbook takes a minute or two.
@@ -59,7 +59,7 @@ def _state(host: LabHost, since: float) -> str:
     try:
         said = journal.tail(host, since, LINES)
         return said + host.run("postqueue -p; ss --tcp --numeric --processes", check=False).stdout
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, LabError) as error:
         return f"unknown: {error}"
 
 
