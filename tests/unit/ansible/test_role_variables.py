@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,19 @@ def test_every_task_is_of_one_part_of_its_role(role: Path) -> None:
         imported = any(file.name in other.read_text("utf-8") for other in (role / "tasks").glob("*.yml"))
         if file.name not in WHOLE and not imported:
             assert untagged(yaml.safe_load(file.read_text("utf-8")), role.name) == []
+
+
+def test_conditions_take_the_words_of_a_command_line_for_what_they_say() -> None:
+    """`-e NAME=false` gives text, which Jinja takes for true; the specs accept it and leave it text."""
+    names = [name for role in ROLES for name, spec in options(role).items() if spec["type"] == "bool"]
+    assert len(names) > 5
+    used = re.compile(rf"\b({'|'.join(names)})\b(?! *:)(?! *\| *bool\b)")
+    files = [*ANSIBLE.rglob("*.j2"), *ANSIBLE.glob("roles/*/[tv]a*/*.yml")]
+    files += [path for name in ("postfix", "dovecot") for path in (ANSIBLE.parent / name).rglob("*.c*f*")]
+    found = [
+        f"{path.relative_to(ANSIBLE.parent)}: {line.strip()}"
+        for path in files
+        for line in path.read_text("utf-8").splitlines()
+        if used.search(line) and not line.lstrip().startswith("#")
+    ]
+    assert found == []
