@@ -90,6 +90,8 @@ METRICS = (
 _KINDS = MappingProxyType(
     {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 )
+# Verdicts that an alert is about: Prometheus sees no increase where a series begins above 0.
+_FROM_ZERO = (("tempfail", "our-fault"), ("tempfail", "store-away"))
 _QUEUES = ("active", "deferred", "hold", "incoming", "maildrop")
 _SERVICES = tuple(service for service in JUDGED if service != "mixed")
 _INCOMING: Mapping[str, str] = MappingProxyType({"smtp": "in-smtp", "mxdeliv": "in-mxdeliv"})
@@ -182,7 +184,9 @@ class _Families:
             # Part of what comes by `/mxdeliv`, on a listener of its own.
             kinds = (JUDGED[service], JUDGED["mixed"]) if service == "mxdeliv" else (JUDGED[service],)
             judged = _sum(counters.get(kind, none) for kind in kinds)
-            for (verdict, reason), number in self._by_reason(judged.labels).items():
+            verdicts = Counter(dict.fromkeys(_FROM_ZERO, 0))
+            verdicts.update(self._by_reason(judged.labels))
+            for (verdict, reason), number in verdicts.items():
                 self._set("chatmail_messages_judged", number, service, verdict, reason)
             self._histogram("chatmail_decision_seconds", judged, service)
         for name, times, kinds_of in (

@@ -151,6 +151,16 @@ def test_dashboard_shows_nothing_but_metrics_that_there_are() -> None:
     assert {one.exposed for one in METRICS} - bases <= {"chatmail_collection_seconds", "chatmail_build_info"}
 
 
+def test_verdicts_that_an_alert_is_about_are_there_before_the_first() -> None:
+    rules = (TOP / "ansible/monitoring/rules.yml").read_text("utf-8")
+    [words] = re.findall(r'chatmail_messages_judged_total\{reason=~"([^"]+)"\}\[', rules)
+    found = samples(Collected("1.2.3", NOON, 0.25, counters={}))
+    for service in ("submission", "smtp", "mxdeliv"):
+        for word in words.split("|"):
+            labels = {"service": service, "verdict": "tempfail", "reason": word}
+            assert value(found, "chatmail_messages_judged_total", **labels) == 0
+
+
 def test_alerts_ask_for_nothing_but_metrics_that_there_are() -> None:
     lines = (TOP / "ansible/monitoring/rules.yml").read_text("utf-8").splitlines()
     used = {name for line in lines if not line.lstrip().startswith("#") for name in NAME.findall(line)}
