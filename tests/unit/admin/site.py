@@ -30,6 +30,7 @@ from chatmail_milter.store.routes import Route, Routes
 from chatmail_milter.store.tokens import Tokens
 from mxdeliv_app.admin.app import create_app
 from mxdeliv_app.admin.order_client import AwayError, Done
+from mxdeliv_app.admin.pages import PAGES
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.sessions import COOKIE, Sessions
 from mxdeliv_app.admin.sources import Outside, Sources
@@ -43,6 +44,8 @@ HTML, JSON = {"Accept": "text/html"}, {"Accept": "application/json"}
 # What a hostile peer says, and what is in the queue: HTML, a control character, one that turns text around.
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[31m\u202e{{ 7 * 7 }}"
 QUEUE_ID = "4jXjz71Ts6z7LNm"
+# Of each page one.
+PATHS = ["", *(path for path in PAGES if path and "{" not in path), "/peers/b.test", f"/queue/{QUEUE_ID}"]
 
 
 def fill(store: Path) -> Engine:

@@ -1,151 +1,23 @@
-"""The admin pages: login, the two roles, escaping of hostile text, and messages for unavailable parts."""
+"""The admin pages: the two roles, escaping of hostile text, and messages for unavailable parts."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
 
 import pytest
-from falcon import MEDIA_JSON, MEDIA_URLENCODED
+from falcon import MEDIA_URLENCODED
 from sqlalchemy import Engine
 
 from chatmail_milter.figures import accounts
 from chatmail_milter.store.engine import open_store
-from mxdeliv_app.admin import gunicorn_conf, sources
+from mxdeliv_app.admin import sources
 from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
-from mxdeliv_app.admin.pages import PAGES
 from mxdeliv_app.admin.sessions import COOKIE
 from tests import stores
-from tests.unit.admin.site import ACT, HTML, JSON, QUEUE_ID, READ, AdminSite, Seen, fill, queued
-
-PATHS = ["", *(path for path in PAGES if path and "{" not in path), "/peers/b.test", f"/queue/{QUEUE_ID}"]
-FIRST, SECOND = "192.0.2.1", "192.0.2.2"
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    engine = fill(tmp_path_factory.mktemp("store") / "store.sqlite")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def site(engine: Engine) -> AdminSite:
-    """With nobody logged in."""
-    return AdminSite(engine)
-
-
-@pytest.fixture
-def admin(site: AdminSite) -> AdminSite:
-    """With the privileged password."""
-    assert site.log_in(ACT).status_code == 200
-    return site
-
-
-class TestGettingIn:
-    @pytest.mark.parametrize("headers", [HTML, JSON])
-    def test_who_has_not_logged_in_gets_the_same_answer_everywhere(
-        self, site: AdminSite, headers: dict[str, str]
-    ) -> None:
-        answers = [site.get(path, headers) for path in (*PATHS, "/none", "/orders/route-set", "/session")]
-        answers += [site.post("/orders/queue-delete", headers, id=QUEUE_ID), site.post("/logout", headers)]
-        assert {one.status_code for one in answers} == {401}
-        assert len({one.text for one in answers}) == 1
-        for name in ("a.test", "b.test", "Peers", "user00001"):
-            assert name not in answers[0].text
-        assert site.orders == []
-
-    @pytest.mark.parametrize("password", ["wrong", "", "x" * 129, "\u202e\x00", ACT + " "])
-    def test_a_wrong_password_gets_no_session(self, site: AdminSite, password: str) -> None:
-        result = site.log_in(password)
-        assert result.status_code == 401
-        assert COOKIE not in result.cookies
-
-    def test_the_cookie_is_for_this_site_alone(self, site: AdminSite) -> None:
-        cookie = site.log_in(READ).cookies[COOKIE]
-        assert COOKIE.startswith("__Secure-")
-        assert (cookie.secure, cookie.http_only, cookie.path, cookie.same_site) == (
-            True,
-            True,
-            "/admin",
-            "Strict",
-        )
-        assert len(cookie.value) >= 43  # 256 bits
-
-    def test_logging_out_ends_the_session(self, admin: AdminSite) -> None:
-        token = admin.json("/session")["csrf"]
-        assert admin.post("/logout", csrf=token).status_code == 200
-        assert admin.get().status_code == 401
-
-    def test_logging_in_ends_the_session_before(self, admin: AdminSite) -> None:
-        before = admin.cookie
-        token = admin.json("/session")["csrf"]
-        assert admin.post("/login", password=READ, csrf=token).status_code == 200
-        admin.cookie = before
-        assert admin.get().status_code == 401
-
-    def test_many_sessions_end_the_oldest_of_the_same_password(self, site: AdminSite) -> None:
-        cookies = {"act": site.sessions.begin("privileged"), "first": site.sessions.begin("read-only")}
-        for _ in range(100):
-            site.clock += 1
-            cookies["last"] = site.sessions.begin("read-only")
-        assert {name for name, one in cookies.items() if site.sessions.find(one)} == {"act", "last"}
-
-    @pytest.mark.parametrize(("seconds", "status"), [(3599, 200), (3600, 401)])
-    def test_an_idle_hour_ends_it(self, admin: AdminSite, seconds: int, status: int) -> None:
-        admin.clock += seconds
-        assert admin.get("/session", JSON).status_code == status
-
-    def test_half_a_day_ends_it(self, admin: AdminSite) -> None:
-        for _ in range(23):
-            admin.clock += 1800
-            assert admin.get("/session", JSON).status_code == 200
-        admin.clock += 1800
-        assert admin.get("/session", JSON).status_code == 401
-
-    def test_ten_failures_a_minute_and_the_right_password_has_to_wait(self, site: AdminSite) -> None:
-        answers = [site.log_in("wrong", **{"X-Real-IP": FIRST}).status_code for _ in range(11)]
-        assert answers == [401] * 10 + [429]
-        result = site.log_in(ACT, **{"X-Real-IP": FIRST})
-        assert (result.status_code, result.headers["retry-after"]) == (429, "60")
-        assert site.log_in(ACT, **{"X-Real-IP": SECOND}).status_code == 200
-
-    def test_many_who_guess_at_once_leave_threads_for_pages(
-        self, site: AdminSite, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        may_end = threading.Event()
-        # Longer than the test waits: nothing here depends on how quick the machine is.
-        monkeypatch.setattr("mxdeliv_app.admin.login._TURN_TIMEOUT", 120.0)
-        monkeypatch.setattr("mxdeliv_app.admin.passwords.role", lambda *_: may_end.wait(120) and None)
-
-        def guess(number: int) -> int:
-            return site.log_in("wrong", **{"X-Real-IP": f"192.0.2.{number}"}).status_code
-
-        with ThreadPoolExecutor(gunicorn_conf.threads) as pool:
-            guesses = [pool.submit(guess, number) for number in range(gunicorn_conf.threads)]
-            done = as_completed(guesses, 30)
-            try:
-                busy = [next(done).result() for _ in range(4)]
-            finally:
-                may_end.set()
-        assert busy == [503] * 4
-        assert sorted(one.result() for one in guesses) == [401] * 4 + [503] * 4
-
-    @pytest.mark.parametrize("body", ['{"password": "\\ud800"}', "[" * 16000, '{"password": ["x"]}'])
-    def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, site: AdminSite, body: str) -> None:
-        headers = JSON | {"Content-Type": MEDIA_JSON}
-        assert site.client.simulate_post("/admin/login", headers=headers, body=body).status_code == 422
-
-    def test_an_ipv6_network_counts_as_one(self, site: AdminSite) -> None:
-        for number in range(10):
-            site.log_in("wrong", **{"X-Real-IP": f"2001:db8::{number}"})
-        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8::ffff"}).status_code == 429
-        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8:0:1::1"}).status_code == 200
+from tests.unit.admin.site import ACT, HTML, JSON, PATHS, QUEUE_ID, READ, AdminSite, Seen, queued
 
 
 class TestPages:

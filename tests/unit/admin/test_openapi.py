@@ -8,28 +8,13 @@ from typing import Any
 import falcon
 import pytest
 from falcon.inspect import inspect_routes
-from sqlalchemy import Engine
 
 from mxdeliv_app.admin import openapi
 from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.pages import PAGES
-from tests.unit.admin.site import QUEUE_ID, AdminSite, fill
+from tests.unit.admin.site import QUEUE_ID, AdminSite
 
 WHICH = {"domain": "b.test", "queue_id": QUEUE_ID}
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    engine = fill(tmp_path_factory.mktemp("store") / "store.sqlite")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def admin(engine: Engine) -> AdminSite:
-    site = AdminSite(engine)
-    site.log_in()
-    return site
 
 
 def test_it_has_each_route_and_no_other(admin: AdminSite) -> None:
