@@ -39,8 +39,9 @@ def fetch(host: LabHost, user: str, url: str = URL) -> tuple[str, str]:
 
 def scrape(host: LabHost) -> Samples:
     """Collects anew, and asks as Prometheus does. By name and labels, as they are written."""
-    # It may be running by its timer, with older figures.
-    host.run("systemctl stop chatmail-metrics.service; systemctl start chatmail-metrics.service")
+    # It may be running by its timer, with older figures. systemd refuses a sixth start within ten seconds.
+    unit = "chatmail-metrics.service"
+    host.run(f"systemctl stop {unit}; systemctl reset-failed {unit}; systemctl start {unit}")
     status, text = fetch(host, READER)
     assert status == OK
     return {
