@@ -66,6 +66,11 @@ def refuse_password(rules: config.AccountSettings, password: str) -> str | None:
     return None
 
 
+def added_by_app(password: str) -> bool:
+    """Whether an app chose this relay by itself, and not its user."""
+    return len(password) == _PASSWORD_OF_CORE
+
+
 # One lane, because Dovecot verifies with libsodium. Clients generate 20 random characters, for which any hash
 # suffices. With 4 MiB and two passes, a guess at one of the few weak passwords costs 6 ms, and so does a
 # login: a thousand logins at once take seconds. The OWASP minimum would take five times that.
@@ -73,6 +78,9 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=4096, parallelism=1)
 
 _LOCAL_PART_LENGTH = 9
 _PASSWORD_LENGTH = 20
+# Delta Chat's core, since 2.59, gives a password of this length to accounts at relays that it adds without
+# being asked to, and to no others.
+_PASSWORD_OF_CORE = 23
 _LOWER = string.ascii_lowercase + string.digits
 _ANY = string.ascii_letters + string.digits
 
@@ -94,7 +102,10 @@ def fresh(rules: config.AccountSettings, domain: str) -> Credentials:
     """Random credentials that satisfy `rules`. The account is created at the first login."""
     length = min(max(_LOCAL_PART_LENGTH, rules.local_part_min), rules.local_part_max)
     local_part = "".join(secrets.choice(_LOWER) for _ in range(length))
-    password = "".join(secrets.choice(_ANY) for _ in range(max(_PASSWORD_LENGTH, rules.password_min)))
+    length = max(_PASSWORD_LENGTH, rules.password_min)
+    # With registration `manual` the first login could not create the account.
+    length += length == _PASSWORD_OF_CORE
+    password = "".join(secrets.choice(_ANY) for _ in range(length))
     return Credentials(f"{local_part}@{domain}", password)
 
 

@@ -84,10 +84,11 @@ class AccountSettings(Section, frozen=True):
     """Accounts. By default, the first login creates an account."""
 
     registration: Annotated[
-        Literal["open", "token", "closed"],
+        Literal["open", "manual", "token", "closed"],
         _doc(
-            "Who creates accounts. `open`: the first login. `token`: `POST /new` with a token from "
-            "`chatmailctl token create`. `closed`: only the operator."
+            "Who creates accounts. `open`: the first login. `manual`: the same, but not for apps that add "
+            "this relay by themselves. `token`: `POST /new` with a token from `chatmailctl token create`. "
+            "`closed`: only the operator."
         ),
     ] = "open"
     local_part_min: Annotated[int, _doc("Minimum number of characters before the @.")] = 8

@@ -85,7 +85,7 @@ class NewAccountResource:
         network = network_named(request.get_header("X-Real-IP") or "")
         # With open registration only a check: the account is counted at its first login, which creates it.
         if (
-            registration == "open"
+            registration != "token"
             and network is not None
             and not self._limiter.may(network, time.monotonic())
         ):

@@ -137,6 +137,23 @@ def test_by_token_accounts_are_made_at_new_and_nowhere_else(b: LabHost, stage: S
     assert by_imap(b.ip, email, password) == "OK"
 
 
+def test_manual_the_user_makes_an_account_and_an_app_by_itself_none(b: LabHost, stage: Stage) -> None:
+    with settings.changed(b, "registration", '"manual"'):
+        by_app = fresh_address(b.domain), "x" * 23
+        said = by_imap(b.ip, *by_app)
+        assert said != "OK"
+        assert "UNAVAILABLE" not in said
+        assert by_submission(b.ip, *by_app).startswith("535")
+        assert by_app[0] not in _accounts(b)
+        by_hand = fresh_address(b.domain)
+        assert by_imap(b.ip, by_hand, "x" * 22) == "OK"
+        account = stage.core.rpc.add_account()
+        stage.core.rpc.add_transport_from_qr(account, f"dcaccount:https://{b.domain}/new")
+        assert stage.core.rpc.get_config(account, "configured_addr") in _accounts(b)
+        stage.core.rpc.remove_account(account)
+    assert by_imap(b.ip, *by_app) == "OK"
+
+
 def test_closed_the_operator_alone_makes_accounts(b: LabHost, reader: conftest.Login) -> None:
     with settings.changed(b, "registration", '"closed"'):
         before = _accounts(b)

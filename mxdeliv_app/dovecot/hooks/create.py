@@ -100,8 +100,10 @@ class Create:
 
     def _refusal(self, asked: _Create) -> str | None:
         rules, domain = self._settings.accounts, self._settings.mail.domain
-        if rules.registration != "open":
+        if rules.registration in _NOT_OPEN:
             return _NOT_OPEN[rules.registration]
+        if rules.registration == "manual" and credentials.added_by_app(asked.password):
+            return "registration is manual"
         return credentials.refuse(rules, domain, asked.user, asked.password)
 
 

@@ -166,6 +166,27 @@ def test_a_closed_relay_makes_no_accounts_and_serves_those_it_has(accounts: Acco
     assert ask(to, "lookup", user=ALICE).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("registration", "length", "status"),
+    [("manual", 22, 201), ("manual", 23, 403), ("manual", 24, 201), ("open", 23, 201)],
+)
+def test_manual_registration_refuses_accounts_that_apps_add_by_themselves(
+    accounts: Accounts, registration: str, length: int, status: int
+) -> None:
+    to = client(accounts, f'[accounts]\nregistration = "{registration}"')
+    made = ask(to, "create", user=ALICE, password="x" * length)
+    assert made.status_code == status
+    if status == 403:
+        assert made.json == {"reason": "registration is manual"}
+    assert (accounts.lookup(ALICE) is None) is (status == 403)
+
+
+def test_manual_registration_leaves_the_accounts_that_are_there(accounts: Accounts) -> None:
+    accounts.create(ALICE, "{X}")
+    to = client(accounts, '[accounts]\nregistration = "manual"')
+    assert ask(to, "lookup", user=ALICE).status_code == 200
+
+
 def test_a_login_is_remembered_by_day(accounts: Accounts) -> None:
     accounts.create(ALICE, "{X}")
     to = client(accounts)

@@ -14,7 +14,7 @@ from falcon import testing
 from sqlalchemy.exc import OperationalError
 
 from chatmail_milter import config
-from chatmail_milter.accounts import limits
+from chatmail_milter.accounts import credentials, limits
 from chatmail_milter.accounts.limits import Shortage
 from chatmail_milter.lazy import once
 from chatmail_milter.processes.ratelimit import Limiter
@@ -51,6 +51,15 @@ def test_open_registration_hands_out_credentials_and_asks_no_store() -> None:
     assert answer.status_code == 200
     assert sorted(answer.json) == ["email", "password"]
     assert client("open").simulate_post("/new?token=x").status_code == 200
+
+
+@pytest.mark.parametrize("shortest", [9, 22, 23, 24])
+def test_manual_registration_hands_out_no_password_that_the_first_login_refuses(shortest: int) -> None:
+    rules = config.AccountSettings(registration="manual", password_min=shortest)
+    made = credentials.fresh(rules, "a.example")
+    assert credentials.refuse(rules, "a.example", made.address, made.password) is None
+    assert not credentials.added_by_app(made.password)
+    assert client("manual").simulate_post("/new").status_code == 200
 
 
 def test_closed_registration_gives_a_reason() -> None:
@@ -108,12 +117,13 @@ def test_without_the_store_the_answer_is_later(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
-    ("registration", "says"), [("open", "dcaccount:"), ("token", "invitation"), ("closed", "operator")]
+    ("registration", "says"),
+    [("open", "dcaccount:"), ("manual", "dcaccount:"), ("token", "invitation"), ("closed", "operator")],
 )
 def test_the_page_says_how_to_get_an_account(registration: str, says: str) -> None:
     page = client(registration).simulate_get("/").text
     assert says in page
-    assert ("<svg" in page) == (registration == "open")
+    assert ("<svg" in page) == (registration in ("open", "manual"))
 
 
 class TestOnce:
