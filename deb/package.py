@@ -52,6 +52,7 @@ Installed-Size: {size}
 Depends: {depends}
 Chatmail-Sources: {sources}
 Recommends: dovecot-auth-lua, dovecot-imapd, dovecot-lmtpd, nginx-light | nginx, opendkim, unbound
+Suggests: coturn
 Description: chatmail relay made of Postfix and Dovecot
  A PGP-only milter for Postfix, mail between relays by HTTPS with SMTP behind
  it, accounts for Dovecot that are made at their first login, notices to phones,

@@ -29,6 +29,7 @@ PATHS = (
     "etc/chatmail/hooks.secret",
     "etc/chatmail/names.key",
     "etc/chatmail/store.key",
+    "etc/chatmail/turn.secrets",
     "etc/chatmail/push.url",
     "etc/chatmail/wake.url",
     "etc/chatmail/tls",

@@ -249,6 +249,9 @@ class MetadataSettings(Section, frozen=True):
         MetadataEntries,
         _doc('Entries and values, e.g. `{ irohrelay = "https://…" }`. `maxsmtprecipients` is always there.'),
     ] = msgspec.field(default_factory=MetadataEntries)
+    turn: Annotated[
+        HostPort | None, _doc("coturn for calls, `host:port`. Its secret is in /etc/chatmail/turn.secrets.")
+    ] = None
 
 
 class PagesSettings(Section, frozen=True):

@@ -13,6 +13,7 @@ from dns.exception import DNSException
 from dns.rdatatype import AAAA, MX, A
 
 from chatmail_milter.config import Config, load_or_exit
+from chatmail_milter.ctl.calls import is_turn_server
 from chatmail_milter.ctl.output import json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.doctor import (
@@ -72,7 +73,7 @@ def _wanted(kind: int) -> list[Any]:
 
 
 CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
-    services.SUBJECT: lambda _: services.check(),
+    services.SUBJECT: lambda config: services.check(calls=is_turn_server(config)),
     store.SUBJECT: lambda config: store.check(config.store.url),
     ports.SUBJECT: lambda _: ports.check(),
     sockets.SUBJECT: lambda _: sockets.check(),

@@ -19,6 +19,7 @@ COMMANDS = {
     "admin": ("chatmail_milter.ctl.admin", "Passwords of the admin pages."),
     "backup": ("chatmail_milter.ctl.backup", "Back up this whole relay to DIRECTORY."),
     "block": ("chatmail_milter.ctl.block", "Blocklist of addresses, domains and networks."),
+    "calls": ("chatmail_milter.ctl.calls", "Secrets of the TURN server for calls."),
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),
     "dns": ("chatmail_milter.ctl.dns", "Show which DNS records are published."),
     "doctor": ("chatmail_milter.ctl.doctor", "Find what is wrong with this relay, and how to fix it."),

@@ -21,7 +21,9 @@ from typing import TypeVar
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter.calls import coturn
 from chatmail_milter.config import load_or_exit
+from chatmail_milter.ctl.calls import is_turn_server
 from chatmail_milter.ctl.context import store
 from chatmail_milter.ctl.postqueue import Postqueue
 from chatmail_milter.ctl.reasons import explain
@@ -66,7 +68,7 @@ def metrics(file: Path | None) -> None:
 def collect() -> Collected:
     """The figures of this host, now."""
     began, now = time.monotonic(), datetime.now(UTC)
-    load_or_exit()
+    config = load_or_exit()
     found = Collected(version("chatmail-milter"), now, 0.0)
     try:
         engine = store()
@@ -80,7 +82,12 @@ def collect() -> Collected:
         click.echo(f"No figures of the store: {fault.explained(error).advice}", err=True)
     queue = _or_none("queue", lambda: waiting.queue(Postqueue.here().list()))
     dovecot = _or_none("Dovecot", lambda: _dovecot(Doveadm()))
-    return replace(found, queue=queue, dovecot=dovecot, seconds=time.monotonic() - began)
+    calls = None
+    if config.metadata.turn is not None and is_turn_server(config):
+        port = config.metadata.turn.pair[1]
+        calls = _or_none("coturn", lambda: coturn.figures(port)) or coturn.CallFigures(up=False, ports=0)
+    seconds = time.monotonic() - began
+    return replace(found, queue=queue, dovecot=dovecot, calls=calls, seconds=seconds)
 
 
 def _or_none(name: str, read: Callable[[], _T]) -> _T | None:

@@ -30,6 +30,11 @@ _WHY_OURS = {
     "mxdeliv-app": "peers must use SMTP, and apps can't create accounts",
     "mxdeliv-relay": "mail to other relays waits in the queue",
 }
+# Where the relay has a TURN server.
+CALLS = {
+    "coturn.service": "users behind firewalls can't call",
+    "chatmail-turn-secrets.timer": "secrets that were replaced stay valid",
+}
 _PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Wants")
 
 # What `systemctl show` says of units: one mapping of properties each, in the order of the units.
@@ -46,12 +51,12 @@ def show(units: Sequence[str]) -> list[Mapping[str, str]]:
     return [dict(line.split("=", 1) for line in block.splitlines()) for block in said.strip().split("\n\n")]
 
 
-def check(show: Show = show) -> Iterator[Finding]:
-    """Checks every unit that `chatmail.target` wants, and Debian's."""
+def check(show: Show = show, *, calls: bool = False) -> Iterator[Finding]:
+    """Checks each unit that `chatmail.target` wants, and Debian's. `calls`: also the TURN server's."""
     try:
         (target,) = show([OURS])
         ours = sorted(target.get("Wants", "").split())
-        units = show([*ours, *STOCK])
+        units = show([*ours, *STOCK, *(CALLS if calls else ())])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         yield unknown(SUBJECT, "systemd", f"systemctl does not answer: {error}")
         return
@@ -75,7 +80,7 @@ def _of(unit: Mapping[str, str]) -> Finding:
         restarts = int(unit.get("NRestarts") or 0)
         return good(SUBJECT, name, "is running" + (f", was restarted {restarts} times" if restarts else ""))
     stem = name.rpartition(".")[0]
-    why = STOCK.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
+    why = STOCK.get(name) or CALLS.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
     if unit.get("LoadState") == "not-found":
         return Finding(SUBJECT, name, FindingState.BAD, "is not installed", why, "run the playbook")
     # Ours are all started with the target: somebody stopped it.

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from chatmail_milter.calls.coturn import CallFigures
 from chatmail_milter.figures.accounts import AccountFigures, PushFigures
 from chatmail_milter.figures.waiting import Queue
 from chatmail_milter.store.contacts import bucket
@@ -75,6 +76,7 @@ METRICS = (
     Metric("chatmail_queue_messages", "gauge", ("queue",), "Messages in Postfix's queues."),
     Metric("chatmail_queue_size_bytes", "gauge", (), "Size of all messages in the queue."),
     Metric("chatmail_queue_oldest_age_seconds", "gauge", (), "Age of the oldest message, 0 without any."),
+    Metric("chatmail_call_ports", "gauge", (), "UDP ports that coturn holds for participants of calls."),
     Metric("chatmail_accounts", "gauge", (), "Accounts."),
     Metric("chatmail_accounts_used", "gauge", ("within",), "Accounts with a login within this time."),
     Metric("chatmail_accounts_suspended", "gauge", (), "Suspended accounts."),
@@ -111,7 +113,10 @@ class DovecotFigures:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What there is to render; None for what could not be read. `seconds`: how long it took to collect."""
+    """What there is to render; None for what could not be read. `seconds`: how long it took to collect.
+
+    `calls`: None where the host has no coturn of the relay.
+    """
 
     version: str
     at: datetime
@@ -121,6 +126,7 @@ class Collected:
     push: PushFigures | None = None
     queue: Queue | None = None
     dovecot: DovecotFigures | None = None
+    calls: CallFigures | None = None
 
 
 def render(found: Collected, known: Callable[[str], bool]) -> bytes:
@@ -170,6 +176,10 @@ class _Families:
                 self._set("chatmail_logins", number, outcome)
             for state, number in found.dovecot.connections.items():
                 self._set("chatmail_imap_connections", number, state)
+        if found.calls is not None:
+            self._set("chatmail_source_up", found.calls.up, "coturn")
+            if found.calls.up:
+                self._set("chatmail_call_ports", found.calls.ports)
         for source in ("store", "queue", "dovecot"):
             there = found.counters if source == "store" else getattr(found, source)
             self._set("chatmail_source_up", there is not None, source)

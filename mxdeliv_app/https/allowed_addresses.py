@@ -97,3 +97,14 @@ def _inside(address: IPAddress) -> IPv4Address | None:
     if address.teredo is not None:
         return address.teredo[1]
     return address.sixtofour
+
+
+def forbidden_ranges() -> list[tuple[IPAddress, IPAddress]]:
+    """The forbidden networks as first and last addresses, for coturn (`denied-peer-ip`).
+
+    Without `::` itself, to which nothing is sent: for coturn 4.6.1 a range that begins there has all of IPv4.
+    """
+    outside = sorted(IPv6Network("::/0").address_exclude(_GLOBAL_V6))
+    networks: list[IPNetwork] = [*_SPECIAL_V4, *outside, *_SPECIAL_V6]
+    unspecified = IPv6Address("::")
+    return [(one[1] if one[0] == unspecified else one[0], one[-1]) for one in networks]

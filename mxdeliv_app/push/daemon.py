@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter import address
+from chatmail_milter.calls import turn
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.store import fault
 from chatmail_milter.store.engine import existing_store
@@ -56,8 +58,7 @@ class Push:
         self._lifetime = timedelta(seconds=push.token_lifetime)
         self._tokens = DeviceTokens(engine, self._lifetime, _today)
         self._notices = Notices(engine)
-        entries = {"maxsmtprecipients": str(config.mail.max_recipients), **config.metadata.deltachat}
-        self.metadata = Metadata(self._tokens, entries)
+        self.metadata = Metadata(self._tokens, deltachat_entries(config))
         connected: Callable[[str], bool] = ConnectedUsers(config.listen.connections).has
         if push.when == "always":
             connected = _nobody
@@ -111,6 +112,27 @@ class Push:
                 _log.error("event=store-failed error=%s", type(error).__name__)
             if self._ended.wait(_HOUR):
                 return
+
+
+def deltachat_entries(config: Config) -> dict[str, Callable[[], str | None]]:
+    """The entries below `/shared/vendor/deltachat/`, each as a function that gives its value."""
+    texts = {"maxsmtprecipients": str(config.mail.max_recipients), **config.metadata.deltachat}
+    entries: dict[str, Callable[[], str | None]] = {
+        name: partial(str, value) for name, value in texts.items()
+    }
+    if config.metadata.turn is not None:
+        entries.setdefault("turn", partial(_turn, config.metadata.turn))
+    return entries
+
+
+def _turn(server: str) -> str | None:
+    """Credentials for calls. The secrets are read each time, so that a new one is in use at once."""
+    try:
+        return turn.entry(server, turn.read(turn.secrets_path()), time.time())
+    except turn.TurnSecretsError as error:
+        # The app gets the other entries all the same.
+        _log.error('event=turn-secrets error="%s"', error)
+        return None
 
 
 @click.command()

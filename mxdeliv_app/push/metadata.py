@@ -2,6 +2,7 @@
 
     /private/devicetoken on any mailbox     setting it adds a token, NIL removes all; its value is all tokens
     /shared/vendor/deltachat/NAME on ""     from the configuration, read-only
+    /shared/vendor/deltachat/turn on ""     credentials for calls, made when they are asked for
 
 Dovecot's keys contain the GUID of the mailbox; server entries are below a special name in INBOX
 (mailbox-attribute.h). Other entries can't be set. Removing one (NIL; RFC 5464, 4.3) succeeds, since Dovecot
@@ -14,7 +15,7 @@ import logging
 import re
 import socket
 import socketserver
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,16 +42,20 @@ _log = logging.getLogger(__name__)
 
 
 class Metadata:
-    """Implements `EntryStore`. `deltachat`: names and values of the shared entries."""
+    """Implements `EntryStore`. `deltachat`: names of the shared entries, and a function that gives the value.
 
-    def __init__(self, tokens: DeviceTokens, deltachat: Mapping[str, str]) -> None:
+    The function may return None: there is no value now.
+    """
+
+    def __init__(self, tokens: DeviceTokens, deltachat: Mapping[str, Callable[[], str | None]]) -> None:
         self._tokens = tokens
         self._deltachat = deltachat
 
     def lookup(self, user: str, key: str) -> str | None:
         """The value of an entry; None if there is none. Raises `EntryRefusedError`."""
         if found := _DELTACHAT.fullmatch(key):
-            return self._deltachat.get(found[1].lower())
+            value = self._deltachat.get(found[1].lower())
+            return None if value is None else value()
         if not _DEVICE_TOKEN.fullmatch(key) or not address.is_canonical(user):
             return None
         try:

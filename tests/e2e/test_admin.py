@@ -353,7 +353,7 @@ def test_the_program_behind_the_pages_can_not_inject_mail_nor_read_any(a: LabHos
     assert a.run(f"{inside} cat {HASHES} /etc/chatmail/chatmail.toml").returncode == 0
     for place in ("var/spool/postfix/public", "var/spool/postfix/maildrop", "var/vmail", "etc/chatmail/tls"):
         assert a.run(f"{inside} ls /{place}/", check=False).returncode != 0, place
-    for name in ("hooks.secret", "store.key", "names.key", "push.url", "wake.url"):
+    for name in ("hooks.secret", "store.key", "names.key", "push.url", "wake.url", "turn.secrets"):
         assert a.run(f"{inside} cat /etc/chatmail/{name}", check=False).returncode != 0, name
     assert a.run(f"{inside} touch /run/x /etc/chatmail/x /var/spool/postfix/x", check=False).returncode != 0
 

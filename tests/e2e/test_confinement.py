@@ -17,15 +17,18 @@ UNITS = {
     "dovecot": (35, MASTER),
     "postfix@-": (35, MASTER),
     "nginx": (30, "chown kill setgid setuid net_bind_service"),
+    "coturn": (15, ""),
 }
 # These run nft and end.
 PACKET_FILTERS = ("chatmail-loopback", "chatmail-limits", "chatmail-limits-kept")
 # The admin pages, and root's program that executes their orders, an instance for each.
 ADMIN = {"chatmail-admin": 10, "chatmail-orders@*": 35}
+# The program that gives coturn the secrets, and ends.
+CALLS = {"chatmail-turn-secrets": 5}
 # root's program that collects the metrics, and ends.
 METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
-BOUNDS |= ADMIN | METRICS
+BOUNDS |= ADMIN | METRICS | CALLS
 NUMBERS = {
     "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
     "sys_chroot": 18,

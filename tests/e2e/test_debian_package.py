@@ -169,9 +169,8 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
     host.run("printf '[mail]\ndomain = \"deb.lab\"\n' >/etc/chatmail/chatmail.toml")
     host.run("systemctl enable --now chatmail.target")
     until(lambda: len(active(host, ".service")) == 8 or None, SECONDS, "eight services are to be active")
-    settings = (
-        "cd /etc/chatmail && sha256sum chatmail.toml hooks.secret names.key push.url store.key wake.url"
-    )
+    files = "chatmail.toml hooks.secret names.key push.url store.key turn.secrets wake.url"
+    settings = f"cd /etc/chatmail && sha256sum {files}"
     configured, old = host.run(settings).stdout, main_pids(host)
 
     visitor = subprocess.Popen(host.words(["python3", "-c", VISITOR]), stdout=subprocess.PIPE, text=True)

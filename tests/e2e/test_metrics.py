@@ -14,6 +14,7 @@ from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 
 URL = "http://127.0.0.1:10036/metrics"
+SOURCES = ("store", "queue", "dovecot", "coturn")
 OK = "200 text/plain; version=0.0.4; charset=utf-8"
 # The user that the inventory names; another one; and root.
 READER, OTHER = "nobody", "www-data"
@@ -79,7 +80,7 @@ def test_every_metric_is_there_with_all_sources_and_without_addresses(a: LabHost
     for metric in METRICS:
         exposed = f"{metric.name}_count" if metric.kind == "histogram" else metric.exposed
         assert exposed in names | rare
-    assert [found[f"chatmail_source_up,source={one}"] for one in ("store", "queue", "dovecot")] == [1, 1, 1]
+    assert [found[f"chatmail_source_up,source={one}"] for one in SOURCES] == [1] * len(SOURCES)
     text = fetch(a, READER)[1]
     assert writer[0].partition("@")[0] not in text
     assert not any(word in text for word in ("@", "_a.lab", "_b.lab", a.ip))

@@ -23,6 +23,8 @@ PATHS = {
     "/etc/chatmail/store.key": set(),
     "/etc/chatmail/names.key": set(),
     "/etc/chatmail/wake.url": {"vmail"},
+    "/etc/chatmail/turn.secrets": set(),
+    "/var/lib/turn/turndb": {"turnserver"},
     "/run/chatmail/guesses": {"chatmail-hooks"},
     "/var/vmail": {"vmail"},
     "/var/vmail/{domain}/{name}/Maildir": {"vmail"},
@@ -67,6 +69,7 @@ def test_programs_have_the_groups_that_they_need_and_no_others(b: LabHost) -> No
     assert of("chatmail-hooks") == {"chatmail-hooks"}
     assert of("chatmail-admin") == {"chatmail-admin"}
     assert of("chatmail-push") == {"chatmail-push"}
+    assert of("chatmail-turn") == {"chatmail-push", "chatmail-turn-secrets"}
     assert of("chatmail-store-key") == {"chatmail-milter", "mxdeliv-relay"}
     assert of("chatmail-names-key") == {"chatmail-expire", "chatmail-hooks", "chatmail-milter", "mxdeliv-app"}
 

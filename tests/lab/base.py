@@ -26,6 +26,7 @@ QUIET = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "certbot.timer",
+    "coturn.service",
     "dovecot.service",
     "dovecot.socket",
     "dpkg-db-backup.timer",

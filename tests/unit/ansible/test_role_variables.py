@@ -47,8 +47,11 @@ def test_the_playbooks_defaults_are_those_of_the_settings() -> None:
     environment.filters["to_json"] = json.dumps
     template = (ANSIBLE / "roles/chatmail/templates/chatmail.toml.j2").read_text("utf-8")
     rendered = environment.from_string(template).render(variables, ansible_managed="")
-    # By itself a program can't know that nginx serves mail there.
-    expected = config.parse('mail = { domain = "a.test", hostname = "mx.a.test", port_443 = true }')
+    # By itself a program can't know that nginx serves mail there, and that coturn is there.
+    expected = config.parse(
+        'mail = { domain = "a.test", hostname = "mx.a.test", port_443 = true }\n'
+        'metadata = { turn = "mx.a.test:3478" }'
+    )
     assert config.parse(rendered) == expected
 
 

@@ -30,6 +30,7 @@ NO_TABLE = {
     "account delete", "account export", "account import", "account resume", "account suspend",
     "admin hash",
     "block add", "block import", "block remove",
+    "calls publish", "calls rotate",
     "config check", "config example",
     "endpoints forget",
     "metrics",

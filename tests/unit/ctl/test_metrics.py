@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmail_milter.calls import coturn
 from chatmail_milter.ctl import metrics
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.contacts import Contact
@@ -75,6 +76,19 @@ def test_what_does_not_answer_is_left_out_and_is_no_error(doveadm: Path) -> None
     assert "No figures of Dovecot: doveadm stats: exit status 75" in result.stderr
     assert 'chatmail_source_up{source="dovecot"} 0.0' in result.stdout
     assert 'chatmail_source_up{source="store"} 1.0' in result.stdout
+
+
+def test_coturn_is_looked_for_where_apps_are_told_of_it(
+    store: str, postqueue: Path, doveadm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "coturn" not in run("metrics").stdout
+    with Path(os.environ["CHATMAIL_CONFIG"]).open("a") as file:
+        file.write('[metadata]\nturn = "a.test:3478"\n')
+    monkeypatch.setattr(coturn, "USER", "nobody-of-this-name")
+    result = run("metrics")
+    assert 'chatmail_source_up{source="coturn"} 0.0' in result.stdout
+    assert "No figures of coturn" in result.stderr
+    assert result.exit_code == 0
 
 
 @pytest.mark.usefixtures("postqueue")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from chatmail_milter.calls.coturn import CallFigures
 from chatmail_milter.figures import metrics
 from chatmail_milter.figures.accounts import AccountFigures, PushFigures
 from chatmail_milter.figures.metrics import METRICS, Collected, DovecotFigures, render
@@ -47,6 +49,7 @@ FULL = Collected(
     push=PushFigures(4, 1),
     queue=Queue(3, 900, NOON - timedelta(minutes=5), {"deferred": 2, "hold": 1}, ()),
     dovecot=DovecotFigures({"success": 8, "failure": 1}, {"active": 2, "idle": 6}),
+    calls=CallFigures(up=True, ports=4),
 )
 
 
@@ -117,6 +120,16 @@ def test_what_could_not_be_read_is_missing_and_said_to_be() -> None:
     }  # fmt: skip
     assert value(found, "chatmail_source_up", source="queue") == 1
     assert value(found, "chatmail_source_up", source="store") == 0
+
+
+def test_coturn_is_a_source_where_the_relay_has_it() -> None:
+    assert value(samples(FULL), "chatmail_source_up", source="coturn") == 1
+    assert value(samples(FULL), "chatmail_call_ports") == 4
+    away = samples(replace(FULL, calls=CallFigures(up=False, ports=0)))
+    assert value(away, "chatmail_source_up", source="coturn") == 0
+    assert "chatmail_call_ports" not in {name for name, _ in away}
+    without = samples(replace(FULL, calls=None))
+    assert "coturn" not in str(without)
 
 
 def test_every_metric_is_exposed_with_the_labels_that_the_list_names() -> None:

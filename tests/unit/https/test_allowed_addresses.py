@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -218,3 +218,28 @@ def test_the_mta_sts_resolver_keeps_out_of_inside_networks_as_the_relay_does() -
     ]
     assert {str(one) for one in special if not covered(one)} == ELSEWHERE
     assert all(map(covered, map(ip_network, ("fc00::/7", "fe80::/10", "ff00::/8"))))
+
+
+# Addresses that a range of coturn's has and ours has not: it never relays to `::`.
+@given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
+def test_coturn_is_told_of_all_that_is_forbidden_by_its_network(address: IPAddress) -> None:
+    assert is_denied(address) is not AllowedAddresses().permits(address) or str(address) == "::"
+
+
+@pytest.mark.parametrize("network", [*IPV4, *IPV6])
+def test_coturn_relays_to_no_special_purpose_network(network: str) -> None:
+    found = ip_network(network)
+    if found[0] != IPv6Address("::"):
+        assert is_denied(found[0])
+    assert is_denied(found[-1]) or network == "::/128"
+
+
+def test_no_range_for_coturn_begins_with_the_unspecified_address_of_ipv6() -> None:
+    assert all(first != IPv6Address("::") for first, _ in allowed_addresses.forbidden_ranges())
+
+
+def is_denied(address: IPAddress) -> bool:
+    return any(
+        type(address) is type(first) and first <= address <= last  # type: ignore[operator]
+        for first, last in allowed_addresses.forbidden_ranges()
+    )

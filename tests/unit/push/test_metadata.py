@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from chatmail_milter import config
+from chatmail_milter.calls import turn
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.push import DeviceTokens
+from mxdeliv_app.push.daemon import deltachat_entries
 from mxdeliv_app.push.dict_protocol import EntryChange, EntryRefusedError
 from mxdeliv_app.push.metadata import Metadata
 from tests import stores
@@ -21,6 +25,10 @@ TOKEN = f"priv/{BOX}/devicetoken"
 # What Dovecot 2.3.19 makes of an entry on "".
 SERVER = f"{BOX}/vendor/vendor.dovecot/pvt/server"
 DELTACHAT = f"shared/{SERVER}/vendor/deltachat"
+SETTINGS = """
+mail = { domain = "a.example", max_recipients = 1000 }
+metadata.deltachat = { irohrelay = "https://iroh.example" }
+"""
 
 
 @pytest.fixture
@@ -28,7 +36,7 @@ def metadata(tmp_path: Path) -> Metadata:
     engine = open_store(stores.made(tmp_path / "store.sqlite"))
     Accounts(engine).create(ALICE, "{PLAIN}x")
     tokens = DeviceTokens(engine, timedelta(days=90), lambda: date(2026, 3, 2))
-    return Metadata(tokens, {"maxsmtprecipients": "1000", "irohrelay": "https://iroh.example"})
+    return Metadata(tokens, deltachat_entries(config.parse(SETTINGS)))
 
 
 def test_each_set_adds_a_token_and_get_tells_all(metadata: Metadata) -> None:
@@ -47,6 +55,44 @@ def test_what_the_configuration_sets_is_told(metadata: Metadata) -> None:
     assert metadata.lookup(ALICE, f"{DELTACHAT}/irohrelay") == "https://iroh.example"
     assert metadata.lookup(ALICE, f"{DELTACHAT}/turn") is None
     assert metadata.lookup(ALICE, f"shared/{BOX}/comment") is None
+
+
+@pytest.fixture
+def with_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Metadata:
+    path = tmp_path / "turn.secrets"
+    path.write_text("a" * 64)
+    monkeypatch.setenv("CHATMAIL_TURN_SECRETS", str(path))
+    tokens = DeviceTokens(open_store(stores.made(tmp_path / "store.sqlite")), timedelta(days=90))
+    settings = config.parse(f'{SETTINGS}turn = "chat.example:3478"\n'.replace("metadata.", "[metadata]\n"))
+    return Metadata(tokens, deltachat_entries(settings))
+
+
+def test_credentials_for_calls_are_made_when_they_are_asked_for(with_calls: Metadata, tmp_path: Path) -> None:
+    before = time.time()
+    host, port, username, password = (with_calls.lookup(ALICE, f"{DELTACHAT}/TURN") or "").split(":")
+    assert (host, port) == ("chat.example", "3478")
+    assert before + 5 * 86400 - 1 < int(username) <= time.time() + 5 * 86400
+    assert password == turn.password("a" * 64, username)
+    # A new secret is in use at once.
+    (tmp_path / "turn.secrets").write_text(f"{'b' * 64}\n{'a' * 64} 9999999999\n")
+    *_, username, password = (with_calls.lookup(ALICE, f"{DELTACHAT}/turn") or "").split(":")
+    assert password == turn.password("b" * 64, username)
+
+
+def test_credentials_cannot_be_set_or_removed(with_calls: Metadata) -> None:
+    for value in ("x", None):
+        with pytest.raises(EntryRefusedError, match="no such entry"):
+            with_calls.change(ALICE, [EntryChange(f"{DELTACHAT}/turn", value)])
+
+
+def test_without_a_secret_there_are_the_other_entries(
+    with_calls: Metadata, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "turn.secrets").write_text("secret of another form")
+    assert with_calls.lookup(ALICE, f"{DELTACHAT}/turn") is None
+    assert with_calls.lookup(ALICE, f"{DELTACHAT}/irohrelay") == "https://iroh.example"
+    assert "event=turn-secrets" in caplog.text
+    assert "another form" not in caplog.text
 
 
 @pytest.mark.parametrize(

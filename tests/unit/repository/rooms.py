@@ -72,9 +72,13 @@ ROOMS = (
         ("store",),
     ),
     Room(
+        "chatmail_milter/calls",
+        "secrets of the TURN server for calls, credentials of apps for it, and its ports",
+    ),
+    Room(
         "chatmail_milter/figures",
         "figures for the operator: traffic, peers, accounts, queue, disks",
-        ("config", "store"),
+        ("config", "store", "calls"),
     ),
     Room("chatmail_milter/backup", "backup and restore of a relay's store, files and mail", ("mailboxes",)),
     Room("chatmail_milter/trace", "the path of a message on this host, from the journal's lines"),
@@ -93,6 +97,7 @@ ROOMS = (
             "figures",
             "trace",
             "backup",
+            "calls",
         ),
     ),
     Room(
@@ -132,7 +137,7 @@ ROOMS = (
     Room(
         "mxdeliv_app/push",
         "`chatmail-push`: push notifications, IMAP METADATA",
-        ("config", "store", "https", "dovecot"),
+        ("config", "store", "https", "dovecot", "calls"),
     ),
     Room(
         "mxdeliv_app/probe",

@@ -24,6 +24,7 @@ TOP = Path(__file__).resolve().parents[3]
 # `queue flush` alone asks what is known of peers.
 WITHOUT_STORE = {
     *("dns", "doctor", "config example", "config show", "gate check", "queue", "admin hash"),
+    *("calls publish", "calls rotate"),
     *(f"queue {order}" for order in ("list", "show", "hold", "release", "delete")),
     # These say in lines of their own what they had to leave out, or ask for a directory first.
     *("backup", "metrics", "reasons", "restore", "status", "trace"),

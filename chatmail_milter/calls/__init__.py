@@ -1,0 +1,1 @@
+"""Calls: the secrets of the TURN server, and the credentials that apps get for it."""
