@@ -53,15 +53,16 @@ def copy_mail(
     return number
 
 
-def restore_mail(backup: Path, root: Path, domain: str) -> int:
-    """Put every mailbox of a backup below `root`; how many. Raises `BackupError`, `OSError`."""
-    number = 0
+def restore_mail(backup: Path, root: Path, domain: str) -> list[str]:
+    """Put every mailbox of a backup below `root`; whose. Raises `BackupError`, `OSError`."""
+    users = []
     # The mailboxes' user need not be able to come to `backup`, which may be below /root.
     with chdir(backup), as_owner(root):
         if not os.access(".", os.R_OK | os.X_OK, effective_ids=True):
             raise BackupError(f"give {backup} and all in it to the owner of {root} first, with chown -R")
         for one in sorted(Path().iterdir()):
-            place = home(root, f"{one.name}@{domain}")
+            user = f"{one.name}@{domain}"
+            place = home(root, user)
             # A link would bring other mail, or none, into a mailbox.
             if place is None or one.is_symlink() or (one / _DIRECTORY).is_symlink():
                 continue
@@ -71,8 +72,8 @@ def restore_mail(backup: Path, root: Path, domain: str) -> int:
                 made.mkdir(mode=0o700, exist_ok=True)
             # Times too: a message's is when it came (IMAP's INTERNALDATE).
             shutil.copytree(one / _DIRECTORY, place / _DIRECTORY, symlinks=True)
-            number += 1
-    return number
+            users.append(user)
+    return users
 
 
 def copy_store(store: Path, to: Path) -> None:

@@ -23,8 +23,12 @@ from chatmail_milter.ctl.context import accounts, store
 from chatmail_milter.ctl.output import confirm, json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 
-# Whoever reads what is restored, in the order in which they are started.
-UNITS = ("chatmail.target", "dovecot.service", "opendkim.service", "postfix.service")
+# Whoever reads what is restored, in the order of their start. Postfix, by which mail comes in, is the last.
+READERS = ("chatmail.target", "dovecot.service")
+UNITS = (*READERS, "opendkim.service", "postfix.service")
+
+# More than a mailbox gets between a backup and a loss, and few of the 2^32 that there are.
+UIDS_LEFT_OUT = 1_000_000
 
 
 @click.command()
@@ -101,16 +105,23 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
             if config.store.file is not None:
                 copies.restore_store(place.store, config.store.file)
             files = place.read_files()
-            number = copies.restore_mail(place.mail, Path(config.store.mail), found.domain)
+            users = copies.restore_mail(place.mail, Path(config.store.mail), found.domain)
+            # Dovecot asks the hooks about users.
+            _systemctl("start", *READERS)
+            Doveadm().leave_out_uids(users, UIDS_LEFT_OUT)
     except BackupError as error:
         raise click.ClickException(str(error)) from None
+    except DoveadmError as error:
+        raise click.ClickException(f"see `chatmailctl doctor`, then start over: {error}") from None
     except (OSError, subprocess.CalledProcessError) as error:
         raise click.ClickException(f"check the disk and the journal, then start over: {error}") from None
     if as_json:
-        print_json({"domain": found.domain, "accounts": found.accounts, "mailboxes": number, "files": files})
+        print_json(
+            {"domain": found.domain, "accounts": found.accounts, "mailboxes": len(users), "files": files}
+        )
         return
     click.echo(
-        f"Restored {found.domain} as of {found.made}: accounts: {found.accounts}, mailboxes: {number}."
+        f"Restored {found.domain} as of {found.made}: accounts: {found.accounts}, mailboxes: {len(users)}."
     )
     click.echo("Run the playbook with the variables of the former host, then `chatmailctl doctor`.")
 

@@ -146,14 +146,7 @@ class Doveadm:
 
     def folders(self, users: Sequence[str]) -> Iterator[tuple[str, Folder]]:
         """The existing folders of `users`, as (user, folder)."""
-        status = ("mailbox", "status", "-F")
-        with _listed(users) as file:
-            # JSON, because clients may put any character into a folder's name. Read as a whole: there are
-            # few.
-            printed = "".join(
-                self._lines("json", *status, file, "messages uidvalidity", "*", fine=(_NOT_FOUND,))
-            )
-        for row in json.loads(printed or "[]"):
+        for row in self._folder_rows(users, "messages uidvalidity"):
             yield (
                 row["username"],
                 Folder(row["mailbox"], int(row["messages"]), int(row["uidvalidity"])),
@@ -188,6 +181,25 @@ class Doveadm:
         """
         self._do("backup", "-u", user, f"maildir:{maildir}")
 
+    def leave_out_uids(self, users: Sequence[str], number: int) -> None:
+        """Leave out at least `number` UIDs, and as many modification sequences, in each folder of `users`.
+
+        For mailboxes that are older than what clients have seen of them, before new mail comes in: no UID is
+        used twice (RFC 3501, 2.3.1.1), and no modification sequence (RFC 7162, 3.1.1). doveadm-mailbox(1)
+        """
+        if not users:
+            return
+        holders: dict[str, list[str]] = {}
+        uid = sequence = 0
+        for row in self._folder_rows(users, "uidnext highestmodseq"):
+            holders.setdefault(row["mailbox"], []).append(row["username"])
+            uid = max(uid, int(row["uidnext"]))
+            sequence = max(sequence, int(row["highestmodseq"]))
+        least = ("--min-next-uid", str(uid + number), "--min-highest-modseq", str(sequence + number))
+        for name, some in holders.items():
+            with _listed(some) as file:
+                self._do("mailbox", "update", "-F", file, *least, "--", name)
+
     def connections(self) -> Iterator[tuple[str, Peer]]:
         """User and client's address of each IMAP connection.
 
@@ -212,6 +224,16 @@ class Doveadm:
     def kick(self, user: str) -> None:
         """Ends processes with a session of `user`. Whether it worked, `connections` tells."""
         self._printed("kick", user)
+
+    def _folder_rows(self, users: Sequence[str], fields: str) -> list[dict[str, str]]:
+        """User, name and `fields` of each existing folder of `users`."""
+        status = ("mailbox", "status", "-F")
+        with _listed(users) as file:
+            # JSON, because clients may put any character into a folder's name. Read as a whole: there are
+            # few.
+            printed = "".join(self._lines("json", *status, file, fields, "*", fine=(_NOT_FOUND,)))
+        rows: list[dict[str, str]] = json.loads(printed or "[]")
+        return rows
 
     def _printed(self, *arguments: str) -> str:
         command = (self._program, *_ALWAYS, *arguments)

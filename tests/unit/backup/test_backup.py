@@ -251,7 +251,7 @@ class TestMail:
         assert copies.copy_mail(doveadm, tmp_path / "vmail", users, tmp_path / "out", errors.append) == 2
         assert errors == []
         (tmp_path / "new").mkdir()
-        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == 2
+        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == [ALICE, BOB]
         file = tmp_path / "new/a.test/alice123/Maildir/cur/1"
         assert (file.read_text(), file.stat().st_mtime) == (f"to {ALICE}", 1_700_000_000)
 
@@ -306,7 +306,7 @@ class TestMail:
         with pytest.raises(BackupError, match=r"give .*/closed/mail and all in it to the owner of"):
             copies.restore_mail(closed / "mail", new, "a.test")
         give_away(closed / "mail")
-        assert copies.restore_mail(closed / "mail", new, "a.test") == 2
+        assert copies.restore_mail(closed / "mail", new, "a.test") == [ALICE, BOB]
         assert {(one.stat().st_uid, one.stat().st_gid) for one in new.rglob("*")} == {(4711, 4711)}
 
     @root
@@ -328,7 +328,7 @@ class TestMail:
         (tmp_path / "out" / link).parent.mkdir(exist_ok=True)
         (tmp_path / "out" / link).symlink_to(secret if "/" in link else secret.parent)
         (tmp_path / "new").mkdir()
-        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == 0
+        assert copies.restore_mail(tmp_path / "out", tmp_path / "new", "a.test") == []
         assert [*(tmp_path / "new").rglob("key")] == []
 
     def test_a_mailbox_that_cannot_be_read_is_told_and_the_others_go_on(

@@ -204,6 +204,23 @@ def test_folders_may_have_any_name(doveadm: Said) -> None:
     assert doveadm.asked[0].endswith(f" mailbox delete -e -s -u {BOB} -- -e")
 
 
+def test_uids_beyond_all_of_the_folders_are_left_out_for_those_who_have_a_folder(doveadm: Said) -> None:
+    said = (
+        f'[{{"username":"{ALICE}","mailbox":"INBOX","uidnext":"8","highestmodseq":"3"}},'
+        f'{{"username":"{ALICE}","mailbox":"-e","uidnext":"70","highestmodseq":"1"}},'
+        f'{{"username":"{BOB}","mailbox":"INBOX","uidnext":"2","highestmodseq":"9"}}]'
+    )
+    doveadm.will(said).leave_out_uids([ALICE, BOB], 1000)
+    asked = [line.partition(" mailbox ")[2] for line in doveadm.asked]
+    assert asked[0].startswith("status -F ")
+    assert asked[0].endswith(".users uidnext highestmodseq *")
+    least = " --min-next-uid 1070 --min-highest-modseq 1009 -- "
+    assert [line.partition(".users")[2] for line in asked[1:]] == [f"{least}INBOX", f"{least}-e"]
+    assert doveadm.users == [ALICE, BOB, ALICE, BOB, ALICE]
+    doveadm.will(said).leave_out_uids([], 1000)
+    assert doveadm.asked == []
+
+
 def test_messages_are_removed_by_mailbox_many_at_once(doveadm: Said) -> None:
     messages = [StoredMessage(ALICE, "e8ed", uid, 1, 1) for uid in range(1, 5002)] + [
         StoredMessage(ALICE, "5813", 3, 1, 1)
