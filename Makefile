@@ -92,6 +92,11 @@ ONLY ?=
 test-attacks: $(VENV)/ready deb ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
 	$(BIN)/python -m tests.attacks $(if $(JSON),--json) $(ONLY)
 
+.PHONY: test-container
+test-container: $(VENV)/ready collection ## build the container's image from its Containerfile, boot it, and send mail through it (root)
+	$(BIN)/python -m tests.container
+	$(BIN)/pytest -v tests/container
+
 .PHONY: lint
 lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/ruff check
@@ -134,6 +139,7 @@ requirements: $(VENV)/ready ## pin with hashes what setup.cfg and pyproject.toml
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) setup.cfg -c requirements/build.txt -o requirements/relay.txt
 	$(COMPILE) setup.cfg --group test --group lab -c requirements/build.txt -c requirements/relay.txt -o requirements/dev.txt
+	$(COMPILE) --group ansible -c requirements/dev.txt -o requirements/ansible.txt
 	$(COMPILE) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	$(COMPILE) --group lists -o requirements/lists.txt
 

@@ -43,6 +43,10 @@ def main() -> None:
     """Build it; prints the path."""
     if not (DIST / PACKAGE).exists():
         sys.exit("there is no package: run `make deb`")
+    stem = NAME.replace(".", "-")
+    # One only, whose name the Containerfile need not know.
+    for earlier in DIST.glob(f"{stem}-*.tar.gz"):
+        earlier.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
         lay_out(tree)
@@ -53,7 +57,7 @@ def main() -> None:
             ],
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    print(DIST / f"{NAME.replace('.', '-')}-{version('chatmail-milter')}.tar.gz")
+    print(DIST / f"{stem}-{version('chatmail-milter')}.tar.gz")
 
 
 def lay_out(tree: Path) -> None:

@@ -71,23 +71,11 @@ def ensure(paths: Paths, progress: Progress) -> Path:
     packages = package_list(PACKAGES.read_text(encoding="utf-8"))
     log = paths.cache / "build.log"
     building = paths.cache / "building"
-    archives = paths.cache / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
+    archives, environment = paths.cache / "archives", build_environment()
     log.unlink(missing_ok=True)
     nspawn.forget(building.name, building)
     remove(building)
-    sources = repositories(SUITE, progress, log)
-    mirror = next(source for source in sources if source.suite == SUITE)
-    quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    environment = {**os.environ, **proxy_environment(), **quiet}
-
-    progress("debootstrap: a Debian 12 from nothing (about a minute)")
-    run_long(
-        [*SEALED, "debootstrap", "--variant=minbase", "--include=ca-certificates", f"--cache-dir={archives}",
-         SUITE, str(building), mirror.uri],
-        log, progress, environment,
-    )  # fmt: skip
-    prepare_apt(building, sources)
+    debootstrap(building, archives, progress, log)
     progress(f"apt: {len(packages)} packages and what they need (one or two minutes)")
     for words in (
         ["apt-get", "update", "-q"],
@@ -101,6 +89,36 @@ def ensure(paths: Paths, progress: Progress) -> Path:
     progress(f"the base is complete: {base}")
     forget_others(paths, base)
     return base
+
+
+def ensure_bare(paths: Paths, progress: Progress) -> Path:
+    """A Debian with no packages but its own, built now if it isn't there."""
+    bare = paths.cache / f"bare-{SUITE}"
+    if not bare.is_dir():
+        building = paths.cache / "building-bare"
+        remove(building)
+        debootstrap(building, paths.cache / "archives", progress, paths.cache / "bare.log")
+        building.rename(bare)
+    return bare
+
+
+def build_environment() -> dict[str, str]:
+    """Asks nothing and speaks English."""
+    return {**os.environ, **proxy_environment(), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+
+
+def debootstrap(root: Path, archives: Path, progress: Progress, log: Path) -> None:
+    """Make the smallest Debian in `root`, and tell its apt of this machine's repositories."""
+    archives.mkdir(parents=True, exist_ok=True)
+    sources = repositories(SUITE, progress, log)
+    mirror = next(source for source in sources if source.suite == SUITE)
+    progress("debootstrap: a Debian 12 from nothing (about a minute)")
+    run_long(
+        [*SEALED, "debootstrap", "--variant=minbase", "--include=ca-certificates", f"--cache-dir={archives}",
+         SUITE, str(root), mirror.uri],
+        log, progress, build_environment(),
+    )  # fmt: skip
+    prepare_apt(root, sources)
 
 
 def contained(root: Path, archives: Path, environment: dict[str, str]) -> list[str]:
@@ -134,9 +152,9 @@ def unprepare(root: Path) -> None:
 
 
 def forget_others(paths: Paths, base: Path) -> None:
-    """Remove the bases made from other lists, unless a lab stands on one."""
+    """Remove the bases made from other lists, unless a lab stands on one; so too for images."""
     mounted = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    for other in paths.cache.glob("base-*"):
+    for other in paths.cache.glob(base.name.partition("-")[0] + "-*"):
         if other != base and str(other) not in mounted:
             remove(other)
 

@@ -60,13 +60,14 @@ def write(file: Path, text: str, mode: int = 0o644) -> None:
     file.chmod(mode)
 
 
-def boot(host: Host, paths: Paths) -> None:
-    """Start the host's systemd, detached. Returns before it is up."""
+def boot(host: Host, paths: Paths, *options: str) -> None:
+    """Start the host's systemd, detached. Returns before it is up. `options` are more of systemd-nspawn's."""
     argv = [
         "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--settings=no",
         f"--directory={paths.root(host)}", f"--machine={host.netns}", f"--hostname={host.name}",
         f"--network-namespace-path=/run/netns/{host.netns}", "--capability=CAP_NET_ADMIN",
         "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=read-only",
+        *options,
     ]  # fmt: skip
     process.start(argv, paths.process(host.name), paths.log / f"{host.name}.console", cgroup.make(host))
 
