@@ -49,7 +49,8 @@ demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat,
 test: $(VENV)/ready deb dist/promtool ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
-	$(BIN)/pytest
+	# Half of the time of what needs the lab is waiting: the rest runs meanwhile.
+	$(BIN)/pytest -n 2
 
 .PHONY: test-unit
 test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds

@@ -1,6 +1,6 @@
-"""What holds for all tests: Hypothesis too counts examples and no seconds.
+"""What holds for all tests: Hypothesis too counts examples and no seconds, and `pytest -n 2` parts them in two.
 
-By itself it fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy machine
+By itself Hypothesis fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy machine
 was enough for that.
 """
 
@@ -12,9 +12,22 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+class LabAndRest(LoadScopeScheduling):
+    """There is one lab: one process runs what needs it, in order, and another all the rest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "lab" if nodeid.startswith("tests/e2e/") else "rest"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LabAndRest:
+    return LabAndRest(config, log)
 
 
 def pytest_collection_finish() -> None:

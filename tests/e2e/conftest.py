@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
@@ -72,13 +73,12 @@ def _bound(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab with both relays deployed from this tree."""
-    terminal: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
     capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        # Shown as it happens: this takes a minute, or several.
+        # Shown as it happens: this takes a minute, or several. A process of `pytest -n` has no terminal of its own.
         with capture.global_and_fixture_disabled():
-            terminal.write_line(f"  {text}")
+            print(f"  {text}", file=sys.stderr, flush=True)
 
     pytestconfig.stash[LAB] = lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
