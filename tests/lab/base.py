@@ -6,6 +6,7 @@ renamed when it is complete: an interrupted build leaves no half base. Package f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -153,10 +154,19 @@ def unprepare(root: Path) -> None:
 
 def forget_others(paths: Paths, base: Path) -> None:
     """Remove the bases made from other lists, unless a lab stands on one; so too for images."""
-    mounted = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    mounted = everybodys_mounts()
     for other in paths.cache.glob(base.name.partition("-")[0] + "-*"):
         if other != base and str(other) not in mounted:
             remove(other)
+
+
+def everybodys_mounts() -> str:
+    """What each process has mounted: a lab may be in a mount namespace of its own."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # The process has ended.
+            found.add(file.read_text(encoding="utf-8"))
+    return "\n".join(found)
 
 
 def remove(tree: Path) -> None:

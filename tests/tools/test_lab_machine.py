@@ -1,6 +1,7 @@
 """The lab reads facts of the machine that it runs on."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.lab import base, cgroup, debian, process
 from tests.lab.command import run
 from tests.lab.errors import LabError
+from tests.lab.plan import Paths
 from tests.lab.wait import until
 
 INDEX_TARGETS = """\
@@ -43,6 +45,22 @@ def test_the_package_list_has_no_comments_and_is_in_order() -> None:
         "dovecot-core",
         "postfix",
     ]
+
+
+def test_a_base_stays_while_a_lab_stands_on_it_in_another_mount_namespace(tmp_path: Path) -> None:
+    wanted, used, unused = (tmp_path / f"base-{name}" for name in ("wanted", "used", "unused"))
+    for one in (wanted, used, unused):
+        one.mkdir()
+    script = 'mount --bind "$1" "$1" && echo mounted && read -r _'
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(used)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as lab:
+        assert lab.stdout is not None
+        assert lab.stdout.readline() == b"mounted\n"
+        base.forget_others(Paths(tmp_path, tmp_path, tmp_path), wanted)
+        assert sorted(tmp_path.iterdir()) == sorted([wanted, used])
+        lab.communicate(b"\n")
+    base.forget_others(Paths(tmp_path, tmp_path, tmp_path), wanted)
+    assert list(tmp_path.iterdir()) == [wanted]
 
 
 def test_another_list_of_packages_is_another_base() -> None:
