@@ -1,7 +1,7 @@
-"""What holds for all tests: Hypothesis too counts examples and no seconds, and `pytest -n 2` parts them in two.
+"""What holds for all tests: Hypothesis too counts examples and no seconds, and `pytest -n 2` has one lab.
 
-By itself Hypothesis fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy machine
-was enough for that.
+By itself Hypothesis fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy
+machine was enough for that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
-class LabAndRest(LoadScopeScheduling):
+class LabAndRest(LoadScopeScheduling):  # type: ignore[misc]  # xdist publishes no types
     """There is one lab: one process runs what needs it, in order, and another all the rest."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -76,7 +76,7 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        # Shown as it happens: this takes a minute, or several. A process of `pytest -n` has no terminal of its own.
+        # Shown as it happens: this takes a minute, or several. What `pytest -n` starts knows no terminal.
         with capture.global_and_fixture_disabled():
             print(f"  {text}", file=sys.stderr, flush=True)
 
