@@ -13,6 +13,7 @@ from typing import Any
 
 from mxdeliv_app.https.answer import AnswerStream, FinalResponse
 from mxdeliv_app.https.connection import Connection, Target, must_be_replaced
+from mxdeliv_app.https.spooled import Octets, SpooledOctets
 from mxdeliv_app.mxdeliv import wire
 
 READ = 1 << 16
@@ -40,7 +41,7 @@ class HttpsClient:
             self.socket = None
         self.guarded.drop()
 
-    def post(self, fields: Fields, message: bytes, sending: float, silence: float) -> HTTPResponse:
+    def post(self, fields: Fields, message: Octets, sending: float, silence: float) -> HTTPResponse:
         """Sends a POST of `message`; returns the header of the answer. `read` reads the body.
 
         `sending`: seconds in which each slice of a large message must be sent. `silence`: seconds without an
@@ -54,7 +55,7 @@ class HttpsClient:
         if self.socket is None:
             self.socket = self.guarded.open()
         try:
-            if len(message) <= _SLICE:
+            if isinstance(message, bytes) and len(message) <= _SLICE:
                 # One TLS record, one wake-up of the peer.
                 self.socket.settimeout(silence)
                 self.socket.sendall(head + message)
@@ -151,7 +152,10 @@ def _head(target: Target, fields: Fields, size: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-def _slices(message: bytes) -> Iterator[memoryview]:
+def _slices(message: Octets) -> Iterator[bytes | memoryview]:
+    if isinstance(message, SpooledOctets):
+        yield from message.slices(_SLICE)
+        return
     view = memoryview(message)
     for start in range(0, len(view), _SLICE):
         yield view[start : start + _SLICE]

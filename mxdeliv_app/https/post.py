@@ -25,10 +25,11 @@ from mxdeliv_app.https.connection import Connection, Dial, Target, Tls
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.https.exchange import Answer, Exchange
 from mxdeliv_app.https.resolver import NameTroubleError
+from mxdeliv_app.https.spooled import Octets
 from mxdeliv_app.mxdeliv import wire
 
 KEEP_IDLE = 30.0  # seconds; under the 65 to 75 that web servers keep a connection, so that we close first
-# Octets per second, 1 Mbit/s: the slowest peer that can receive 30 MiB.
+# Octets per second, 1 Mbit/s: the slowest peer that can receive the largest message.
 SLOWEST = 1 << 17
 # Octets that the kernels of both hosts may still buffer when all is sent (Linux: tcp_wmem, tcp_rmem).
 BUFFERED = 1 << 23
@@ -60,7 +61,7 @@ class Timeouts:
 
     @property
     def longest(self) -> float:
-        """Timeout in seconds for the largest message; far below Postfix's `lmtp_data_done_timeout` of 600."""
+        """Timeout in seconds for the largest message; Postfix waits longer (master.cf, mxdeliv)."""
         return self.whole(self.largest)
 
 
@@ -88,7 +89,7 @@ class HttpsPool:
         self._busy: set[HttpsClient] = set()
 
     def begin(
-        self, target: Target, sender: str, recipients: Sequence[str], message: bytes, deadline: float
+        self, target: Target, sender: str, recipients: Sequence[str], message: Octets, deadline: float
     ) -> Exchange | None:
         """Begins a `post` on the event loop, over an open connection.
 
@@ -96,7 +97,7 @@ class HttpsPool:
         `post`.
         """
         started = time.monotonic()
-        if len(message) > ONE_RECORD:
+        if not isinstance(message, bytes) or len(message) > ONE_RECORD:
             return None
         with self._lock:
             waiting = self._idle.get(target)
@@ -116,7 +117,7 @@ class HttpsPool:
         target: Target,
         sender: str,
         recipients: Sequence[str],
-        message: bytes,
+        message: Octets,
         deadline: float,
         begun: Exchange | None = None,
     ) -> Answer:
@@ -155,7 +156,7 @@ class HttpsPool:
         self,
         client: HttpsClient,
         fields: Sequence[tuple[str, str]],
-        message: bytes,
+        message: Octets,
         started: float,
         begun: Exchange | None,
     ) -> Answer:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Self
 
 HELD_IN_MEMORY = 1 << 18
@@ -28,10 +28,29 @@ _SINGLE_DOT = re.compile(rb"\r\n\.[^.]")
 
 def stuffed(message: bytes) -> bytes:
     """A message with CRLF line ends as SMTP DATA, without the final dot. Ends its last line, if need be."""
-    data = b"." + message if message.startswith(b".") else message
-    # Also behind a lone LF, which some servers take for the end of a line.
-    data = data.replace(b"\n.", b"\n..")
+    data = _with_dots(message)
     return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+
+def stuffed_pieces(message: Iterable[bytes]) -> Iterator[bytes]:
+    """The same for a message in pieces of any size. Buffers a line, and a piece."""
+    held = bytearray()
+    for piece in message:
+        searched = max(len(held) - 1, 0)
+        held += piece
+        # The last line stays: it may lack its end.
+        cut = held.rfind(b"\n", searched, -1) + 1
+        if cut:
+            yield _with_dots(bytes(held[:cut]))
+            del held[:cut]
+    yield stuffed(bytes(held))
+
+
+def _with_dots(lines: bytes) -> bytes:
+    """Whole lines, with another dot before each that begins with one."""
+    data = b"." + lines if lines.startswith(b".") else lines
+    # Also behind a lone LF, which some servers take for the end of a line.
+    return data.replace(b"\n.", b"\n..")
 
 
 class Lines:

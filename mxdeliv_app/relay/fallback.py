@@ -20,7 +20,8 @@ from chatmail_milter import codes
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import may_wait
-from mxdeliv_app.mxdeliv.dot_stuffing import stuffed
+from mxdeliv_app.https.spooled import Octets, SpooledOctets
+from mxdeliv_app.mxdeliv.dot_stuffing import stuffed, stuffed_pieces
 from mxdeliv_app.mxdeliv.smtp_client import PostfixAwayError, SmtpClient
 from mxdeliv_app.relay.queued_message import QueuedMessage, Recipient
 
@@ -71,7 +72,7 @@ class Fallback:
             go_on = postfix.data()
             if go_on.code != 354:
                 raise PostfixAwayError(f"DATA: {go_on.code}")
-            answer = postfix.end(stuffed(message.content))
+            answer = _sent(postfix, message.content)
             queued = _QUEUED_AS.search(answer.text)
             if answer.accepted and queued:
                 # `chatmailctl trace` follows it by this line: a peer may say `queued as`, too.
@@ -79,6 +80,14 @@ class Fallback:
             replies = [answer if reply.accepted else reply for reply in replies]
         postfix.quit()
         return replies
+
+
+def _sent(postfix: SmtpClient, content: Octets) -> Reply:
+    if not isinstance(content, SpooledOctets):
+        return postfix.end(stuffed(content))
+    for piece in stuffed_pieces(content.slices()):
+        postfix.write(piece)
+    return postfix.end(b"")
 
 
 def one_for_all(

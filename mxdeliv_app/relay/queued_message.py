@@ -7,6 +7,7 @@ from enum import Enum
 
 from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
+from mxdeliv_app.https.spooled import Octets
 
 # In log lines about a message whose queue ID nobody told.
 NO_QUEUE_ID = "-"
@@ -55,7 +56,7 @@ class QueuedMessage:
 
     sender: str
     recipients: tuple[Recipient, ...]
-    content: bytes
+    content: Octets
     smtputf8: bool = False
     queue_id: str = NO_QUEUE_ID
 

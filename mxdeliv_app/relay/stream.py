@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 
+from mxdeliv_app.https.spooled import Octets, SpooledOctets
+
 IDLE_TIMEOUT = 300.0  # seconds of silence, RFC 5321, 4.5.3.2.7
 MAX_LINE = 4096  # RFC 5321, 4.5.3.1.4 wants 512, and each extension adds to it
 _CHUNK = 1 << 18
+# A larger message is in a file. Reading it takes about twice this in memory.
+IN_MEMORY = 1 << 20
 _END = b"\r\n.\r\n"
 
 
@@ -38,25 +42,57 @@ class SmtpStream:
         del self._buffer[: end + 1]
         return None if too_long or len(found) > MAX_LINE else found
 
-    async def message(self, limit: int) -> bytes | None:
-        """The message up to the lone dot, without dot-stuffing; None if it has more than `limit` octets."""
+    async def message(self, limit: int) -> Octets | None:
+        """The message up to the lone dot, without dot-stuffing; None if it has more than `limit` octets.
+
+        Raises `OSError` if a large one can't be written to a file.
+        """
+        spooled: SpooledOctets | None = None
+        size, last = 0, False
+        while not last:
+            octets, last = await self._lines(limit)
+            size += limit + 1 if octets is None else len(octets)
+            if octets is None or size > limit:
+                spooled = None
+            elif not last and spooled is None:
+                spooled = SpooledOctets()
+            if octets and spooled is not None:
+                # A disk may be slow, and other sessions must not wait for it.
+                await asyncio.to_thread(spooled.append, octets)
+        if size > limit:
+            return None
+        return octets if spooled is None else spooled
+
+    async def _lines(self, limit: int) -> tuple[bytes | None, bool]:
+        """The next lines of a message, without dot-stuffing, and whether they are the last ones.
+
+        At least `IN_MEMORY` octets if they are not the last; None if a line is too long for a message.
+        """
         while len(self._buffer) < 3:
             await self._fill()
         if self._buffer.startswith(b".\r\n"):
             del self._buffer[:3]
-            return b""
+            return b"", True
         too_large, start = False, 0
         while (end := self._buffer.find(_END, start)) < 0:
+            if len(self._buffer) > IN_MEMORY and not too_large:
+                cut = self._buffer.rfind(b"\r\n", start)
+                if cut >= 0:
+                    return self._taken(cut + 2, cut + 2), False
             if len(self._buffer) > 2 * limit + _CHUNK:  # all dots, each stuffed, would still fit
                 too_large = True
                 del self._buffer[: -len(_END)]
             start = max(0, len(self._buffer) - len(_END) + 1)
             await self._fill()
-        with memoryview(self._buffer) as whole, whole[: end + 2] as part:
-            found = bytes(part)  # one copy, of what may be 30 MB
-        del self._buffer[: end + len(_END)]
-        found = found.removeprefix(b".").replace(b"\r\n.", b"\r\n")
-        return None if too_large or len(found) > limit else found
+        found = self._taken(end + 2, end + len(_END))
+        return None if too_large else found, True
+
+    def _taken(self, length: int, consumed: int) -> bytes:
+        """So many octets of whole lines without dot-stuffing, after which more are `consumed`."""
+        with memoryview(self._buffer) as whole, whole[:length] as part:
+            found = bytes(part)
+        del self._buffer[:consumed]
+        return found.removeprefix(b".").replace(b"\r\n.", b"\r\n")
 
     def say(self, *lines: str) -> None:
         """Queues reply lines, truncated and without control characters: parts are written by strangers."""

@@ -100,3 +100,10 @@ def test_nothing_is_held_without_a_line_that_begins_with_two_dots() -> None:
         assert not encoder.holding
         list(encoder.feed(b"."))
         assert encoder.holding
+
+
+@given(body=BODIES, cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_a_message_in_pieces_is_stuffed_as_one(body: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted({min(cut, len(body)) for cut in cuts}), len(body)]
+    pieces = [body[a:b] for a, b in itertools.pairwise(places)]
+    assert b"".join(dot_stuffing.stuffed_pieces(pieces)) == dot_stuffing.stuffed(body)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mxdeliv_app.https.spooled import Octets, SpooledOctets
+from mxdeliv_app.relay import stream as streams
 from mxdeliv_app.relay.stream import MAX_LINE, SmtpStream
 
 T = TypeVar("T")
@@ -23,11 +27,11 @@ def read(octets: bytes, chunk: int, work: Callable[[SmtpStream], Awaitable[T]]) 
 
     class Pieces:
         def __init__(self) -> None:
-            self.rest = octets
+            self.at = 0
 
         async def read(self, _most: int) -> bytes:
-            piece, self.rest = self.rest[:chunk], self.rest[chunk:]
-            return piece
+            self.at += chunk
+            return octets[self.at - chunk : self.at]
 
     async def run() -> T:
         stream = SmtpStream(cast(asyncio.StreamReader, Pieces()), cast(asyncio.StreamWriter, None))
@@ -44,10 +48,45 @@ def stuffed(content: bytes) -> bytes:
 def test_message_comes_out_as_it_went_in_and_what_follows_is_kept(lines: list[bytes], chunk: int) -> None:
     content = b"".join(line + b"\r\n" for line in lines)
 
-    async def work(stream: SmtpStream) -> tuple[bytes | None, bytes | None]:
+    async def work(stream: SmtpStream) -> tuple[Octets | None, bytes | None]:
         return await stream.message(10_000), await stream.line()
 
     assert read(stuffed(content) + b"QUIT\r\n", chunk, work) == (content, b"QUIT")
+
+
+@given(LINES, st.integers(1, 12), st.integers(1, 30), st.integers(1, 9))
+def test_large_message_is_in_a_file_as_it_went_in(
+    lines: list[bytes], chunk: int, in_memory: int, piece: int
+) -> None:
+    content = b"".join(line + b"\r\n" for line in lines)
+
+    async def work(stream: SmtpStream) -> tuple[Octets | None, bytes | None]:
+        return await stream.message(10_000), await stream.line()
+
+    with mock.patch.object(streams, "IN_MEMORY", in_memory):
+        found, after = read(stuffed(content) + b"QUIT\r\n", chunk, work)
+    if isinstance(found, SpooledOctets):
+        assert len(found) == len(content)
+        found = b"".join(found.slices(piece))
+    assert (found, after) == (content, b"QUIT")
+
+
+def test_large_message_takes_little_memory() -> None:
+    content = (b"." + b"x" * 61 + b"\r\n") * 300_000
+    octets = stuffed(content)
+    tracemalloc.start()
+    found = read(octets, 1 << 18, lambda stream: stream.message(20_000_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, SpooledOctets)
+    assert b"".join(found.slices()) == content
+    assert peak < 6_000_000
+
+
+def test_one_line_of_any_length_is_a_message() -> None:
+    content = b"x" * 3_000_000 + b"\r\n"
+    assert read(stuffed(content), 1 << 18, lambda stream: stream.message(4_000_000)) == content
+    assert read(stuffed(content), 1 << 18, lambda stream: stream.message(2_000_000)) is None
 
 
 @given(st.integers(0, 30), st.integers(1, 40))
@@ -64,7 +103,7 @@ def test_only_crlf_dot_crlf_ends_a_message(end: bytes) -> None:
 
 
 def test_huge_message_does_not_fill_the_memory() -> None:
-    async def work(stream: SmtpStream) -> tuple[bytes | None, int, bytes | None]:
+    async def work(stream: SmtpStream) -> tuple[Octets | None, int, bytes | None]:
         found = await stream.message(1000)
         return found, len(stream._buffer), await stream.line()
 
