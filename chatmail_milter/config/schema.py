@@ -44,6 +44,10 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Base of all sections: immutable, keyword-only, without unknown keys."""
 
 
+# What a message may gain on the way: trace and signature fields, and in Postfix's queue file its recipients.
+_ADDED_ON_THE_WAY = 1 << 20
+
+
 class MailSettings(Section, frozen=True):
     """This relay."""
 
@@ -65,14 +69,24 @@ class MailSettings(Section, frozen=True):
             "(RFC 7301). Autoconfig lists it then."
         ),
     ] = False
-    max_message_size: Annotated[Size, _doc("Maximum size of a message; 30 MiB is what peers accept.")] = Size(
-        31457280
-    )
+    max_message_size: Annotated[
+        Size,
+        _doc(
+            "Maximum size of a message that a user sends. Delta Chat makes 71.5 MiB of a file of 50 MiB: it "
+            "encrypts it, and writes that in Base64. Postfix, peers and mailboxes have a mebibyte more, for "
+            "what is added on the way."
+        ),
+    ] = Size(75497472)
     max_recipients: Annotated[int, _doc("Maximum number of recipients of a message.")] = 1000
 
     def __post_init__(self) -> None:
         if self.chat_domains and self.domain not in self.chat_domains:
             raise ValueError("chat_domains: wants `domain` among them")
+
+    @property
+    def max_relayed_size(self) -> int:
+        """Maximum size in octets of a message that a server sends: a peer, or Postfix from its queue."""
+        return self.max_message_size + _ADDED_ON_THE_WAY
 
     @property
     def host(self) -> str:

@@ -74,7 +74,7 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "bad-parameter": (_IN, "the command has a parameter that is not supported"),
         "bad-sequence": (_IN, "the SMTP commands came in the wrong order"),
         "unknown-command": (_IN, "the SMTP command is unknown"),
-        "too-large": (_IN, "the message is larger than mail.max_message_size"),
+        "too-large": (_IN, "the message is larger than mail.max_message_size, or a peer's a mebibyte larger"),
         "too-many-recipients": (_IN, "the message has more than mail.max_recipients recipients"),
         "too-many-messages": (_IN, "the network has too many messages in progress"),
         "body-cut": (_IN, "the peer disconnected before the end of the message"),

@@ -149,7 +149,7 @@ class Transaction:
                 self._header.add_unseen(name, value)
                 continue
             self._header.add(name, value)
-            # (There may be 30 MB of fields. What is refused needs no proof of where it is from.)
+            # (All of a large message may be fields. What is refused needs no proof of where it is from.)
             if not outgoing and not self._header.refused:
                 self._fields.append((text, octets))
                 self._signatures.see(name, octets)

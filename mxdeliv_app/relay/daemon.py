@@ -86,13 +86,13 @@ class Relay:
         own_host = OwnHost(config.mail.host, names)
         dial = dialer(names, guard, own_host, relay.connect_timeout)
         agent = f"mxdeliv-relay/{version('chatmail-milter')}"
-        timeouts = Timeouts(relay.attempt_timeout, config.mail.max_message_size)
+        timeouts = Timeouts(relay.attempt_timeout, config.mail.max_relayed_size)
         self._https = HttpsPool(dial, timeouts, agent)
         known = DomainCache(Routes(engine), Endpoints(engine), EndpointHosts(engine))
         where = Router(names, guard, own_host, known.route)
         refusals = RecipientRefusals(Refusals(engine, load_key(), waits=may_wait), config.listen.https_only)
         mailboxes = QuotaStatus(
-            config.listen.mailboxes, Accounts(engine).lookup, config.mail.max_message_size
+            config.listen.mailboxes, Accounts(engine).lookup, config.mail.max_relayed_size
         )
         self._recipient_policy = RecipientPolicy(config.mail.domain, where, policies, mailboxes, refusals)
         self._dns_filter = DnsReplyFilter(guard)
@@ -111,7 +111,7 @@ class Relay:
             smtp_words=SmtpWords(engine).of,
         )
         self._dispatch = Dispatch(delivery, relay.workers, relay.workers_per_domain)
-        self._limits = LmtpLimits(config.mail.max_message_size, config.mail.max_recipients)
+        self._limits = LmtpLimits(config.mail.max_relayed_size, config.mail.max_recipients)
         self._grace = relay.attempt_timeout + _GRACE
         self._journal = Follower(Peers(engine), config.listen.https_only, refusals.logged)
         self._sessions: dict[asyncio.Task[None], tuple[LmtpSession, asyncio.StreamWriter]] = {}

@@ -53,7 +53,7 @@ def app_from_environment() -> falcon.App[Any, Any]:
     faults.log_to_stderr()
     ports = InjectPorts(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
-    receive = MxdelivResource(Injector(ports), mail.max_message_size, mail.max_recipients)
+    receive = MxdelivResource(Injector(ports), mail.max_relayed_size, mail.max_recipients)
     tokens = once(lambda: _tokens(settings))
     return create_app(
         settings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.lab.host import LabHost
@@ -12,14 +12,6 @@ FILE = "/etc/chatmail/chatmail.toml"
 _WEB = "chatmail-hooks.service mxdeliv-app.service"
 # When it is restarted, sessions with Postfix that are open get 451 for their next message; new ones don't.
 MILTER = "chatmail-milter.service"
-
-# The default of `chatmail_max_message_size`, and how much more nginx lets through.
-_LARGEST, _FORM = 31_457_280, 1_048_576
-_SAY_LARGEST = (
-    "/etc/chatmail/chatmail.toml /etc/postfix/main.cf /etc/dovecot/dovecot.conf /etc/nginx/nginx.conf"
-)
-_ASIDE = ".before"
-_ANEW = f"systemctl restart {_WEB} mxdeliv-relay && systemctl reload postfix dovecot nginx"
 
 
 @contextmanager
@@ -38,16 +30,3 @@ def changed(host: LabHost, key: str, value: str, readers: str = _WEB) -> Iterato
 
 def _write(host: LabHost, text: str, readers: str) -> None:
     host.run(f"cat > {FILE} && systemctl restart {readers}", input=text)
-
-
-@contextmanager
-def larger_messages(hosts: Sequence[LabHost], octets: int) -> Iterator[None]:
-    """Relays that take messages of so many octets, wherever the playbook writes how many."""
-    change = f"s/{_LARGEST}/{octets}/g; s/{_LARGEST + _FORM}/{octets + _FORM}/g"
-    for host in hosts:
-        host.run(f"for file in {_SAY_LARGEST}; do sed -i{_ASIDE} '{change}' $file; done && {_ANEW}")
-    try:
-        yield
-    finally:
-        for host in hosts:
-            host.run(f"for file in {_SAY_LARGEST}; do mv $file{_ASIDE} $file; done && {_ANEW}")

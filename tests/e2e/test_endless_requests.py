@@ -25,7 +25,7 @@ from tests.lab.host import LabHost
 OF_ONE, LARGE_OF_ONE, LARGE_OF_48 = 50, 16, 32
 # Octets of bodies that don't fit in memory, in all.
 DISK = 4_294_967_296
-LARGEST = 31_457_280 + 1_048_576
+LARGEST = 75_497_472 + 2 * 1_048_576
 MORE = 5  # tried above a limit
 POSTFIX = "postfix@-.service"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -42,7 +42,7 @@ def _routes(b: LabHost) -> Iterator[None]:
     [
         (CHUNKED, LARGE_OF_ONE),
         ("Content-Length: 1000000", LARGE_OF_ONE),
-        ("Content-Length: 31457280", LARGE_OF_ONE),
+        ("Content-Length: 75497472", LARGE_OF_ONE),
         ("Content-Length: 999999", OF_ONE),
         ("Content-Length: 500", OF_ONE),
     ],

@@ -1,7 +1,6 @@
-"""Volume between two relays: a file of 25 MB, and 200 messages in a row.
+"""Volume between two relays: 200 messages in a row.
 
-Both are more than a relay takes of one user by default: 30 MiB a message, as which an app sends a file of
-about 20 MB, and 10 messages at once, then one a second. Here the operators have set more.
+A relay takes 10 messages of one user at once by default, then one a second. Here the operator has set more.
 """
 
 from __future__ import annotations
@@ -19,32 +18,14 @@ from tests.chat.queue_log import queue_files
 from tests.chat.stage import Stage
 from tests.lab.host import LabHost
 
-FILE = 25_000_000
-FILE_SECONDS = 120.0
-LARGEST = 50_000_000
 BURST = 200
 BURST_SECONDS = 120.0
-
-
-@pytest.fixture
-def _larger_messages(a: LabHost, b: LabHost) -> Iterator[None]:
-    with settings.larger_messages([a, b], LARGEST):
-        yield
 
 
 @pytest.fixture
 def _no_rate(a: LabHost) -> Iterator[None]:
     with settings.changed(a, "rate_per_minute", "0", settings.MILTER):
         yield
-
-
-@pytest.mark.usefixtures("_larger_messages")
-def test_a_large_file_arrives_octet_for_octet(stage: Stage, a: LabHost, b: LabHost) -> None:
-    sender, receiver = _strangers(stage, a, b)
-    began = time.time()
-    passage = stage.file(sender, receiver, FILE, FILE_SECONDS)
-    assert passage.trace.road == "https"
-    print(f"{FILE} octets in {time.time() - began:.1f} s")
 
 
 @pytest.mark.usefixtures("_no_rate")

@@ -15,9 +15,9 @@ from tests.faults.arrangement import Arrangement
 from tests.lab.host import LabHost
 
 _DISK = "/srv/small-disk"
-# MiB beside what is there already. Postfix takes no message unless half as much again as the largest (30 MiB)
+# MiB beside what is there already. Postfix takes no message unless half as much again as the largest (73 MiB)
 # would fit.
-_ROOM = 192
+_ROOM = 256
 _MOVED = ("/var/spool/postfix", "/var/vmail", "/var/lib/chatmail")
 SERVICES = "chatmail.target opendkim dovecot postfix"
 # What they are the names of, or it would stop by and by.

@@ -75,7 +75,7 @@ def test_greeting_offers_what_postfix_uses(running: InstalledRelay) -> None:
         C: LHLO mail.test
         S: 250-localhost
         S: 250-PIPELINING
-        S: 250-SIZE 31457280
+        S: 250-SIZE 76546048
         S: 250-8BITMIME
         S: 250-SMTPUTF8
         S: 250-ENHANCEDSTATUSCODES
@@ -153,7 +153,7 @@ def test_protocol_violations_are_answered_and_survived(running: InstalledRelay) 
         S: 503 5.5.1
         C: MAIL FROM:a@b.test
         S: 501 5.5.4
-        C: MAIL FROM:<a@b.test> SIZE=31457281
+        C: MAIL FROM:<a@b.test> SIZE=76546049
         S: 552 5.3.4
         C: MAIL FROM:<a@b.test> AUTH=<>
         S: 555 5.5.4
@@ -210,7 +210,7 @@ def test_message_larger_than_announced_is_refused_for_every_recipient(relay: Ins
     relay.configure(mail='max_message_size = "10kB"')
     relay.start()
     with lmtp(relay) as client:
-        found = client.deliver("a@_down.test", "b@_down.test", content=b"x" * 78 + b"\r\n" + MESSAGE * 2000)
+        found = client.deliver("a@_down.test", "b@_down.test", content=b"x" * 78 + b"\r\n" + MESSAGE * 40_000)
         assert [code for code, _ in found] == [552, 552]
         assert client.deliver("a@_down.test")[0][0] == 250, "and the connection goes on"
 

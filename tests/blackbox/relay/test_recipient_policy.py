@@ -165,7 +165,7 @@ def test_dovecot_is_not_asked_again_about_a_mailbox_that_had_room(
     with dovecot(relay, "DUNNO") as questions:
         assert ask(asked, "roomy123@_here.test") == "DUNNO"
     (question,) = questions
-    assert "size=31457280" in question.splitlines()
+    assert "size=76546048" in question.splitlines()
     # Nobody listens there any more, and nobody misses it.
     assert ask(asked, "roomy123@_here.test") == "DUNNO"
     assert relay.log.count("event=mailbox-unknown") == failures

@@ -15,7 +15,8 @@ SENDER = "dave1234@b.example"
 PEER = "203.0.113.7"
 MESSAGE = b"From: <dave1234@b.example>\r\nSubject: ...\r\n\r\nhello\r\n"
 JSON = ("Accept", "application/json, text/plain")
-MAX = 1 << 20
+# What a peer may send, and by how much it is more than what a user may.
+MAX, MORE_THAN_USERS = 2 << 20, 1 << 20
 
 
 def head(*fields: str, version: str = "1.1", to: str = ALICE) -> bytes:
@@ -59,7 +60,7 @@ class Receiver:
 
 @contextmanager
 def receiving(
-    directory: Path, max_message_size: int = MAX, arguments: Sequence[str] = TWO_PROCESSES
+    directory: Path, largest: int = MAX, arguments: Sequence[str] = TWO_PROCESSES
 ) -> Iterator[Receiver]:
     """A receiver of its own, with its files in `directory`."""
     with QueuePort() as inject, QueuePort() as mixed:
@@ -69,7 +70,7 @@ def receiving(
             "[mail]",
             "domain = 'a.example'",
             "port_443 = true",
-            f"max_message_size = '{max_message_size}B'",
+            f"max_message_size = '{largest - MORE_THAN_USERS}B'",
         ]
         config = directory / "chatmail.toml"
         # Other things run on the machine that tests run on.

@@ -14,7 +14,7 @@ MINIMAL = '[mail]\ndomain = "_a.lab"\n'
 def test_a_domain_is_all_that_must_be_said() -> None:
     loaded = config.parse(MINIMAL)
     assert loaded.mail.host == "_a.lab"
-    assert loaded.mail.max_message_size == 30 * 1024 * 1024
+    assert loaded.mail.max_message_size == 72 * 1024 * 1024
     assert loaded.relay.attempt_timeout == 30.0
     assert loaded.listen.inject.pair == ("127.0.0.1", 10025)
     assert (loaded.submission.rate_per_minute, loaded.submission.rate_burst) == (60, 10)

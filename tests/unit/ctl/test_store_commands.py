@@ -140,7 +140,7 @@ class TestConfig:
     def test_show_is_the_configuration_in_force(self, tmp_path: Path) -> None:
         text = run("config", "show").output
         assert config.parse("\n".join(line for line in text.splitlines())) == config.load()
-        assert 'max_message_size = "30MiB"' in text
+        assert 'max_message_size = "72MiB"' in text
         assert rows("config", "show")["relay"]["attempt_timeout"] == "30s"
 
     def test_check(self, tmp_path: Path) -> None:

@@ -50,8 +50,12 @@ def _rendered(name: str, variables: dict[str, Any]) -> str:
     # As Ansible's: the line ending after a block goes.
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["bool"] = filters.to_bool
-    template = environment.from_string((ROOT / "postfix" / name).read_text("utf-8"))
-    return template.render({**defaults, **_NAMED, **variables})
+    given = {**defaults, **_NAMED, **variables}
+    derived = yaml.safe_load((ROOT / "ansible/roles/chatmail/vars/main.yml").read_text("utf-8"))
+    given["chatmail_max_relayed_size"] = environment.from_string(derived["chatmail_max_relayed_size"]).render(
+        given
+    )
+    return environment.from_string((ROOT / "postfix" / name).read_text("utf-8")).render(given)
 
 
 def _entries(text: str) -> list[str]:
