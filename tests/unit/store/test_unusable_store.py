@@ -186,7 +186,7 @@ def test_the_check_of_the_configuration_changes_nothing_in_the_store(store: str,
     assert said() == "The store is fine, with schema 3."
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - WITHOUT_STORE - {"config check"})
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - WITHOUT_STORE - {"config check"}))
 def test_every_command_says_in_one_line_what_to_do(
     name: str, store: str, tmp_path: Path, postqueue: Path
 ) -> None:
