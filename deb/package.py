@@ -179,8 +179,12 @@ def script(name: str) -> str:
     """A maintainer script. Raises `KeyError` for an unknown @WORD@."""
     known = units.variables()
     words = {
-        "SERVICES": " ".join(known["chatmail_services"] + known["chatmail_admin_services"]),
-        "SOCKETS": " ".join(known["chatmail_sockets"] + known["chatmail_admin_sockets"]),
+        "SERVICES": " ".join(
+            known["chatmail_services"] + known["chatmail_admin_services"] + known["chatmail_webimap_services"]
+        ),
+        "SOCKETS": " ".join(
+            known["chatmail_sockets"] + known["chatmail_admin_sockets"] + known["chatmail_webimap_sockets"]
+        ),
         "UNITS": " ".join(units.names()),
         "PUSH_PORT": str(known["chatmail_push_port"]),
         "WAKE_PORT": str(known["chatmail_wake_port"]),

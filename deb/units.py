@@ -17,7 +17,7 @@ ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
 MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
 KINDS = (
     "services", "sockets", "timers", "timed_services", "admin_services", "admin_sockets", "metrics_services",
-    "metrics_timers",
+    "metrics_timers", "webimap_services", "webimap_sockets",
 )  # fmt: skip
 
 

@@ -289,6 +289,32 @@ class PagesSettings(Section, frozen=True):
     ] = 3
 
 
+class WebimapSettings(Section, frozen=True):
+    """Mailbox and submission for web clients, by `chatmail-webimap`."""
+
+    origins: Annotated[
+        tuple[Url, ...],
+        _doc("Origins of web clients on other sites: `https://app.example`. The relay's own may always ask."),
+    ] = ()
+    query_login: Annotated[
+        bool, _doc("Whether a WebSocket's address may hold the password (`?email=…&password=…`).")
+    ] = True
+    connections: Annotated[
+        int, msgspec.Meta(ge=1, description="Sockets and requests of one account at once.")
+    ] = 20
+    frame: Annotated[
+        Size, _doc("Maximum size of a frame from a client. Larger messages are sent by `POST`.")
+    ] = Size(1 << 20)
+    certificate: Annotated[
+        str, _doc("File with the certificate of Dovecot and Postfix, which must show this one.")
+    ] = "/etc/chatmail/tls/fullchain.pem"
+
+    def __post_init__(self) -> None:
+        # RFC 6454, 6.2: an origin has no path.
+        if any(one.count("/") != 2 for one in self.origins):
+            raise ValueError("origins: wants `https://host` without a slash at the end")
+
+
 class ListenSettings(Section, frozen=True):
     """Local sockets between our programs, Postfix and Dovecot. Ansible renders both sides from them."""
 
@@ -305,6 +331,12 @@ class ListenSettings(Section, frozen=True):
         "127.0.0.1:10027"
     )
     hooks: Annotated[HostPort, _doc("chatmail-hooks, which Dovecot queries.")] = HostPort("127.0.0.1:10028")
+    webimap_imaps: Annotated[
+        HostPort, _doc("Dovecot's imaps with the PROXY protocol, for chatmail-webimap.")
+    ] = HostPort("127.0.0.1:11993")
+    webimap_submissions: Annotated[HostPort, _doc("Postfix's submissions with the PROXY protocol.")] = (
+        HostPort("127.0.0.1:11465")
+    )
     resolver: Annotated[str, _doc("Socket to the host's validating DNS resolver, for the milter.")] = (
         "/run/chatmail-resolver.sock"
     )
@@ -345,6 +377,7 @@ class Config(Section, frozen=True):
     push: PushSettings = PushSettings()
     metadata: MetadataSettings = MetadataSettings()
     pages: PagesSettings = PagesSettings()
+    webimap: WebimapSettings = WebimapSettings()
     listen: ListenSettings = ListenSettings()
     store: StoreSettings = StoreSettings()
 

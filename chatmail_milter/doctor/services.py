@@ -26,6 +26,7 @@ _WHY_OURS = {
     "chatmail-push": "phones are not notified of new mail",
     "chatmail-recipients": "unknown recipients are refused slowly, and without a limit",
     "chatmail-resolver": "DKIM keys can't be looked up, and mail from peers waits",
+    "chatmail-webimap": "web clients can't read or send mail",
     "chatmail-wake": "idling apps learn of new mail late",
     "mxdeliv-app": "peers must use SMTP, and apps can't create accounts",
     "mxdeliv-relay": "mail to other relays waits in the queue",

@@ -76,6 +76,7 @@ TABLE = (
     # -- Ours
     _row("/run/mxdeliv-app", "app.sock", "www-data", "nginx passes requests on"),
     _row("/run/chatmail-admin", "admin.sock", "www-data", "nginx passes requests on"),
+    _row("/run/chatmail-webimap", "webimap.sock", "www-data", "nginx passes requests on"),
     _row("/run", "chatmail-orders.sock", "chatmail-admin", "the admin pages give orders"),
     _row("/run/chatmail-push", "metadata.sock", "vmail", "imap processes ask for METADATA"),
     _row("/run", "chatmail-resolver.sock", "chatmail-milter", "the milter asks DNS"),

@@ -25,10 +25,12 @@ PACKET_FILTERS = ("chatmail-loopback", "chatmail-limits", "chatmail-limits-kept"
 ADMIN = {"chatmail-admin": 10, "chatmail-orders@*": 35}
 # The program that gives coturn the secrets, and ends.
 CALLS = {"chatmail-turn-secrets": 5}
+# Off by default, as the admin pages.
+WEBIMAP = {"chatmail-webimap": 15}
 # root's program that collects the metrics, and ends.
 METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
-BOUNDS |= ADMIN | METRICS | CALLS
+BOUNDS |= ADMIN | METRICS | CALLS | WEBIMAP
 NUMBERS = {
     "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
     "sys_chroot": 18,

@@ -28,14 +28,15 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
     10030: {"dovecot"},
     10031: {"dovecot"},
     10036: {"nobody"},
-    **{port: {"www-data"} for port in (11443, 11444, 11465, 11993)},
+    **{port: {"www-data"} for port in (11443, 11444)},
+    **{port: {"www-data", "chatmail-webimap"} for port in (11465, 11993)},
 }
 # The resolver, on loopback: everybody may ask for names.
 UDP = {53}
 USERS = (
     "nobody", "_mta-sts", "chatmail-admin", "chatmail-hooks", "chatmail-milter", "chatmail-push",
-    "chatmail-recipients", "chatmail-relay", "chatmail-resolver", "chatmail-web", "dovecot", "dovenull",
-    "opendkim", "postfix", "unbound", "vmail", "www-data",
+    "chatmail-recipients", "chatmail-relay", "chatmail-resolver", "chatmail-web", "chatmail-webimap",
+    "dovecot", "dovenull", "opendkim", "postfix", "unbound", "vmail", "www-data",
 )  # fmt: skip
 TRY = """
 import json, os, pwd, socket, sys

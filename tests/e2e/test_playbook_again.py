@@ -20,9 +20,9 @@ from tests.lab.plan import PROGRAMS
 # What the playbook of before left, which used no package: units in /etc, a virtual environment in /opt.
 EARLIER = r"""
 set -eu
-# It had no admin pages and no metrics.
+# It had no admin pages, no metrics and no web clients.
 units=$(dpkg-query -L chatmail-milter | sed -n 's|^/lib/systemd/system/||p' \
-    | grep -v -e chatmail-admin -e chatmail-orders -e chatmail-metrics)
+    | grep -v -e chatmail-admin -e chatmail-orders -e chatmail-metrics -e chatmail-webimap)
 mkdir -p /opt/chatmail/venvs
 cp -a /usr/lib/chatmail-milter /opt/chatmail/venvs/0123456789abcdef
 ln -s /opt/chatmail/venvs/0123456789abcdef /opt/chatmail/venv

@@ -10,6 +10,8 @@ from tests.lab.plan import DNS, NETWORK, NETWORK6, RELAYS, REPOSITORY, ZONE, Hos
 
 GROUP = "relays"
 CLEAR_PEER = "peer.lab"
+# The origin of a web client on another site.
+WEB_CLIENT = "https://web.client.lab"
 # The passwords of the admin pages on _a.lab, and what `chatmailctl admin hash` has made of them.
 ADMIN = {
     "privileged": (
@@ -35,6 +37,7 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
         "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in ADMIN.items()}
         if host.name == "a"
         else {},
+        "chatmail_webimap": host.name == "a",
         # The lower half of the lab's network, where all of its hosts are.
         "chatmail_admin_networks": [f"{NETWORK.network_address}/25"] if host.name == "a" else [],
     }
@@ -54,7 +57,7 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
         "nginx_ipv6": True,
         # A key of chatmail.toml that has no variable, with the default: whether it arrives, not what it does.
-        "chatmail_settings": {"relay": {"workers": 64}},
+        "chatmail_settings": {"relay": {"workers": 64}, "webimap": {"origins": [WEB_CLIENT]}},
         # Other things run on the machine that the lab is on, and all people of the lab have one address.
         "chatmail_limit_load": 0,
         "chatmail_new_per_minute": 600,

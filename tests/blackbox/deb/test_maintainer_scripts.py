@@ -192,7 +192,7 @@ def test_a_purge_without_a_trace_of_the_installation_is_no_error(host: Host) -> 
 def sockets(host: Host, same: bool) -> None:
     """The socket units, and what preinst kept of the old ones."""
     known = units.variables()
-    names = known["chatmail_sockets"] + known["chatmail_admin_sockets"]
+    names = known["chatmail_sockets"] + known["chatmail_admin_sockets"] + known["chatmail_webimap_sockets"]
     for name in names:
         (host.root / "lib/systemd/system" / name).write_text(name, "utf-8")
     (host.root / "run/chatmail-milter.sockets").write_text("".join(names) if same else "", "utf-8")

@@ -150,6 +150,11 @@ ROOMS = (
         ("rules", "config", "processes", "store", "figures", "ctl", "serving"),
     ),
     Room(
+        "mxdeliv_app/webimap",
+        "`chatmail-webimap`: a user's mailbox and submission for web clients, by REST and WebSocket",
+        ("config", "serving"),
+    ),
+    Room(
         "mxdeliv_app/web",
         "`mxdeliv-app`: the application behind nginx, `/new`, autoconfig, pages",
         ("config", "processes", "store", "accounts", "mxdeliv", "serving"),

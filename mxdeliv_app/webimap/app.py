@@ -1,0 +1,227 @@
+"""The Falcon application behind `/webimap/` and `/websmtp/`: logins, REST, and the WebSocket.
+
+docs/wire.md, section 5, has the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response, WebSocket
+
+from mxdeliv_app.serving import faults
+from mxdeliv_app.webimap import wire
+from mxdeliv_app.webimap.conversation import Conversation, frame_of, readable, say
+from mxdeliv_app.webimap.mailbox import INBOX
+from mxdeliv_app.webimap.sessions import WebSessions
+from mxdeliv_app.webimap.wire import WireError
+
+_LONGEST_WAIT = 120
+# Seconds for a first frame with the login.
+_LOGIN_WITHIN = 15.0
+_AWAY = WireError(503, "the mail server is away, try again later")
+# RFC 6455, 7.4.2: codes from 4000 are an application's. Ours are the HTTP status of the error and this.
+_CLOSE = 4000
+
+
+class Origins:
+    """Middleware: pages of other sites may not ask, unless they are listed. (Programs send no Origin.)"""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self._allowed = allowed
+
+    async def process_request(self, request: Request, _response: Response) -> None:
+        """Called before routing."""
+        self._check(request)
+
+    async def process_request_ws(self, request: Request, _socket: WebSocket) -> None:
+        """The same for a WebSocket."""
+        self._check(request)
+
+    def _check(self, request: Request) -> None:
+        origin = request.get_header("Origin")
+        if origin is not None and origin not in (*self._allowed, f"https://{request.host}"):
+            raise falcon.HTTPForbidden(title="this origin is not allowed")
+
+
+class RestResource:
+    """A path, with the action of each method that it has."""
+
+    def __init__(self, sessions: WebSessions, **actions: str) -> None:
+        self._sessions, self._actions = sessions, actions
+
+    async def on_get(self, request: Request, response: Response, **path: Any) -> None:
+        """GET: the query has the rest."""
+        await self._do("get", request, response, {**request.params, **path})
+
+    async def on_delete(self, request: Request, response: Response, **path: Any) -> None:
+        """DELETE: likewise."""
+        await self._do("delete", request, response, {**request.params, **path})
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """POST: a JSON object has the rest."""
+        self._check("post")
+        # The JSON of a message is longer than the message: `\r\n` takes four octets for two.
+        limit = 2 * self._sessions.largest
+        if (request.content_length or 0) > limit:
+            raise WireError(413, "the request is too large")
+        async with self._sessions.octets.hold(request.content_length or 0):
+            body = await request.bounded_stream.read(limit)
+            await self._do("post", request, response, wire.decoded(body))
+
+    async def _do(self, method: str, request: Request, response: Response, data: dict[str, Any]) -> None:
+        self._check(method)
+        action, sessions = self._actions[method], self._sessions
+        client, login = _client(request), _login_of(request)
+        response.content_type = falcon.MEDIA_JSON
+        if action == "send":
+            response.text = wire.encoded(await sessions.send(client, login, data))
+        elif action == "list_messages":
+            response.text = wire.encoded(await self._messages(client, login, data))
+        else:
+            async with sessions.mailbox(client, login) as mailbox:
+                await sessions.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
+                async with sessions.result(mailbox, action, data) as result:
+                    response.text = wire.encoded(result)
+
+    def _check(self, method: str) -> None:
+        if method not in self._actions:
+            raise falcon.HTTPMethodNotAllowed([one.upper() for one in self._actions])
+
+    async def _messages(self, client: str, login: tuple[str, str], data: Mapping[str, Any]) -> Any:
+        wait = wire.number(data, "wait", 0, _LONGEST_WAIT)
+        since = wire.number(data, "since_uid", 0)
+        work, end = self._sessions.work, time.monotonic() + wait
+        async with self._sessions.mailbox(client, login) as mailbox:
+            await work(mailbox.watch, wire.text(data, "mailbox", INBOX), since)
+            while True:
+                found = await work(mailbox.news)
+                left = end - time.monotonic()
+                if found or left <= 0:
+                    return found
+                if not await work(mailbox.idle):
+                    await readable(mailbox, seconds=left)
+
+
+class SocketResource:
+    """`/webimap/ws`."""
+
+    def __init__(self, sessions: WebSessions) -> None:
+        self._sessions = sessions
+
+    async def on_websocket(self, request: Request, socket: WebSocket) -> None:
+        """Accepts first; a login that fails gets an error and the end."""
+        await socket.accept()
+        try:
+            await self._serve(request, socket)
+        except falcon.WebSocketDisconnected:
+            return
+        except OSError:
+            await _end(socket, _AWAY)
+        except WireError as error:
+            await _end(socket, error)
+
+    async def _serve(self, request: Request, socket: WebSocket) -> None:
+        data: dict[str, Any] = dict(request.params)
+        first: dict[str, Any] = {}
+        if request.get_header("X-Email"):
+            login = _login_of(request)
+        elif "password" in data:
+            if not self._sessions.settings.query_login:
+                raise WireError(401, "credentials in the address are switched off")
+            login = wire.credentials(data)
+        else:
+            first = await _first_frame(socket)
+            data |= first["data"]
+            login = wire.credentials(data)
+        client = _client(request)
+        async with self._sessions.mailbox(client, login) as mailbox:
+            watched, since = wire.text(data, "mailbox", INBOX), wire.number(data, "since_uid", 0)
+            await self._sessions.work(mailbox.watch, watched, since)
+            # The server's protocol takes larger frames from now on.
+            request.scope["state"]["logged_in"] = True
+            if first:
+                await say(socket, "result", {"status": "ok"}, first.get("req_id"))
+            await Conversation(socket, mailbox, self._sessions, client, login).run()
+
+
+def create_app(sessions: WebSessions) -> falcon.asgi.App[Any, Any]:
+    """The application."""
+    origins = sessions.settings.origins
+    middleware: list[Any] = [falcon.CORSMiddleware(allow_origins=origins), Origins(origins)]
+    app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
+    # Frames that wait for their turn: each may be large.
+    app.ws_options.max_receive_queue = 1
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(Exception, _bug)
+    app.add_error_handler(OSError, _away)
+    app.add_error_handler(WireError, _refuse)
+    app.add_route("/webimap/mailboxes", RestResource(sessions, get="list_mailboxes"))
+    app.add_route("/webimap/messages", RestResource(sessions, get="list_messages"))
+    app.add_route("/webimap/messages/{mailbox}/{uid}", RestResource(sessions, delete="delete"))
+    app.add_route("/webimap/message/{uid}", RestResource(sessions, get="fetch", delete="delete"))
+    app.add_route("/webimap/message/flags", RestResource(sessions, post="flags"))
+    app.add_route("/webimap/send", RestResource(sessions, post="send"))
+    app.add_route("/websmtp/send", RestResource(sessions, post="send"))
+    app.add_route("/webimap/ws", SocketResource(sessions))
+    return app
+
+
+def _client(request: Request) -> str:
+    """The client's address, from nginx: nobody else can connect to our socket."""
+    return request.get_header("X-Real-IP", required=True)
+
+
+def _login_of(request: Request) -> tuple[str, str]:
+    # ASGI has the octets of a header field as Latin-1.
+    return wire.credentials(
+        {
+            key: (request.get_header(name) or "").encode("latin-1").decode("utf-8", "replace")
+            for key, name in (("email", "X-Email"), ("password", "X-Password"))
+        }
+    )
+
+
+async def _first_frame(socket: WebSocket) -> dict[str, Any]:
+    try:
+        frame = await asyncio.wait_for(frame_of(socket), _LOGIN_WITHIN)
+    except TimeoutError:
+        raise WireError(401, "missing credentials") from None
+    if frame.get("action") != "login" or not isinstance(frame.get("data"), dict):
+        raise WireError(401, "missing credentials")
+    return frame
+
+
+async def _end(socket: WebSocket, error: WireError) -> None:
+    try:
+        await say(socket, "error", error.text)
+        await socket.close(_CLOSE + error.status)
+    except (falcon.WebSocketDisconnected, OSError):
+        return
+
+
+async def _refuse(_request: Any, response: Response, error: WireError, _params: Any, **_: Any) -> None:
+    response.status = error.status
+    response.content_type = falcon.MEDIA_JSON
+    response.text = wire.encoded({"error": error.text})
+
+
+async def _away(request: Any, response: Response, _error: OSError, params: Any, **_: Any) -> None:
+    await _refuse(request, response, _AWAY, params)
+
+
+async def _bug(request: Any, response: Response, error: Exception, params: Any, **_: Any) -> None:
+    faults.log_bug(request, error)
+    if response is not None:
+        await _refuse(request, response, WireError(503, "a bug of this server"), params)
+
+
+def _serialize(_request: Any, response: Response, error: falcon.HTTPError) -> None:
+    response.content_type = falcon.MEDIA_JSON
+    # The title of Falcon's own errors is the status: `404 Not Found`.
+    response.text = wire.encoded({"error": str(error.title).lower().lstrip("0123456789 ")})

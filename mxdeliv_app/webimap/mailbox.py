@@ -1,0 +1,262 @@
+"""A user's IMAP session with Dovecot: what the actions of WebIMAP do in it.
+
+One session for a web client: between its commands it is in IDLE, where Dovecot keeps it without a process.
+All methods block, and are for one thread at a time. They raise `WireError`, and `OSError` if the session is
+lost.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import io
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from imapclient import IMAPClient
+from imapclient.exceptions import IMAPClientError, LoginError
+
+from mxdeliv_app.webimap import wire
+from mxdeliv_app.webimap.loopback import TIMEOUT, Server, connect
+from mxdeliv_app.webimap.wire import WireError
+
+INBOX = "INBOX"
+# Messages in one answer; with `since_uid` a client asks for those after it.
+MOST = 200
+_SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
+
+
+class _Proxied(imaplib.IMAP4):
+    def __init__(self, server: Server, client: str) -> None:
+        self._server, self._client = server, client
+        super().__init__(server.host, server.port)
+
+    file: io.BufferedReader
+
+    def open(self, *_: Any) -> None:
+        self.sock = connect(self._server, self._client)
+        self.file = self.sock.makefile("rb")
+
+    def is_readable(self) -> bool:
+        """Whether something was received that nobody has read: in a buffer, where no selector sees it."""
+        self.sock.setblocking(False)
+        try:
+            return bool(self.file.peek(1))
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self.sock.settimeout(TIMEOUT)
+
+
+class _ProxiedClient(IMAPClient):  # type: ignore[misc]  # IMAPClient has no types
+    def __init__(self, server: Server, client: str) -> None:
+        self._server, self._client = server, client
+        super().__init__(server.host, server.port, ssl=False)
+        # IMAPClient has imaplib make a line for a log of every line.
+        self._imap.debug = 0
+
+    def _create_IMAP4(self) -> _Proxied:  # noqa: N802  (IMAPClient's name)
+        return _Proxied(self._server, self._client)
+
+    def told(self) -> bool:
+        """Whether Dovecot told of new messages beside the answer to a command, since this was asked last."""
+        return bool(self._imap.response("EXISTS")[1] != [None])
+
+    def is_readable(self) -> bool:
+        """As `_Proxied.is_readable`."""
+        return bool(self._imap.is_readable())
+
+
+class WebMailbox:
+    """The session, with one mailbox of which news are told."""
+
+    def __init__(self, server: Server, client: str, login: tuple[str, str]) -> None:
+        """Logs in."""
+        with _errors():
+            self._imap = _ProxiedClient(server, client)
+        try:
+            with _errors():
+                self._imap.plain_login(*login)
+        except BaseException:
+            self.close()
+            raise
+        self._watched, self._since, self._idling = INBOX, 0, False
+
+    def close(self) -> None:
+        """Ends the session, whatever its state."""
+        with suppress(OSError, imaplib.IMAP4.error):
+            self._imap.shutdown()
+
+    def watch(self, mailbox: str, since: int) -> None:
+        """Opens the mailbox of which `news` tells, from the message after `since`."""
+        self._watched, self._since = mailbox, since
+        self._open(mailbox)
+
+    def socket(self) -> ssl.SSLSocket:
+        """Readable while in IDLE: there may be news."""
+        return self._imap.socket()  # type: ignore[no-any-return]
+
+    def idle(self) -> bool:
+        """Begins IDLE. Returns whether there is news already: then the socket need not become readable."""
+        with _errors():
+            self._imap.idle()
+            self._idling = True
+            return self._imap.is_readable()
+
+    def news(self) -> list[dict[str, Any]]:
+        """Ends IDLE. Returns summaries of messages that came since the last call, some at a time."""
+        self._end_idle()
+        found: list[dict[str, Any]] = []
+        told = True
+        # What comes during a command is told at its end, and not in IDLE again.
+        while told and not found:
+            self._imap.told()
+            found = self._summaries(self._since)
+            told = self._imap.told()
+        if found:
+            self._since = found[-1]["uid"]
+        return found
+
+    def do(self, action: Any, data: Mapping[str, Any]) -> Any:
+        """The result of an action."""
+        if not isinstance(action, str) or action not in _ACTIONS:
+            raise WireError(400, "unknown action")
+        self._end_idle()
+        return _ACTIONS[action](self, data)
+
+    def size(self, data: Mapping[str, Any]) -> int:
+        """The octets of a message; 0 if it is not there."""
+        self._end_idle()
+        uid = wire.number(data, "uid")
+        with self._in(data), _errors():
+            return int(self._imap.fetch([uid], ["RFC822.SIZE"]).get(uid, {}).get(b"RFC822.SIZE", 0))
+
+    def _end_idle(self) -> None:
+        if self._idling:
+            with _errors():
+                self._imap.idle_done()
+            self._idling = False
+
+    def _open(self, mailbox: str) -> None:
+        with _errors():
+            self._imap.select_folder(mailbox)
+
+    @contextmanager
+    def _in(self, data: Mapping[str, Any]) -> Iterator[None]:
+        """Opens the mailbox of an action, and afterwards the watched one again."""
+        mailbox = wire.text(data, "mailbox", INBOX)
+        if mailbox == self._watched:
+            yield
+            return
+        try:
+            self._open(mailbox)
+            yield
+        finally:
+            self._open(self._watched)
+
+    def _summaries(self, since: int) -> list[dict[str, Any]]:
+        with _errors():
+            # `*` is the last message, also where it is not after `since`.
+            uids = [uid for uid in self._imap.search(["UID", f"{since + 1}:*"]) if uid > since]
+            return self._described(sorted(uids)[:MOST])
+
+    def _described(self, uids: list[int]) -> list[dict[str, Any]]:
+        found = self._imap.fetch(uids, _SUMMARY)
+        return [wire.summary(uid, found[uid]) for uid in uids if b"ENVELOPE" in found.get(uid, {})]
+
+    def _list_mailboxes(self, _data: Mapping[str, Any]) -> Any:
+        found = []
+        with _errors():
+            for attributes, _, name in self._imap.list_folders():
+                if b"\\Noselect" not in attributes:
+                    status = self._imap.folder_status(name, ["MESSAGES", "UNSEEN"])
+                    found.append({"name": name, "messages": status[b"MESSAGES"], "unseen": status[b"UNSEEN"]})
+        return found
+
+    def _list_messages(self, data: Mapping[str, Any]) -> Any:
+        with self._in(data):
+            return self._summaries(wire.number(data, "since_uid", 0))
+
+    def _fetch(self, data: Mapping[str, Any]) -> Any:
+        uid = wire.number(data, "uid")
+        with self._in(data), _errors():
+            found = self._imap.fetch([uid], [*_SUMMARY, "BODY.PEEK[]"]).get(uid, {})
+            if b"BODY[]" not in found:
+                raise WireError(404, "message not found")
+            return wire.summary(uid, found) | {"body": wire.body(found[b"BODY[]"])}
+
+    def _search(self, data: Mapping[str, Any]) -> Any:
+        query = wire.text(data, "query")
+        wanted = ["OR", "SUBJECT", query, "OR", "FROM", query, "TO", query]
+        with self._in(data), _errors():
+            return self._described(sorted(self._imap.search(wanted, "UTF-8"))[-MOST:])
+
+    def _flags(self, data: Mapping[str, Any]) -> Any:
+        uid, flags, op = wire.number(data, "uid"), wire.flags(data), data.get("op")
+        if op not in wire.OPS:
+            raise WireError(400, "op: wants add, remove or set")
+        change = {
+            "add": self._imap.add_flags,
+            "remove": self._imap.remove_flags,
+            "set": self._imap.set_flags,
+        }[op]
+        with self._in(data), _errors():
+            change([uid], flags)
+        return {"status": "ok"}
+
+    def _delete(self, data: Mapping[str, Any]) -> Any:
+        uid = wire.number(data, "uid")
+        with self._in(data), _errors():
+            self._imap.delete_messages([uid])
+            self._imap.uid_expunge([uid])
+        return {"status": "deleted"}
+
+    def _copy(self, data: Mapping[str, Any]) -> Any:
+        with self._in(data), _errors():
+            self._imap.copy([wire.number(data, "uid")], wire.text(data, "dest_mailbox"))
+        return {"status": "copied"}
+
+    def _move(self, data: Mapping[str, Any]) -> Any:
+        with self._in(data), _errors():
+            self._imap.move([wire.number(data, "uid")], wire.text(data, "dest_mailbox"))
+        return {"status": "moved"}
+
+    def _create_mailbox(self, data: Mapping[str, Any]) -> Any:
+        with _errors():
+            self._imap.create_folder(wire.text(data, "name"))
+        return {"status": "created"}
+
+    def _rename_mailbox(self, data: Mapping[str, Any]) -> Any:
+        with _errors():
+            self._imap.rename_folder(wire.text(data, "old_name"), wire.text(data, "new_name"))
+        return {"status": "renamed"}
+
+    def _delete_mailbox(self, data: Mapping[str, Any]) -> Any:
+        with _errors():
+            self._imap.delete_folder(wire.text(data, "name"))
+        return {"status": "deleted"}
+
+
+_ACTIONS = {
+    name: getattr(WebMailbox, f"_{name}")
+    for name in (
+        "list_mailboxes", "list_messages", "fetch", "search", "flags", "delete", "copy", "move",
+        "create_mailbox", "rename_mailbox", "delete_mailbox",
+    )
+}  # fmt: skip
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What Dovecot says as what the client is told. A session that is lost is an `OSError`."""
+    try:
+        yield
+    except imaplib.IMAP4.abort as error:
+        raise ConnectionResetError(str(error)) from None
+    except LoginError as error:
+        # RFC 5530: response codes.
+        temporary = any(code in str(error) for code in ("[UNAVAILABLE]", "[LIMIT]", "[INUSE]"))
+        raise WireError(*(503, "try again later") if temporary else (401, "authentication failed")) from None
+    except IMAPClientError as error:
+        raise WireError(413 if "[OVERQUOTA]" in str(error) else 400, str(error)) from None
