@@ -25,6 +25,9 @@ PROMTOOL_PACKAGE := prometheus
 # What looks at the admin page.
 BROWSER_PACKAGES := chromium
 
+# What a web client in the tests encrypts with, at the version and with the hash in package-lock.json.
+WEBCLIENT := tests/webclient/node_modules/.package-lock.json
+
 # $(call installed,PACKAGES): those that are missing are installed, or root is asked to.
 installed = missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null || true; } \
 	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(1) | sort) -); \
@@ -46,7 +49,7 @@ demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat,
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready deb dist/promtool ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready deb dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
 	# Half of the time of what needs the lab is waiting: the rest runs meanwhile.
@@ -124,6 +127,11 @@ dist/promtool:
 	    || { apt-get update -qq && apt-get download -qq $(PROMTOOL_PACKAGE); }; }
 	dpkg-deb --fsys-tarfile dist/$(PROMTOOL_PACKAGE)_*.deb | tar --extract --directory=dist --strip-components=3 ./usr/bin/promtool
 	rm dist/$(PROMTOOL_PACKAGE)_*.deb && touch $@
+
+$(WEBCLIENT): tests/webclient/package.json tests/webclient/package-lock.json
+	@command -v npm >/dev/null || { $(call installed,npm); }
+	npm ci --prefix tests/webclient --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: collection
 collection: $(VENV)/ready deb ## dist/chatmail-relay-VERSION.tar.gz: the playbooks and roles as an Ansible collection

@@ -12,6 +12,8 @@ import warnings
 from email.utils import formatdate
 from typing import Any
 
+import pysequoia
+
 with warnings.catch_warnings():
     # It names ciphers that its own dependency is about to move.
     warnings.simplefilter("ignore")
@@ -58,6 +60,24 @@ def encrypted(sender: str, recipient: str, mid: str, text: str = "hello") -> byt
         # That it compresses nothing, and the cipher mode of RFC 4880, are as wanted.
         warnings.simplefilter("ignore")
         armored = str(make_key(recipient).pubkey.encrypt(pgpy.PGPMessage.new(text)))
+    return _sealed(armored, sender, recipient, mid)
+
+
+def encrypted_to(armored_key: str, sender: str, recipient: str, text: str) -> bytes:
+    """The same, to a key that somebody else made, by Sequoia: PGPy does not know each algorithm in it."""
+    armored = pysequoia.encrypt(text.encode(), recipients=[pysequoia.Cert.from_bytes(armored_key.encode())])
+    return _sealed(armored.decode(), sender, recipient, message_id())
+
+
+def opened(message: bytes, key: Any) -> str:
+    """What is encrypted in a message, as text."""
+    armored = message[message.index(b"-----BEGIN") :].decode("ascii")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return str(key.decrypt(pgpy.PGPMessage.from_blob(armored)).message)
+
+
+def _sealed(armored: str, sender: str, recipient: str, mid: str) -> bytes:
     boundary = secrets.token_hex(8)
     kind = f'multipart/encrypted; protocol="application/pgp-encrypted"; boundary="{boundary}"'
     parts = [

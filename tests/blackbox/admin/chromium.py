@@ -23,9 +23,12 @@ SECONDS = 60.0
 
 
 class Browser:
-    """One page. Certificates may be anybody's: the lab's authority is no browser's."""
+    """One page. Certificates may be anybody's: the lab's authority is no browser's.
 
-    def __init__(self, profile: Path) -> None:
+    `switches`: more of the program's.
+    """
+
+    def __init__(self, profile: Path, *switches: str) -> None:
         program = shutil.which("chromium")
         assert program is not None, "apt-get install chromium"
         theirs, self._to = os.pipe()
@@ -40,7 +43,7 @@ class Browser:
         words = [
             program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-background-networking", "--disable-component-update", "--no-first-run",
-            "--ignore-certificate-errors", "--remote-debugging-pipe", f"--user-data-dir={profile}",
+            "--ignore-certificate-errors", "--remote-debugging-pipe", f"--user-data-dir={profile}", *switches,
         ]  # fmt: skip
         self._log = (profile.parent / "chromium.log").open("wb")
         self._process = subprocess.Popen(
