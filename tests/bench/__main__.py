@@ -33,6 +33,7 @@ from tests.bench import (
     storm,
     ten_thousand,
     throughput,
+    webimap,
 )
 from tests.bench.context import BenchContext
 from tests.bench.table import Table
@@ -59,6 +60,7 @@ BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyT
         "metrics": metrics.measure,
         "start": start.measure,
         "admin": admin.measure,
+        "webimap": webimap.measure,
     }
 )
 
