@@ -86,14 +86,16 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
     """The whole zone. `published`: the file each record text came from, for errors, and the text."""
     # The last number: for how long a resolver remembers that a name isn't there, as before it's published.
     lines = [f"$TTL 60\n@  SOA  dns root {serial} 60 60 60 1\n@  NS  dns\n"]
+    extras = [parse(source, text) for source, text in published.items()]
     for host in HOSTS:
-        lines.append(f"{host.domain}.  A  {host.ip}\n")
+        # A relay may have moved to another address, which the playbook then wrote.
+        if not any(extra.get_rdataset(f"{host.domain}.", dns.rdatatype.A) for extra in extras):
+            lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
     own = "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS + UNSIGNED_PEERS
     zone = parse("the lab's own records", own)
-    for source, text in published.items():
-        extra = parse(source, text)
+    for extra in extras:
         for name, rdataset in extra.iterate_rdatasets():
             if rdataset.rdtype != dns.rdatatype.SOA:
                 known = zone.find_rdataset(name, rdataset.rdtype, create=True)

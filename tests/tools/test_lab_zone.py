@@ -52,6 +52,10 @@ def test_a_record_that_the_lab_has_already_is_there_once() -> None:
     assert values(served(a="_a.lab. 300 MX 10 _a.lab.\n"), "_a.lab.", "MX") == ["10 _a.lab."]
 
 
+def test_a_relay_is_at_the_address_that_the_playbook_wrote() -> None:
+    assert values(served(a="_a.lab. 300 A 10.77.0.61\n"), "_a.lab.", "A") == ["10.77.0.61"]
+
+
 def test_the_serial_is_the_one_given() -> None:
     assert values(served(serial=4711), "lab.", "SOA")[0].split()[2] == "4711"
 
