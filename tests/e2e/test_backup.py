@@ -190,7 +190,7 @@ def test_apps_do_not_notice_that_the_relay_moves(moved: Relay, b: LabHost, mta: 
         if command.startswith("chatmailctl restore"):
             moved.point_records()
             moved.deploy()
-    assert done == ["backup", "flush", "stop", "backup", "restore", "doctor"]
+    assert done == ["backup", "queue", "stop", "backup", "restore", "doctor"]
 
     relay.forget_endpoints(b)
     b.run("postqueue -f")
