@@ -1,4 +1,4 @@
-"""The image, as a relay: started with environment variables, and used.
+"""The image, as a relay: started with environment variables, restarted, and replaced while its volumes stay.
 
 The tests stand in order, and each goes on where the one before ended.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,3 +121,59 @@ def test_encrypted_mail_is_delivered_and_no_other(
     assert b"BEGIN PGP MESSAGE" in _arrives(box, reader, first)
     clear = messages.text().replace(messages.ALICE.encode(), sender[0].encode())
     assert smtp.submit(box.host.ip, sender, [reader[0]], clear).code == 523
+
+
+def test_a_second_start_changes_nothing_and_keeps_accounts_and_mail(
+    box: Box, sender: Login, reader: Login, first: str, made: str
+) -> None:
+    box.stop()
+    box.start(ENVIRONMENT)
+    assert box.recap().changed == 0, box.said()
+    assert box.host.run(SECRETS).stdout == made
+    assert _arrives(box, reader, first)
+    assert _arrives(box, reader, _sent(box, sender, reader))
+
+
+def test_a_new_container_takes_over_accounts_mail_and_queue_and_reads_the_inventory(
+    box: Box, sender: Login, reader: Login, first: str, made: str
+) -> None:
+    # Only this container's file: its successor writes its own.
+    box.host.run("postconf -e defer_transports=lmtp && systemctl restart postfix@-.service")
+    waiting = _sent(box, sender, reader)
+    until(lambda: box.host.run("postqueue -j").stdout, SECONDS, "the message does not wait in the queue")
+    box.remove()
+    inventory = box.volume("/etc/chatmail") / "inventory"
+    of_relay = {
+        "chatmail_domain": HOST.domain,
+        "chatmail_contact": "operator@box.lab",
+        # As it would be for a run over SSH from elsewhere.
+        "ansible_host": "192.0.2.1",
+        "ansible_user": "operator",
+        "chatmail_dns_records_file": "/nowhere/box.zone",
+    }
+    inventory.write_text(json.dumps({"relays": {"hosts": {HOST.domain: of_relay}}}), "utf-8")
+    box.create()
+    box.start({})
+    box.host.run("postqueue -f")
+    assert _arrives(box, reader, waiting)
+    assert _arrives(box, reader, first)
+    assert box.host.run(SECRETS).stdout == made
+    assert "operator@box.lab" in box.host.run("chatmailctl config show").stdout
+    assert HOST.domain in box.host.run("cat /etc/chatmail/records.zone").stdout
+
+
+@pytest.mark.parametrize("hosts", [[], ["a.example", "b.example"]])
+def test_an_inventory_of_another_number_of_relays_is_refused(box: Box, hosts: list[str]) -> None:
+    inventory = box.volume("/etc/chatmail") / "inventory"
+    kept = inventory.with_name("inventory.kept")
+    shutil.move(inventory, kept)
+    try:
+        since = box.host.cursor()
+        of_each = {name: {"chatmail_domain": name} for name in hosts}
+        inventory.write_text(json.dumps({"relays": {"hosts": of_each}}), "utf-8")
+        assert box.host.run(["systemctl", "start", UNIT], check=False, timeout=600).returncode == 1
+        said = " ".join(str(one["MESSAGE"]).strip() for one in box.host.journal("-u", UNIT, since=since))
+        assert f"set up in this container; it has {len(hosts)}" in " ".join(said.split())
+        assert "changed=0" in said
+    finally:
+        shutil.move(kept, inventory)
