@@ -8,6 +8,7 @@ Debian.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from deb.units import HOME
 INTERPRETER = "/usr/bin/python3"
 # Started by units.
 FOREIGN = ("gunicorn",)
+# Where the first line would be longer than 127 octets, pip lets a shell start Python, in two lines more.
+INTERPRETER_LINES = re.compile(r"\A#!.*\n('''exec' .*\n' '''\n)?")
 RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 
 
@@ -49,7 +52,7 @@ def clean(home: Path, ours: set[str]) -> None:
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n", "utf-8")
     for program in (home / "bin").iterdir():
         if program.name in ours or program.name in FOREIGN:
-            _, _, code = program.read_text("utf-8").partition("\n")
+            code = INTERPRETER_LINES.sub("", program.read_text("utf-8"))
             program.write_text(f"#!{HOME}/bin/python3\n{code}", "utf-8")
         elif not program.is_symlink():
             program.unlink()
