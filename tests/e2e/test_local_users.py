@@ -31,12 +31,12 @@ TCP = {port: {"*"} for port in (22, 25, 53, 80, 143, 443, 465, 587, 993, 10125, 
     **{port: {"www-data"} for port in (11443, 11444)},
     **{port: {"www-data", "chatmail-webimap"} for port in (11465, 11993)},
 }
-# The resolver, on loopback: everybody may ask for names.
-UDP = {53}
+# The resolver, on loopback: everybody may ask for names. And coturn, for the apps of all.
+UDP = {53, 3478}
 USERS = (
     "nobody", "_mta-sts", "chatmail-admin", "chatmail-hooks", "chatmail-milter", "chatmail-push",
     "chatmail-recipients", "chatmail-relay", "chatmail-resolver", "chatmail-web", "chatmail-webimap",
-    "dovecot", "dovenull", "opendkim", "postfix", "unbound", "vmail", "www-data",
+    "dovecot", "dovenull", "opendkim", "postfix", "turnserver", "unbound", "vmail", "www-data",
 )  # fmt: skip
 TRY = """
 import json, os, pwd, socket, sys

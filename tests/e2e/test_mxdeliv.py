@@ -16,6 +16,7 @@ from tests.chat.imap import Mailbox
 from tests.chat.person import Person, fresh_address
 from tests.chat.queue_log import QueueFile, queue_files
 from tests.e2e.conftest import Login
+from tests.e2e.test_message_size import LARGEST_OF_PEERS
 from tests.lab import Lab
 from tests.lab.host import LabHost
 
@@ -187,4 +188,4 @@ def test_it_is_no_relay(b: LabHost) -> None:
 
 
 def test_larger_than_anyone_may_send(b: LabHost, reader: Login) -> None:
-    assert mxdeliv.post(b, SENDER, [reader[0]], b"x: " + b"y" * 31_457_281).status == 413
+    assert mxdeliv.post(b, SENDER, [reader[0]], b"x: " + b"y" * LARGEST_OF_PEERS).status == 413

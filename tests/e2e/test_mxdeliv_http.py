@@ -250,8 +250,8 @@ def test_slow_peers_hold_nothing_behind_nginx_and_no_more_than_their_share(
 
 
 def test_nginx_too_says_too_large_in_the_words_of_smtp(b: LabHost, reader: Login) -> None:
-    for fields in (["Content-Length: 40000000"], ["Transfer-Encoding: chunked"]):
-        body = b"%x\r\n" % 40_000_000 if "chunked" in fields[0] else b""
+    for fields in (["Content-Length: 80000000"], ["Transfer-Encoding: chunked"]):
+        body = b"%x\r\n" % 80_000_000 if "chunked" in fields[0] else b""
         answer = say(b, head(b, reader[0], *fields) + body + b"x" * 100_000)
         assert statuses(answer) == [413]
         assert b"\r\n\r\n552 5.3.4 " in answer
