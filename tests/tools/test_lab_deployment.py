@@ -63,6 +63,7 @@ def test_the_inventory_says_what_an_operator_would() -> None:
         "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in inventory.ADMIN.items()},
         "chatmail_admin_networks": ["10.77.0.0/25"],
         "chatmail_metrics_reader": "nobody",
+        "chatmail_webimap": True,
     }
     assert group["hosts"]["_b.lab"]["chatmail_metrics_reader"] == ""
     assert group["vars"]["chatmail_allow_networks"] == ["10.77.0.0/24", "2001:db8:77::/64"]
