@@ -147,7 +147,12 @@ def _string(octets: bytes | None) -> str:
 
 def _date(moment: datetime | None) -> str:
     # RFC 3339. IMAPClient gives local time without a zone.
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+    if moment is None:
+        return ""
+    try:
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError):  # A sender may write any year, and UTC may be beyond year 9999.
+        return ""
 
 
 def _addresses(found: Any) -> list[dict[str, str]]:

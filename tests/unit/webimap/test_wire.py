@@ -138,3 +138,15 @@ def test_a_summary_has_the_keys_of_the_wire() -> None:
             "in_reply_to": "",
         },
     }
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(-timedelta(hours=23))),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23))),
+    ],
+)
+def test_a_date_that_is_none_in_utc_is_empty(moment: datetime) -> None:
+    """Any sender writes it, and the whole list must not fail for it."""
+    assert wire._date(moment) == ""
