@@ -1,10 +1,16 @@
 """The configuration that every program reads: types, defaults, parsers, the documented example."""
 
-from chatmail_milter.config.schema import (
+from chatmail_milter.config.loading import (
     DEFAULT_PATH,
+    ConfigError,
+    load,
+    load_or_exit,
+    parse,
+    place,
+)
+from chatmail_milter.config.schema import (
     AccountSettings,
     Config,
-    ConfigError,
     ExpirySettings,
     InboundSettings,
     LimitSettings,
@@ -17,10 +23,6 @@ from chatmail_milter.config.schema import (
     Section,
     StoreSettings,
     SubmissionSettings,
-    load,
-    load_or_exit,
-    parse,
-    place,
 )
 
 __all__ = [
