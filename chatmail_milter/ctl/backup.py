@@ -23,7 +23,7 @@ from chatmail_milter.ctl.context import accounts, store
 from chatmail_milter.ctl.output import confirm, json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 
-# Whoever reads what is restored, in the order of their start. Postfix, by which mail comes in, is the last.
+# The services that read what is restored, as they are started. Postfix, by which mail comes in, is last.
 READERS = ("chatmail.target", "dovecot.service")
 UNITS = (*READERS, "opendkim.service", "postfix.service")
 
@@ -106,8 +106,6 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
                 copies.restore_store(place.store, config.store.file)
             files = place.read_files()
             users = copies.restore_mail(place.mail, Path(config.store.mail), found.domain)
-            # Dovecot asks the hooks about users.
-            _systemctl("start", *READERS)
             _leave_out_uids(users)
     except BackupError as error:
         raise click.ClickException(str(error)) from None
@@ -127,8 +125,10 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
 def _leave_out_uids(users: Sequence[str]) -> None:
     """Warns where it fails: the mail is there all the same, and starting over would not help."""
     try:
+        # Dovecot asks the hooks about users.
+        _systemctl("start", *READERS)
         Doveadm().leave_out_uids(users, UIDS_LEFT_OUT)
-    except DoveadmError as error:
+    except (DoveadmError, subprocess.CalledProcessError) as error:
         click.echo(f"see `chatmailctl doctor`: apps may miss mail, as UIDs are used again: {error}", err=True)
 
 

@@ -196,9 +196,15 @@ class Doveadm:
             uid = max(uid, int(row["uidnext"]))
             sequence = max(sequence, int(row["highestmodseq"]))
         least = ("--min-next-uid", str(uid + number), "--min-highest-modseq", str(sequence + number))
+        errors = []
         for name, some in holders.items():
-            with _listed(some) as file:
-                self._do("mailbox", "update", "-F", file, *least, "--", name)
+            try:
+                with _listed(some) as file:
+                    self._do("mailbox", "update", "-F", file, *least, "--", name)
+            except DoveadmError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def connections(self) -> Iterator[tuple[str, Peer]]:
         """User and client's address of each IMAP connection.

@@ -17,7 +17,7 @@ echo "$@" >> "$0.asked"
 for word in "$@"; do case $word in *.users) cat "$word" >> "$0.users";; esac; done
 cat "$0.says"
 cat "$0.complains" >&2
-exit $(cat "$0.status")
+case "$*" in *"$(cat "$0.fails")"*) exit $(cat "$0.status");; esac
 """
 
 
@@ -30,8 +30,10 @@ class Said:
         program.chmod(0o755)
         self.will("")
 
-    def will(self, say: str, *, complain: str = "", status: int = 0) -> Doveadm:
-        for name, text in (("says", say), ("complains", complain), ("status", str(status)), ("asked", "")):
+    def will(self, say: str, *, complain: str = "", status: int = 0, fails: str = "") -> Doveadm:
+        """`status` is that of commands with the words `fails`."""
+        texts = {"says": say, "complains": complain, "status": str(status), "fails": fails, "asked": ""}
+        for name, text in texts.items():
             self.path.with_name(f"doveadm.{name}").write_text(text)
         return Doveadm(str(self.path))
 
@@ -219,6 +221,17 @@ def test_uids_beyond_all_of_the_folders_are_left_out_for_those_who_have_a_folder
     assert doveadm.users == [ALICE, BOB, ALICE, BOB, ALICE]
     doveadm.will(said).leave_out_uids([], 1000)
     assert doveadm.asked == []
+
+
+def test_one_folder_that_fails_keeps_no_other_from_leaving_out_uids(doveadm: Said) -> None:
+    said = (
+        f'[{{"username":"{ALICE}","mailbox":"INBOX","uidnext":"8","highestmodseq":"3"}},'
+        f'{{"username":"{ALICE}","mailbox":"Sent","uidnext":"1","highestmodseq":"1"}}]'
+    )
+    fails = doveadm.will(said, complain="no", status=75, fails="-- INBOX")
+    with pytest.raises(DoveadmError):
+        fails.leave_out_uids([ALICE], 1000)
+    assert doveadm.asked[-1].endswith(" -- Sent")
 
 
 def test_messages_are_removed_by_mailbox_many_at_once(doveadm: Said) -> None:
