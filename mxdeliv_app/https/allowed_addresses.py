@@ -50,8 +50,12 @@ _SPECIAL_V6 = tuple(
     )
 )
 
+_UNSPECIFIED = IPv6Network("::/128")
+
 # NAT64 (RFC 6052, 2.1). Allowing this network does not allow forbidden IPv4 addresses through it.
 _NAT64 = IPv6Network("64:ff9b::/96")
+# Networks whose addresses lead to one of IPv4: mapped (RFC 4291, 2.5.5.2), NAT64, Teredo, 6to4.
+_TO_IPV4 = (IPv6Network("::ffff:0:0/96"), _NAT64, IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 
 
 class ForbiddenAddressError(Exception):
@@ -100,11 +104,29 @@ def _inside(address: IPAddress) -> IPv4Address | None:
 
 
 def forbidden_ranges() -> list[tuple[IPAddress, IPAddress]]:
-    """The forbidden networks as first and last addresses, for coturn (`denied-peer-ip`).
-
-    Without `::` itself, to which nothing is sent: for coturn 4.6.1 a range that begins there has all of IPv4.
-    """
+    """The forbidden networks as first and last addresses, for coturn (`denied-peer-ip`)."""
     outside = sorted(IPv6Network("::/0").address_exclude(_GLOBAL_V6))
-    networks: list[IPNetwork] = [*_SPECIAL_V4, *outside, *_SPECIAL_V6]
-    unspecified = IPv6Address("::")
-    return [(one[1] if one[0] == unspecified else one[0], one[-1]) for one in networks]
+    return [_range(one) for one in (*_SPECIAL_V4, *outside, *_SPECIAL_V6)]
+
+
+def excepted_ranges(allowed: Iterable[IPNetwork]) -> list[tuple[IPAddress, IPAddress]]:
+    """The exceptions, likewise (`allowed-peer-ip`, which wins over the others).
+
+    Without addresses of IPv6 that lead to IPv4: a range can't say that those behind them count.
+    """
+    left = [one for one in allowed if one != _UNSPECIFIED]
+    for tunnel in _TO_IPV4:
+        left = [part for one in left for part in _without(one, tunnel)]
+    return [_range(one) for one in left]
+
+
+def _without(network: IPNetwork, part: IPv6Network) -> list[IPNetwork]:
+    if isinstance(network, IPv4Network) or not network.overlaps(part):
+        return [network]
+    return [] if network.subnet_of(part) else [*network.address_exclude(part)]
+
+
+def _range(network: IPNetwork) -> tuple[IPAddress, IPAddress]:
+    """First and last address, without `::`: for coturn 4.6.1 a range that begins there has all of IPv4."""
+    first = network[0]
+    return network[1] if first == _UNSPECIFIED[0] else first, network[-1]

@@ -18,7 +18,9 @@ from tests.chat.imap import Mailbox
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.conftest import Login
+from tests.e2e.playbook import playbook
 from tests.e2e.test_doctor import found
+from tests.lab import Lab
 from tests.lab.host import LabHost
 
 SECRETS = "/etc/chatmail/turn.secrets"
@@ -196,6 +198,27 @@ def test_coturn_comes_back_when_it_is_killed_and_doctor_finds_a_stopped_one(
     b.run(wrong["coturn.service"]["mend"])
     assert found(b, "services") == (0, {})
     assert is_relayed(a, b, credentials)
+
+
+def test_without_calls_the_playbook_lets_go_of_coturn(lab: Lab, b: LabHost) -> None:
+    """Another coturn that the operator runs later is not ours to stop or to confine."""
+
+    def apply(**variables: Any) -> None:
+        done = playbook(lab, b, "--tags", "coturn_configure,coturn_run", **variables)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    ours = "/etc/systemd/system/coturn.service.d/chatmail.conf /etc/systemd/system/chatmail-turn-secrets.*"
+    assert b.run(f"ls {ours}").stdout.count("\n") == 3
+    try:
+        apply(chatmail_calls=False)
+        assert b.run(f"ls {ours}", check=False).stdout == ""
+        assert b.run("systemctl is-active coturn", check=False).stdout == "inactive\n"
+        b.run("systemctl start coturn")
+        apply(chatmail_calls=False)
+        assert b.run("systemctl is-active coturn").stdout == "active\n"
+    finally:
+        apply()
+    assert found(b, "services") == (0, {})
 
 
 def _pid(host: LabHost) -> str:

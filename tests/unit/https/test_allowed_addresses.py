@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxdeliv_app.https import allowed_addresses
-from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
+from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress, IPNetwork
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, all rows, and multicast.
 IPV4 = [
@@ -241,8 +241,48 @@ def test_no_range_for_coturn_begins_with_the_unspecified_address_of_ipv6() -> No
     assert all(first != IPv6Address("::") for first, _ in allowed_addresses.forbidden_ranges())
 
 
+EXCEPTIONS = [
+    ip_network(network)
+    for network in (
+        "10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "2001:db8::/32", "2001::/23", "2001::/32", "2002::/16",
+        "2002:a00::/24", "64:ff9b::/96", "64:ff9b::808:0/112", "::ffff:0:0/96", "::/0", "::/128",
+    )
+]  # fmt: skip
+BEHIND = ("10.0.0.1", "169.254.169.254", "8.8.8.8")
+
+
+@pytest.mark.parametrize("allowed", EXCEPTIONS, ids=str)
+def test_coturn_relays_by_an_exception_only_to_what_mail_may_reach(allowed: IPNetwork) -> None:
+    ranges = allowed_addresses.excepted_ranges([allowed])
+    rule = AllowedAddresses([allowed])
+    inner = [int(ip_address(one)) for one in BEHIND]
+    tunnelled = [
+        IPv6Address(value)
+        for one in inner
+        for value in (
+            (0xFFFF << 32) | one,
+            int(IPv6Address("64:ff9b::")) | one,
+            int(IPv6Address("2002::")) | one << 80,
+            int(IPv6Address("2001::")) | one ^ 0xFFFFFFFF,
+        )
+    ]
+    ends = [end for pair in ranges for end in pair]
+    assert all(rule.permits(one) for one in ends)
+    assert not any(is_within(one, ranges) for one in tunnelled)
+    assert all(first != IPv6Address("::") for first, _ in ranges)
+
+
+@pytest.mark.parametrize(("network", "address"), [("10.0.0.0/8", "10.1.2.3"), ("fd00::/8", "fd00::1")])
+def test_an_exception_is_one_for_coturn_too(network: str, address: str) -> None:
+    assert is_within(ip_address(address), allowed_addresses.excepted_ranges([ip_network(network)]))
+
+
 def is_denied(address: IPAddress) -> bool:
+    return is_within(address, allowed_addresses.forbidden_ranges())
+
+
+def is_within(address: IPAddress, ranges: list[tuple[IPAddress, IPAddress]]) -> bool:
     return any(
         type(address) is type(first) and first <= address <= last  # type: ignore[operator]
-        for first, last in allowed_addresses.forbidden_ranges()
+        for first, last in ranges
     )
