@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Self
 
 HELD_IN_MEMORY = 1 << 18
+# Not /tmp, which may be in memory.
+_DIRECTORY = "/var/tmp"  # noqa: S108
 _PIECE = 1 << 16
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -140,7 +142,8 @@ class DataEncoder:
             self._held.write(seen[len(before) :])
         elif (first := seen.find(b"\r\n..")) >= 0:
             yield seen[len(before) : first + 2]
-            self._held = tempfile.SpooledTemporaryFile(HELD_IN_MEMORY)  # noqa: SIM115  (outlives this call)
+            # It outlives this call.
+            self._held = tempfile.SpooledTemporaryFile(HELD_IN_MEMORY, dir=_DIRECTORY)  # noqa: SIM115
             self._held.write(seen[first + 2 :])
         else:
             yield seen[len(before) :]
