@@ -106,7 +106,8 @@ def _inside(address: IPAddress) -> IPv4Address | None:
 def forbidden_ranges() -> list[tuple[IPAddress, IPAddress]]:
     """The forbidden networks as first and last addresses, for coturn (`denied-peer-ip`)."""
     outside = sorted(IPv6Network("::/0").address_exclude(_GLOBAL_V6))
-    return [_range(one) for one in (*_SPECIAL_V4, *outside, *_SPECIAL_V6)]
+    networks: list[IPNetwork] = [*_SPECIAL_V4, *outside, *_SPECIAL_V6]
+    return [_range(one) for one in networks]
 
 
 def excepted_ranges(allowed: Iterable[IPNetwork]) -> list[tuple[IPAddress, IPAddress]]:

@@ -17,7 +17,7 @@ from falcon.asgi import Request, Response, WebSocket
 from mxdeliv_app.serving import faults
 from mxdeliv_app.webimap import wire
 from mxdeliv_app.webimap.conversation import Conversation, frame_of, readable, say
-from mxdeliv_app.webimap.mailbox import INBOX
+from mxdeliv_app.webimap.mailbox import INBOX, WebMailbox
 from mxdeliv_app.webimap.sessions import WebSessions
 from mxdeliv_app.webimap.wire import WireError
 
@@ -67,27 +67,32 @@ class RestResource:
         """POST: a JSON object has the rest."""
         self._check("post")
         # The JSON of a message is longer than the message: `\r\n` takes four octets for two.
-        limit = 2 * self._sessions.largest
-        if (request.content_length or 0) > limit:
+        limit, sessions = 2 * self._sessions.largest, self._sessions
+        length = limit if request.content_length is None else request.content_length
+        if length > limit:
             raise WireError(413, "the request is too large")
-        async with self._sessions.octets.hold(request.content_length or 0):
-            body = await request.bounded_stream.read(limit)
-            await self._do("post", request, response, wire.decoded(body))
+        client, login = _client(request), _login_of(request)
+        # Before a login nobody takes memory or time with a body.
+        async with sessions.mailbox(client, login) as mailbox, sessions.hold(length):
+            data = await sessions.work(wire.decoded, await request.bounded_stream.read(limit))
+            if self._actions["post"] == "send":
+                _answer(response, await sessions.send(client, login, data))
+            else:
+                await self._act(mailbox, self._actions["post"], response, data)
 
     async def _do(self, method: str, request: Request, response: Response, data: dict[str, Any]) -> None:
         self._check(method)
-        action, sessions = self._actions[method], self._sessions
-        client, login = _client(request), _login_of(request)
-        response.content_type = falcon.MEDIA_JSON
-        if action == "send":
-            response.text = wire.encoded(await sessions.send(client, login, data))
-        elif action == "list_messages":
-            response.text = wire.encoded(await self._messages(client, login, data))
+        action, client, login = self._actions[method], _client(request), _login_of(request)
+        if action == "list_messages":
+            _answer(response, await self._messages(client, login, data))
         else:
-            async with sessions.mailbox(client, login) as mailbox:
-                await sessions.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
-                async with sessions.result(mailbox, action, data) as result:
-                    response.text = wire.encoded(result)
+            async with self._sessions.mailbox(client, login) as mailbox:
+                await self._act(mailbox, action, response, data)
+
+    async def _act(self, mailbox: WebMailbox, action: str, response: Response, data: dict[str, Any]) -> None:
+        await self._sessions.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
+        async with self._sessions.result(mailbox, action, data) as result:
+            _answer(response, result)
 
     def _check(self, method: str) -> None:
         if method not in self._actions:
@@ -172,6 +177,11 @@ def create_app(sessions: WebSessions) -> falcon.asgi.App[Any, Any]:
     return app
 
 
+def _answer(response: Response, result: Any) -> None:
+    response.content_type = falcon.MEDIA_JSON
+    response.text = wire.encoded(result)
+
+
 def _client(request: Request) -> str:
     """The client's address, from nginx: nobody else can connect to our socket."""
     return request.get_header("X-Real-IP", required=True)
@@ -207,8 +217,7 @@ async def _end(socket: WebSocket, error: WireError) -> None:
 
 async def _refuse(_request: Any, response: Response, error: WireError, _params: Any, **_: Any) -> None:
     response.status = error.status
-    response.content_type = falcon.MEDIA_JSON
-    response.text = wire.encoded({"error": error.text})
+    _answer(response, {"error": error.text})
 
 
 async def _away(request: Any, response: Response, _error: OSError, params: Any, **_: Any) -> None:

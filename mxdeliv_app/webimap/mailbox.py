@@ -16,6 +16,7 @@ from typing import Any
 
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
+from imapclient.response_types import Envelope
 
 from mxdeliv_app.webimap import wire
 from mxdeliv_app.webimap.loopback import TIMEOUT, Server, connect
@@ -25,6 +26,9 @@ INBOX = "INBOX"
 # Messages in one answer; with `since_uid` a client asks for those after it.
 MOST = 200
 _SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
+# A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
+_LONGEST_LINE = 8 << 20
+_NO_ENVELOPE = Envelope(*[None] * 10)
 
 
 class _Proxied(imaplib.IMAP4):
@@ -37,6 +41,13 @@ class _Proxied(imaplib.IMAP4):
     def open(self, *_: Any) -> None:
         self.sock = connect(self._server, self._client)
         self.file = self.sock.makefile("rb")
+
+    def readline(self) -> bytes:
+        """As imaplib's, which stops at a megabyte, amid a line: an ENVELOPE has all recipients in one."""
+        line = self.file.readline(_LONGEST_LINE + 1)
+        if len(line) > _LONGEST_LINE:
+            raise self.abort("a line is too long")
+        return line
 
     def is_readable(self) -> bool:
         """Whether something was received that nobody has read: in a buffer, where no selector sees it."""
@@ -161,8 +172,20 @@ class WebMailbox:
             uids = [uid for uid in self._imap.search(["UID", f"{since + 1}:*"]) if uid > since]
             return self._described(sorted(uids)[:MOST])
 
+    def _said_of(self, uids: list[int], *more: str) -> dict[int, dict[bytes, Any]]:
+        """What IMAP says of messages, with an empty envelope where the sender's date is beyond all years."""
+        try:
+            return dict(self._imap.fetch(uids, [*_SUMMARY, *more]))
+        except OverflowError:
+            if len(uids) > 1:
+                return {uid: said for one in uids for uid, said in self._said_of([one], *more).items()}
+            rest = [name for name in (*_SUMMARY, *more) if name != "ENVELOPE"]
+            return {
+                uid: {**said, b"ENVELOPE": _NO_ENVELOPE} for uid, said in self._imap.fetch(uids, rest).items()
+            }
+
     def _described(self, uids: list[int]) -> list[dict[str, Any]]:
-        found = self._imap.fetch(uids, _SUMMARY)
+        found = self._said_of(uids)
         return [wire.summary(uid, found[uid]) for uid in uids if b"ENVELOPE" in found.get(uid, {})]
 
     def _list_mailboxes(self, _data: Mapping[str, Any]) -> Any:
@@ -181,7 +204,7 @@ class WebMailbox:
     def _fetch(self, data: Mapping[str, Any]) -> Any:
         uid = wire.number(data, "uid")
         with self._in(data), _errors():
-            found = self._imap.fetch([uid], [*_SUMMARY, "BODY.PEEK[]"]).get(uid, {})
+            found = self._said_of([uid], "BODY.PEEK[]").get(uid, {})
             if b"BODY[]" not in found:
                 raise WireError(404, "message not found")
             return wire.summary(uid, found) | {"body": wire.body(found[b"BODY[]"])}

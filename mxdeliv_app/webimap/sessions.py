@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +18,8 @@ from mxdeliv_app.webimap.mailbox import WebMailbox
 Result = TypeVar("Result")
 # Wrong passwords are answered late, so they occupy threads: others' commands have threads of their own.
 _LOGINS, _LOGINS_OF_A_NETWORK, _COMMANDS = 200, 10, 64
-# Of messages. Each is several times in memory, as octets, text and JSON.
-_OCTETS = 64 << 20
+# Of messages. Each is several times in memory, as octets, text and JSON. Small ones wait for no large ones.
+_OCTETS, _SMALL = 64 << 20, 1 << 20
 
 
 class WebSessions:
@@ -34,7 +34,7 @@ class WebSessions:
         self._smtp = Server(*config.listen.webimap_submissions.pair, certificate)
         self._logins = Places(_LOGINS_OF_A_NETWORK, "too many logins at once from this address")
         self._of_account = Places(config.webimap.connections, "too many connections of this account")
-        self.octets = Octets(_OCTETS)
+        self._octets, self._small_octets = Octets(_OCTETS), Octets(_OCTETS)
         self._login_threads = ThreadPoolExecutor(_LOGINS, "login")
         self._threads = ThreadPoolExecutor(_COMMANDS, "command")
 
@@ -54,11 +54,15 @@ class WebSessions:
         """What a method of a mailbox returns."""
         return await self._in(self._threads, function, *arguments)
 
+    def hold(self, octets: int) -> AbstractAsyncContextManager[None]:
+        """Counts octets in memory. Raises `WireError` (503)."""
+        return (self._small_octets if octets <= _SMALL else self._octets).hold(octets)
+
     @asynccontextmanager
     async def result(self, mailbox: WebMailbox, action: Any, data: dict[str, Any]) -> AsyncIterator[Any]:
         """Does an action. A whole message counts among the octets in memory while the result is in use."""
         octets = await self.work(mailbox.size, data) if action == "fetch" else 0
-        async with self.octets.hold(octets):
+        async with self.hold(octets):
             yield await self.work(mailbox.do, action, data)
 
     async def send(self, client: str, login: tuple[str, str], data: dict[str, Any]) -> dict[str, str]:

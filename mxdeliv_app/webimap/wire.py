@@ -20,6 +20,8 @@ _ADDRESS = re.compile(r"[!-;=?-~]{1,254}", re.ASCII)
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 _UID_MAX = 2**32 - 1
 _FLAGS_MAX = 20
+# A thousand recipients are two thousand, in `to` and in the header of the message. Encrypted text has none.
+_VALUES_MAX = 20_000
 OPS = ("add", "remove", "set")
 
 
@@ -33,7 +35,10 @@ class WireError(Exception):
 
 
 def decoded(octets: bytes | str) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object of few values: each may take fifty times its octets in memory."""
+    raw = octets if isinstance(octets, bytes) else octets.encode("utf-8", "surrogatepass")
+    if sum(raw.count(one) for one in (b"{", b"[", b",")) > _VALUES_MAX:
+        raise WireError(413, f"the JSON has more than {_VALUES_MAX} of `{{`, `[` and `,`")
     try:
         found = json.loads(octets)
     except (ValueError, RecursionError):

@@ -43,11 +43,20 @@ def test_any_value_is_taken_or_is_an_error_of_the_client(
     assert set(statuses) <= {400, 401, 413}
 
 
-@pytest.mark.parametrize("frame", ["", "{", "[1]", "null", '"x"', "9" * 5000, "[" * 100_000])
+@pytest.mark.parametrize("frame", ["", "{", "[1]", "null", '"x"', "9" * 5000, "[" * 20_000])
 def test_what_is_no_object_is_an_error(frame: str) -> None:
     with pytest.raises(WireError) as caught:
         wire.decoded(frame)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("value", ["{},", "[],", "1,"])
+def test_json_of_many_values_is_refused_before_it_takes_memory(value: str) -> None:
+    frame = '{"x":[' + value * 20_000 + "1]}"
+    for one in (frame, frame.encode()):
+        with pytest.raises(WireError) as caught:
+            wire.decoded(one)
+        assert caught.value.status == 413
 
 
 @given(st.binary(min_size=1))

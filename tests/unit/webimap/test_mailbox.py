@@ -1,0 +1,47 @@
+"""What a sender writes into a message's header must not make a mailbox unreadable."""
+
+from __future__ import annotations
+
+import imaplib
+import io
+from typing import Any
+
+import pytest
+from imapclient.response_types import Envelope
+
+from mxdeliv_app.webimap import mailbox
+
+ENVELOPE = Envelope(None, b"hello", *[None] * 8)
+
+
+class DatesBeyondAllYears:
+    """IMAPClient in front of a mailbox in which the messages of some UIDs have such a date."""
+
+    def __init__(self, *uids: int) -> None:
+        self._uids = uids
+
+    def fetch(self, uids: list[int], items: list[str]) -> dict[int, dict[bytes, Any]]:
+        if "ENVELOPE" in items and set(uids) & set(self._uids):
+            raise OverflowError("Python int too large to convert to C int")
+        said: dict[bytes, Any] = {b"SEQ": 1, b"FLAGS": (), b"RFC822.SIZE": 5, b"INTERNALDATE": None}
+        return {uid: said | ({b"ENVELOPE": ENVELOPE} if "ENVELOPE" in items else {}) for uid in uids}
+
+
+def test_a_date_beyond_all_years_empties_the_envelope_of_its_message_alone() -> None:
+    session = mailbox.WebMailbox.__new__(mailbox.WebMailbox)
+    session._imap = DatesBeyondAllYears(2)  # type: ignore[assignment]
+    found = session._described([1, 2, 3])
+    assert [(one["uid"], one["envelope"]["subject"]) for one in found] == [
+        (1, "hello"),
+        (2, ""),
+        (3, "hello"),
+    ]
+
+
+def test_a_long_line_is_read_whole_and_one_that_is_too_long_ends_the_session() -> None:
+    session = mailbox._Proxied.__new__(mailbox._Proxied)
+    line = b"x" * 2_000_000 + b"\r\n"
+    session.file = io.BufferedReader(io.BytesIO(line + b"x" * (9 << 20)))
+    assert session.readline() == line
+    with pytest.raises(imaplib.IMAP4.abort):
+        session.readline()
