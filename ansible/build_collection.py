@@ -44,7 +44,7 @@ def main() -> None:
     if not (DIST / PACKAGE).exists():
         sys.exit("there is no package: run `make deb`")
     stem = NAME.replace(".", "-")
-    # One only, whose name the Containerfile need not know.
+    # The Containerfile does not know the name, so there is one file only.
     for earlier in DIST.glob(f"{stem}-*.tar.gz"):
         earlier.unlink()
     with tempfile.TemporaryDirectory() as scratch:

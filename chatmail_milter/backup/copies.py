@@ -54,7 +54,7 @@ def copy_mail(
 
 
 def restore_mail(backup: Path, root: Path, domain: str) -> list[str]:
-    """Put every mailbox of a backup below `root`; whose. Raises `BackupError`, `OSError`."""
+    """Put every mailbox of a backup below `root`. Returns their users. Raises `BackupError`, `OSError`."""
     users = []
     # The mailboxes' user need not be able to come to `backup`, which may be below /root.
     with chdir(backup), as_owner(root):

@@ -70,7 +70,7 @@ def read(path: Path) -> list[TurnSecret]:
 
 
 def valid(kept: Sequence[TurnSecret], now: float) -> list[TurnSecret]:
-    """The secrets by which credentials are valid `now`."""
+    """The secrets with which credentials are valid `now`."""
     return [one for one in kept if one.until is None or one.until > now]
 
 

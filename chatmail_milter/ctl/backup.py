@@ -23,7 +23,7 @@ from chatmail_milter.ctl.context import accounts, store
 from chatmail_milter.ctl.output import confirm, json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 
-# The services that read what is restored, as they are started. Postfix, by which mail comes in, is last.
+# The services that read what is restored, in the order of their start. Postfix starts last: it takes mail.
 READERS = ("chatmail.target", "dovecot.service")
 UNITS = (*READERS, "opendkim.service", "postfix.service")
 

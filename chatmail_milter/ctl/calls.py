@@ -19,7 +19,7 @@ PUBLISHER = "chatmail-turn-secrets.service"
 
 
 def is_turn_server(config: Config) -> bool:
-    """Whether the TURN server that apps are told of is on this host."""
+    """Whether METADATA names a TURN server on this host."""
     return config.metadata.turn is not None and config.metadata.turn.pair[0] == host_name(config.mail.host)
 
 
