@@ -201,7 +201,10 @@ class RelaySettings(Section, frozen=True):
     connect_timeout: Annotated[Duration, _doc("Timeout for TCP connection and TLS handshake.")] = Duration(5)
     attempt_timeout: Annotated[
         Duration,
-        _doc("Timeout for all attempts for a message together, plus 8 s per MiB. Postfix waits 600 s."),
+        _doc(
+            "Timeout for all attempts for a message together, plus 8 s per MiB of it. Postfix waits 600 s, "
+            "plus 8 s per MiB of the largest message."
+        ),
     ] = Duration(30)
     allow_networks: Annotated[
         NetworkList,

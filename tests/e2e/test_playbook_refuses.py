@@ -109,6 +109,23 @@ def test_a_package_for_another_host(
     assert "changed=0" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("variable", "kind"), [("chatmail_inject_port", "STREAM"), ("chatmail_turn_port", "DGRAM")]
+)
+def test_a_port_that_another_program_has(lab: Lab, a: LabHost, variable: str, kind: str) -> None:
+    holds = f"import socket, sys; s = socket.socket(type=socket.SOCK_{kind}); s.bind(('0.0.0.0', 12345));"
+    listens = "s.listen();" if kind == "STREAM" else ""
+    program = ["python3", "-c", f"{holds}{listens}print('held', flush=True); sys.stdin.read()"]
+    with subprocess.Popen(a.words(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        done = playbook(lab, a, **{variable: "12345"})
+    assert done.returncode != 0
+    assert "another program listens on a port that the relay needs" in words(done)
+    assert '"python3"' in words(done)
+    assert "changed=0" in done.stdout
+
+
 def test_a_package_that_is_none(lab: Lab, a: LabHost, tmp_path: Path) -> None:
     (tmp_path / "other.deb").write_bytes(b"")
     done = playbook(lab, a, chatmail_deb=str(tmp_path / "other.deb"))

@@ -20,6 +20,7 @@ DEFAULTS = yaml.safe_load((ROLES / "chatmail/defaults/main.yml").read_text("utf-
 VARIABLES: dict[str, Any] = {
     **{name: value for name, value in DEFAULTS.items() if not str(value).startswith("{{")},
     "ansible_managed": "MARK",
+    "chatmail_max_relayed_size": DEFAULTS["chatmail_max_message_size"] + 1_048_576,
     "chatmail_domain": "chat.example",
     "chatmail_hostname": "mx.old.example",
     "beside_parts": ["milter", "relay", "mxdeliv", "accounts"],

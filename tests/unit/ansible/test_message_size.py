@@ -24,6 +24,7 @@ MIB = 1_048_576
 DEFAULT = 75_497_472
 NGINX = REPOSITORY / "ansible/roles/nginx/templates/nginx.conf.j2"
 NGINX_BESIDE = REPOSITORY / "ansible/roles/beside/templates/nginx.conf.j2"
+POSTFIX_BESIDE = REPOSITORY / "ansible/roles/beside/templates/master.cf.j2"
 DOVECOT = REPOSITORY / "dovecot/2.3/dovecot.conf"
 each_size = pytest.mark.parametrize("size", [DEFAULT, 1_048_576, 5_000_000, 2_147_483_648])
 
@@ -102,7 +103,7 @@ def test_postfix_waits_for_the_relay_for_as_long_as_it_takes(size: int) -> None:
     assert [float(seconds) > longest + fallback.TIMEOUT for seconds in waits] == [True]
 
 
-def test_postfix_beside_other_domains_waits_for_a_message_of_the_default_size() -> None:
-    text = (REPOSITORY / "ansible/roles/beside/templates/master.cf.j2").read_text("utf-8")
-    (seconds,) = re.findall(r"-o lmtp_data_done_timeout=(\d+)s", text)
-    assert int(seconds) > Timeouts(30.0, DEFAULT + MIB).longest + fallback.TIMEOUT
+@each_size
+def test_postfix_beside_other_domains_waits_as_long(size: int) -> None:
+    seconds = Limits(size).line(POSTFIX_BESIDE, "-o lmtp_data_done_timeout").removesuffix("s")
+    assert int(seconds) > Timeouts(30.0, size + MIB).longest + fallback.TIMEOUT
