@@ -36,7 +36,7 @@ Header = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class MilterAnswer:
     """What the milter said: `reply` is the SMTP reply, or the name of the decision; `at`, to what."""
 
     reply: str
@@ -149,7 +149,7 @@ class MilterClient:
         for at in range(0, len(body), chunk):
             assert self.say(b"B", body[at : at + chunk]) == "continue"
 
-    def end(self, queue_id: str = "4Xb2") -> Answer:
+    def end(self, queue_id: str = "4Xb2") -> MilterAnswer:
         """The end of the message: changes, then the decision."""
         self.macros(b"E", i=queue_id)
         self.send(b"E")
@@ -166,7 +166,7 @@ class MilterClient:
             elif command == b"e":
                 changed.append("from=" + data.rstrip(b"\0").decode())
             else:
-                return Answer(_decision(command, data), tuple(changed))
+                return MilterAnswer(_decision(command, data), tuple(changed))
 
     def _bare(self, value: str) -> str:
         """A value that the milter writes, without the blank that has to stand after the colon."""
@@ -182,13 +182,13 @@ class MilterClient:
         message: bytes,
         chunk: int = BODY_CHUNK,
         login: str = "",
-    ) -> Answer:
+    ) -> MilterAnswer:
         """A whole transaction; one whose recipients are all refused ends there, as Postfix ends it."""
         header, _, body = message.partition(b"\r\n\r\n")
         answers = self.envelope(sender, recipients, login)
         if "continue" not in answers:
             self.send(b"A")
-            return Answer(answers[0], at="recipient")
+            return MilterAnswer(answers[0], at="recipient")
         self.header(fields(header, as_they_are=bool(self.agreed_steps & LEADING_BLANKS)))
         self.body(body, chunk)
         return self.end()

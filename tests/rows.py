@@ -17,7 +17,7 @@ PASS, CLEARTEXT, AUTHOR = 250, 523, 500
 
 
 @dataclass(frozen=True)
-class Row:
+class VerdictRow:
     """A message, and the SMTP code of its answer: submitted to Bob, to its sender, and coming in."""
 
     name: str
@@ -33,19 +33,21 @@ class Row:
         return self.name.replace(" ", "-")
 
 
-def _encrypted(name: str, build: Callable[[], bytes], incoming: int = PASS, outgoing: int = PASS) -> Row:
-    return Row(name, build, outgoing, outgoing, incoming)
+def _encrypted(
+    name: str, build: Callable[[], bytes], incoming: int = PASS, outgoing: int = PASS
+) -> VerdictRow:
+    return VerdictRow(name, build, outgoing, outgoing, incoming)
 
 
-def _refused(name: str, build: Callable[[], bytes]) -> Row:
-    return Row(name, build, CLEARTEXT, CLEARTEXT, CLEARTEXT)
+def _refused(name: str, build: Callable[[], bytes]) -> VerdictRow:
+    return VerdictRow(name, build, CLEARTEXT, CLEARTEXT, CLEARTEXT)
 
 
-def _report(name: str, build: Callable[[], bytes], incoming: int = CLEARTEXT) -> Row:
-    return Row(name, build, AUTHOR, AUTHOR, incoming, "", "mailer-daemon@b.example")
+def _report(name: str, build: Callable[[], bytes], incoming: int = CLEARTEXT) -> VerdictRow:
+    return VerdictRow(name, build, AUTHOR, AUTHOR, incoming, "", "mailer-daemon@b.example")
 
 
-def _twice(name: str, value: str) -> Row:
+def _twice(name: str, value: str) -> VerdictRow:
     return _refused(
         f"a second {name}", lambda: messages.encrypted(packets.armored(_SEALED), fields=[(name, value)])
     )
@@ -104,11 +106,11 @@ def _as_second_part(octets: bytes, *fields: str) -> bytes:
     )
 
 
-def _from_files() -> Iterator[Row]:
+def _from_files() -> Iterator[VerdictRow]:
     for name, (incoming, outgoing) in case_files.WRITTEN_BY_ALICE.items():
         yield _encrypted(f"file {name}", partial(case_files.octets, name), incoming, outgoing)
     for name, author in case_files.REPORTS.items():
-        yield Row(f"file {name}", partial(case_files.octets, name), AUTHOR, AUTHOR, PASS, "", author)
+        yield VerdictRow(f"file {name}", partial(case_files.octets, name), AUTHOR, AUTHOR, PASS, "", author)
 
 
 _SEALED = packets.pkesk() + packets.seipd()
@@ -141,7 +143,7 @@ ROWS = (
     _refused("attachment", _attachment),
     _refused("cleartext MDN", messages.read_receipt),
     _report("MAILER-DAEMON report", messages.report, PASS),
-    Row("postmaster report", reports.courier, AUTHOR, AUTHOR, PASS, "", "postmaster@b.example"),
+    VerdictRow("postmaster report", reports.courier, AUTHOR, AUTHOR, PASS, "", "postmaster@b.example"),
     _report("report with HTML", lambda: reports.report((reports.HTML_PART, reports.STATUS_PART))),
     _report("report with a program", lambda: reports.report((*reports.PARTS, reports.PROGRAM_PART))),
     _report("report of another type", lambda: reports.report(content_type=_FEEDBACK)),
@@ -151,7 +153,7 @@ ROWS = (
     _twice("Subject", "Hello"),
     _twice("To", "<carol@c.example>"),
     _twice("Date", "Sat, 22 Nov 2025 19:00:00 +0000"),
-    Row("Autocrypt Setup Message", messages.setup_message, CLEARTEXT, PASS, CLEARTEXT),
+    VerdictRow("Autocrypt Setup Message", messages.setup_message, CLEARTEXT, PASS, CLEARTEXT),
     _encrypted("SecureJoin vc-request", messages.secure_join),
     _encrypted("SecureJoin vg-request", lambda: messages.secure_join("vg-request")),
     _refused("SecureJoin header, other body", lambda: messages.secure_join(body="Hello\r\n")),

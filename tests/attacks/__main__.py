@@ -21,7 +21,7 @@ from rich.markup import escape
 from tests.attacks import report, trial
 from tests.attacks.probes import People
 from tests.attacks.table import ATTACKS
-from tests.attacks.trial import Attack, Row, Scene
+from tests.attacks.trial import Attack, AttackRow, AttackScene
 from tests.chat import firewall, journal
 from tests.lab import Lab, LabError
 from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
@@ -41,14 +41,14 @@ def main() -> int:
     say = progress(console)
     lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
-    rows: list[Row] = []
+    rows: list[AttackRow] = []
     try:
         lab.up(say)
         firewall.reopen(lab.host(ATTACKED))
         lab.host(ATTACKED).plug()
         say("the playbook deploys both relays")
         lab.deploy(say)
-        scene = Scene(lab, lab.host(ATTACKED))
+        scene = AttackScene(lab, lab.host(ATTACKED))
         people = People(lab, scene.host)
         for attack in chosen:
             rows.append(_hold(attack, scene, people, say))
@@ -84,7 +84,7 @@ def _arguments() -> tuple[argparse.Namespace, list[Attack]]:
     return arguments, chosen
 
 
-def _hold(attack: Attack, scene: Scene, people: People, say: Callable[[str], None]) -> Row:
+def _hold(attack: Attack, scene: AttackScene, people: People, say: Callable[[str], None]) -> AttackRow:
     say(attack.name)
     since = time()
     row = trial.hold(attack, scene, people)

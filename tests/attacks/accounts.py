@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.attacks import strangers
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 from tests.chat import settings
 from tests.chat.deadline import until
 from tests.chat.person import fresh_address, fresh_password
@@ -22,7 +22,7 @@ _TIMEOUT = 60.0
 
 
 @contextmanager
-def first_logins(scene: Scene) -> Iterator[str]:
+def first_logins(scene: AttackScene) -> Iterator[str]:
     """8 workers log in to a new address each time."""
     [source] = scene.ipv4(1)
     said: Counter[str] = Counter()

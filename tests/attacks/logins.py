@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.attacks import strangers
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 from tests.chat.deadline import until
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
@@ -24,7 +24,7 @@ _ALIKE = 3
 
 
 @contextmanager
-def unreadable(scene: Scene) -> Iterator[str]:
+def unreadable(scene: AttackScene) -> Iterator[str]:
     """45 connections of one address to 465, each with one attempt after the other."""
 
     answered: set[asyncio.StreamReader] = set()
@@ -51,7 +51,7 @@ def unreadable(scene: Scene) -> Iterator[str]:
 
 
 @contextmanager
-def guesses(scene: Scene) -> Iterator[str]:
+def guesses(scene: AttackScene) -> Iterator[str]:
     """45 connections of as many addresses to 993, each with one password after the other for one account."""
     victim = fresh_address(scene.host.domain), fresh_password()
     assert by_imap(scene.host.ip, *victim) == "OK"

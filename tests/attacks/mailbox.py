@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 from tests.chat import pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 
 STRANGER, FRIEND = "x@other.lab", "friend@peer.lab"
@@ -22,11 +22,11 @@ UNREAD = 4
 
 
 @contextmanager
-def flooded(scene: Scene) -> Iterator[str]:
+def flooded(scene: AttackScene) -> Iterator[str]:
     login = fresh_address(scene.host.domain), fresh_password()
-    with Mailbox(scene.host.ip, *login):
+    with ImapMailbox(scene.host.ip, *login):
         relay.operate(scene.host, "account", "quota", login[0], f"{QUOTA}B")
-    with Mailbox(scene.host.ip, *login) as mailbox:
+    with ImapMailbox(scene.host.ip, *login) as mailbox:
         earlier = [pgp.message_id() for _ in range(UNREAD)]
         for mid in earlier:
             head = f"From: <{FRIEND}>\r\nMessage-ID: <{mid}>\r\n\r\n"

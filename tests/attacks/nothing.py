@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 
 
 @contextmanager
-def nothing(_: Scene) -> Iterator[str]:
+def nothing(_: AttackScene) -> Iterator[str]:
     yield ""
 
 

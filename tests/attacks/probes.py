@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tests.chat import pgp, signature
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
 from tests.lab import Lab
@@ -35,7 +35,7 @@ _SENDER = f"someone12345@{PEER}"
 _PLACEHOLDER = "placeholder@client.invalid"
 
 
-class FailedError(Exception):
+class ProbeFailedError(Exception):
     """A probe did not get what it came for."""
 
 
@@ -47,9 +47,9 @@ class People:
         self.reader = (fresh_address(host.domain, "rd"), fresh_password())
         self.users = [(fresh_address(host.domain, "us"), fresh_password()) for _ in range(USERS)]
         for login in self.users:
-            with Mailbox(host.ip, *login):
+            with ImapMailbox(host.ip, *login):
                 pass
-        self.mailbox = Mailbox(host.ip, *self.reader)
+        self.mailbox = ImapMailbox(host.ip, *self.reader)
         # One ciphertext for all: making one is slow.
         self._message = pgp.encrypted(_SENDER, self.reader[0], _PLACEHOLDER)
         self._turn = 0
@@ -107,7 +107,7 @@ def delivery(people: People) -> None:
     mid = submission(people)
     while people.mailbox.find(mid) is None:
         if time.monotonic() > end:
-            raise FailedError("taken and not in the mailbox")
+            raise ProbeFailedError("taken and not in the mailbox")
         time.sleep(0.1)
 
 
@@ -137,7 +137,7 @@ def _post(people: People, path: str, body: bytes, headers: dict[str, str]) -> st
         answer = session.getresponse()
         text = answer.read().decode(errors="replace")
     if answer.status != 200:
-        raise FailedError(f"{answer.status} {text.strip()}")
+        raise ProbeFailedError(f"{answer.status} {text.strip()}")
     return text
 
 
@@ -168,7 +168,7 @@ def once(name: str, people: People) -> Result:
     failure = None
     try:
         PROBES[name](people)
-    except (OSError, EOFError, FailedError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
+    except (OSError, EOFError, ProbeFailedError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
         failure = f"{type(error).__name__}: {error}"
     except (http.client.HTTPException, ValueError, KeyError) as error:
         failure = f"an answer that is none: {type(error).__name__}: {error}"

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tests.attacks import strangers
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 
 _SENDER = "someone12345@peer.lab"
@@ -26,10 +26,10 @@ _TIMEOUT = 60.0
 
 
 @contextmanager
-def names_on_25(scene: Scene) -> Iterator[str]:
+def names_on_25(scene: AttackScene) -> Iterator[str]:
     """8 sessions of one address try a name after the other, and now and then one that exists."""
     account = fresh_address(scene.host.domain), fresh_password()
-    with Mailbox(scene.host.ip, *account):
+    with ImapMailbox(scene.host.ip, *account):
         pass
     [source] = scene.ipv4(1)
     said: Counter[int] = Counter()
@@ -60,7 +60,7 @@ def names_on_25(scene: Scene) -> Iterator[str]:
 
 
 @contextmanager
-def a_user_to_thousands(scene: Scene) -> Iterator[str]:
+def a_user_to_thousands(scene: AttackScene) -> Iterator[str]:
     """A user sends to a thousand recipients each time, as often as the relay lets it."""
     login = fresh_address(scene.host.domain), fresh_password()
     message = pgp.encrypted(login[0], f"u0@{scene.host.domain}", pgp.message_id())

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.attacks.probes import DEADLINE, PROBES
-from tests.attacks.trial import NORMAL_SECONDS, Row
+from tests.attacks.trial import NORMAL_SECONDS, AttackRow
 
 LEGEND = f"""\
 For each probe: how many were made during the attack, and the seconds of the slowest; or how many failed. A
@@ -18,13 +18,13 @@ probe has {DEADLINE:g} s. normal: seconds after the attack until every probe wen
 the relay's files were no larger than before; at most {NORMAL_SECONDS:g}."""
 
 
-def line(row: Row) -> str:
+def line(row: AttackRow) -> str:
     """One row in words, as it comes."""
     words = ", ".join(f"{name} {cell(row, name)}" for name in PROBES)
     return f"{row.name} ({row.attacker}): {words}{''.join(f'; BROKEN: {one}' for one in row.breaches)}"
 
 
-def cell(row: Row, probe: str) -> str:
+def cell(row: AttackRow, probe: str) -> str:
     """What became of one kind of probe."""
     if probe not in row.probed:
         return "none"
@@ -34,7 +34,7 @@ def cell(row: Row, probe: str) -> str:
     return f"{seen.number}, {seen.slowest:.2f} s"
 
 
-def show(console: Console, rows: Sequence[Row]) -> None:
+def show(console: Console, rows: Sequence[AttackRow]) -> None:
     """Print what happened, attack by attack."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", width=1)
@@ -56,6 +56,6 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             console.print(f"[red]✗[/] {row.name}: {escape(breach)}", highlight=False)
 
 
-def _coloured(row: Row, probe: str) -> str:
+def _coloured(row: AttackRow, probe: str) -> str:
     text = cell(row, probe)
     return f"[red]{text}[/]" if probe in row.probed and row.probed[probe].failed else text

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tests.attacks import strangers
 from tests.attacks.strangers import Talk
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 
 # Seconds between two octets of those who are slow.
 _SLOW = 5.0
@@ -29,32 +29,32 @@ async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 def silent(
-    sources: Callable[[Scene], Sequence[str]],
+    sources: Callable[[AttackScene], Sequence[str]],
     each: int,
     port: int,
     talk: Talk = strangers.silent,
     *,
     tls: bool = False,
-) -> Callable[[Scene], AbstractContextManager[str]]:
+) -> Callable[[AttackScene], AbstractContextManager[str]]:
     """`each` connections from every source, kept."""
 
     @contextmanager
-    def strike(scene: Scene) -> Iterator[str]:
+    def strike(scene: AttackScene) -> Iterator[str]:
         with strangers.kept(sources(scene), each, scene.host, port, talk, tls=tls) as tally:
             yield f"{tally.open} of {each * len(sources(scene))} open"
 
     return strike
 
 
-def four(number: int) -> Callable[[Scene], Sequence[str]]:
+def four(number: int) -> Callable[[AttackScene], Sequence[str]]:
     return lambda scene: scene.ipv4(number)
 
 
-def of_one_64(number: int) -> Callable[[Scene], Sequence[str]]:
+def of_one_64(number: int) -> Callable[[AttackScene], Sequence[str]]:
     return lambda scene: scene.addresses6(number)
 
 
-def of_one_48(number: int) -> Callable[[Scene], Sequence[str]]:
+def of_one_48(number: int) -> Callable[[AttackScene], Sequence[str]]:
     return lambda scene: scene.networks6(number)
 
 

@@ -25,7 +25,7 @@ NORMAL_SECONDS, DISK_SLACK = 60.0, 64 * 2**20
 
 
 @dataclass
-class Scene:
+class AttackScene:
     """What an attack is given: the relay that it goes to, and addresses to come from."""
 
     lab: Lab
@@ -48,9 +48,9 @@ class Attack:
     """`normal`: what else has to be true within the minute after. See the package for the rest."""
 
     name: str
-    strike: Callable[[Scene], AbstractContextManager[str]]
+    strike: Callable[[AttackScene], AbstractContextManager[str]]
     shared: bool = False
-    normal: Callable[[Scene], bool] = lambda _: True
+    normal: Callable[[AttackScene], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Probed:
 
 
 @dataclass(frozen=True)
-class Row:
+class AttackRow:
     """`normal`: seconds from the end of the attack until all was as before, None: not within the minute."""
 
     name: str
@@ -85,10 +85,10 @@ class Row:
         return {**self.__dict__, "probed": plain, "breaches": list(self.breaches), "ok": not self.breaches}
 
 
-def hold(attack: Attack, scene: Scene, people: People) -> Row:
+def hold(attack: Attack, scene: AttackScene, people: People) -> AttackRow:
     """Make the trial."""
     began = time.monotonic()
-    row = Row(attack.name, "", {}, None, 0.0, ())
+    row = AttackRow(attack.name, "", {}, None, 0.0, ())
     with (
         strangers.routes(scene.host),
         seen_as(strangers.SHARED, scene.host.ip) if attack.shared else nullcontext(),
@@ -103,7 +103,7 @@ def hold(attack: Attack, scene: Scene, people: People) -> Row:
     return replace(row, seconds=time.monotonic() - began)
 
 
-def _strike(attack: Attack, scene: Scene, people: People, row: Row) -> Row:
+def _strike(attack: Attack, scene: AttackScene, people: People, row: AttackRow) -> AttackRow:
     breaches: list[str] = []
     rounds = Rounds(people)
     try:
@@ -128,7 +128,7 @@ def _strike(attack: Attack, scene: Scene, people: People, row: Row) -> Row:
     return replace(row, probed=probed, breaches=tuple(breaches))
 
 
-def _await_normal(attack: Attack, scene: Scene, people: People, row: Row, used: int) -> Row:
+def _await_normal(attack: Attack, scene: AttackScene, people: People, row: AttackRow, used: int) -> AttackRow:
     began = time.monotonic()
     while True:
         troubles = _troubles(people)

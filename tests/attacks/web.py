@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tests.attacks import strangers
-from tests.attacks.trial import Attack, Scene
+from tests.attacks.trial import Attack, AttackScene
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
 from tests.lab.host import LabHost
@@ -27,7 +27,7 @@ _NGINX = "$(systemctl show --value --property MainPID nginx)"
 
 
 @contextmanager
-def headers(scene: Scene) -> Iterator[str]:
+def headers(scene: AttackScene) -> Iterator[str]:
     """Headers of half a megabyte, as far as they are taken, that go on for as long as nginx waits."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +42,7 @@ def headers(scene: Scene) -> Iterator[str]:
 
 
 @contextmanager
-def bodies(scene: Scene) -> Iterator[str]:
+def bodies(scene: AttackScene) -> Iterator[str]:
     """Chunked bodies, of which a part came."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,11 +64,11 @@ def bodies(scene: Scene) -> Iterator[str]:
 
 def recipients(
     number: int, sources: int, each: int, patience: float = 60
-) -> Callable[[Scene], AbstractContextManager[str]]:
+) -> Callable[[AttackScene], AbstractContextManager[str]]:
     """POSTs for so many unknown recipients; who waits for longer than `patience` hangs up."""
 
     @contextmanager
-    def strike(scene: Scene) -> Iterator[str]:
+    def strike(scene: AttackScene) -> Iterator[str]:
         host, addresses, context = scene.host, scene.ipv4(sources), any_certificate()
 
         def post(turn: int) -> None:

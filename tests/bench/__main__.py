@@ -36,11 +36,11 @@ from tests.bench import (
     webimap,
 )
 from tests.bench.context import BenchContext
-from tests.bench.table import Table
+from tests.bench.table import BenchTable
 from tests.lab import LabError
 from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
-BENCHES: Mapping[str, Callable[[BenchContext], Sequence[Table]]] = MappingProxyType(
+BENCHES: Mapping[str, Callable[[BenchContext], Sequence[BenchTable]]] = MappingProxyType(
     {
         "gate": gate.measure,
         "policy": policy.measure,
@@ -78,7 +78,7 @@ def main() -> int:
     interrupt_on_sigterm()
     say = progress(console)
     context = BenchContext(say)
-    tables: dict[str, Sequence[Table]] = {}
+    tables: dict[str, Sequence[BenchTable]] = {}
     try:
         for name in chosen:
             say(f"bench {name}")

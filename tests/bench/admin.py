@@ -29,7 +29,7 @@ from chatmail_milter.store.tables import accounts
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.sessions import COOKIE
 from tests.bench.context import BenchContext
-from tests.bench.table import RATIOS, Measured, Table, figure
+from tests.bench.table import RATIOS, BenchTable, Measured, figure
 from tests.blackbox.admin.served import served
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
@@ -47,7 +47,7 @@ PAGES = {
 }
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     context.say(f"a store with {PEERS} peers and {ACCOUNTS} accounts, {QUEUED} messages in the queue")
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
@@ -55,7 +55,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
         environment = os.environ | {"PATH": f"{queue(place)}:{os.environ['PATH']}"}
         hashes: dict[Role, str] = {"read-only": PasswordHasher(1, 8, 1).hash(PASSWORD)}
         with served(place, hashes, environment) as port:
-            client = Client(port)
+            client = AdminBrowser(port)
             until("all was looked at", client.has_all, 120, every=0.5)
             context.say(f"{ROUNDS} rounds of {len(PAGES)} pages")
             fresh: dict[str, list[float]] = {name: [] for name in PAGES}
@@ -72,10 +72,10 @@ def measure(context: BenchContext) -> Sequence[Table]:
         for kind, times in (("", fresh), (", a new look began", stale)):
             rows.append(figure(f"{name}{kind}", Measured.of(times[name]), "≤ 200", "ms"))
             rows.append(figure(f"{name}{kind}: the longest", max(times[name]), "≤ 200", "ms"))
-    return (Table("Admin pages", RATIOS, rows, "Whole answers, from this machine, HTML."),)
+    return (BenchTable("Admin pages", RATIOS, rows, "Whole answers, from this machine, HTML."),)
 
 
-class Client:
+class AdminBrowser:
     """A browser that has logged in. A connection for each request, as nginx makes them."""
 
     def __init__(self, port: int) -> None:

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from tests.bench.context import BenchContext
 from tests.bench.mail import reference
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 
@@ -70,7 +70,7 @@ class Pings:
     each: tuple[float, ...]
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     a, b, client = context.lab.host("a"), context.lab.host("b"), context.lab.host("client")
     context.say(f"{RUNS} runs of {PINGS} messages, three roads")
     with reference.running(a, None, (f"[{ADDRESS}]",)), redirected(a):
@@ -82,7 +82,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
             },
             RUNS,
         )
-    return (Table("cmping, Delta Chat to Delta Chat", COLUMNS, rows(found), NOTES),)
+    return (BenchTable("cmping, Delta Chat to Delta Chat", COLUMNS, rows(found), NOTES),)
 
 
 @contextmanager
@@ -125,10 +125,10 @@ def times(said: str) -> Pings:
     return Pings(float(average[1]), tuple(map(float, each)))
 
 
-def rows(found: Mapping[str, Sequence[Pings]]) -> list[Row]:
+def rows(found: Mapping[str, Sequence[Pings]]) -> list[TableRow]:
     average = {name: Measured.of(one.average for one in runs) for name, runs in found.items()}
     return [
-        Row(
+        TableRow(
             name,
             (
                 average[name],

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from tests.bench import report
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 
 HERE = Path(__file__).resolve().parents[2]
 ROUNDS = 2
@@ -82,17 +82,17 @@ def figures(seen: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[tuple[K
                         yield (bench, table["title"], row["name"], column), float(value)
 
 
-def compared(ours: Sequence[Mapping[Key, float]], theirs: Sequence[Mapping[Key, float]]) -> list[Table]:
+def compared(ours: Sequence[Mapping[Key, float]], theirs: Sequence[Mapping[Key, float]]) -> list[BenchTable]:
     """A table for each table of the benches: what both sides measured in every round."""
     shared = [key for key in ours[0] if all(key in one for one in (*ours, *theirs))]
-    tables: dict[tuple[str, str], list[Row]] = {}
+    tables: dict[tuple[str, str], list[TableRow]] = {}
     for key in shared:
         bench, title, name, column = key
         here = Measured.of(one[key] for one in ours)
         there = Measured.of(one[key] for one in theirs)
         ratio = here.over(there) if all(there.rounds) else None
-        tables.setdefault((bench, title), []).append(Row(name, (column, here, there, ratio)))
-    return [Table(f"{bench}: {title}", COLUMNS, rows) for (bench, title), rows in tables.items()]
+        tables.setdefault((bench, title), []).append(TableRow(name, (column, here, there, ratio)))
+    return [BenchTable(f"{bench}: {title}", COLUMNS, rows) for (bench, title), rows in tables.items()]
 
 
 def main() -> int:

@@ -19,9 +19,9 @@ from tests import messages
 from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.group import host_cpu
-from tests.bench.mail.outside import DOMAINS, PEERS, Outside, Sent, outside
+from tests.bench.mail.outside import DOMAINS, PEERS, OutsideHost, OutsideMessage, outside
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import relay
 from tests.lab.host import LabHost
 from tests.lab.wait import until
@@ -47,7 +47,7 @@ too. Refused when it was submitted, of the mail for those that live: """
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenByOthers:
     """What came to the nineteen in a round. Seconds; `rate` a second, `refused` messages."""
 
     rate: float
@@ -59,11 +59,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Pair:
+class DeadAndOther:
     """What the nineteen saw of the relay to which one is dead, and at the same time of the other."""
 
-    here: Seen
-    there: Seen
+    here: SeenByOthers
+    there: SeenByOthers
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Figure:
 
     title: str
     digits: int
-    of: Callable[[Seen], float]
+    of: Callable[[SeenByOthers], float]
     more_is_better: bool = False
 
     @property
@@ -94,7 +94,7 @@ INSIDE = (
 Die = Callable[[int, LabHost], None]
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     hosts = [context.lab.host(name) for name in ("a", "b")]
     with TemporaryDirectory() as directory:
         letter = Path(directory) / "letter.eml"
@@ -117,12 +117,12 @@ def measure(context: BenchContext) -> Sequence[Table]:
     )
 
 
-def both_turns(hosts: Sequence[LabHost], peers: Outside, die: Die) -> Sequence[Pair]:
+def both_turns(hosts: Sequence[LabHost], peers: OutsideHost, die: Die) -> Sequence[DeadAndOther]:
     """A peer dead to the one relay, then to the other: they are never quite equal."""
     return [one_round(turned, peers, die) for turned in (hosts, hosts[::-1])]
 
 
-def one_round(hosts: Sequence[LabHost], peers: Outside, die: Die) -> Pair:
+def one_round(hosts: Sequence[LabHost], peers: OutsideHost, die: Die) -> DeadAndOther:
     """One round; to the first of `hosts` a peer is dead. Afterwards all live and the queues are empty."""
     for host in hosts:
         relay.operate(host, "endpoints", "forget", DOMAINS[DEAD])
@@ -143,19 +143,19 @@ def one_round(hosts: Sequence[LabHost], peers: Outside, die: Die) -> Pair:
         peers.revive()
         for host in hosts:
             empty(host)
-    return Pair(*(look(sent[host.name], found, cpu) for host, cpu in zip(hosts, spent, strict=True)))
+    return DeadAndOther(*(look(sent[host.name], found, cpu) for host, cpu in zip(hosts, spent, strict=True)))
 
 
-def lives(one: Sent) -> bool:
+def lives(one: OutsideMessage) -> bool:
     return not one.recipient.endswith(f"@{DOMAINS[DEAD]}")
 
 
-def look(sent: Sequence[Sent], found: Mapping[str, float], cpu: float) -> Seen:
+def look(sent: Sequence[OutsideMessage], found: Mapping[str, float], cpu: float) -> SeenByOthers:
     live = [one for one in sent if lives(one)]
     begin, end = min(one.began for one in live), max(one.began for one in live)
     came = [(one, found[one.recipient]) for one in live if one.queued]
     whole = sorted(at - one.began for one, at in came)
-    return Seen(
+    return SeenByOthers(
         rate=sum(at <= end for _, at in came) / (end - begin),
         median=median(whole),
         p95=whole[len(whole) * 95 // 100],
@@ -175,14 +175,14 @@ def empty(host: LabHost) -> None:
     until(is_empty, LATE, f"see what stays in the queue of {host.name}")
 
 
-def refused(seen: Mapping[str, Sequence[Sequence[Pair]]]) -> int:
+def refused(seen: Mapping[str, Sequence[Sequence[DeadAndOther]]]) -> int:
     pairs = [pair for rounds in seen.values() for turns in rounds for pair in turns]
     return sum(pair.here.refused + pair.there.refused for pair in pairs)
 
 
 def table(
-    title: str, figures: Sequence[Figure], seen: Mapping[str, Sequence[Sequence[Pair]]], notes: str
-) -> Table:
+    title: str, figures: Sequence[Figure], seen: Mapping[str, Sequence[Sequence[DeadAndOther]]], notes: str
+) -> BenchTable:
     """A row for each way of being dead: of each round the mean of its turns."""
     rows = []
     for name, rounds in seen.items():
@@ -192,5 +192,5 @@ def table(
             there = Measured.of(mean(figure.of(pair.there) for pair in turns) for turns in rounds)
             better, worse = (here, there) if figure.more_is_better else (there, here)
             cells += [here, better.over(worse)]
-        rows.append(Row(name, cells))
-    return Table(title, [column for figure in figures for column in figure.columns], rows, notes)
+        rows.append(TableRow(name, cells))
+    return BenchTable(title, [column for figure in figures for column in figure.columns], rows, notes)

@@ -12,7 +12,7 @@ from chatmail_milter.gate.message import read
 from tests import messages, packets
 from tests.bench.context import BenchContext
 from tests.bench.rounds import timed
-from tests.bench.table import RATIOS, Measured, Table, figure, ratio
+from tests.bench.table import RATIOS, BenchTable, Measured, figure, ratio
 
 LARGE = 27_000_000  # octets of the large message
 SMALL = 4096
@@ -58,7 +58,7 @@ class Case:
         return peak - before
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     armor, message = sealed(LARGE)
     text = armor.encode("ascii")
     # What any program that looks inside must do: the same Base64, all at once, and nothing else.
@@ -77,7 +77,9 @@ def measure(context: BenchContext) -> Sequence[Table]:
         figure("gate, 4 KB chat message", few["small"], "< 100", "µs of CPU"),
     )
     return (
-        Table("The gate", RATIOS, rows, f"CPU time, {ROUNDS} rounds by turns; chunks of {CHUNK} octets."),
+        BenchTable(
+            "The gate", RATIOS, rows, f"CPU time, {ROUNDS} rounds by turns; chunks of {CHUNK} octets."
+        ),
     )
 
 

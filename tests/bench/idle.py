@@ -14,8 +14,8 @@ from types import MappingProxyType
 from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.hibernation import accounts, changeable, switch
-from tests.bench.mail.idle_side import PACE, Side, until_then
-from tests.bench.table import Cell, Column, Measured, Row, Table
+from tests.bench.mail.idle_side import PACE, IdleSide, until_then
+from tests.bench.table import BenchTable, Cell, Column, Measured, TableRow
 
 OURS, STOCK = "as deployed", "stock"
 ROUNDS = 2
@@ -56,16 +56,16 @@ PSS of all processes of dovecot.service, before the first client came and when {
 {LONGEST:.0f} s; without what the kernel keeps for sockets and inotify. imap-login holds the TLS of each."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     hosts = context.lab.host("a"), context.lab.host("b")
     _, message = sealed(SMALL)
     logins = {host.name: accounts(host, COUNTS[0]) for host in hosts}
-    rounds: list[Mapping[str, Side]] = []
+    rounds: list[Mapping[str, IdleSide]] = []
     with changeable(hosts):
         for number in range(ROUNDS):
             first, second = hosts if number % 2 == 0 else hosts[::-1]
             sides = {
-                name: Side(host, logins[host.name], message)
+                name: IdleSide(host, logins[host.name], message)
                 for name, host in {OURS: first, STOCK: second}.items()
             }
             context.say(f"round {number + 1}: {first.domain} {OURS}, {second.domain} {STOCK}")
@@ -76,7 +76,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
     return notices(rounds), costs(rounds)
 
 
-async def play(sides: Mapping[str, Side], context: BenchContext) -> None:
+async def play(sides: Mapping[str, IdleSide], context: BenchContext) -> None:
     """One round, at both relays at the same time."""
     both = tuple(sides.values())
     await asyncio.gather(*(side.come() for side in both))
@@ -97,7 +97,7 @@ async def play(sides: Mapping[str, Side], context: BenchContext) -> None:
     await asyncio.gather(*(side.keep(0) for side in both))
 
 
-async def briefly(both: Sequence[Side], count: int) -> None:
+async def briefly(both: Sequence[IdleSide], count: int) -> None:
     for idle, alone in IDLES.items():
         row = row_name(count, idle)
         await asyncio.gather(
@@ -105,12 +105,12 @@ async def briefly(both: Sequence[Side], count: int) -> None:
         )
 
 
-async def long(both: Sequence[Side], count: int) -> None:
+async def long(both: Sequence[IdleSide], count: int) -> None:
     row = row_name(count, LONGEST)
     await asyncio.gather(*(side.long(row, count, LONGEST, late) for side, late in taking_turns(both)))
 
 
-def taking_turns(both: Sequence[Side]) -> Iterator[tuple[Side, float]]:
+def taking_turns(both: Sequence[IdleSide]) -> Iterator[tuple[IdleSide, float]]:
     """The second one's messages come half way between those of the first."""
     return ((side, number * PACE / 2) for number, side in enumerate(both))
 
@@ -120,15 +120,15 @@ def row_name(count: int, idle: float) -> str:
     return f"{count}, idle for {idle:g} s"
 
 
-def notices(rounds: Sequence[Mapping[str, Side]]) -> Table:
+def notices(rounds: Sequence[Mapping[str, IdleSide]]) -> BenchTable:
     """How soon, by clients and idle time."""
     names = [row_name(count, idle) for count in sorted(COUNTS) for idle in (*IDLES, LONGEST)]
     rows = []
     for name in [*names, GROUP_ROW]:
         ours, stock = ([sides[which].waits[name] for sides in rounds] for which in (OURS, STOCK))
         cells = [cell for share in (50, 95) for cell in compared(ours, stock, share)]
-        rows.append(Row(name, (*cells, float(sum(map(len, ours))))))
-    return Table(
+        rows.append(TableRow(name, (*cells, float(sum(map(len, ours))))))
+    return BenchTable(
         "From LMTP to the notice, with so many idling clients", COLUMNS, rows, NOTES + absent(rounds)
     )
 
@@ -142,7 +142,7 @@ def compared(ours: Sequence[list[float]], stock: Sequence[list[float]], share: i
     return one, other, one.over(other) if one and other else None
 
 
-def absent(rounds: Sequence[Mapping[str, Side]]) -> str:
+def absent(rounds: Sequence[Mapping[str, IdleSide]]) -> str:
     """Who could not connect, and the first reason that they met."""
     found = [
         f"{len(troubles)} of {len(side.logins)} at {side.host.domain}, {name}: {troubles[0]}"
@@ -153,11 +153,11 @@ def absent(rounds: Sequence[Mapping[str, Side]]) -> str:
     return "; ".join(found) or "none of them."
 
 
-def costs(rounds: Sequence[Mapping[str, Side]]) -> Table:
+def costs(rounds: Sequence[Mapping[str, IdleSide]]) -> BenchTable:
     """What a thousand clients take."""
     each = {name: Measured.of(grown(sides[name]) for sides in rounds) for name in (OURS, STOCK)}
     rows = [
-        Row(
+        TableRow(
             name,
             (
                 each[name],
@@ -170,10 +170,10 @@ def costs(rounds: Sequence[Mapping[str, Side]]) -> Table:
         )
         for name in (OURS, STOCK)
     ]
-    return Table("Memory of a thousand idling clients", COSTS, rows, COST_NOTES)
+    return BenchTable("Memory of a thousand idling clients", COSTS, rows, COST_NOTES)
 
 
-def grown(side: Side, program: str = "") -> float:
+def grown(side: IdleSide, program: str = "") -> float:
     """MiB that its clients cost, for a thousand of them; of one program if it is named."""
     grew = {name: taken - side.before.get(name, 0.0) for name, taken in side.after.items()}
     return (grew.get(program, 0.0) if program else sum(grew.values())) / side.connected * 1000

@@ -13,11 +13,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.bench.context import BenchContext
-from tests.bench.mail.sides import Bench, Load, Ours, Side, bench
+from tests.bench.mail.sides import Bench, BenchSide, Ours, SideLoad, bench
 from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
 from tests.bench.mail.users import NOTICE, TOTAL
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 
 PAIRS, ROUNDS = 20, 5
 IDLE = 2.0  # seconds
@@ -37,7 +37,7 @@ highest round. Asked for: 15 ms on one relay, 25 ms across, and a greeting withi
 once."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     a, b = context.lab.host("a"), context.lab.host("b")
     with TemporaryDirectory() as directory, bench(a, Path(directory)) as both:
         context.say(f"{ROUNDS} rounds of {PAIRS} messages, three roads")
@@ -49,10 +49,10 @@ def measure(context: BenchContext) -> Sequence[Table]:
         for case in cases.values():
             case()
         loads = interleaved(cases, ROUNDS)
-    return (Table("Latency: ms from MAIL to EXISTS", COLUMNS, rows(loads), NOTES),)
+    return (BenchTable("Latency: ms from MAIL to EXISTS", COLUMNS, rows(loads), NOTES),)
 
 
-def alone(both: Bench, side: Side, other: Side) -> Load:
+def alone(both: Bench, side: BenchSide, other: BenchSide) -> SideLoad:
     """A round: users of one side write to those of another."""
     writers, readers = side.people(PAIRS), other.people(PAIRS)
     return both.load(
@@ -60,13 +60,13 @@ def alone(both: Bench, side: Side, other: Side) -> Load:
     )
 
 
-def rows(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def rows(loads: Mapping[str, Sequence[SideLoad]]) -> list[TableRow]:
     def middle(name: str, stage: str) -> Measured:
         return Measured.of(median(one.report.stages[stage]) for one in loads[name])
 
     total = {name: middle(name, TOTAL) for name in loads}
     return [
-        Row(
+        TableRow(
             name,
             (
                 total[name],

@@ -17,7 +17,7 @@ from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.hibernation import accounts
 from tests.bench.mail.queue import drained
 from tests.bench.mail.units import Units
-from tests.bench.table import Column, Row, Table
+from tests.bench.table import BenchTable, Column, TableRow
 from tests.chat import smtp
 from tests.lab.host import LabHost
 from tests.lab.wait import until
@@ -46,7 +46,7 @@ Weights = Mapping[tuple[str, str], float]
 Login = tuple[str, str]
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     relay = context.lab.host("a")
     hosts = {"a": relay, "b": context.lab.host("b")}
     units = names(relay)
@@ -65,7 +65,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
         send(hosts, list(islice(sessions, count)), PER_SESSION)
         sent = share
         weights.append(settled(relay, units))
-    return (Table("Memory of our own programs", COLUMNS, rows(weights), NOTES),)
+    return (BenchTable("Memory of our own programs", COLUMNS, rows(weights), NOTES),)
 
 
 def names(host: LabHost) -> list[str]:
@@ -118,11 +118,11 @@ def settled(host: LabHost, units: Sequence[str]) -> Weights:
     return until(steady, 60.0, f"see which of our services on {host.name} restarts or grows without any mail")
 
 
-def rows(weights: Sequence[Weights]) -> list[Row]:
+def rows(weights: Sequence[Weights]) -> list[TableRow]:
     """A row for each unit, and apart for a program that one starts."""
     rows = [
-        Row(f"{unit}: {program}" if program == JOURNALCTL else unit, sizes)
+        TableRow(f"{unit}: {program}" if program == JOURNALCTL else unit, sizes)
         for unit, program in sorted(weights[-1])
         if all(sizes := [one.get((unit, program), 0.0) for one in weights])
     ]
-    return [*rows, Row("all of them", [sum(one.values()) for one in weights])]
+    return [*rows, TableRow("all of them", [sum(one.values()) for one in weights])]

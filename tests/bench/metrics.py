@@ -19,7 +19,7 @@ from chatmail_milter.store.peers import Peers
 from tests.bench.context import BenchContext
 from tests.bench.rounds import interleaved, timed
 from tests.bench.start import CHATMAILCTL, cpu
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 
 ROUNDS = 15
 # What the relay reads of the journal at once on a busy host, and on an idle one.
@@ -34,7 +34,7 @@ ms of CPU of the whole process, with a store of {DAYS} days, beside `chatmailctl
 is one a minute."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     context.say(f"{ROUNDS} rounds of two transactions and two processes")
     with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "store.sqlite"
@@ -52,7 +52,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
                 case()
             found = timed(cases, ROUNDS, 1e6 / size)
             ratio = found["with"].over(found["without"])
-            rows.append(Row(f"counting {size} at once", (found["with"], found["without"], ratio)))
+            rows.append(TableRow(f"counting {size} at once", (found["with"], found["without"], ratio)))
         engine.dispose()
         config = Path(directory) / "chatmail.toml"
         config.write_text(f'[mail]\ndomain = "a.test"\n[store]\nurl = "sqlite:///{store}"\n')
@@ -64,8 +64,8 @@ def measure(context: BenchContext) -> Sequence[Table]:
     cells = (times["metrics"], times["peers"], times["metrics"].over(times["peers"]))
     columns = (Column("metrics", spread=True), Column("peers", spread=True), COLUMNS[2])
     return (
-        Table("Counting a message", COLUMNS, rows, NOTES),
-        Table("Collecting the metrics", columns, [Row("one collection", cells)], COLLECTION_NOTES),
+        BenchTable("Counting a message", COLUMNS, rows, NOTES),
+        BenchTable("Collecting the metrics", columns, [TableRow("one collection", cells)], COLLECTION_NOTES),
     )
 
 

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import milter
 
 from tests.bench.context import BenchContext
-from tests.bench.mail.instance import Service, running
-from tests.bench.mail.load import SENDERS, Load, Loader, Subject, measured, middle
-from tests.bench.mail.stand import Milter, Stages, Stand
+from tests.bench.mail.instance import LoopbackSmtpd, running
+from tests.bench.mail.load import SENDERS, Loader, RelayLoad, Subject, measured, middle
+from tests.bench.mail.stand import RunningMilter, Stages, Stand
 from tests.bench.postfix import spent, submitted, write_letters
-from tests.bench.table import Column, Row, Table
+from tests.bench.table import BenchTable, Column, TableRow
 
 MESSAGES, ROUNDS = 500, 4
 FIRST_PORT, TCP_PORT = 22101, 22100
@@ -81,17 +81,17 @@ VARIANTS = (
 )
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with TemporaryDirectory() as directory, Stand(context.lab) as stand:
         letter, _ = write_letters(Path(directory), stand)
         stages = stand.stages(stand.ours())
         subjects = {
-            NONE: Subject(Service(FIRST_PORT, submitted()), [], letter),
-            NONE_LONG: Subject(Service(FIRST_PORT, submitted()), [], letter, LONG),
+            NONE: Subject(LoopbackSmtpd(FIRST_PORT, submitted()), [], letter),
+            NONE_LONG: Subject(LoopbackSmtpd(FIRST_PORT, submitted()), [], letter, LONG),
         }
         for number, variant in enumerate(VARIANTS, 1):
             one = start(stand, f"variant{number}", variant, stages)
-            service = Service(FIRST_PORT + number, submitted(one.address))
+            service = LoopbackSmtpd(FIRST_PORT + number, submitted(one.address))
             subjects[variant.name] = Subject(service, [one.group], letter, variant.per_session)
         services = {subject.service.port: subject.service for subject in subjects.values()}
         with running(stand, list(services.values())) as postfix:
@@ -101,12 +101,12 @@ def measure(context: BenchContext) -> Sequence[Table]:
     return (table(loads, stages, loader.not_measured),)
 
 
-def start(stand: Stand, name: str, variant: Variant, ours: Stages) -> Milter:
+def start(stand: Stand, name: str, variant: Variant, ours: Stages) -> RunningMilter:
     stages = ours if variant.steps is None else Stages(variant.steps, {})
     return stand.nothing(name, stages, processes=variant.processes, tcp=variant.tcp)
 
 
-def table(loads: Mapping[str, Sequence[Load]], stages: Stages, failed: str) -> Table:
+def table(loads: Mapping[str, Sequence[RelayLoad]], stages: Stages, failed: str) -> BenchTable:
     rows = []
     for name, many in loads.items():
         base = loads[NONE_LONG if name.endswith(f"{LONG} messages a connection") else NONE]
@@ -117,9 +117,9 @@ def table(loads: Mapping[str, Sequence[Load]], stages: Stages, failed: str) -> T
             middle(many, lambda one: sum(one.programs)),
             middle(many, lambda one: one.switches),
         )
-        rows.append(Row(name, (rate, rate.over(other), other_cpu.over(cpu), *costs)))
+        rows.append(TableRow(name, (rate, rate.over(other), other_cpu.over(cpu), *costs)))
     notes = (
         f"{SENDERS} senders, {MESSAGES} messages of 4 KB, {ROUNDS} rounds by turns. Ours negotiates "
         f"{stages.steps:#x} (SMFIP_*), macros {stages.macros}.{failed}"
     )
-    return Table("A do-nothing pymilter", COLUMNS, rows, notes)
+    return BenchTable("A do-nothing pymilter", COLUMNS, rows, notes)

@@ -17,9 +17,9 @@ from tests import messages
 from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import relay, smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import LabError
 from tests.lab.host import LabHost
@@ -47,13 +47,13 @@ by smtp(8)."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class WriterAndReader:
     """Who writes, on _a.lab, and who is told."""
 
     session: smtplib.SMTP
     writer: str
     reader: str
-    mailbox: Mailbox
+    mailbox: ImapMailbox
     told: list[float]  # seconds, when the client went into IDLE (monotonic)
 
     def send(self, armor: str) -> float:
@@ -82,7 +82,7 @@ class Pair:
             raise LabError(f"run it again: {self.reader} got mail that nobody sent")
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     a, b = context.lab.host("a"), context.lab.host("b")
     armor, _ = sealed(SMALL)
     with pairs(a, {"a": a, "b": b}) as there:
@@ -93,10 +93,10 @@ def measure(context: BenchContext) -> Sequence[Table]:
         for case in cases.values():
             case()
         seen = interleaved(cases, ROUNDS)
-    return (Table("From submitting to the notice", COLUMNS, rows(seen), NOTES),)
+    return (BenchTable("From submitting to the notice", COLUMNS, rows(seen), NOTES),)
 
 
-def waits(a: LabHost, peer: str, road: str, there: Sequence[Pair], armor: str) -> list[float]:
+def waits(a: LabHost, peer: str, road: str, there: Sequence[WriterAndReader], armor: str) -> list[float]:
     """Milliseconds that each of the clients waited, in order."""
     https = ROADS[road][1]
     if https:
@@ -109,17 +109,17 @@ def waits(a: LabHost, peer: str, road: str, there: Sequence[Pair], armor: str) -
 
 
 @contextmanager
-def pairs(a: LabHost, hosts: Mapping[str, LabHost]) -> Iterator[dict[str, list[Pair]]]:
+def pairs(a: LabHost, hosts: Mapping[str, LabHost]) -> Iterator[dict[str, list[WriterAndReader]]]:
     """Writers on `a`, and for each of them an idling reader on each host."""
     with ExitStack() as closing:
-        there: dict[str, list[Pair]] = {name: [] for name in hosts}
+        there: dict[str, list[WriterAndReader]] = {name: [] for name in hosts}
         for _ in range(PAIRS):
             login = account(a)
             session = closing.enter_context(smtp.logged_in(a.ip, login))
             for name, host in hosts.items():
                 reader = account(host)
-                mailbox = closing.enter_context(Mailbox(host.ip, *reader))
-                pair = Pair(session, login[0], reader[0], mailbox, [])
+                mailbox = closing.enter_context(ImapMailbox(host.ip, *reader))
+                pair = WriterAndReader(session, login[0], reader[0], mailbox, [])
                 pair.idle()
                 there[name].append(pair)
         yield there
@@ -128,15 +128,15 @@ def pairs(a: LabHost, hosts: Mapping[str, LabHost]) -> Iterator[dict[str, list[P
 def account(host: LabHost) -> tuple[str, str]:
     """A new account's login."""
     login = fresh_address(host.domain), fresh_password()
-    with Mailbox(host.ip, *login):
+    with ImapMailbox(host.ip, *login):
         return login
 
 
-def rows(seen: Mapping[str, Sequence[Sequence[float]]]) -> list[Row]:
+def rows(seen: Mapping[str, Sequence[Sequence[float]]]) -> list[TableRow]:
     medians = {road: Measured.of(one[len(one) // 2] for one in many) for road, many in seen.items()}
     p95s = {road: Measured.of(one[len(one) * 95 // 100] for one in many) for road, many in seen.items()}
     return [
-        Row(
+        TableRow(
             road,
             (
                 medians[road],

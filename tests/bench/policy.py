@@ -15,7 +15,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Blocks, Policies
 from tests.bench.context import BenchContext
 from tests.bench.rounds import timed
-from tests.bench.table import RATIOS, Row, Table, ratio
+from tests.bench.table import RATIOS, BenchTable, TableRow, ratio
 
 BLOCKED = 10_000
 SENDERS = 100_000
@@ -31,7 +31,7 @@ def entries(count: int) -> list[str]:
     return [entry(kinds[n % 4].format(n, n // 1024, n // 4 % 256)) for n in range(count)]
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     context.say(f"{BLOCKED} blocklist entries, {SENDERS} senders, {ROUNDS} rounds of {TIMES} messages")
     blocked = entries(BLOCKED)
     full = Policy(Blocklist.of(blocked), OPEN.federation, frozenset())
@@ -51,7 +51,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
             for side, one in zip("ab", pair, strict=True)
         }
         times = timed(flat, ROUNDS, 1e6 / TIMES)
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         ratio(title, times[f"{name} b"], times[f"{name} a"], "≈ 1", "µs of CPU")
         for name, title in (
             ("submission", f"submission, {BLOCKED} entries / none"),
@@ -61,7 +61,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
         )
     ]
     notes = f"CPU time a message, {ROUNDS} rounds by turns. A chat message costs Postfix about 2000 µs."
-    return (Table("Policy and rate limit", RATIOS, rows, notes),)
+    return (BenchTable("Policy and rate limit", RATIOS, rows, notes),)
 
 
 def submission(policy: Policy) -> None:

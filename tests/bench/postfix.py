@@ -15,11 +15,11 @@ from tests import messages
 from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import disk
-from tests.bench.mail.instance import Instance, Service, running
-from tests.bench.mail.load import SENDERS, Load, Loader, Subject, measured, middle
+from tests.bench.mail.instance import Instance, LoopbackSmtpd, running
+from tests.bench.mail.load import SENDERS, Loader, RelayLoad, Subject, measured, middle
 from tests.bench.mail.stand import Stand
 from tests.bench.policy import BLOCKED, entries
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import signature
 
 MESSAGES, ROUNDS = 1000, 5
@@ -81,7 +81,7 @@ The ratios are those of the table above by CPU of Postfix and the programs, whic
 Idle: of the machine's processors, disk waits included. Switches: context switches of Postfix, programs."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with TemporaryDirectory() as directory, Stand(context.lab) as stand:
         letters = write_letters(Path(directory), stand)
         ours, opendkim = stand.ours(), stand.opendkim()
@@ -90,15 +90,15 @@ def measure(context: BenchContext) -> Sequence[Table]:
         nothing = stand.nothing("nothing", best.plain)
         nothing_at_best = stand.nothing("best", best)
         services = {
-            NONE: Service(PORTS[NONE], submitted()),
-            NOTHING: Service(PORTS[NOTHING], submitted(nothing.address)),
-            BEST: Service(PORTS[BEST], submitted(nothing_at_best.address)),
-            OURS: Service(PORTS[OURS], submitted(ours.address)),
-            FULL: Service(PORTS[FULL], submitted(full.address)),
-            PROXY: Service(PORTS[PROXY], {"smtpd_proxy_filter": f"127.0.0.1:{PROXY_PORT}"}),
-            DKIM: Service(PORTS[DKIM], received(opendkim.address, ours.address)),
+            NONE: LoopbackSmtpd(PORTS[NONE], submitted()),
+            NOTHING: LoopbackSmtpd(PORTS[NOTHING], submitted(nothing.address)),
+            BEST: LoopbackSmtpd(PORTS[BEST], submitted(nothing_at_best.address)),
+            OURS: LoopbackSmtpd(PORTS[OURS], submitted(ours.address)),
+            FULL: LoopbackSmtpd(PORTS[FULL], submitted(full.address)),
+            PROXY: LoopbackSmtpd(PORTS[PROXY], {"smtpd_proxy_filter": f"127.0.0.1:{PROXY_PORT}"}),
+            DKIM: LoopbackSmtpd(PORTS[DKIM], received(opendkim.address, ours.address)),
         }
-        after = Service(AFTER_PROXY, {"smtpd_authorized_xforward_hosts": "127.0.0.0/8"})
+        after = LoopbackSmtpd(AFTER_PROXY, {"smtpd_authorized_xforward_hosts": "127.0.0.0/8"})
         proxy = stand.proxy(PROXY_PORT, AFTER_PROXY)
         programs = {
             NOTHING: [nothing.group],
@@ -118,7 +118,9 @@ def measure(context: BenchContext) -> Sequence[Table]:
             loads = loader.rounds(subjects, ROUNDS)
             syncs = fsyncs(stand, postfix, subjects[NONE])
     return (
-        Table("Postfix with milters, and with a proxy", RATES, rates(loads), ASKED + loader.not_measured),
+        BenchTable(
+            "Postfix with milters, and with a proxy", RATES, rates(loads), ASKED + loader.not_measured
+        ),
         costs(loads, syncs),
     )
 
@@ -151,13 +153,13 @@ def fsyncs(stand: Stand, postfix: Instance, subject: Subject) -> disk.Syncs:
     return seen.each(few)
 
 
-def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def rates(loads: Mapping[str, Sequence[RelayLoad]]) -> list[TableRow]:
     """Messages a second, and of what."""
     rate = {name: measured(many, lambda one: one.rate) for name, many in loads.items()}
     rows = []
     for name, many in loads.items():
         waits = [middle(many, lambda one: one.median * 1e3), middle(many, lambda one: one.p95 * 1e3)]
-        rows.append(Row(name, [rate[name], *compared(name, rate), *waits]))
+        rows.append(TableRow(name, [rate[name], *compared(name, rate), *waits]))
     return rows
 
 
@@ -170,7 +172,7 @@ def compared(name: str, figures: Mapping[str, Measured]) -> list[Measured | None
     ]
 
 
-def costs(loads: Mapping[str, Sequence[Load]], syncs: disk.Syncs) -> Table:
+def costs(loads: Mapping[str, Sequence[RelayLoad]], syncs: disk.Syncs) -> BenchTable:
     """What a message costs, and whom."""
     wait = middle(loads[NONE], lambda one: one.median * 1e3)
     notes = (
@@ -178,16 +180,16 @@ def costs(loads: Mapping[str, Sequence[Load]], syncs: disk.Syncs) -> Table:
         f"load of its own), of {wait:.0f} ms from connect to the answer.\n{COSTS_NOTE}"
     )
     done = {name: measured(many, lambda one: 1 / spent(one)) for name, many in loads.items()}
-    rows = [Row(name, [*compared(name, done), *parts(many)]) for name, many in loads.items()]
-    return Table("Where it goes: µs of CPU a message", COSTS, rows, notes)
+    rows = [TableRow(name, [*compared(name, done), *parts(many)]) for name, many in loads.items()]
+    return BenchTable("Where it goes: µs of CPU a message", COSTS, rows, notes)
 
 
-def spent(load: Load) -> float:
+def spent(load: RelayLoad) -> float:
     """CPU of what a column is about: Postfix and its programs, neither senders nor journal."""
     return load.postfix + sum(load.programs)
 
 
-def parts(loads: Sequence[Load]) -> Sequence[float | None]:
+def parts(loads: Sequence[RelayLoad]) -> Sequence[float | None]:
     programs = [median(times) for times in zip(*(one.programs for one in loads), strict=True)]
     milter, verifier = [*programs, None, None][:2]
     return (

@@ -18,15 +18,15 @@ from tests import messages
 from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import units
-from tests.bench.mail.group import Group, host_cpu
+from tests.bench.mail.group import ControlGroup, host_cpu
 from tests.bench.mail.load import SENDERS, WARM, sent
 from tests.bench.mail.queue import drained, without_delivery
 from tests.bench.mail.sessions import Place
 from tests.bench.mail.units import Units
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import signature
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -76,7 +76,7 @@ included."""
 
 
 @dataclass(frozen=True)
-class Load:
+class ReceivingLoad:
     """A round. CPU in microseconds a message, by the columns of `COSTS`; the rest as `mail.load` has it."""
 
     rate: float
@@ -88,17 +88,17 @@ class Load:
     idle: float
 
 
-class Peers:
+class SendingPeers:
     """Those who send to a relay."""
 
-    def __init__(self, host: LabHost, senders: Group, letter: Path, reader: str) -> None:
+    def __init__(self, host: LabHost, senders: ControlGroup, letter: Path, reader: str) -> None:
         self._host = host
         self._senders = senders
         self._letter = letter
         self._reader = reader
         self.units = Units(host, [name for names in PARTS.values() for name in names])
 
-    def send(self, door: str, count: int) -> Load:
+    def send(self, door: str, count: int) -> ReceivingLoad:
         """So many messages by one of `DOORS`; the queue is empty before and after."""
         kind, port = DOORS[door]
         before, all_before = self.units.cpu(), host_cpu(self._host)
@@ -107,7 +107,7 @@ class Peers:
         drained(self._host)
         spent, everything = self.units.since(before), host_cpu(self._host) - all_before
         each = 1e6 / count
-        return Load(
+        return ReceivingLoad(
             rate=seen["messages"] / seen["seconds"],
             median=seen["median"],
             p95=seen["p95"],
@@ -119,37 +119,37 @@ class Peers:
 
 
 @contextmanager
-def peers(lab: Lab) -> Iterator[Peers]:
+def peers(lab: Lab) -> Iterator[SendingPeers]:
     """Peers of _b.lab, which delivers nothing meanwhile."""
     host = lab.host("b")
     reader = fresh_address(host.domain)
-    with Mailbox(host.ip, reader, fresh_password()):
+    with ImapMailbox(host.ip, reader, fresh_password()):
         pass  # the first login makes the account
     with (
         TemporaryDirectory() as directory,
-        Group(host, "senders") as senders,
+        ControlGroup(host, "senders") as senders,
         without_delivery(host),
     ):
         letter = Path(directory) / "signed.eml"
         armor, _ = sealed(SMALL)
         text = messages.encrypted(armor, sender=f"alice@{SIGNER}")
         letter.write_bytes(signature.sign(text, SIGNER, lab.paths))
-        yield Peers(host, senders, letter, reader)
+        yield SendingPeers(host, senders, letter, reader)
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with peers(context.lab) as there:
         context.say(f"{len(DOORS)} doors, {ROUNDS} rounds of {MESSAGES} messages")
         for door in DOORS:
             there.send(door, WARM)
         loads = interleaved({door: partial(there.send, door, MESSAGES) for door in DOORS}, ROUNDS)
     return (
-        Table("Mail from peers, to disk", RATES, rates(loads), NOTES),
-        Table("Where it goes: µs of CPU a message", COSTS, costs(loads), COSTS_NOTE),
+        BenchTable("Mail from peers, to disk", RATES, rates(loads), NOTES),
+        BenchTable("Where it goes: µs of CPU a message", COSTS, costs(loads), COSTS_NOTE),
     )
 
 
-def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def rates(loads: Mapping[str, Sequence[ReceivingLoad]]) -> list[TableRow]:
     rate = {door: Measured.of(one.rate for one in many) for door, many in loads.items()}
     spent = {door: Measured.of(one.everything for one in many) for door, many in loads.items()}
     rows = []
@@ -160,15 +160,15 @@ def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
             None if door == SMTP else spent[SMTP].over(spent[door]),
         )
         waits = (median(one.median for one in many) * 1e3, median(one.p95 for one in many) * 1e3)
-        rows.append(Row(door, (rate[door], *ratios, *waits)))
+        rows.append(TableRow(door, (rate[door], *ratios, *waits)))
     return rows
 
 
-def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def costs(loads: Mapping[str, Sequence[ReceivingLoad]]) -> list[TableRow]:
     rows = []
     for door, many in loads.items():
         everything = median(one.everything for one in many)
         parts = [median(one.parts[part] for one in many) for part in PARTS]
         senders, idle = (median(one.senders for one in many), median(one.idle for one in many) * 100)
-        rows.append(Row(door, (everything, *parts, everything - sum(parts), senders, idle)))
+        rows.append(TableRow(door, (everything, *parts, everything - sum(parts), senders, idle)))
     return rows

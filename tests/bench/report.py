@@ -6,10 +6,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tests.bench.table import Table
+from tests.bench.table import BenchTable
 
 
-def show(console: Console, table: Table) -> None:
+def show(console: Console, table: BenchTable) -> None:
     grid = Grid(
         title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )

@@ -17,16 +17,16 @@ from time import monotonic
 
 from tests.bench.context import BenchContext
 from tests.bench.mail import sink, units
-from tests.bench.mail.group import Group, host_cpu
-from tests.bench.mail.instance import Instance, Service, running
+from tests.bench.mail.group import ControlGroup, host_cpu
+from tests.bench.mail.instance import Instance, LoopbackSmtpd, running
 from tests.bench.mail.load import WARM, sent
 from tests.bench.mail.sessions import Place
-from tests.bench.mail.sink import Sink
+from tests.bench.mail.sink import RunningSink
 from tests.bench.mail.stand import Stand
 from tests.bench.mail.units import Units
 from tests.bench.postfix import write_letters
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import relay
 from tests.lab import Lab, LabError, ca
 
@@ -91,7 +91,7 @@ COSTS_NOTE = (
 
 
 @dataclass(frozen=True)
-class Load:
+class SendingLoad:
     """A round. CPU in microseconds a message."""
 
     rate: float
@@ -102,10 +102,12 @@ class Load:
     connections: int
 
 
-class Queue:
+class BenchQueue:
     """Mail of the relay's users to one peer."""
 
-    def __init__(self, stand: Stand, postfix: Instance, senders: Group, letter: Path, peer: Sink) -> None:
+    def __init__(
+        self, stand: Stand, postfix: Instance, senders: ControlGroup, letter: Path, peer: RunningSink
+    ) -> None:
         self._stand = stand
         self._postfix = postfix
         self._senders = senders
@@ -113,7 +115,7 @@ class Queue:
         self._peer = peer
         self.units = Units(stand.host, [name for names in PARTS.values() for name in names])
 
-    def send(self, road: str, count: int) -> Load:
+    def send(self, road: str, count: int) -> SendingLoad:
         """So many messages by one of `PORTS`; the queue is empty before and after."""
         place = Place("smtp", "127.0.0.1", PORTS[road])
         sent(self._senders, place, self._letter, count, "--kept", "--recipient", f"reader@{PEER}")
@@ -130,7 +132,7 @@ class Queue:
             )
         each = 1e6 / count
         spent = self.units.since(before)
-        return Load(
+        return SendingLoad(
             rate=count / (new.last - began),
             everything=(host_cpu(self._stand.host) - everything) * each,
             postfix=(self._postfix.group.cost().cpu - postfix) * each,
@@ -141,12 +143,12 @@ class Queue:
 
 
 @contextmanager
-def queue(lab: Lab) -> Iterator[Queue]:
+def queue(lab: Lab) -> Iterator[BenchQueue]:
     """On _a.lab, with its peer in the client's place."""
     certificate, key = ca.issue(lab.paths.ca, [PEER])
     # As if nothing had been tried with the peer before.
     relay.forget_endpoints(lab.host("a"))
-    services = [Service(port, {"content_filter": FILTERS[road]}) for road, port in PORTS.items()]
+    services = [LoopbackSmtpd(port, {"content_filter": FILTERS[road]}) for road, port in PORTS.items()]
     with (
         TemporaryDirectory() as directory,
         Stand(lab) as stand,
@@ -154,22 +156,22 @@ def queue(lab: Lab) -> Iterator[Queue]:
         running(stand, services, AGENTS, **SETTINGS) as postfix,
     ):
         letter, _ = write_letters(Path(directory), stand)
-        yield Queue(stand, postfix, stand.group("senders"), letter, peer)
+        yield BenchQueue(stand, postfix, stand.group("senders"), letter, peer)
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with queue(context.lab) as there:
         context.say(f"{len(PORTS)} roads, {ROUNDS} rounds of {MESSAGES} messages")
         for road in PORTS:
             there.send(road, WARM)
         loads = interleaved({road: partial(there.send, road, MESSAGES) for road in PORTS}, ROUNDS)
     return (
-        Table("Mail to one peer", RATES, rates(loads), NOTES),
-        Table("Where it goes: µs of CPU a message", COSTS, costs(loads), COSTS_NOTE),
+        BenchTable("Mail to one peer", RATES, rates(loads), NOTES),
+        BenchTable("Where it goes: µs of CPU a message", COSTS, costs(loads), COSTS_NOTE),
     )
 
 
-def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def rates(loads: Mapping[str, Sequence[SendingLoad]]) -> list[TableRow]:
     rate = {road: Measured.of(one.rate for one in many) for road, many in loads.items()}
     spent = {road: Measured.of(one.everything for one in many) for road, many in loads.items()}
     rows = []
@@ -177,11 +179,11 @@ def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
         others = [other if road == HTTPS else None for other in (SMTP, REUSED)]
         ratios = [rate[road].over(rate[other]) if other else None for other in others]
         by_cpu = [spent[other].over(spent[road]) if other else None for other in others]
-        rows.append(Row(road, (rate[road], *ratios, *by_cpu, median(one.connections for one in many))))
+        rows.append(TableRow(road, (rate[road], *ratios, *by_cpu, median(one.connections for one in many))))
     return rows
 
 
-def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def costs(loads: Mapping[str, Sequence[SendingLoad]]) -> list[TableRow]:
     rows = []
     for road, many in loads.items():
         everything = median(one.everything for one in many)
@@ -190,5 +192,5 @@ def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
             *(median(one.parts[part] for one in many) for part in PARTS),
         ]
         peer = median(one.peer for one in many)
-        rows.append(Row(road, (everything, *parts, everything - sum(parts), peer)))
+        rows.append(TableRow(road, (everything, *parts, everything - sum(parts), peer)))
     return rows

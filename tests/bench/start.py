@@ -17,7 +17,7 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from tests.bench.context import BenchContext
 from tests.bench.rounds import interleaved
-from tests.bench.table import RATIOS, Measured, Table, ratio
+from tests.bench.table import RATIOS, BenchTable, Measured, ratio
 
 ROUNDS = 15
 CHATMAILCTL = str(Path(sys.executable).with_name("chatmailctl"))
@@ -29,7 +29,7 @@ CASES = {
 }
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     context.say(f"{ROUNDS} rounds of {len(CASES)} processes")
     with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "store.sqlite"
@@ -48,7 +48,7 @@ def measure(context: BenchContext) -> Sequence[Table]:
         ratio(f"chatmailctl {name} / import click", times[name], times["click"], promised, "ms of CPU")
         for name, promised in (("--version", "≤ 2"), ("--help", "≤ 1.5"), ("peers", "≤ 2.5"))
     ]
-    return (Table("Starting chatmailctl", RATIOS, rows, f"{ROUNDS} rounds by turns, in one venv."),)
+    return (BenchTable("Starting chatmailctl", RATIOS, rows, f"{ROUNDS} rounds by turns, in one venv."),)
 
 
 def cpu(words: Sequence[str], environment: dict[str, str]) -> float:

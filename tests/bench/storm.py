@@ -22,7 +22,7 @@ from tests.bench.context import BenchContext
 from tests.bench.mail import units
 from tests.bench.mail.units import Units
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import relay
 from tests.chat.deadline import until
 from tests.chat.person import fresh_password
@@ -67,7 +67,7 @@ class Storm:
     hooks: float
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     host = context.lab.host("b")
     services = Units(host, (units.DOVECOT, units.HOOKS))
     with people(host) as (known, password):
@@ -78,7 +78,9 @@ def measure(context: BenchContext) -> Sequence[Table]:
             HALF: partial(weathered, host, services, known[::2], password, new=LOGINS // 2),
         }
         seen = interleaved(cases, ROUNDS)
-    return (Table("A storm of logins", COLUMNS, [row(name, many) for name, many in seen.items()], NOTES),)
+    return (
+        BenchTable("A storm of logins", COLUMNS, [row(name, many) for name, many in seen.items()], NOTES),
+    )
 
 
 @contextmanager
@@ -170,12 +172,12 @@ def lookups(host: LabHost, user: str) -> Iterator[list[float]]:
     asked += sorted(json.loads(said))
 
 
-def row(name: str, storms: Sequence[Storm]) -> Row:
+def row(name: str, storms: Sequence[Storm]) -> TableRow:
     def of(kind: str, part: float) -> Measured | None:
         every = [getattr(one, kind) for one in storms]
         return Measured.of(one[int((len(one) - 1) * part)] for one in every) if all(every) else None
 
-    return Row(
+    return TableRow(
         name,
         (
             *(of("old", part) for part in (0.5, 0.95, 1)),

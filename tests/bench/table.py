@@ -52,7 +52,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A name and a cell for each column."""
 
     name: str
@@ -60,12 +60,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class BenchTable:
     """`notes` say what was measured, and how to read it."""
 
     title: str
     columns: Sequence[Column]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     notes: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -93,11 +93,11 @@ RATIOS = (
 )
 
 
-def ratio(name: str, ours: Measured, other: Measured, claim: str, unit: str) -> Row:
+def ratio(name: str, ours: Measured, other: Measured, claim: str, unit: str) -> TableRow:
     """A row of a table with `RATIOS` for columns: `ours` over `other`, both in `unit`."""
-    return Row(name, (ours.over(other), claim, ours, other, unit))
+    return TableRow(name, (ours.over(other), claim, ours, other, unit))
 
 
-def figure(name: str, ours: Measured | float, claim: str, unit: str) -> Row:
+def figure(name: str, ours: Measured | float, claim: str, unit: str) -> TableRow:
     """A row of such a table for what is compared with nothing but a promise."""
-    return Row(name, (None, claim, ours, None, unit))
+    return TableRow(name, (None, claim, ours, None, unit))

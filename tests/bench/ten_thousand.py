@@ -12,7 +12,7 @@ from tests.bench.context import BenchContext
 from tests.bench.mail import units
 from tests.bench.mail.load import SENDERS, WARM
 from tests.bench.mail.units import Units
-from tests.bench.table import Column, Row, Table
+from tests.bench.table import BenchTable, Column, TableRow
 
 MESSAGES = 10_000
 
@@ -31,7 +31,7 @@ NOTES = f"""\
 share is counted for each of them."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with sending.queue(context.lab) as queue:
         context.say(f"the relay sends {MESSAGES} messages")
         queue.send(sending.HTTPS, WARM)
@@ -40,14 +40,14 @@ def measure(context: BenchContext) -> Sequence[Table]:
         context.say(f"the app takes {MESSAGES} messages")
         peers.send(receiving.HTTPS, WARM)
         app = measured(units.APP, peers.units, lambda: peers.send(receiving.HTTPS, MESSAGES).rate)
-    return (Table("Ten thousand messages", COLUMNS, (relay, app), NOTES),)
+    return (BenchTable("Ten thousand messages", COLUMNS, (relay, app), NOTES),)
 
 
-def measured(name: str, services: Units, load: Callable[[], float]) -> Row:
+def measured(name: str, services: Units, load: Callable[[], float]) -> TableRow:
     """A row: what a unit spends on `load`, which says the messages a second."""
     services.forget_peak(name)
     before, spent = services.memory(name), services.cpu()
     rate = load()
     seconds, after = services.since(spent)[name], services.memory(name)
     cells = (seconds, seconds / MESSAGES * 1e6, rate, before.now, after.peak, after.now)
-    return Row(name, (*cells, services.processes(name)))
+    return TableRow(name, (*cells, services.processes(name)))

@@ -13,11 +13,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.bench.context import BenchContext
-from tests.bench.mail.sides import PARTS, PROGRAMS, Bench, Load, Side, bench
+from tests.bench.mail.sides import PARTS, PROGRAMS, Bench, BenchSide, SideLoad, bench
 from tests.bench.mail.submission import DATA, GREETING, HANDSHAKE, LOGIN, MAIL, QUEUED, RCPT
 from tests.bench.mail.users import NOTICE
 from tests.bench.rounds import interleaved
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 
 SENDERS, SESSIONS, MESSAGES, ROUNDS = 20, 2, 10, 5
 IDLE = 2.0  # seconds that readers idle before, where they do
@@ -55,7 +55,7 @@ PROGRAMS_NOTE = "P: of Postfix, D: of Dovecot. Of processes that were there at t
 STAGES_NOTE = "Medians of all rounds, under that load. The first three are once a session."
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     with TemporaryDirectory() as directory, bench(context.lab.host("a"), Path(directory)) as both:
         context.say(f"{ROUNDS} rounds of {SENDERS * SESSIONS * MESSAGES} messages, three cases")
         cases = {
@@ -67,14 +67,16 @@ def measure(context: BenchContext) -> Sequence[Table]:
             case()
         loads = interleaved(cases, ROUNDS)
     return (
-        Table("Throughput", RATES, rates(loads), NOTES),
-        Table("Throughput: ms of CPU a message", COSTS, costs(loads), COSTS_NOTE),
-        Table("Throughput: ms of CPU a message, by program", PROGRAM_COLUMNS, programs(loads), PROGRAMS_NOTE),
-        Table("Throughput: ms until the answer", STAGE_COLUMNS, stages(loads), STAGES_NOTE),
+        BenchTable("Throughput", RATES, rates(loads), NOTES),
+        BenchTable("Throughput: ms of CPU a message", COSTS, costs(loads), COSTS_NOTE),
+        BenchTable(
+            "Throughput: ms of CPU a message, by program", PROGRAM_COLUMNS, programs(loads), PROGRAMS_NOTE
+        ),
+        BenchTable("Throughput: ms until the answer", STAGE_COLUMNS, stages(loads), STAGES_NOTE),
     )
 
 
-def loaded(both: Bench, side: Side, idle: float) -> Load:
+def loaded(both: Bench, side: BenchSide, idle: float) -> SideLoad:
     """A round, by users who have not sent before: a user may send ten messages at once, and one a second
     then."""
     people = side.people(SENDERS * (SESSIONS + 1))
@@ -83,7 +85,7 @@ def loaded(both: Bench, side: Side, idle: float) -> Load:
     return both.load(side, sessions, readers, MESSAGES, idle=idle)
 
 
-def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def rates(loads: Mapping[str, Sequence[SideLoad]]) -> list[TableRow]:
     total = SENDERS * SESSIONS * MESSAGES
     rate = {name: Measured.of(total / one.report.seconds for one in many) for name, many in loads.items()}
     spent = {name: Measured.of(one.everything for one in many) for name, many in loads.items()}
@@ -92,11 +94,11 @@ def rates(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
         ratios = (
             (rate[name].over(rate[STACK]), spent[STACK].over(spent[name])) if name == OURS else (None, None)
         )
-        rows.append(Row(name, (rate[name], *ratios)))
+        rows.append(TableRow(name, (rate[name], *ratios)))
     return rows
 
 
-def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def costs(loads: Mapping[str, Sequence[SideLoad]]) -> list[TableRow]:
     rows = []
     for name, many in loads.items():
         parts = [
@@ -104,20 +106,20 @@ def costs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
         ]
         rest = Measured.of(one.everything - sum(one.parts.values()) for one in many)
         clients = Measured.of(one.clients for one in many)
-        rows.append(Row(name, (Measured.of(one.everything for one in many), *parts, rest, clients)))
+        rows.append(TableRow(name, (Measured.of(one.everything for one in many), *parts, rest, clients)))
     return rows
 
 
-def programs(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def programs(loads: Mapping[str, Sequence[SideLoad]]) -> list[TableRow]:
     return [
-        Row(name, [Measured.of(one.programs[each] for one in many) for each in EACH])
+        TableRow(name, [Measured.of(one.programs[each] for one in many) for each in EACH])
         for name, many in loads.items()
     ]
 
 
-def stages(loads: Mapping[str, Sequence[Load]]) -> list[Row]:
+def stages(loads: Mapping[str, Sequence[SideLoad]]) -> list[TableRow]:
     return [
-        Row(
+        TableRow(
             name,
             [
                 Measured.of(median(one.report.stages[stage]) for one in many)

@@ -12,9 +12,9 @@ from tests.bench.context import BenchContext
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail.hibernation import accounts
 from tests.bench.mail.units import Units
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.webimap import Socket, logged_in
 from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
@@ -42,7 +42,7 @@ PSS of all processes of each service, before and while {SOCKETS} sockets idle, {
 account; without what the kernel keeps. Each has a TLS session with nginx, and one with Dovecot."""
 
 
-def measure(context: BenchContext) -> Sequence[Table]:
+def measure(context: BenchContext) -> Sequence[BenchTable]:
     relay = context.lab.host("a")
     context.say(f"{ROUNDS * MESSAGES} messages, one at a time")
     table = push(relay)
@@ -50,13 +50,13 @@ def measure(context: BenchContext) -> Sequence[Table]:
     return table, cost(relay)
 
 
-def push(host: LabHost) -> Table:
+def push(host: LabHost) -> BenchTable:
     """How much later a WebSocket is told."""
     armor, _ = sealed(SMALL)
     reader, *writers = accounts(host, 2 + ROUNDS * MESSAGES // PER_WRITER)
     rounds = []
     with (
-        Mailbox(host.ip, *reader) as mailbox,
+        ImapMailbox(host.ip, *reader) as mailbox,
         logged_in(host, reader) as socket,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -76,15 +76,15 @@ def push(host: LabHost) -> Table:
                 sent += 1
             rounds.append(sorted(later))
     cells = [Measured.of(times[len(times) * share // 100] for times in rounds) for share in (50, 95)]
-    return Table(
+    return BenchTable(
         "A WebSocket beside IDLE",
         PUSH,
-        [Row("later than IDLE", (*cells, float(ROUNDS * MESSAGES)))],
+        [TableRow("later than IDLE", (*cells, float(ROUNDS * MESSAGES)))],
         PUSH_NOTES,
     )
 
 
-def cost(host: LabHost) -> Table:
+def cost(host: LabHost) -> BenchTable:
     """What idle sockets take."""
     logins = accounts(host, SOCKETS // OF_ONE_ACCOUNT)
     # It starts with the first.
@@ -102,10 +102,10 @@ def cost(host: LabHost) -> Table:
         while time.monotonic() < end:
             sockets[0].result("list_mailboxes")
         after = weights(host)
-    rows = [Row(name, (before[name], after[name], after[name] - before[name])) for name in UNITS]
+    rows = [TableRow(name, (before[name], after[name], after[name] - before[name])) for name in UNITS]
     total = [sum(one.values()) for one in (before, after)]
-    rows.append(Row("all of them", (*total, total[1] - total[0])))
-    return Table("Memory of a thousand idle sockets", COST, rows, COST_NOTES)
+    rows.append(TableRow("all of them", (*total, total[1] - total[0])))
+    return BenchTable("Memory of a thousand idle sockets", COST, rows, COST_NOTES)
 
 
 def weights(host: LabHost) -> dict[str, float]:

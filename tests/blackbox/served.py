@@ -33,7 +33,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @dataclass(frozen=True)
-class Answer:
+class WholeAnswer:
     """An HTTP answer, read whole."""
 
     status: int
@@ -94,7 +94,7 @@ class Served:
         path: str,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | Iterable[bytes] | None = None,
-    ) -> Answer:
+    ) -> WholeAnswer:
         """Ask; a body that is not bytes goes chunked. Headers may repeat."""
         client = http.client.HTTPConnection("relay.example", timeout=_DEADLINE)
         client.sock = self.connect()
@@ -110,7 +110,7 @@ class Served:
                 client.endheaders(body, encode_chunked=True)
             response = client.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, fields, response.read())
+            return WholeAnswer(response.status, fields, response.read())
         finally:
             client.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tests.bounces.causes import CAUSES
 from tests.bounces.observe import look
-from tests.bounces.page import Scene, page
+from tests.bounces.page import BounceScene, page
 from tests.chat.core import Core
 from tests.chat.deadline import deadline
 from tests.chat.stage import Stage
@@ -37,14 +37,14 @@ def main() -> int:
     return 0
 
 
-def _scenes(stage: Stage) -> Iterator[Scene]:
+def _scenes(stage: Stage) -> Iterator[BounceScene]:
     here = stage.lab.host("a").domain
     old, new = stage.newcomer(here), stage.newcomer(here)
     old.accept_cleartext()
     for cause in CAUSES:
         _say(cause.title)
         with deadline(cause.title, CAUSE_SECONDS):
-            yield Scene(cause, look(cause, stage.lab, old), look(cause, stage.lab, new))
+            yield BounceScene(cause, look(cause, stage.lab, old), look(cause, stage.lab, new))
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from tests.chat import capture, relay
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -25,7 +25,7 @@ _HUGE = 600_000_000
 
 
 @dataclass(frozen=True)
-class Cause:
+class BounceCause:
     """`status` as in RFC 3463. `early`: refused at submission where it is for one recipient. `times_out`: the
     bounce comes when the time is up. `encrypted`: else the sender tries in clear."""
 
@@ -120,24 +120,24 @@ def _impatient(host: LabHost) -> Iterator[None]:
 def _somebody(host: LabHost) -> str:
     """The address of an account that is there."""
     address = fresh_address(host.domain)
-    with Mailbox(host.ip, address, fresh_password()):
+    with ImapMailbox(host.ip, address, fresh_password()):
         return address
 
 
 CAUSES = (
-    Cause("Unknown user, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
-    Cause("Unknown user, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
-    Cause("Unknown user, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
-    Cause("The mailbox is full, on the sender's relay", "5.2.2", full_mailbox("a"), early=True),
-    Cause("The mailbox is full, on another relay", "5.2.2", full_mailbox("b")),
-    Cause("The message is not encrypted", "5.7.1", _in_clear, early=True, encrypted=False),
-    Cause("The other relay refuses: its operator blocks the sender's domain", "5.7.1", _blocked_there),
-    Cause("The sender's operator blocks the other domain", "5.7.1", _blocked_here, early=True),
-    Cause("The sender's relay has closed its federation", "5.7.1", _federation_closed, early=True),
-    Cause("The domain does not exist", "5.1.2", _nobody("nowhere.lab"), early=True),
-    Cause("The domain accepts no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
-    Cause("The domain's MX is the sender's own relay", "5.4.6", _nobody("ours.lab"), early=True),
-    Cause("The domain is a private address", "5.1.2", _nobody("[10.0.0.1]"), early=True),
-    Cause("The other server never answered", "4.4.1", _silent, times_out=True),
-    Cause("The other server has no TLS, and no HTTPS", "4.4.1", _without_tls, times_out=True),
+    BounceCause("Unknown user, on the sender's relay", "5.1.1", _nobody("_a.lab"), early=True),
+    BounceCause("Unknown user, on another chatmail relay", "5.1.1", _nobody("_b.lab")),
+    BounceCause("Unknown user, on an ordinary mail server", "5.1.1", _nobody("mta.lab")),
+    BounceCause("The mailbox is full, on the sender's relay", "5.2.2", full_mailbox("a"), early=True),
+    BounceCause("The mailbox is full, on another relay", "5.2.2", full_mailbox("b")),
+    BounceCause("The message is not encrypted", "5.7.1", _in_clear, early=True, encrypted=False),
+    BounceCause("The other relay refuses: its operator blocks the sender's domain", "5.7.1", _blocked_there),
+    BounceCause("The sender's operator blocks the other domain", "5.7.1", _blocked_here, early=True),
+    BounceCause("The sender's relay has closed its federation", "5.7.1", _federation_closed, early=True),
+    BounceCause("The domain does not exist", "5.1.2", _nobody("nowhere.lab"), early=True),
+    BounceCause("The domain accepts no mail (null MX)", "5.1.10", _nobody("nullmx.lab"), early=True),
+    BounceCause("The domain's MX is the sender's own relay", "5.4.6", _nobody("ours.lab"), early=True),
+    BounceCause("The domain is a private address", "5.1.2", _nobody("[10.0.0.1]"), early=True),
+    BounceCause("The other server never answered", "4.4.1", _silent, times_out=True),
+    BounceCause("The other server has no TLS, and no HTTPS", "4.4.1", _without_tls, times_out=True),
 )

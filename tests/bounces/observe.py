@@ -7,11 +7,11 @@ from time import time
 
 from deltachat_rpc_client.rpc import JsonRpcError
 
-from tests.bounces.causes import Cause
+from tests.bounces.causes import BounceCause
 from tests.chat import relay
 from tests.chat.deadline import LateError, until
 from tests.chat.events import Event
-from tests.chat.person import OUT_DELIVERED, OUT_FAILED, Person, Sent
+from tests.chat.person import OUT_DELIVERED, OUT_FAILED, Person, SentMessage
 from tests.lab import Lab
 
 SECONDS = 60.0
@@ -26,7 +26,7 @@ class Sight:
     seconds: float
 
 
-def look(cause: Cause, lab: Lab, person: Person) -> Sight:
+def look(cause: BounceCause, lab: Lab, person: Person) -> Sight:
     """Let `person` write one message to one recipient, and wait for what comes of it."""
     with cause.circumstances(lab) as address:
         began = time()
@@ -51,11 +51,11 @@ def look(cause: Cause, lab: Lab, person: Person) -> Sight:
         return Sight(message["error"] or "", time() - began)
 
 
-def _chat(cause: Cause, person: Person, address: str) -> int:
+def _chat(cause: BounceCause, person: Person, address: str) -> int:
     return person.chat_with_stranger(address) if cause.encrypted else person.chat_in_clear(address)
 
 
-def _outcome(person: Person, sent: Sent) -> str:
+def _outcome(person: Person, sent: SentMessage) -> str:
     """The kind of the event that ends the story of a message, empty as long as there is none."""
 
     def ends(event: Event) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.bounces.causes import Cause
+from tests.bounces.causes import BounceCause
 from tests.bounces.observe import Sight
 
 _BEGIN = """\
@@ -48,15 +48,15 @@ _NOTHING = "nothing, the message looks delivered."
 
 
 @dataclass(frozen=True)
-class Scene:
+class BounceScene:
     """One cause, and what the owner of an old profile (which takes unencrypted mail) and of a new one saw."""
 
-    cause: Cause
+    cause: BounceCause
     old: Sight
     new: Sight
 
 
-def page(version: str, scenes: Iterable[Scene]) -> str:
+def page(version: str, scenes: Iterable[BounceScene]) -> str:
     """The whole page."""
     scenes = list(scenes)
     table = [
@@ -71,7 +71,7 @@ def _shown(sight: Sight) -> str:
     return "shown" if sight.error else "not shown"
 
 
-def _section(scene: Scene) -> str:
+def _section(scene: BounceScene) -> str:
     title = f"\n## {scene.cause.title}\n"
     if scene.old.error and _alike(scene.old) == _alike(scene.new):
         return title + _transcript("Both profiles", scene.old)

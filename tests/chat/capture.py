@@ -36,7 +36,7 @@ class Captured:
         return words.encode() in self.head + self.message
 
 
-class Peer:
+class CapturingPeer:
     """A capturing server at a host's address while the block runs; `captured` holds what came."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Peer:
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._others: list[Captured] = []  # came, and nobody has asked for them yet
 
-    def __enter__(self) -> Peer:
+    def __enter__(self) -> CapturingPeer:
         self._thread.start()
         return self
 
@@ -91,18 +91,18 @@ class Peer:
 
 def https_peer(
     host: Host, certificate: Path, key: Path, *, address: str | None = None, hold: Event | None = None
-) -> Peer:
+) -> CapturingPeer:
     """A peer that takes messages at `/mxdeliv`; while `hold` isn't set it answers none."""
-    handler = type("_Holding", (_Https,), {"hold": hold})
-    return Peer(host, 443, handler, _context(certificate, key), address)
+    handler = type("_Holding", (_CapturingHttps,), {"hold": hold})
+    return CapturingPeer(host, 443, handler, _context(certificate, key), address)
 
 
 def smtp_peer(
     host: Host, certificate: Path | None = None, key: Path | None = None, *, address: str | None = None
-) -> Peer:
+) -> CapturingPeer:
     """A peer that takes messages on port 25; with STARTTLS if it has a certificate."""
     context = None if certificate is None or key is None else _context(certificate, key)
-    return Peer(host, 25, type("_Starttls", (_Smtp,), {"context": context}), address=address)
+    return CapturingPeer(host, 25, type("_Starttls", (_Smtp,), {"context": context}), address=address)
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -145,7 +145,7 @@ class _Handler(socketserver.StreamRequestHandler):
         self.server.captured.put(Captured(head, message))
 
 
-class _Https(_Handler):
+class _CapturingHttps(_Handler):
     hold: Event | None = None
 
     def handle(self) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from tests.chat.journal import Entry
-from tests.chat.queue_log import Delivery, QueueFile, of_message, queue_files
+from tests.chat.journal import LoggedEntry
+from tests.chat.queue_log import LoggedDelivery, QueueFile, of_message, queue_files
 
 HOPS = ("submit", "queue", "wire", "queue there", "Maildir", "IDLE")
 
@@ -40,7 +40,11 @@ class Trace:
 
 
 def trace(
-    sender_side: Sequence[Entry], receiver_side: Sequence[Entry], message_id: str, told: float, shown: float
+    sender_side: Sequence[LoggedEntry],
+    receiver_side: Sequence[LoggedEntry],
+    message_id: str,
+    told: float,
+    shown: float,
 ) -> Trace | None:
     """The way of a message, or None as long as the journals don't tell the whole of it."""
     here = queue_files(sender_side)
@@ -68,11 +72,11 @@ def trace(
     )
 
 
-def _accepted(file: QueueFile) -> Delivery | None:
+def _accepted(file: QueueFile) -> LoggedDelivery | None:
     return next((one for one in file.deliveries if one.status == "sent"), None)
 
 
-def _saved(entries: Sequence[Entry], message_id: str) -> float:
+def _saved(entries: Sequence[LoggedEntry], message_id: str) -> float:
     """When Dovecot's LMTP said that the message lies in the Maildir (`msgid=<…>: saved mail to INBOX`)."""
     for entry in entries:
         if entry.who == "dovecot" and message_id in entry.text and "saved mail to" in entry.text:
@@ -80,7 +84,7 @@ def _saved(entries: Sequence[Entry], message_id: str) -> float:
     return 0.0
 
 
-def inbound_roads(entries: Sequence[Entry], people: Container[str] | None = None) -> list[str]:
+def inbound_roads(entries: Sequence[LoggedEntry], people: Container[str] | None = None) -> list[str]:
     """How each message from outside to these addresses, or to any, came in: `https` or `smtp`, in order."""
     roads = {"mxdeliv": "https", "smtp": "smtp"}
     files = [file for file in queue_files(entries) if file.service in roads]

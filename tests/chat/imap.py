@@ -34,7 +34,7 @@ def told_at_login(ip: str, login: tuple[str, str]) -> set[str]:
         session.shutdown()
 
 
-class Mailbox:
+class ImapMailbox:
     """INBOX of one account. Raises `imaplib.IMAP4.error` when the login is refused."""
 
     def __init__(self, ip: str, address: str, password: str) -> None:

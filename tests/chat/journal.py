@@ -13,7 +13,7 @@ from tests.lab.host import LabHost
 
 
 @dataclass(frozen=True)
-class Entry:
+class LoggedEntry:
     """One line: `at` in seconds since the epoch, `who` the syslog identifier, `text` the message."""
 
     at: float
@@ -27,13 +27,13 @@ _UNITS = ("postfix*", "dovecot", "opendkim", "nginx", "chatmail-*", "mxdeliv-*")
 _FIELDS = "SYSLOG_IDENTIFIER,MESSAGE,_SOURCE_REALTIME_TIMESTAMP"
 
 
-def read(host: LabHost, since: float) -> list[Entry]:
+def read(host: LabHost, since: float) -> list[LoggedEntry]:
     """The host's journal from `since` on, oldest first."""
     command = f"journalctl --quiet --no-pager -o json --output-fields={_FIELDS} --since=@{since:.6f}"
     return parse(host.run(command).stdout.splitlines())
 
 
-def parse(lines: Iterable[str]) -> list[Entry]:
+def parse(lines: Iterable[str]) -> list[LoggedEntry]:
     """Entries from `journalctl -o json`; without those that aren't text (journald gives lists then)."""
     entries = []
     for line in lines:
@@ -42,7 +42,7 @@ def parse(lines: Iterable[str]) -> list[Entry]:
         if isinstance(text, str):
             # When the sender said so, not when journald got round to it.
             stamp = fields.get("_SOURCE_REALTIME_TIMESTAMP") or fields["__REALTIME_TIMESTAMP"]
-            entries.append(Entry(int(stamp) / 1e6, fields.get("SYSLOG_IDENTIFIER", ""), text))
+            entries.append(LoggedEntry(int(stamp) / 1e6, fields.get("SYSLOG_IDENTIFIER", ""), text))
     return sorted(entries, key=lambda entry: entry.at)
 
 

@@ -15,7 +15,7 @@ _TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class MxdelivAnswer:
     """HTTP status, first line of the body, header fields in any case, and the body as JSON if it is that."""
 
     status: int
@@ -26,7 +26,7 @@ class Answer:
 
 def post(
     host: LabHost, sender: str | None, recipients: Iterable[str], message: bytes, **fields: str
-) -> Answer:
+) -> MxdelivAnswer:
     """POST a message; `sender` None leaves X-Mail-From out. In `fields`, `_` stands for `-`."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
     if sender is not None:
@@ -36,7 +36,7 @@ def post(
     return ask(host, "POST", headers, message)
 
 
-def ask(host: LabHost, method: str, headers: dict[str, str], message: bytes = b"") -> Answer:
+def ask(host: LabHost, method: str, headers: dict[str, str], message: bytes = b"") -> MxdelivAnswer:
     """Any request to `/mxdeliv`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,4 +50,4 @@ def ask(host: LabHost, method: str, headers: dict[str, str], message: bytes = b"
             timeout=_TIMEOUT,
         )
     json = answer.json() if answer.headers.get("Content-Type", "").startswith("application/json") else None
-    return Answer(answer.status_code, answer.text.partition("\n")[0].strip(), answer.headers, json)
+    return MxdelivAnswer(answer.status_code, answer.text.partition("\n")[0].strip(), answer.headers, json)

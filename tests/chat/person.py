@@ -38,7 +38,7 @@ def fresh_password() -> str:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentMessage:
     """A message on its way."""
 
     id: int
@@ -48,7 +48,7 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedMessage:
     """A message that arrived, as the core shows it."""
 
     at: float
@@ -144,19 +144,19 @@ class Person:
         contact = self.core.rpc.lookup_contact_id_by_addr(self.account, other.address)
         return int(self.core.rpc.create_chat_by_contact_id(self.account, contact))
 
-    def send(self, chat: int, text: str, file: Path | None = None) -> Sent:
+    def send(self, chat: int, text: str, file: Path | None = None) -> SentMessage:
         """Hand a message to the core."""
         mark, at = self.events.mark(), time()
         data = {"text": text, "file": str(file) if file else None, "viewtype": "File" if file else "Text"}
         message = int(self.core.rpc.send_msg(self.account, chat, data))
         info = self.core.rpc.get_message_info_object(self.account, message)
-        return Sent(message, str(info["rfc724Mid"]), at, mark)
+        return SentMessage(message, str(info["rfc724Mid"]), at, mark)
 
-    def sent(self, sent: Sent, seconds: float) -> Event:
+    def sent(self, sent: SentMessage, seconds: float) -> Event:
         """Wait until the relay has taken the message."""
         return self._outcome("MsgDelivered", sent, seconds)
 
-    def failed(self, sent: Sent, seconds: float) -> tuple[Event, str]:
+    def failed(self, sent: SentMessage, seconds: float) -> tuple[Event, str]:
         """Wait until the core shows the message as failed; the error text that the user sees."""
         event = self._outcome("MsgFailed", sent, seconds)
         message = self.message(sent.id)
@@ -164,7 +164,7 @@ class Person:
 
     def received(
         self, what: str, matches: Callable[[dict[str, Any]], bool], since: int, seconds: float
-    ) -> Received:
+    ) -> ReceivedMessage:
         """Wait for an incoming message, complete with its file, that matches."""
         seen: dict[str, Any] = {}
 
@@ -177,7 +177,7 @@ class Person:
             return bool(seen["downloadState"] == "Done" and matches(seen))
 
         event = self.events.wait(what, complete, seconds, since)
-        return Received(event.at, dict(seen))
+        return ReceivedMessage(event.at, dict(seen))
 
     def texts(self, chat: int) -> list[str]:
         """The texts of a chat from top to bottom, as the user sees them, without the core's own remarks."""
@@ -207,7 +207,7 @@ class Person:
         """A message as the core shows it."""
         return dict(self.core.rpc.get_message(self.account, number))
 
-    def _outcome(self, kind: str, sent: Sent, seconds: float) -> Event:
+    def _outcome(self, kind: str, sent: SentMessage, seconds: float) -> Event:
         def ours(event: Event) -> bool:
             return event.kind == kind and event.fields.get("msgId") == sent.id
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.chat.journal import Entry
+from tests.chat.journal import LoggedEntry
 
 _QUEUE_ID = re.compile(r"([0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}): (.*)", re.DOTALL)
 _MESSAGE_ID = re.compile(r"message-id=<?([^>]*)>?")
@@ -22,7 +22,7 @@ _DELIVERY = re.compile(
 
 
 @dataclass(frozen=True)
-class Delivery:
+class LoggedDelivery:
     """One attempt. `started`: connected, the message is handed over; `ended`: it was logged."""
 
     agent: str
@@ -45,10 +45,10 @@ class QueueFile:
     came: float = 0.0
     queued: float = 0.0
     removed: float = 0.0
-    deliveries: list[Delivery] = field(default_factory=list)
+    deliveries: list[LoggedDelivery] = field(default_factory=list)
 
 
-def queue_files(entries: Sequence[Entry]) -> list[QueueFile]:
+def queue_files(entries: Sequence[LoggedEntry]) -> list[QueueFile]:
     """Every queue file that the entries tell of, in order of appearance."""
     files: dict[str, QueueFile] = {}
     for entry in entries:
@@ -60,7 +60,7 @@ def queue_files(entries: Sequence[Entry]) -> list[QueueFile]:
     return list(files.values())
 
 
-def _note(file: QueueFile, entry: Entry, text: str) -> None:
+def _note(file: QueueFile, entry: LoggedEntry, text: str) -> None:
     agent = entry.who.removeprefix("postfix/")
     if text.startswith("client="):
         # Port 25 logs as plain postfix/smtpd, the others under a syslog_name of their own.
@@ -79,7 +79,7 @@ def _note(file: QueueFile, entry: Entry, text: str) -> None:
         first = file.queued and not file.deliveries
         started = file.queued + waiting + connecting if first else entry.at - handing
         file.deliveries.append(
-            Delivery(
+            LoggedDelivery(
                 agent, found["to"], found["relay"], found["status"], found["dsn"], found["text"] or "",
                 started, entry.at,
             )

@@ -17,7 +17,7 @@ _TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
-class Reply:
+class SmtpReply:
     """The answer that ended a session: where it came, its code and its words."""
 
     stage: str
@@ -32,7 +32,7 @@ class Reply:
 
 def submit(
     ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes, *, sender: str | None = None
-) -> Reply:
+) -> SmtpReply:
     """Log in with TLS on 465 and submit. `sender` is the envelope's, the login's address if left out."""
 
     def connect() -> smtplib.SMTP:
@@ -41,12 +41,12 @@ def submit(
     return _session(connect, login, login[0] if sender is None else sender, recipients, message)
 
 
-def submit_starttls(ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes) -> Reply:
+def submit_starttls(ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes) -> SmtpReply:
     """The same on 587, with STARTTLS."""
     return _session(lambda: _with_starttls(ip, 587), login, login[0], recipients, message)
 
 
-def deliver(ip: str, sender: str, recipients: Sequence[str], message: bytes) -> Reply:
+def deliver(ip: str, sender: str, recipients: Sequence[str], message: bytes) -> SmtpReply:
     """Deliver as a stranger does: port 25, STARTTLS, no login."""
     return _session(lambda: _with_starttls(ip, 25), None, sender, recipients, message)
 
@@ -74,7 +74,7 @@ def logged_in_by_starttls(ip: str, login: tuple[str, str]) -> Iterator[smtplib.S
 
 def transact(
     session: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes
-) -> tuple[list[str], Reply]:
+) -> tuple[list[str], SmtpReply]:
     """One message for recipients as they are written: the answers to RCPT, and the last one of all.
 
     They go out in UTF-8, surrogates as the octets that they stand for (PEP 383). If nobody is accepted, the
@@ -128,7 +128,7 @@ def _session(
     sender: str,
     recipients: Sequence[str],
     message: bytes,
-) -> Reply:
+) -> SmtpReply:
     stage = "HELO"
     try:
         with connect() as session:
@@ -151,5 +151,5 @@ def _session(
         return _reply(stage, error.smtp_code, error.smtp_error)
 
 
-def _reply(stage: str, code: int, text: bytes | str) -> Reply:
-    return Reply(stage, code, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+def _reply(stage: str, code: int, text: bytes | str) -> SmtpReply:
+    return SmtpReply(stage, code, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)

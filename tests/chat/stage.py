@@ -16,7 +16,7 @@ from typing import Any
 from tests.chat import hops, journal
 from tests.chat.core import Core
 from tests.chat.deadline import deadline, until
-from tests.chat.person import Person, Received, Sent, fresh_address, fresh_password
+from tests.chat.person import Person, ReceivedMessage, SentMessage, fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
 
@@ -34,8 +34,8 @@ FIVE_MEGABYTES = 5_000_000
 class Passage:
     """A message that went from one person to another."""
 
-    sent: Sent
-    received: Received
+    sent: SentMessage
+    received: ReceivedMessage
     trace: hops.Trace
 
 
@@ -67,7 +67,9 @@ class Stage:
         """A text of its own words from one to the other."""
         return self._passage(sender, receiver, *self.say(sender, receiver, seconds))
 
-    def say(self, sender: Person, receiver: Person, seconds: float = TEXT_SECONDS) -> tuple[Sent, Received]:
+    def say(
+        self, sender: Person, receiver: Person, seconds: float = TEXT_SECONDS
+    ) -> tuple[SentMessage, ReceivedMessage]:
         """The same, on hosts that are not of the lab's plan or whose journals another version wrote."""
         words = f"hello {secrets.token_hex(4)}"
         with deadline(f"text from {sender.address}", seconds):
@@ -89,7 +91,9 @@ class Stage:
             raise AssertionError(f"the file of {size} octets arrived altered")
         return self._passage(sender, receiver, sent, received)
 
-    def _passage(self, sender: Person, receiver: Person, sent: Sent, received: Received) -> Passage:
+    def _passage(
+        self, sender: Person, receiver: Person, sent: SentMessage, received: ReceivedMessage
+    ) -> Passage:
         here, there = self.host_of(sender.address), self.host_of(receiver.address)
         since = sent.at - 0.5
 

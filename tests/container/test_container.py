@@ -15,7 +15,7 @@ import pytest
 
 from tests import messages, packets
 from tests.chat import smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.container import image
 from tests.container.box import HOST, UNIT, Box
 from tests.lab import Lab, network
@@ -79,7 +79,7 @@ def _logged_in(box: Box) -> Login:
     # By the operator: on a busy machine the relay makes none by itself (chatmail_limit_load).
     made = json.loads(box.host.run("chatmailctl account create --json").stdout)
     login = str(made["address"]), str(made["password"])
-    with Mailbox(box.host.ip, *login):
+    with ImapMailbox(box.host.ip, *login):
         return login
 
 
@@ -94,7 +94,7 @@ def _sent(box: Box, sender: Login, reader: Login) -> str:
 
 
 def _arrives(box: Box, reader: Login, mid: str) -> bytes:
-    with Mailbox(box.host.ip, *reader) as mailbox:
+    with ImapMailbox(box.host.ip, *reader) as mailbox:
         return until(lambda: mailbox.find(mid), SECONDS, f"{mid} did not come")
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.corpus.manifest import ALICE, BOB, CAROL, ENCRYPTED, NONE
-from tests.corpus.wrapped import TEXT, Made, Room
+from tests.corpus.wrapped import TEXT, Made, SampleFolder
 
 # name: what, what gpg is told, how large a file is encrypted (0: the text). Armored, in PGP/MIME; they pass.
 _ENCRYPTED = {
@@ -60,7 +60,7 @@ def make() -> Iterator[Made]:
         gpg.generate(ALICE, "future-default")
         gpg.generate(BOB, "rsa3072")
         gpg.generate(CAROL, "future-default")
-        room = Room("gnupg", gpg.version)
+        room = SampleFolder("gnupg", gpg.version)
         for name, (about, options, size) in _ENCRYPTED.items():
             room.armored(name, about, gpg.run(f"-a {options}", _input(size)))
         for name, (about, options, size) in _REFUSED.items():
@@ -69,7 +69,7 @@ def make() -> Iterator[Made]:
         yield from room.made
 
 
-def _special(room: Room, gpg: _Gpg) -> None:
+def _special(room: SampleFolder, gpg: _Gpg) -> None:
     to_alice = f"-e -r {ALICE}"
     commented = gpg.run(f"-a --emit-version --comment Hello {to_alice}", TEXT)
     room.armored(

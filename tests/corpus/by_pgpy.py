@@ -12,20 +12,20 @@ from pgpy.constants import CompressionAlgorithm, SymmetricKeyAlgorithm
 
 from tests.chat.pgp import make_key
 from tests.corpus.manifest import ALICE, BOB
-from tests.corpus.wrapped import TEXT, Made, Room
+from tests.corpus.wrapped import TEXT, Made, SampleFolder
 
 
 def make() -> Iterator[Made]:
     with warnings.catch_warnings():
         # That it compresses nothing, and the cipher mode of RFC 4880, are as wanted.
         warnings.simplefilter("ignore")
-        room = Room("pgpy", f"PGPy {importlib.metadata.version('PGPy')}")
+        room = SampleFolder("pgpy", f"PGPy {importlib.metadata.version('PGPy')}")
         _encrypted(room)
         _refused(room)
     yield from room.made
 
 
-def _encrypted(room: Room) -> None:
+def _encrypted(room: SampleFolder) -> None:
     alice, bob = make_key(ALICE), make_key(BOB)
     cipher = SymmetricKeyAlgorithm.AES256
     session_key = cipher.gen_key()
@@ -41,7 +41,7 @@ def _encrypted(room: Room) -> None:
     room.armored("signed-and-encrypted", "signed inside", _armor(bob.pubkey.encrypt(signed)))
 
 
-def _refused(room: Room) -> None:
+def _refused(room: SampleFolder) -> None:
     alice = make_key(ALICE)
     signed = _text()
     signed |= alice.sign(signed)

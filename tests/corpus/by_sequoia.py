@@ -10,11 +10,11 @@ import pysequoia
 from pysequoia import ArmorKind, EncryptionAlgorithm, Profile, SignatureMode, SigningAlgorithm, Tsk
 
 from tests.corpus.manifest import ALICE, BOB
-from tests.corpus.wrapped import TEXT, Made, Room
+from tests.corpus.wrapped import TEXT, Made, SampleFolder
 
 
 def make() -> Iterator[Made]:
-    room = Room("sequoia", f"pysequoia {importlib.metadata.version('pysequoia')}")
+    room = SampleFolder("sequoia", f"pysequoia {importlib.metadata.version('pysequoia')}")
     old = Tsk.generate(user_id=ALICE, profile=Profile.RFC4880)
     new = Tsk.generate(user_id=BOB, profile=Profile.RFC9580)
     late = Tsk.generate(
@@ -57,7 +57,7 @@ def make() -> Iterator[Made]:
     yield from room.made
 
 
-def _after(room: Room, sealed: bytes, readable: bytes) -> None:
+def _after(room: SampleFolder, sealed: bytes, readable: bytes) -> None:
     armored = pysequoia.armor(sealed + readable, ArmorKind.Message)
     text = armored if isinstance(armored, bytes) else str(armored).encode()
     room.refused("v6-then-signed", "a signed text after the SEIPD", text)

@@ -14,7 +14,7 @@ Made = tuple[Sample, bytes]
 TEXT = b"What only the recipient may read.\n"
 
 
-class Room:
+class SampleFolder:
     """Makes the samples of one program: `name` is their folder, `producer` the program and its version."""
 
     def __init__(self, name: str, producer: str) -> None:

@@ -20,7 +20,7 @@ from tests.chat.core import Core
 from tests.chat.deadline import deadline
 from tests.chat.stage import Stage
 from tests.demo import report
-from tests.demo.outcome import Outcome, Seen
+from tests.demo.outcome import SeenByStory, StoryOutcome
 from tests.demo.stories import STORIES, Cast, Story
 from tests.lab import Lab, LabError
 from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
@@ -67,7 +67,7 @@ def main() -> int:
     return 0 if complete else 1
 
 
-def _perform(lab: Lab, say: Callable[[str], None]) -> list[Outcome]:
+def _perform(lab: Lab, say: Callable[[str], None]) -> list[StoryOutcome]:
     lab.up(say)
     for name in ("a", "b"):
         firewall.reopen(lab.host(name))
@@ -85,7 +85,7 @@ def _perform(lab: Lab, say: Callable[[str], None]) -> list[Outcome]:
     return outcomes
 
 
-def _play(story: Story, cast: Cast, say: Callable[[str], None]) -> Outcome:
+def _play(story: Story, cast: Cast, say: Callable[[str], None]) -> StoryOutcome:
     began, since = monotonic(), time()
     try:
         with deadline(story.title, story.seconds):
@@ -96,9 +96,9 @@ def _play(story: Story, cast: Cast, say: Callable[[str], None]) -> Outcome:
         say(f"[red]✗[/] {story.title}: {escape(failure)}")
         for host in (cast.a, cast.b, cast.mta):
             say(f"  the end of {host.domain}'s journal:\n{escape(journal.tail(host, since))}")
-        return Outcome(story.title, monotonic() - began, Seen(""), failure)
+        return StoryOutcome(story.title, monotonic() - began, SeenByStory(""), failure)
     say(f"[green]✓[/] {story.title}{f' by {seen.road}' if seen.road else ''}: {escape(seen.words)}")
-    return Outcome(story.title, monotonic() - began, seen)
+    return StoryOutcome(story.title, monotonic() - began, seen)
 
 
 if __name__ == "__main__":

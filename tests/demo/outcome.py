@@ -9,7 +9,7 @@ from tests.chat.hops import HOPS, Trace
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenByStory:
     """What a story saw happen: by which road, in which words, and the hops where it is one message's way."""
 
     words: str
@@ -18,12 +18,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StoryOutcome:
     """A story that was played. `failure` is empty when everything in it happened."""
 
     title: str
     seconds: float
-    seen: Seen
+    seen: SeenByStory
     failure: str = ""
 
     def as_json(self) -> dict[str, Any]:

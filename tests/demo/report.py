@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.chat.hops import Trace
-from tests.demo.outcome import Outcome
+from tests.demo.outcome import StoryOutcome
 
 # The six hops, and what each is measured between; printed under the table.
 LEGEND = """\
@@ -20,7 +20,7 @@ queue: → handed to the relay daemon     wire: → in the receiver's queue (HTT
 queue there: → handed to Dovecot        Maildir: → saved        IDLE: → told, fetched, decrypted, shown"""
 
 
-def show(console: Console, outcomes: Sequence[Outcome]) -> None:
+def show(console: Console, outcomes: Sequence[StoryOutcome]) -> None:
     """Print what happened, story by story."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", width=1)

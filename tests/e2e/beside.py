@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests import messages
 from tests.chat import smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.lab import Lab, by_hand, inventory, old
 from tests.lab.host import LabHost
 from tests.lab.old import PASSWORD, USER, VIRTUAL
@@ -155,9 +155,9 @@ def other_mail_flows(host: LabHost, mta: LabHost) -> None:
     for recipient, mid in ((VIRTUAL, between), ("reader@mta.lab", outward)):
         reply = smtp.submit(host.ip, bob, [recipient], by(USER, clear, mid), sender=USER)
         assert reply.code == 250, reply
-    with Mailbox(host.ip, *bob) as mailbox:
+    with ImapMailbox(host.ip, *bob) as mailbox:
         until(lambda: mailbox.find(inward), SECONDS, "a system user's mail did not come")
-    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+    with ImapMailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
         for mid in (inward, between):
             found = until(lambda mid=mid: mailbox.find(mid), SECONDS, "a virtual mailbox's mail did not come")  # type: ignore[misc]
             assert b"Authentication-Results" not in found

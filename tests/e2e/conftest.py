@@ -16,7 +16,7 @@ import pytest
 from tests.chat import firewall, journal, relay
 from tests.chat.core import Core
 from tests.chat.deadline import deadline
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e import doors
@@ -165,5 +165,5 @@ def _https_afresh(a: LabHost) -> Iterator[None]:
 
 def _logged_in(host: LabHost) -> Login:
     login = fresh_address(host.domain), fresh_password()
-    with Mailbox(host.ip, *login):
+    with ImapMailbox(host.ip, *login):
         return login

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SocketRow:
     """Sockets in one directory with the same users; `always` is false where a host may lack them."""
 
     directory: str
@@ -24,12 +24,12 @@ class Row:
         return (f"{self.directory}/{name}" for name in self.names)
 
 
-def _row(directory: str, names: str, users: str, reason: str) -> Row:
-    return Row(directory, tuple(names.split()), frozenset(users.split()), reason)
+def _row(directory: str, names: str, users: str, reason: str) -> SocketRow:
+    return SocketRow(directory, tuple(names.split()), frozenset(users.split()), reason)
 
 
-def _debian(directory: str, names: str, users: str, reason: str) -> Row:
-    return Row(directory, tuple(names.split()), frozenset(users.split()), reason, always=False)
+def _debian(directory: str, names: str, users: str, reason: str) -> SocketRow:
+    return SocketRow(directory, tuple(names.split()), frozenset(users.split()), reason, always=False)
 
 
 _SPOOL, _DOVECOT = "/var/spool/postfix", "/run/dovecot"
@@ -94,7 +94,7 @@ TABLE = (
 )  # fmt: skip
 
 
-def by_path() -> Mapping[str, Row]:
+def by_path() -> Mapping[str, SocketRow]:
     """Each socket of the table."""
     return {path: row for row in TABLE for path in row.paths}
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.chat import pgp, smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -18,7 +18,7 @@ from tests.lab.host import LabHost
 
 def _get_in(ip: str, address: str, password: str) -> bool:
     try:
-        with Mailbox(ip, address, password):
+        with ImapMailbox(ip, address, password):
             return True
     except imaplib.IMAP4.error:
         return False

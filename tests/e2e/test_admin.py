@@ -19,7 +19,7 @@ from tests.attacks import strangers
 from tests.blackbox.admin.chromium import Browser
 from tests.chat import firewall, relay
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
@@ -47,7 +47,7 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 GUESSER, ELSEWHERE = "10.77.0.96", "10.77.0.200"
 
 
-class Pages:
+class AdminPages:
     """A program that asks for JSON, with the cookie that it was given."""
 
     def __init__(self, host: LabHost, **headers: str) -> None:
@@ -87,14 +87,14 @@ class Pages:
         return self.ask("POST", "/login", {"password": password})[0]
 
 
-def logged_in(host: LabHost, password: str) -> Pages:
-    pages = Pages(host)
+def logged_in(host: LabHost, password: str) -> AdminPages:
+    pages = AdminPages(host)
     assert pages.log_in(password) == 200
     return pages
 
 
 @pytest.fixture
-def pages(a: LabHost) -> Pages:
+def pages(a: LabHost) -> AdminPages:
     return logged_in(a, ACT)
 
 
@@ -151,7 +151,7 @@ class TestOff:
 
 
 def test_who_has_no_password_learns_nothing(a: LabHost) -> None:
-    stranger = Pages(a)
+    stranger = AdminPages(a)
     answers = [stranger.ask("GET", path) for path in (*PAGES, "/none")]
     answers.append(stranger.ask("POST", "/orders/block-add", {"entry": "spam.lab"}))
     assert {status for status, _ in answers} == {401}
@@ -160,14 +160,14 @@ def test_who_has_no_password_learns_nothing(a: LabHost) -> None:
 
 
 def test_ten_wrong_passwords_a_minute_from_an_address_whatever_it_calls_itself(
-    a: LabHost, pages: Pages
+    a: LabHost, pages: AdminPages
 ) -> None:
     with seen_as(GUESSER, a.ip):
         # nginx names the client; what the client says of itself counts for nothing.
         names = cycle([{"X-Real-IP": one, "X-Forwarded-For": one} for one in strangers.ipv4(200)])
 
         def log_in(password: str) -> int:
-            return Pages(a, **next(names)).log_in(password)
+            return AdminPages(a, **next(names)).log_in(password)
 
         assert [log_in("guess") for _ in range(10)] == [401] * 10
 
@@ -179,11 +179,11 @@ def test_ten_wrong_passwords_a_minute_from_an_address_whatever_it_calls_itself(
 
         until("the right one is refused too", right_one_is_refused, 40)
     # Others log in, and whoever is logged in stays it.
-    assert Pages(a).log_in(READ) == 200
+    assert AdminPages(a).log_in(READ) == 200
     assert pages.get("/session")["role"] == "privileged"
 
 
-def test_the_overview_has_all_figures(a: LabHost, pages: Pages) -> None:
+def test_the_overview_has_all_figures(a: LabHost, pages: AdminPages) -> None:
     found = until("all was looked at", lambda: None if (now := pages.get())["missing"] else now, 90, every=1)
     assert found["domain"] == a.domain
     created = [one for one in relay.ctl(a, "account", "list") if one["created"]]
@@ -200,7 +200,7 @@ def test_the_overview_has_all_figures(a: LabHost, pages: Pages) -> None:
 
 
 def test_traffic_is_counted_by_the_hour(
-    a: LabHost, b: LabHost, pages: Pages, writer: Login, reader: Login
+    a: LabHost, b: LabHost, pages: AdminPages, writer: Login, reader: Login
 ) -> None:
     def attempts(way: str) -> int:
         relay.count_all(a)
@@ -220,7 +220,7 @@ def test_traffic_is_counted_by_the_hour(
     assert history["total"]["https"]["attempts"] >= 1
 
 
-def test_orders_do_what_chatmailctl_does(a: LabHost, pages: Pages) -> None:
+def test_orders_do_what_chatmailctl_does(a: LabHost, pages: AdminPages) -> None:
     assert pages.order("block-add", entry="Spam.lab", note="so")[0] == 200
     assert [one["entry"] for one in relay.ctl(a, "block", "list")] == ["spam.lab"]
     assert [one["entry"] for one in pages.get("/blocklist")["entries"]] == ["spam.lab"]
@@ -240,7 +240,7 @@ def test_orders_do_what_chatmailctl_does(a: LabHost, pages: Pages) -> None:
 
 
 def test_a_message_of_the_queue_is_held_released_and_deleted(
-    a: LabHost, mta: LabHost, pages: Pages, writer: Login
+    a: LabHost, mta: LabHost, pages: AdminPages, writer: Login
 ) -> None:
     def waits_in(message: str) -> str | None:
         rows = {row["queue_id"]: row["queue"] for row in relay.ctl(a, "queue")}
@@ -262,7 +262,7 @@ def test_a_message_of_the_queue_is_held_released_and_deleted(
         assert pages.ask("GET", f"/queue/{message}")[0] == 404
 
 
-def test_a_peer_s_mail_is_tried_at_once(a: LabHost, mta: LabHost, pages: Pages, writer: Login) -> None:
+def test_a_peer_s_mail_is_tried_at_once(a: LabHost, mta: LabHost, pages: AdminPages, writer: Login) -> None:
     with firewall.closed(mta, 25, "refuse"):
         submit(a, writer, CAROL)
         until("it is deferred", lambda: deferred(a, "mta.lab"), 20)
@@ -276,8 +276,8 @@ def test_a_peer_s_mail_is_tried_at_once(a: LabHost, mta: LabHost, pages: Pages, 
     until("it is delivered", is_gone, 60, every=1)
 
 
-def test_an_account_is_suspended_with_its_sessions(a: LabHost, pages: Pages, writer: Login) -> None:
-    with Mailbox(a.ip, *writer):
+def test_an_account_is_suspended_with_its_sessions(a: LabHost, pages: AdminPages, writer: Login) -> None:
+    with ImapMailbox(a.ip, *writer):
         status, said = pages.order("account-suspend", address=writer[0])
         assert status == 200
         assert "Ended the IMAP sessions of 1 user" in said["said"]
@@ -286,7 +286,7 @@ def test_an_account_is_suspended_with_its_sessions(a: LabHost, pages: Pages, wri
 
 
 def test_what_ends_the_sessions_of_late_logins_outlives_its_order(
-    a: LabHost, pages: Pages, writer: Login
+    a: LabHost, pages: AdminPages, writer: Login
 ) -> None:
     def of_orders() -> set[str]:
         """Processes that an order started, besides the one that executes it."""
@@ -307,9 +307,9 @@ def test_what_ends_the_sessions_of_late_logins_outlives_its_order(
     assert len(of_orders() - before) == 1
 
 
-def test_an_account_is_deleted_with_its_mailbox(a: LabHost, pages: Pages) -> None:
+def test_an_account_is_deleted_with_its_mailbox(a: LabHost, pages: AdminPages) -> None:
     address, password = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, address, password):
+    with ImapMailbox(a.ip, address, password):
         place = f"/var/vmail/{a.domain}/{address.partition('@')[0]}"
         assert is_there(a, place)
     assert pages.order("account-delete", address=address)[0] == 200
@@ -317,7 +317,7 @@ def test_an_account_is_deleted_with_its_mailbox(a: LabHost, pages: Pages) -> Non
     assert pages.get(f"/accounts?begins={address}")["accounts"] == []
 
 
-def test_a_browser_logs_in_and_orders(a: LabHost, pages: Pages, tmp_path: Path) -> None:
+def test_a_browser_logs_in_and_orders(a: LabHost, pages: AdminPages, tmp_path: Path) -> None:
     """Chromium, through nginx: cookie, Content-Security-Policy, forms. Two pictures are kept for people."""
     browser = Browser(tmp_path / "profile")
     try:
@@ -352,7 +352,7 @@ def test_the_read_only_password_looks_and_changes_nothing(a: LabHost) -> None:
     assert relay.ctl(a, "block", "list") == []
 
 
-def test_the_program_behind_the_pages_can_not_inject_mail_nor_read_any(a: LabHost, pages: Pages) -> None:
+def test_the_program_behind_the_pages_can_not_inject_mail_nor_read_any(a: LabHost, pages: AdminPages) -> None:
     pages.get()
     pid = a.run("systemctl show --property=MainPID --value chatmail-admin").stdout.strip()
     user = "--reuid=chatmail-admin --regid=chatmail --groups=chatmail-admin"
@@ -372,7 +372,7 @@ def test_the_hashes_are_for_the_pages_alone(a: LabHost) -> None:
     assert set(said) == {"chatmail-admin"}
 
 
-def test_its_log_names_nobody(a: LabHost, pages: Pages, writer: Login) -> None:
+def test_its_log_names_nobody(a: LabHost, pages: AdminPages, writer: Login) -> None:
     cursor = a.cursor()
     assert pages.order("account-suspend", address=writer[0])[0] == 200
     assert pages.order("account-resume", address=writer[0])[0] == 200

@@ -19,7 +19,7 @@ import pytest
 from tests.chat import firewall, login, pgp, relay, smtp
 from tests.chat.core import Core
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.conftest import Login
@@ -47,7 +47,7 @@ def commands(section: str) -> list[tuple[str, str]]:
 def seen(ip: str, account: Login) -> list[bytes]:
     """What an IMAP client sees: UIDVALIDITY of each folder; UID, flags, time and octets of each message."""
     lines = []
-    with Mailbox(ip, *account) as mailbox:
+    with ImapMailbox(ip, *account) as mailbox:
         for folder in (b"INBOX", b"Archive"):
             lines += mailbox.ask(b"STATUS " + folder + b" (MESSAGES UIDVALIDITY UNSEEN)")[:-1]
             mailbox.ask(b"EXAMINE " + folder)
@@ -75,7 +75,7 @@ def says(words: str, shown: dict[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Relay:
+class BackedUpRelay:
     """_a.lab and its two hosts, of which the new one is bare; `account` is Ann's whom no core knows."""
 
     lab: Lab
@@ -124,7 +124,7 @@ class Relay:
 
 
 @pytest.fixture(scope="module")
-def moved(lab: Lab, a: LabHost, b: LabHost, stage: Stage) -> Iterator[Relay]:
+def moved(lab: Lab, a: LabHost, b: LabHost, stage: Stage) -> Iterator[BackedUpRelay]:
     """Two people, one on each relay, and a bare host. Afterwards _a.lab is on its own host, as before."""
     # The people of other tests must not see what happens to their mailboxes on the other host.
     stage.core.rpc.stop_io_for_all_accounts()
@@ -132,7 +132,7 @@ def moved(lab: Lab, a: LabHost, b: LabHost, stage: Stage) -> Iterator[Relay]:
         ours = Stage(lab, core)
         ann, ben = ours.newcomer(a.domain), ours.newcomer(b.domain)
         ours.acquaint(ann, ben)
-        there = Relay(lab, a, new, ours, ann, ben, (fresh_address(a.domain), fresh_password()))
+        there = BackedUpRelay(lab, a, new, ours, ann, ben, (fresh_address(a.domain), fresh_password()))
         try:
             yield there
         finally:
@@ -142,7 +142,7 @@ def moved(lab: Lab, a: LabHost, b: LabHost, stage: Stage) -> Iterator[Relay]:
 
 def fill(ip: str, account: Login) -> None:
     """Two folders: mail with flags and of another day, and a UID that is used no more."""
-    with Mailbox(ip, *account) as mailbox:
+    with ImapMailbox(ip, *account) as mailbox:
         mailbox.make_folder("Archive")
         for number, (folder, flags) in enumerate(
             (("INBOX", ""), ("INBOX", "\\Seen"), ("Archive", "\\Flagged"))
@@ -153,7 +153,7 @@ def fill(ip: str, account: Login) -> None:
         mailbox.ask(b"EXPUNGE")
 
 
-def test_apps_do_not_notice_that_the_relay_moves(moved: Relay, b: LabHost, mta: LabHost) -> None:
+def test_apps_do_not_notice_that_the_relay_moves(moved: BackedUpRelay, b: LabHost, mta: LabHost) -> None:
     old, new, stage, ann, ben = moved.old, moved.new, moved.stage, moved.ann, moved.ben
     hosts = {"old": old, "new": new}
     stage.say(ann, ben)
@@ -208,7 +208,7 @@ def test_apps_do_not_notice_that_the_relay_moves(moved: Relay, b: LabHost, mta: 
     until("Carol has what waited", lambda: arrived(mta, mid), SECONDS)
 
 
-def test_what_comes_after_a_loss_reaches_apps_that_saw_more(moved: Relay) -> None:
+def test_what_comes_after_a_loss_reaches_apps_that_saw_more(moved: BackedUpRelay) -> None:
     """The app has seen mail that came after the backup: UIDs of that mail must not be used again."""
     host, stage, ann, ben = moved.new, moved.stage, moved.ann, moved.ben
     own = host.run(OWN).stdout

@@ -15,7 +15,7 @@ import pytest
 
 from tests import messages, packets
 from tests.chat import mxdeliv, relay, smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.beside import (
@@ -72,7 +72,7 @@ def login(host: LabHost) -> tuple[str, str]:
 
     def logs_in() -> bool:
         # On a busy machine the hooks may be late, which Dovecot calls a temporary failure.
-        with contextlib.suppress(imaplib.IMAP4.error), Mailbox(host.ip, *found):
+        with contextlib.suppress(imaplib.IMAP4.error), ImapMailbox(host.ip, *found):
             return True
         return False
 
@@ -139,7 +139,7 @@ def test_no_cleartext_from_or_to_the_chat_domain(host: LabHost, login: tuple[str
     host.run(["sendmail", "-f", USER, address], input=by(USER, clear, mid).decode().replace("\r\n", "\n"))
     report = "grep -rl 'Encryption Needed' /home/bob/Maildir/new"
     until(lambda: host.run(report, check=False).stdout, SECONDS, "no report of what sendmail took")
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         assert mailbox.messages() == []
 
 
@@ -147,7 +147,7 @@ def test_encrypted_mail_of_another_domain_s_user_comes_in(host: LabHost, login: 
     mid = f"{secrets.token_hex(8)}@old.test"
     virtual = VIRTUAL, PASSWORD
     assert smtp.submit(host.ip, virtual, [login[0]], by(VIRTUAL, SEALED, mid)).code == 250
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         until(lambda: mailbox.find(mid), SECONDS, "the encrypted mail did not come")
 
 
@@ -162,7 +162,7 @@ def test_each_kind_of_a_mixed_envelope_gets_its_own_rules(host: LabHost, login: 
         assert end.code == 250
         # What the peer's queue then sends again.
         assert smtp.transact(session, STRANGER, [login[0]], clear)[1].line == CLEARTEXT
-    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+    with ImapMailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
         until(lambda: mailbox.find(mid), SECONDS, "the other domain's part did not come")
 
 
@@ -192,12 +192,12 @@ def test_unknown_names_and_wrong_passwords_fall_through_to_nobody(
 def test_an_account_has_a_quota_and_what_apps_ask_for_and_others_have_not(
     host: LabHost, login: tuple[str, str]
 ) -> None:
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         assert b" XCHATMAIL XDELTAPUSH" in mailbox.ask(b"CAPABILITY")[0]
         assert b"STORAGE 0 488281" in b"".join(mailbox.ask(b"GETQUOTAROOT INBOX")) or mailbox.messages()
         entry = b"/shared/vendor/deltachat/maxsmtprecipients"
         assert entry in mailbox.ask(b'GETMETADATA "" ' + entry)[0]
-    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+    with ImapMailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
         assert b"XCHATMAIL" not in mailbox.ask(b"CAPABILITY")[0]
 
 
@@ -218,7 +218,7 @@ def test_peers_bring_encrypted_mail_by_https_and_nothing_for_other_domains(
     refused = mxdeliv.post(host, author, [login[0]], by(author, messages.text()))
     assert refused.line == CLEARTEXT
     assert mxdeliv.post(host, author, [USER], by(author, SEALED)).line.startswith("554 5.7.1 ")
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         until(lambda: mailbox.find(mid), SECONDS, "the peer's mail did not come")
 
 
@@ -262,7 +262,7 @@ def test_delta_chat_talks_to_another_relay_both_ways_by_https(
 def test_old_mail_of_the_chat_domain_is_removed_and_no_other(host: LabHost, login: tuple[str, str]) -> None:
     old_mail, new_mail = (f"{secrets.token_hex(8)}@old.test" for _ in range(2))
     for account in (login, (VIRTUAL, PASSWORD)):
-        with Mailbox(host.ip, *account) as mailbox:
+        with ImapMailbox(host.ip, *account) as mailbox:
             # The limits are 20 days.
             mailbox.put(by(STRANGER, SEALED, old_mail), days=20.1)
             mailbox.put(by(STRANGER, SEALED, new_mail), days=19.9)
@@ -271,10 +271,10 @@ def test_old_mail_of_the_chat_domain_is_removed_and_no_other(host: LabHost, logi
     host.run("systemctl start chatmail-expire.service")
     lines = [str(one["MESSAGE"]) for one in host.journal("-u", "chatmail-expire", since=before)]
     assert [line for line in lines if "what=pass " in line and " failures=0 " in line]
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         assert not mailbox.find(old_mail)
         assert mailbox.find(new_mail)
-    with Mailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
+    with ImapMailbox(host.ip, VIRTUAL, PASSWORD) as mailbox:
         assert mailbox.find(old_mail)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests import messages, packets
 from tests.chat import smtp
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.beside import CHAT, PARTS, SNAPSHOT, ByPlaybook, by, other_mail_flows
 from tests.lab import Lab, old
@@ -162,7 +162,7 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     login = fresh_address(CHAT), fresh_password()
 
     def logs_in() -> bool:
-        with contextlib.suppress(imaplib.IMAP4.error), Mailbox(host.ip, *login):
+        with contextlib.suppress(imaplib.IMAP4.error), ImapMailbox(host.ip, *login):
             return True
         return False
 
@@ -171,7 +171,7 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     sealed = messages.sealed(packets.pkesk() + packets.seipd())
     virtual = VIRTUAL, PASSWORD
     assert smtp.submit(host.ip, virtual, [login[0]], by(VIRTUAL, sealed, mid)).code == 250
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         until(lambda: mailbox.find(mid), 60, "the encrypted mail did not come")
         assert b"STORAGE " in b"".join(mailbox.ask(b"GETQUOTAROOT INBOX"))
     clear = by(login[0], messages.text())

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.bounces.causes import CAUSES, Cause
+from tests.bounces.causes import CAUSES, BounceCause
 from tests.bounces.observe import look
 from tests.chat import journal, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person
 from tests.chat.queue_log import queue_files
 from tests.chat.stage import Stage
@@ -41,19 +41,21 @@ def _signatures_kept(a: LabHost) -> Iterator[None]:
     a.run("cd /etc/postfix && mv master.cf.before master.cf && postfix reload")
 
 
-def _name(cause: Cause) -> str:
+def _name(cause: BounceCause) -> str:
     return cause.title
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=_name)
-def test_user_is_told_why(cause: Cause, lab: Lab, alice: Person) -> None:
+def test_user_is_told_why(cause: BounceCause, lab: Lab, alice: Person) -> None:
     error = " ".join(look(cause, lab, alice).error.split())
     # Of a refused recipient's status Postfix does not know every last number.
     assert (f" {cause.status[:3]}." if cause.early else f" {cause.status} ") in error
 
 
 @pytest.mark.parametrize("cause", [one for one in CAUSES if one.early], ids=_name)
-def test_user_who_sees_no_bounce_is_told_what_is_known_at_once(cause: Cause, lab: Lab, anna: Person) -> None:
+def test_user_who_sees_no_bounce_is_told_what_is_known_at_once(
+    cause: BounceCause, lab: Lab, anna: Person
+) -> None:
     assert look(cause, lab, anna).error
 
 
@@ -66,7 +68,7 @@ def test_what_only_the_peer_knows_is_not_seen_by_such_a_user(lab: Lab, anna: Per
 @pytest.mark.usefixtures("_signatures_kept")
 @pytest.mark.parametrize("cause", [one for one in CAUSES if one.encrypted], ids=_name)
 def test_one_of_several_is_bounced_with_the_real_status_and_no_body(
-    cause: Cause, lab: Lab, a: LabHost, writer: Login
+    cause: BounceCause, lab: Lab, a: LabHost, writer: Login
 ) -> None:
     mid = pgp.message_id()
     with cause.circumstances(lab) as address:
@@ -76,7 +78,7 @@ def test_one_of_several_is_bounced_with_the_real_status_and_no_body(
         def arrived() -> bytes | None:
             if cause.times_out:
                 a.run("postqueue -f")
-            with Mailbox(a.ip, *writer) as mailbox:
+            with ImapMailbox(a.ip, *writer) as mailbox:
                 found = [one for one in mailbox.messages() if mid.encode() in one]
             return next((one for one in found if b"multipart/report" in one), None)
 

@@ -14,7 +14,7 @@ import pytest
 from chatmail_milter.calls import turn
 from tests.chat import relay
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.conftest import Login
@@ -30,7 +30,7 @@ Credentials = tuple[str, str]
 
 def told(host: LabHost, login: Login) -> tuple[str, str, Credentials]:
     """Server, port and credentials, as METADATA has them."""
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         answer = b" ".join(mailbox.ask(ENTRY)[:-1]).decode()
     parts = re.search(r"(\S+):(\d+):(\d+):(\S+)\)$", answer)
     assert parts is not None, answer
@@ -136,7 +136,7 @@ def test_cores_get_the_server_of_their_relay(stage: Stage, alice: Person, bob: P
 
 
 def test_contact_of_the_operator_is_told_to_apps(b: LabHost, login: Login) -> None:
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         assert b"mailto:operator@peer.lab" in b" ".join(mailbox.ask(b'GETMETADATA "" (/shared/admin)'))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.chat import capture, journal, pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
@@ -69,7 +69,7 @@ def test_the_mail_waits_in_the_queue_and_no_other_domain_waits_for_it(
         _two_places(a),
         _set_at_the_end(go),
         capture.https_peer(lab.host("client").host, *certificate, hold=go) as peer,
-        Mailbox(b.ip, *reader) as mailbox,
+        ImapMailbox(b.ip, *reader) as mailbox,
     ):
         sent = [_submit(a, writer, one) for one in daves[:4]]
         until("two of four are put off", lambda: len(put_off()) == 2, SECONDS, every=0.3)

@@ -10,9 +10,9 @@ import pytest
 from tests.chat import journal, relay
 from tests.chat.deadline import until
 from tests.chat.events import Event
-from tests.chat.group import Group, found
-from tests.chat.person import OUT_DELIVERED, Person, Sent
-from tests.chat.queue_log import Delivery, queue_files
+from tests.chat.group import ChatGroup, found
+from tests.chat.person import OUT_DELIVERED, Person, SentMessage
+from tests.chat.queue_log import LoggedDelivery, queue_files
 from tests.chat.stage import Stage
 from tests.lab.host import LabHost
 
@@ -21,11 +21,11 @@ SECONDS = 40.0
 BOUNCE = "Message is a DSN"
 
 # What each writer has written: texts and messages.
-Written = dict[Person, list[tuple[str, Sent]]]
+Written = dict[Person, list[tuple[str, SentMessage]]]
 
 
 @pytest.fixture(scope="module")
-def group(stage: Stage, a: LabHost, b: LabHost) -> Group:
+def group(stage: Stage, a: LabHost, b: LabHost) -> ChatGroup:
     """Two on _a.lab and three on _b.lab, the last of whom goes: their device is off. All see bounces."""
     people = [stage.newcomer(domain) for domain in (a.domain, a.domain, b.domain, b.domain, b.domain)]
     for one in people:
@@ -36,12 +36,12 @@ def group(stage: Stage, a: LabHost, b: LabHost) -> Group:
 
 
 @pytest.fixture(scope="module")
-def gone(group: Group) -> Person:
+def gone(group: ChatGroup) -> Person:
     return group.people[-1]
 
 
 @pytest.fixture(scope="module")
-def written(b: LabHost, group: Group, gone: Person) -> Written:
+def written(b: LabHost, group: ChatGroup, gone: Person) -> Written:
     """One half before the account was deleted, the other after."""
     written: Written = {one: [] for one in group.people if one is not gone}
 
@@ -57,7 +57,7 @@ def written(b: LabHost, group: Group, gone: Person) -> Written:
     return written
 
 
-def test_all_others_get_all_that_is_written_once(group: Group, written: Written) -> None:
+def test_all_others_get_all_that_is_written_once(group: ChatGroup, written: Written) -> None:
     texts = {text for many in written.values() for text, _ in many}
     for one in written:
         chat = group.chats[one]
@@ -67,7 +67,7 @@ def test_all_others_get_all_that_is_written_once(group: Group, written: Written)
 
 @pytest.mark.parametrize("number", [0, 2], ids=["on a", "on b"])
 def test_who_writes_to_the_group_gets_a_bounce_and_the_others_their_mail(
-    stage: Stage, group: Group, gone: Person, written: Written, number: int
+    stage: Stage, group: ChatGroup, gone: Person, written: Written, number: int
 ) -> None:
     writer = group.people[number]
     _, sent = written[writer][-1]
@@ -88,7 +88,7 @@ def test_who_writes_to_the_group_gets_a_bounce_and_the_others_their_mail(
 
 @pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("number", [0, 2], ids=["on a", "on b"])
-def test_who_writes_to_it_alone_is_refused(group: Group, gone: Person, number: int) -> None:
+def test_who_writes_to_it_alone_is_refused(group: ChatGroup, gone: Person, number: int) -> None:
     writer = group.people[number]
     # By the first at the latest, the relay of the writer on a learns what the other relay says.
     for _ in range(2):
@@ -107,7 +107,7 @@ def test_nothing_waits_for_it_and_nothing_of_it_lies_there(a: LabHost, b: LabHos
     assert b.run("ls -A /var/vmail/.deleted").stdout == ""
 
 
-def _tried(host: LabHost, sent: Sent, count: int) -> list[Delivery]:
+def _tried(host: LabHost, sent: SentMessage, count: int) -> list[LoggedDelivery]:
     files = queue_files(journal.read(host, sent.at - 0.5))
     tried = [one for file in files if file.message_id == sent.message_id for one in file.deliveries]
     return tried if len({one.recipient for one in tried}) == count else []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chat import journal, pgp, smtp
 from tests.chat.deadline import deadline, until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -31,7 +31,7 @@ def test_header_fields_that_tell_too_much_are_gone(
     a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
     mid = _send(a, writer, reader)
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         raw = until("the message arrives", lambda: mailbox.find(mid), 20)
     message = email.message_from_bytes(raw, policy=email.policy.default)
     assert [name for name in (*TELLTALES, *DONE_WITH) if name in message] == []
@@ -46,7 +46,7 @@ def test_idling_client_is_told_however_long_it_has_idled(
 ) -> None:
     # Nobody else's mail is on its way there.
     reader = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         mailbox.begin_idle()
         assert mailbox.stays_quiet(after)
         began = time.time()

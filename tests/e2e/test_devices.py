@@ -9,7 +9,7 @@ import pytest
 
 from tests.chat import journal
 from tests.chat.deadline import until
-from tests.chat.person import Person, Sent
+from tests.chat.person import Person, SentMessage
 from tests.chat.stage import Stage
 from tests.lab.host import LabHost
 
@@ -38,7 +38,7 @@ def arrives(at: Person, text: str, since: int) -> None:
     at.received(f"{text!r} at {at.address}", lambda shown: shown["text"] == text, since, SECONDS)
 
 
-def lies_there(host: LabHost, sent: Sent) -> bool:
+def lies_there(host: LabHost, sent: SentMessage) -> bool:
     """Whether Dovecot has laid the message into a mailbox of this host."""
     told = journal.read(host, sent.at - 0.5)
     return any(sent.message_id in one.text and "saved mail to" in one.text for one in told)

@@ -38,7 +38,7 @@ def rcpt(host: LabHost, *recipients: str) -> list[str]:
         return [f"{code} {text.decode()} "[:10] for code, text in said]
 
 
-def posted(host: LabHost, *recipients: str, **fields: str) -> mxdeliv.Answer:
+def posted(host: LabHost, *recipients: str, **fields: str) -> mxdeliv.MxdelivAnswer:
     message = pgp.encrypted(PEER, recipients[0], pgp.message_id())
     with seen_as(STRANGER, host.ip):
         return mxdeliv.post(host, PEER, recipients, message, **fields)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.relay import ctl
@@ -44,7 +44,7 @@ LARGE = 250_000  # more than 200 kB
 def login(b: LabHost) -> Login:
     """A new account on _b.lab."""
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login):
+    with ImapMailbox(b.ip, *login):
         pass
     return login
 
@@ -89,7 +89,7 @@ def is_refused_as_with_a_wrong_password(host: LabHost, address: str) -> None:
 
 def test_mail_goes_after_20_days_and_large_mail_that_was_read_after_7(b: LabHost, login: Login) -> None:
     small = 2000
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         mailbox.put(filler("over20", small), days=20.1)
         mailbox.put(filler("over20large", LARGE), days=20.1)
         mailbox.put(filler("under20", small), days=19.9)
@@ -118,7 +118,7 @@ def test_mail_goes_after_20_days_and_large_mail_that_was_read_after_7(b: LabHost
 
 
 def test_empty_folders_go_and_new_ones_stay(b: LabHost, login: Login) -> None:
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         for name in ("Old", "OldFull", "New"):
             mailbox.make_folder(name)
         mailbox.put(filler("there", 100), folder="OldFull")
@@ -126,13 +126,13 @@ def test_empty_folders_go_and_new_ones_stay(b: LabHost, login: Login) -> None:
         # Its number says when it was made.
         b.run(["doveadm", "mailbox", "update", "--uid-validity", "1700000000", "-u", login[0], name])
     assert expire(b)["empty-folders"] == "folders=1"
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         assert mailbox.folders() == {"INBOX", "OldFull", "New"}
 
 
 def test_accounts_go_that_nobody_used_for_90_days(b: LabHost, login: Login) -> None:
     kept = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *kept) as mailbox:
+    with ImapMailbox(b.ip, *kept) as mailbox:
         mailbox.put(filler("x", 100))
     relay.operate(b, "account", "quota", login[0], "1GB")
     for address, days in ((login[0], 91), (kept[0], 90)):
@@ -160,7 +160,7 @@ def test_the_next_pass_is_within_the_hour_and_a_half(b: LabHost) -> None:
 class TestDeleted:
     def test_nothing_is_left_and_the_session_ends(self, lab: Lab, b: LabHost, login: Login) -> None:
         relay.operate(b, "account", "quota", login[0], "1GB")
-        with Mailbox(b.ip, *login) as idle, Mailbox(b.ip, *login) as busy:
+        with ImapMailbox(b.ip, *login) as idle, ImapMailbox(b.ip, *login) as busy:
             busy.put(filler("secret", 5000))
             idle.begin_idle()
             relay.operate(b, "account", "delete", login[0])
@@ -174,7 +174,7 @@ class TestDeleted:
         is_refused_as_with_a_wrong_password(b, login[0])
         # Whoever gets the name from the operator finds nothing.
         made = ctl(b, "account", "create", login[0], "--reuse-name")
-        with Mailbox(b.ip, login[0], made["password"]) as mailbox:
+        with ImapMailbox(b.ip, login[0], made["password"]) as mailbox:
             assert mailbox.messages() == []
 
     def test_while_others_write_to_it(self, lab: Lab, b: LabHost, login: Login) -> None:

@@ -9,9 +9,9 @@ import time
 
 from tests.chat import capture, firewall, journal, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address
-from tests.chat.queue_log import Delivery, queue_files
+from tests.chat.queue_log import LoggedDelivery, queue_files
 from tests.e2e.conftest import Login
 from tests.e2e.test_octets_at_the_peer import AUTOCRYPT, DISGUISED, INSIDE, TELLTALES, names
 from tests.lab import Lab, ca
@@ -29,7 +29,7 @@ def test_stuck_mail_leaves_by_https_without_a_trace_of_its_way(lab: Lab, a: LabH
     def waits() -> bool:
         return any(row["queue"] == "deferred" for row in relay.queued(a, recipient))
 
-    def by_smtp() -> list[Delivery]:
+    def by_smtp() -> list[LoggedDelivery]:
         files = [file for file in queue_files(journal.read(a, began - 0.5)) if file.message_id == mid]
         return [one for file in files for one in file.deliveries if one.agent == "smtp-mx/smtp"]
 
@@ -75,9 +75,9 @@ def test_one_of_a_group_is_refused_while_only_https_is_left(
             until("both roads are closed", waits, SECONDS, every=0.3)
         until("Postfix is done with both", settled, SECONDS, every=1.0)
     relay.forget_endpoints(a)
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         assert len([one for one in mailbox.messages() if mid.encode() in one]) == 1
-    with Mailbox(a.ip, *writer) as mailbox:
+    with ImapMailbox(a.ip, *writer) as mailbox:
 
         def bounce() -> bytes | None:
             found = [one for one in mailbox.messages() if mid.encode() in one]

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import report, trial
 from tests.faults.arrangement import Arrangement, arranged
 from tests.faults.causes import OTHERS, OURS, closed, kill
-from tests.faults.trial import Cause
+from tests.faults.trial import FaultCause
 from tests.lab import Lab
 
 MESSAGES = 80
@@ -17,8 +17,8 @@ MESSAGES = 80
 WRITERS = 10
 
 CAUSES = (
-    Cause("everything is killed", kill(*OURS, *OTHERS.values(), times=1)),
-    Cause("both roads are closed", closed(443, 25, how="refuse")),
+    FaultCause("everything is killed", kill(*OURS, *OTHERS.values(), times=1)),
+    FaultCause("both roads are closed", closed(443, 25, how="refuse")),
 )
 
 
@@ -30,7 +30,7 @@ def arrangement(lab: Lab) -> Iterator[Arrangement]:
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
 def test_every_message_is_in_one_place_and_no_queue_is_stuck_after(
-    arrangement: Arrangement, cause: Cause
+    arrangement: Arrangement, cause: FaultCause
 ) -> None:
     row = trial.hold(cause, arrangement, MESSAGES)
     print(report.line(row))

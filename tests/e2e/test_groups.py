@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat import journal
 from tests.chat.deadline import until
-from tests.chat.group import Group, Said, found
+from tests.chat.group import ChatGroup, GroupMessage, found
 from tests.chat.person import OUT_READ
 from tests.chat.queue_log import QueueFile, queue_files
 from tests.chat.stage import Stage
@@ -18,13 +18,13 @@ SECONDS = 40.0
 
 
 @pytest.fixture(scope="module")
-def ten(stage: Stage, a: LabHost, b: LabHost) -> Group:
+def ten(stage: Stage, a: LabHost, b: LabHost) -> ChatGroup:
     """Five on _a.lab, the founder first, then five on _b.lab."""
     return found("ten", [stage.newcomer(host.domain) for host in (a, b) for _ in range(5)], SECONDS)
 
 
 @pytest.fixture(scope="module")
-def welcomed(ten: Group) -> Said:
+def welcomed(ten: ChatGroup) -> GroupMessage:
     """A message of the founder's that all have got."""
     return ten.say(ten.people[0], words(), SECONDS)
 
@@ -44,7 +44,7 @@ def done_with(host: LabHost, message_id: str, since: float) -> list[QueueFile]:
     return until(f"the queue of {host.domain} is done with it", done, SECONDS)
 
 
-def test_everyone_gets_what_each_of_several_says(ten: Group) -> None:
+def test_everyone_gets_what_each_of_several_says(ten: ChatGroup) -> None:
     texts = [words() for _ in range(4)]
     for number, text in zip((0, 3, 6, 9), texts, strict=True):
         ten.say(ten.people[number], text, SECONDS)
@@ -56,7 +56,7 @@ def test_everyone_gets_what_each_of_several_says(ten: Group) -> None:
     ("sender", "here", "there"), [(1, "a", "b"), (8, "b", "a")], ids=["from a", "from b"]
 )
 def test_a_message_to_nine_is_one_submission_and_crosses_once(
-    stage: Stage, ten: Group, sender: int, here: str, there: str
+    stage: Stage, ten: ChatGroup, sender: int, here: str, there: str
 ) -> None:
     sent = ten.say(ten.people[sender], words(), SECONDS).sent
     others = {one.address for number, one in enumerate(ten.people) if number != sender}
@@ -71,7 +71,7 @@ def test_a_message_to_nine_is_one_submission_and_crosses_once(
         assert {one.status for one in file.deliveries} == {"sent"}
 
 
-def test_the_writer_is_told_that_all_nine_have_read_it(ten: Group, welcomed: Said) -> None:
+def test_the_writer_is_told_that_all_nine_have_read_it(ten: ChatGroup, welcomed: GroupMessage) -> None:
     founder, sent = ten.people[0], welcomed.sent
     assert founder.readers(sent.id) == 0
     for one, received in welcomed.received.items():
@@ -80,7 +80,7 @@ def test_the_writer_is_told_that_all_nine_have_read_it(ten: Group, welcomed: Sai
     assert founder.message(sent.id)["state"] == OUT_READ
 
 
-def test_reactions_show_at_the_writer_and_at_everyone_else(ten: Group, welcomed: Said) -> None:
+def test_reactions_show_at_the_writer_and_at_everyone_else(ten: ChatGroup, welcomed: GroupMessage) -> None:
     numbers = {ten.people[0]: welcomed.sent.id}
     numbers |= {one: int(received.message["id"]) for one, received in welcomed.received.items()}
     for number, emoji in ((2, "👍"), (7, "👍"), (9, "🎉")):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
@@ -51,7 +51,7 @@ def test_logins_fail_for_now_and_mail_waits(
     stranger = fresh_address(b.domain), fresh_password()
     # For one who got mail a moment ago, Dovecot need not ask.
     reader = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *reader):
+    with ImapMailbox(b.ip, *reader):
         pass
     ours, theirs = pgp.message_id(), pgp.message_id(mta.domain)
     with without(b):
@@ -68,7 +68,7 @@ def test_logins_fail_for_now_and_mail_waits(
     def arrived() -> bool:
         for host in (a, b, mta):
             host.run("postqueue -f")
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             return all(mailbox.find(one) is not None for one in (ours, theirs))
 
     until("both messages arrive", arrived, 60, every=1)
@@ -77,7 +77,7 @@ def test_logins_fail_for_now_and_mail_waits(
 
 def test_who_got_mail_a_moment_ago_gets_it_all_the_same(b: LabHost, reader: Login) -> None:
     first, second = pgp.message_id(), pgp.message_id()
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         assert smtp.submit(b.ip, reader, [reader[0]], pgp.encrypted(reader[0], reader[0], first)).code == 250
         until("the first arrives", lambda: mailbox.find(first), 20)
         with smtp.logged_in(b.ip, reader) as session, _stopped(b):

@@ -53,7 +53,7 @@ def test_mail_between_users_of_one_relay_stays_on_it(
     assert [hops.inbound_roads(journal.read(host, began), people) for host in (a, b)] == [[], []]
 
 
-class Counted:
+class CountedTraffic:
     """What the relays count, beside what crossed from `a` to `b`: others' apps may still send."""
 
     def __init__(self, a: LabHost, b: LabHost) -> None:
@@ -87,7 +87,7 @@ class Counted:
 def test_delivery_by_https_is_counted_once_at_both_ends(
     stage: Stage, alice: Person, bob: Person, a: LabHost, b: LabHost
 ) -> None:
-    counted = Counted(a, b)
+    counted = CountedTraffic(a, b)
     stage.text(alice, bob)
     until("each that crossed is counted once", counted.grown, 10, every=0.3)
     assert "https" in counted.roads()
@@ -131,7 +131,7 @@ def test_smtp_delivery_is_counted_as_smtp_and_failed_https(
         rows = relay.ctl(a, "peers")
         return sum(row["failures"] for row in rows if row["domain"] == b.domain and row["road"] == "https")
 
-    counted, failed = Counted(a, b), failures()
+    counted, failed = CountedTraffic(a, b), failures()
     with firewall.closed(b, 443, "refuse"):
         stage.text(alice, bob)
         until("it crossed by SMTP", lambda: "smtp" in counted.roads(), 10, every=0.3)

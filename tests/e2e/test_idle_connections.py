@@ -14,7 +14,7 @@ import pytest
 from tests.attacks import strangers
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -99,7 +99,7 @@ def test_phones_behind_one_address_are_served_beside_silent_ones(b: LabHost) -> 
 
 def _account(b: LabHost) -> Login:
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login):
+    with ImapMailbox(b.ip, *login):
         return login
 
 

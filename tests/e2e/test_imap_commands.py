@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
@@ -169,9 +169,9 @@ def login(b: LabHost) -> Login:
 
 
 @pytest.fixture
-def mailbox(b: LabHost) -> Iterator[Mailbox]:
+def mailbox(b: LabHost) -> Iterator[ImapMailbox]:
     """A new account's."""
-    with Mailbox(b.ip, fresh_address(b.domain), fresh_password()) as mailbox:
+    with ImapMailbox(b.ip, fresh_address(b.domain), fresh_password()) as mailbox:
         for folder in ("Box", "Box.Child"):
             mailbox.make_folder(folder)
         mailbox.put(MESSAGE)
@@ -190,7 +190,7 @@ def complaints(b: LabHost, since: str) -> list[str]:
 
 
 @pytest.mark.parametrize("capability", TABLE)
-def test_each_command_is_answered_as_it_should_be(b: LabHost, mailbox: Mailbox, capability: str) -> None:
+def test_each_command_is_answered_as_it_should_be(b: LabHost, mailbox: ImapMailbox, capability: str) -> None:
     since = b.cursor()
     for command, right in TABLE[capability]:
         said = mailbox.ask(command)[-1]
@@ -199,7 +199,7 @@ def test_each_command_is_answered_as_it_should_be(b: LabHost, mailbox: Mailbox, 
     assert complaints(b, since) == []
 
 
-def test_every_capability_is_in_the_table(mailbox: Mailbox) -> None:
+def test_every_capability_is_in_the_table(mailbox: ImapMailbox) -> None:
     (line,) = [one for one in mailbox.ask(b"CAPABILITY") if one.startswith(b"* CAPABILITY ")]
     offered = set(line.decode().split()[2:])
     assert offered == TABLE.keys() | WORDS
@@ -217,7 +217,7 @@ def test_a_login_may_come_with_its_first_line(b: LabHost, login: Login) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "with mail", "with a token", "with a child"])
-def test_any_folder_can_be_deleted(b: LabHost, mailbox: Mailbox, kind: str) -> None:
+def test_any_folder_can_be_deleted(b: LabHost, mailbox: ImapMailbox, kind: str) -> None:
     since = b.cursor()
     name = b"Box" if kind == "with a child" else b"Gone"
     if kind != "with a child":
@@ -238,7 +238,9 @@ def test_any_folder_can_be_deleted(b: LabHost, mailbox: Mailbox, kind: str) -> N
     assert "what=failure" not in b.run("chatmail-expire --dry-run").stdout
 
 
-def test_who_deletes_the_selected_folder_is_sent_away_in_words_of_imap(b: LabHost, mailbox: Mailbox) -> None:
+def test_who_deletes_the_selected_folder_is_sent_away_in_words_of_imap(
+    b: LabHost, mailbox: ImapMailbox
+) -> None:
     since = b.cursor()
     assert mailbox.ask(b"SELECT Box.Child")[-1].startswith(OK)
     assert mailbox.ask(b"DELETE Box.Child")[-1].startswith(OK)

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from tests.chat import capture, journal, pgp, relay, smtp
-from tests.chat.capture import Peer
+from tests.chat.capture import CapturingPeer
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.queue_log import of_message, queue_files
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
@@ -26,7 +26,7 @@ BY_NAME = "_six.xn--bcher-kva.lab"  # has no MX
 NAMES = {BY_MX: "_mx._six.lab", BY_NAME: BY_NAME}
 
 
-def _head(peer: Peer, a: LabHost, writer: Login, recipient: str) -> str:
+def _head(peer: CapturingPeer, a: LabHost, writer: Login, recipient: str) -> str:
     """Send a message; with what head it comes to the peer."""
     mid = pgp.message_id()
     reply = smtp.submit(a.ip, writer, [recipient], pgp.encrypted(writer[0], recipient, mid))
@@ -69,7 +69,7 @@ def test_a_relay_is_reached_by_ipv6_and_knows_the_peers_address(
     try:
         message = pgp.encrypted(writer[0], reader[0], mid)
         assert smtp.submit(a.ip, writer, [reader[0]], message).code == 250
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             until("it is in the mailbox", lambda: mailbox.find(mid), SECONDS)
     finally:
         relay.operate(a, "route", "remove", b.domain)

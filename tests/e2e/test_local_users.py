@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.chat import relay
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e import local_sockets, socket_probe
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -83,7 +83,7 @@ def opened(a: LabHost) -> dict[str, list[int]]:
 @pytest.fixture(scope="module")
 def sockets(a: LabHost, writer: Login) -> Sockets:
     # Somebody is connected: Dovecot gives the processes of mailboxes a group besides.
-    with Mailbox(a.ip, *writer):
+    with ImapMailbox(a.ip, *writer):
         said = json.loads(a.run(["python3", "-c", inspect.getsource(socket_probe), json.dumps(USERS)]).stdout)
     return Sockets(set(said["sockets"]), {user: set(paths) for user, paths in said["opened"].items()})
 

@@ -15,7 +15,7 @@ import pytest
 from tests import packets
 from tests.chat import capture, firewall, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
@@ -62,7 +62,7 @@ def crossed(message: bytes, expected: bytes) -> bool:
 def login(a: LabHost) -> Login:
     """A sender of its own, so that no limit by time is met."""
     login = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, *login):
+    with ImapMailbox(a.ip, *login):
         return login
 
 
@@ -83,7 +83,7 @@ def test_they_cross_between_relays(
     message = fields + pgp.encrypted(login[0], reader[0], mid)
     with firewall.closed(b, 443 if road == "smtp" else 25, "refuse"):
         assert smtp.submit(a.ip, login, [reader[0]], message).code == 250
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             # That it arrives says that the signature held: the other relay refuses it otherwise.
             found = until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
     assert crossed(found, fields)
@@ -98,7 +98,7 @@ def test_unwrapped_armor_crosses(a: LabHost, b: LabHost, login: Login, reader: L
     assert max(map(len, body.splitlines())) > 998
     with firewall.closed(b, 443 if road == "smtp" else 25, "refuse"):
         assert smtp.submit(a.ip, login, [reader[0]], message).code == 250
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             found = until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
     assert found.endswith(body)
 
@@ -109,7 +109,7 @@ def test_a_field_of_many_recipients_crosses(a: LabHost, b: LabHost, login: Login
     recipients = b",\r\n ".join([b"<%s>" % reader[0].encode(), *(b"<%047d@a.lab>" % n for n in range(999))])
     message = pgp.encrypted(login[0], reader[0], mid).replace(b"<%s>" % reader[0].encode(), recipients, 1)
     assert smtp.submit(a.ip, login, [reader[0]], message).code == 250
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         assert recipients in until("the message arrives", lambda: mailbox.find(mid), 2 * SECONDS)
 
 
@@ -125,7 +125,7 @@ def test_by_smtp_the_signature_covers_what_crosses_the_wire(lab: Lab, a: LabHost
 def test_they_reach_a_neighbour(a: LabHost, login: Login) -> None:
     mid, fields = pgp.message_id(), lines(5000, login)
     assert smtp.submit(a.ip, login, [login[0]], fields + pgp.encrypted(login[0], login[0], mid)).code == 250
-    with Mailbox(a.ip, *login) as mailbox:
+    with ImapMailbox(a.ip, *login) as mailbox:
         assert crossed(until("the message arrives", lambda: mailbox.find(mid), SECONDS), fields)
 
 
@@ -135,5 +135,5 @@ def test_they_come_in(lab: Lab, b: LabHost, reader: Login, door: Door, length: i
     message = fields + pgp.encrypted(SENDER, reader[0], mid)
     signed = signature.sign(message, PEER, lab.paths, besides=[b"references", b"autocrypt"])
     assert door(b, SENDER, [reader[0]], signed).startswith("250 2.0.0 ")
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         assert crossed(until("the message arrives", lambda: mailbox.find(mid), SECONDS), fields)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import Login as ByWhichWay
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
@@ -55,7 +55,7 @@ def test_logins_fail_for_now_and_mail_waits(
 
     def arrived() -> bool:
         a.run("postqueue -f")
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             return mailbox.find(mid) is not None
 
     until("it arrives", arrived, 60, every=1)

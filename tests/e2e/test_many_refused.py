@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat import mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab import Lab
@@ -52,7 +52,7 @@ def test_of_a_thousand_recipients_the_last_exists(lab: Lab, b: LabHost, reader: 
         assert session.mail(SENDER)[0] == 250
         assert {session.rcpt(one)[0] for one in unknown} == {550}
         assert session.rcpt(reader[0])[0] == 250
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("the message arrives", lambda: mailbox.find(mid), 30)
 
 
@@ -64,7 +64,7 @@ def test_of_a_thousand_recipients_by_https_the_last_exists(lab: Lab, b: LabHost,
     answer = mxdeliv.post(b, SENDER, recipients, message, Accept="application/json")
     codes = [one["code"] for one in answer.json["recipients"]]
     assert (answer.status, codes) == (200, [550] * (MAX_RECIPIENTS - 1) + [250])
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("the message arrives", lambda: mailbox.find(mid), 30)
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests import messages, packets
 from tests.chat import firewall, hops, journal, pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address
 from tests.chat.stage import Stage
 from tests.e2e.conftest import Login
@@ -54,7 +54,7 @@ def test_the_largest_message_arrives(road: str, a: LabHost, b: LabHost, writer: 
     with firewall.closed(b, 443, "refuse") if road == "smtp" else nullcontext():
         began = time.time()
         assert smtp.submit(a.ip, writer, [reader[0]], message).code == 250
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             found = until("it arrives", lambda: mailbox.find(mid), SECONDS, every=0.5)
     print(f"{LARGEST} octets by {road} in {time.time() - began:.1f} s")
     assert found.partition(b"\r\n\r\n")[2] == message.partition(b"\r\n\r\n")[2]
@@ -79,5 +79,5 @@ def test_a_peer_is_told_of_a_message_above_the_limit(door: Door, b: LabHost, rea
     mid = pgp.message_id("old.lab")
     message = large("friend@old.lab", mid, LARGEST_OF_PEERS + 1)
     assert door(b, "friend@old.lab", [reader[0]], message)[:9] == "552 5.3.4"
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         assert mailbox.find(mid) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.mail.units import DOVECOT, Units
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -19,14 +19,14 @@ DOVECOT_MOST, OURS_MOST = 256.0, 16.0
 @pytest.fixture(scope="module")
 def login(b: LabHost) -> Login:
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         assert mailbox.ask(b'SETMETADATA INBOX (/private/devicetoken "token-own")')[-1].startswith(b"OK")
     return login
 
 
 def is_well(b: LabHost, login: Login) -> bool:
     """What was there before is there still, and METADATA works."""
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         return mailbox.ask(b"GETMETADATA " + TOKEN)[1:2] == [b"token-own)"]
 
 
@@ -58,7 +58,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_malformed_is_refused_and_changes_nothing(b: LabHost, login: Login, kind: str) -> None:
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         try:
             said = mailbox.ask(REFUSED[kind])[-1]
         except ConnectionError:
@@ -70,7 +70,7 @@ def test_what_is_malformed_is_refused_and_changes_nothing(b: LabHost, login: Log
 
 def test_tokens_of_megabytes_take_memory_within_bounds(b: LabHost, login: Login) -> None:
     services = Units(b, (DOVECOT, "chatmail-push"))
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         mailbox.ask(b"NOOP")
         before = {name: services.memory(name).now for name in (DOVECOT, "chatmail-push")}
         for name in before:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from chatmail_milter.figures.metrics import METRICS
 from tests.chat import firewall, hops, journal, pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -100,7 +100,7 @@ def test_the_timer_collects_again_by_itself(a: LabHost) -> None:
 
 def test_login_and_idle_client_are_counted(a: LabHost, writer: Login) -> None:
     before = scrape(a)
-    with Mailbox(a.ip, *writer) as mailbox:
+    with ImapMailbox(a.ip, *writer) as mailbox:
         mailbox.begin_idle()
 
         def seen() -> bool:
@@ -113,7 +113,7 @@ def test_login_and_idle_client_are_counted(a: LabHost, writer: Login) -> None:
         until("a login more, and an idle client", seen, 20, every=0.3)
         mailbox.end_idle()
     wrong = writer[0], "wrong" + writer[1]
-    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"), Mailbox(a.ip, *wrong):
+    with pytest.raises(Exception, match="AUTHENTICATIONFAILED"), ImapMailbox(a.ip, *wrong):
         pass
     failed = "chatmail_logins_total,outcome=failure"
     until("a failed login more", lambda: scrape(a)[failed] > before[failed], 20, every=0.3)
@@ -173,7 +173,7 @@ def test_mail_by_both_roads_is_counted_once_and_stays_counted(
 def test_mail_from_a_peer_is_counted_with_the_answer(a: LabHost, b: LabHost, writer: Login) -> None:
     before = scrape(a)
     sender = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *sender):
+    with ImapMailbox(b.ip, *sender):
         pass  # The first login creates the account.
     message = pgp.encrypted(sender[0], writer[0], pgp.message_id())
     assert smtp.submit(b.ip, sender, [writer[0]], message).code == 250

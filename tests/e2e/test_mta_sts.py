@@ -27,7 +27,7 @@ SECONDS = 40.0
 
 
 @pytest.fixture(autouse=True)
-def peers(lab: Lab, a: LabHost) -> Iterator[capture.Peer]:
+def peers(lab: Lab, a: LabHost) -> Iterator[capture.CapturingPeer]:
     """Both peers: their web server with the policies, and one MX with a certificate for both its names."""
     host = lab.host("client").host
     mx = ca.issue(lab.paths.ca, [f"mx.{KEPT}", f"mx.{MOVED}"])
@@ -50,14 +50,16 @@ def _asked(host: LabHost, domain: str) -> str:
     return host.run(query, check=False).stdout.strip()
 
 
-def test_mx_that_the_policy_names_gets_the_mail(peers: capture.Peer, a: LabHost, writer: Login) -> None:
+def test_mx_that_the_policy_names_gets_the_mail(
+    peers: capture.CapturingPeer, a: LabHost, writer: Login
+) -> None:
     assert _asked(a, KEPT) == f"secure match=mx.{KEPT} servername=hostname"
     _submit(a, writer, f"dave12345@{KEPT}")
     peers.next(SECONDS, f"dave12345@{KEPT}")
 
 
 def test_mx_that_the_policy_does_not_name_gets_nothing(
-    peers: capture.Peer, a: LabHost, writer: Login
+    peers: capture.CapturingPeer, a: LabHost, writer: Login
 ) -> None:
     began, recipient = time.time(), f"dave12345@{MOVED}"
     _submit(a, writer, recipient)

@@ -12,7 +12,7 @@ import pytest
 from tests.bounces.causes import full_mailbox
 from tests.chat import capture, journal, mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address
 from tests.chat.queue_log import QueueFile, queue_files
 from tests.e2e.conftest import Login
@@ -47,7 +47,7 @@ def test_signed_message_is_on_disk_when_200_is_said(
     answer = mxdeliv.post(b, writer[0], [reader[0]], message)
     assert answer.status == 200
     assert answer.line.startswith("250 ")
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("the message arrives", lambda: mailbox.find(mid), 10)
 
 
@@ -79,7 +79,7 @@ def test_mixed_fortunes_are_a_bounce_or_told_to_those_who_ask(
     with capture.smtp_peer(lab.host("client").host) as peer:
         answer = mxdeliv.post(b, SENDER, [reader[0], nobody], message, **accept)
         assert answer.status == 200
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             until("the message arrives", lambda: mailbox.find(mid), 10)
 
         def done() -> QueueFile | None:
@@ -133,7 +133,7 @@ def test_whatever_is_away_behind_it_means_later(
         b.run(f"systemctl start {units}")
     # And not taken all the same: once is once.
     until("it is taken", lambda: mxdeliv.post(b, SENDER, [reader[0]], message).status == 200, 30)
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("it arrives", lambda: mailbox.find(mid), 30)
         assert sum(mid.encode() in one for one in mailbox.messages()) == 1
 

@@ -16,7 +16,7 @@ import pytest
 from tests import messages, packets
 from tests.chat import mxdeliv, pgp, signature
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
 from tests.lab import Lab
@@ -284,5 +284,5 @@ def test_thirty_megabytes_come_in_and_the_app_does_not_grow(
         assert answer.status == 200, answer.read(500)
     # Of 30 MB: what a worker that has not served anybody yet makes for itself.
     assert peak() - before < 10_000_000
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("it is in the mailbox", lambda: mailbox.find(mid), SECONDS)

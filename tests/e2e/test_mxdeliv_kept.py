@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import pgp, signature
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -51,7 +51,7 @@ class Posted:
         self.login = fresh_address(host.domain), fresh_password()
         self.taken: list[str] = []
         self.cut_off: list[str] = []
-        with Mailbox(host.ip, *self.login):
+        with ImapMailbox(host.ip, *self.login):
             pass  # a first login makes the account
 
     def post(self, *addresses: str, recipient: str = "", sender: str = SENDER) -> list[str]:
@@ -78,7 +78,7 @@ class Posted:
 
     def each_is_there_once(self) -> None:
         """Wait for what was taken; nothing else may be there, and nothing twice."""
-        with Mailbox(self._host.ip, *self.login) as mailbox:
+        with ImapMailbox(self._host.ip, *self.login) as mailbox:
 
             def arrived() -> bool:
                 # What was on its way to Dovecot while Postfix was reloaded waits for minutes by itself.

@@ -11,11 +11,11 @@ import re
 import pytest
 
 from tests import messages
-from tests.blackbox.web.senders import DONE, SENDERS, Sender
+from tests.blackbox.web.senders import DONE, SENDERS, PeerProgram
 from tests.blackbox.web.smtp_line import SmtpLine
 from tests.chat import capture, pgp, signature
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.test_mxdeliv_http import connect
@@ -38,12 +38,12 @@ def two(b: LabHost) -> list[Login]:
     """Two accounts that nobody else writes to."""
     logins = [(fresh_address(b.domain), fresh_password()) for _ in range(2)]
     for login in logins:
-        with Mailbox(b.ip, *login):
+        with ImapMailbox(b.ip, *login):
             pass
     return logins
 
 
-def told(b: LabHost, peer: Sender, sender: str, recipients: list[str], message: bytes) -> list[int]:
+def told(b: LabHost, peer: PeerProgram, sender: str, recipients: list[str], message: bytes) -> list[int]:
     """The status of each request in which this peer sends a message."""
     found = []
     for request in peer.requests(sender, recipients, message):
@@ -57,7 +57,7 @@ def told(b: LabHost, peer: Sender, sender: str, recipients: list[str], message: 
 
 
 def lies_there(b: LabHost, login: Login, mid: str) -> bytes:
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         found = until("the message arrives", lambda: mailbox.find(mid), SECONDS)
         assert len(mailbox.messages()) == 1
     return found
@@ -65,7 +65,7 @@ def lies_there(b: LabHost, login: Login, mid: str) -> bytes:
 
 @each_peer
 def test_a_group_gets_its_message_once_each_and_nobody_is_who_he_says(
-    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+    peer: PeerProgram, lab: Lab, b: LabHost, two: list[Login]
 ) -> None:
     before, mid = b.cursor(), pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
@@ -84,7 +84,7 @@ def test_a_group_gets_its_message_once_each_and_nobody_is_who_he_says(
 
 @each_peer
 def test_a_report_comes_from_nobody_and_its_dots_are_what_was_signed(
-    peer: Sender, lab: Lab, b: LabHost, two: list[Login]
+    peer: PeerProgram, lab: Lab, b: LabHost, two: list[Login]
 ) -> None:
     mid = pgp.message_id()
     report = messages.report(f"MAILER-DAEMON@{PEER}").replace(b"1e240@localhost", mid.encode())
@@ -98,7 +98,9 @@ def test_a_report_comes_from_nobody_and_its_dots_are_what_was_signed(
         assert found.endswith(report.partition(b"\r\n\r\n")[2])
 
 
-def report(b: LabHost, peer: Sender, sender: str, recipients: list[str], message: bytes) -> dict[str, str]:
+def report(
+    b: LabHost, peer: PeerProgram, sender: str, recipients: list[str], message: bytes
+) -> dict[str, str]:
     """What this peer reports of each recipient, after all ways that it tries."""
 
     def post(request: bytes) -> int:
@@ -115,7 +117,7 @@ def report(b: LabHost, peer: Sender, sender: str, recipients: list[str], message
 @each_peer
 @pytest.mark.parametrize("sender", [SENDER, f"list-bounces+a=b@{PEER}", ""], ids=["author", "list", "null"])
 def test_of_a_group_with_an_unknown_user_nobody_is_refused_in_silence(
-    peer: Sender, sender: str, lab: Lab, b: LabHost, two: list[Login]
+    peer: PeerProgram, sender: str, lab: Lab, b: LabHost, two: list[Login]
 ) -> None:
     nobody, mid = fresh_address(b.domain, "nobody"), pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)
@@ -139,14 +141,14 @@ def test_of_a_group_with_an_unknown_user_nobody_is_refused_in_silence(
             assert lies_there(b, login, mid)
         else:
             assert peer.name == "filtermail 0.7.4"
-            with Mailbox(b.ip, *login) as mailbox:
+            with ImapMailbox(b.ip, *login) as mailbox:
                 assert mailbox.messages() == []
 
 
 @each_peer
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_by_smtp_each_learns_why_a_recipient_was_refused(
-    peer: Sender, place: int, lab: Lab, b: LabHost, two: list[Login]
+    peer: PeerProgram, place: int, lab: Lab, b: LabHost, two: list[Login]
 ) -> None:
     nobody, mid = fresh_address(b.domain, "nobody"), pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, two[0][0], mid), PEER, lab.paths)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chat import capture, mxdeliv, pgp, relay, signature, smtp
-from tests.chat.capture import Captured, Peer
+from tests.chat.capture import Captured, CapturingPeer
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
@@ -40,7 +40,7 @@ AUTOCRYPT = b"Autocrypt: addr=someone; keydata=aGVsbG8=\r\n"
 
 
 @pytest.fixture(scope="module", params=["smtp after https", "https", "smtp"])
-def peer(request: pytest.FixtureRequest, lab: Lab, a: LabHost) -> Iterator[Peer]:
+def peer(request: pytest.FixtureRequest, lab: Lab, a: LabHost) -> Iterator[CapturingPeer]:
     """peer.lab, capturing what _a.lab sends it by one of the roads."""
     client = lab.host("client").host
     if request.param == "https":
@@ -63,7 +63,7 @@ def peer(request: pytest.FixtureRequest, lab: Lab, a: LabHost) -> Iterator[Peer]
 
 
 @pytest.fixture(scope="module")
-def from_user(peer: Peer, a: LabHost, writer: Login) -> Captured:
+def from_user(peer: CapturingPeer, a: LabHost, writer: Login) -> Captured:
     """A message of a user's to Dave at peer.lab."""
     mid = pgp.message_id()
     message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], DAVE, mid)
@@ -72,7 +72,7 @@ def from_user(peer: Peer, a: LabHost, writer: Login) -> Captured:
 
 
 @pytest.fixture(scope="module")
-def bounce(peer: Peer, lab: Lab, a: LabHost, writer: Login) -> Captured:
+def bounce(peer: CapturingPeer, lab: Lab, a: LabHost, writer: Login) -> Captured:
     """What Dave gets for a message of which _a.lab could deliver one copy of two."""
     mid = pgp.message_id()
     message = signature.sign(pgp.encrypted(DAVE, writer[0], mid), PEER, lab.paths)
@@ -128,7 +128,9 @@ def test_field_that_somebody_adds_breaks_the_signature(crossed: Captured, field:
     assert signature.verified(field + b"\r\n" + crossed.message) == []
 
 
-def test_header_that_names_a_thousand_people_is_signed(peer: Peer, a: LabHost, writer: Login) -> None:
+def test_header_that_names_a_thousand_people_is_signed(
+    peer: CapturingPeer, a: LabHost, writer: Login
+) -> None:
     # OpenDKIM would let one of more than 64 KiB pass by unsigned, were it not told otherwise.
     people = b"".join(
         b" somebody-with-a-longer-name-%04d@a-long-domain.somewhere.example,\r\n" % n for n in range(1000)
@@ -141,7 +143,7 @@ def test_header_that_names_a_thousand_people_is_signed(peer: Peer, a: LabHost, w
     assert signature.verified(peer.next(SECONDS, mid).message) == [a.domain]
 
 
-def test_several_recipients_get_it_as_one_does(peer: Peer, a: LabHost, writer: Login) -> None:
+def test_several_recipients_get_it_as_one_does(peer: CapturingPeer, a: LabHost, writer: Login) -> None:
     erin, mid = f"erin12345@{PEER}", pgp.message_id()
     message = pgp.encrypted(writer[0], DAVE, mid)
     assert smtp.submit(a.ip, writer, [DAVE, erin], message).code == 250
@@ -172,7 +174,7 @@ def test_no_more_is_said_around_it_than_must_be(from_user: Captured, writer: Log
 
 
 def test_no_bounce_goes_to_a_sender_who_is_not_the_author(
-    peer: Peer, lab: Lab, a: LabHost, writer: Login
+    peer: CapturingPeer, lab: Lab, a: LabHost, writer: Login
 ) -> None:
     mid = pgp.message_id()
     author, nobody = f"erin12345@{PEER}", fresh_address(a.domain)
@@ -181,7 +183,7 @@ def test_no_bounce_goes_to_a_sender_who_is_not_the_author(
     assert mxdeliv.post(a, DAVE, [writer[0], nobody], message).status == 406
     assert smtp.deliver(a.ip, DAVE, [nobody], message).stage == "RCPT"
     assert smtp.deliver(a.ip, DAVE, [writer[0]], message).code == 250
-    with Mailbox(a.ip, *writer) as mailbox:
+    with ImapMailbox(a.ip, *writer) as mailbox:
         found = until("the message arrives", lambda: mailbox.find(mid), SECONDS)
         assert sum(mid.encode() in one for one in mailbox.messages()) == 1
     assert found.startswith(b"Return-Path: <>\r\n")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import firewall, journal, pgp, relay, signature, smtp
 from tests.chat.deadline import LateError, until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.queue_log import of_message, queue_files
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
@@ -152,7 +152,7 @@ class TestQueue:
             mid = submit(a, writer, reader[0])
             until("it is deferred", lambda: deferred(a, b.domain), 20)
         self.flush(a, b.domain)
-        with Mailbox(b.ip, *reader) as mailbox:
+        with ImapMailbox(b.ip, *reader) as mailbox:
             until("it arrives", lambda: mailbox.find(mid), 15)
 
     def test_a_route_changes_the_next_message(

@@ -6,7 +6,7 @@ import time
 
 from tests.chat import journal, pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.queue_log import queue_files
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -18,7 +18,7 @@ SECONDS = 30.0
 def test_signed_message_of_an_ordinary_server_arrives(a: LabHost, mta: LabHost, writer: Login) -> None:
     mid = pgp.message_id(mta.domain)
     assert smtp.deliver(mta.ip, CAROL, [writer[0]], pgp.encrypted(CAROL, writer[0], mid)).code == 250
-    with Mailbox(a.ip, *writer) as mailbox:
+    with ImapMailbox(a.ip, *writer) as mailbox:
         arrived = until("Carol's message arrives", lambda: mailbox.find(mid), SECONDS)
     assert arrived.startswith(f"Return-Path: <{CAROL}>\r\n".encode())
 

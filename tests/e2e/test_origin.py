@@ -14,7 +14,7 @@ import pytest
 
 from tests.chat import firewall, journal, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
 from tests.lab import Lab
@@ -57,7 +57,7 @@ def _message(reader: Login, author: str = AUTHOR) -> tuple[str, bytes]:
 
 
 def _arrived(host: LabHost, login: Login, mid: str) -> bytes:
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         return until("the message arrives", lambda: mailbox.find(mid), 20)
 
 
@@ -155,7 +155,7 @@ def test_mail_that_came_while_dns_was_away_is_taken_when_it_comes_again(
     with firewall.without_names(b):
         assert smtp.deliver(mta.ip, AUTHOR, [reader[0]], signed).code == 250
         until("mta.lab is told to come again", put_off, 30, every=0.3)
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         until("it comes again and is taken", lambda: mailbox.find(mid), RECOVERY_SECONDS, every=0.3)
     until("it is done with", lambda: not relay.queued(b, reader[0]), 10)
 

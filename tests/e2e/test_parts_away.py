@@ -9,7 +9,7 @@ import pytest
 
 from tests.chat import firewall, pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.e2e.doors import DOORS
 from tests.lab import Lab
@@ -51,7 +51,7 @@ def _deferred(a: LabHost, address: str) -> None:
 
 
 def _copies(b: LabHost, reader: Login, mid: str) -> int:
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         return sum(f"<{mid}>".encode() in raw for raw in mailbox.messages())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.e2e.playbook import playbook
 from tests.lab import Lab
@@ -99,7 +99,7 @@ class TestEarlierLayout:
 
         def arrived() -> bool:
             a.run("postqueue -f")
-            with Mailbox(b.ip, *reader) as mailbox:
+            with ImapMailbox(b.ip, *reader) as mailbox:
                 return all(mailbox.find(mid) for mid in sent)
 
         until("all of it is in the mailbox", arrived, 60, every=1)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import journal, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door, port_25
@@ -69,13 +69,13 @@ def newcomer(b: LabHost) -> Login:
 
 def _gets_in(host: LabHost, login: Login) -> bool:
     try:
-        with Mailbox(host.ip, *login):
+        with ImapMailbox(host.ip, *login):
             return True
     except imaplib.IMAP4.error:
         return False
 
 
-def _submit(host: LabHost, login: Login, recipient: str) -> smtp.Reply:
+def _submit(host: LabHost, login: Login, recipient: str) -> smtp.SmtpReply:
     return smtp.submit(host.ip, login, [recipient], pgp.encrypted(login[0], recipient, pgp.message_id()))
 
 
@@ -90,7 +90,7 @@ def _bounce(host: LabHost, login: Login, recipient: str) -> str:
     assert smtp.submit(host.ip, login, [recipient, login[0]], message).code == 250
 
     def told() -> str:
-        with Mailbox(host.ip, *login) as mailbox:
+        with ImapMailbox(host.ip, *login) as mailbox:
             texts = [" ".join(raw.decode().split()) for raw in mailbox.messages()]
         return next((text for text in texts if f"<{recipient}>: " in text), "")
 
@@ -188,7 +188,7 @@ def test_closed_federation_sends_mail_to_exceptions_only(
         assert NOT_FEDERATED in _bounce(b, newcomer, CAROL)
         message = pgp.encrypted(newcomer[0], writer[0], mid)
         assert smtp.submit(b.ip, newcomer, [writer[0]], message).code == 250
-        with Mailbox(a.ip, *writer) as mailbox:
+        with ImapMailbox(a.ip, *writer) as mailbox:
             until("the exception's mail arrives", lambda: mailbox.find(mid), SECONDS)
         # Among themselves users are not federation.
         assert _submit(b, newcomer, newcomer[0]).code == 250
@@ -205,7 +205,7 @@ def test_suspended_account_neither_logs_in_nor_sends_but_gets_its_mail(
         assert (refused.stage, refused.code) == ("AUTH", 535)
         message = _signed(lab, AUTHOR, newcomer[0], mid)
         assert port_25(b, AUTHOR, [newcomer[0]], message).startswith("250 ")
-    with Mailbox(b.ip, *newcomer) as mailbox:
+    with ImapMailbox(b.ip, *newcomer) as mailbox:
         until("what came meanwhile is there", lambda: mailbox.find(mid), SECONDS)
     assert _submit(b, newcomer, newcomer[0]).code == 250
 

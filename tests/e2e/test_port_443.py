@@ -16,7 +16,7 @@ from tests.attacks import strangers
 from tests.chat import firewall, imap, journal, pgp, signature
 from tests.chat.core import Core
 from tests.chat.deadline import deadline, until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap_on_443, by_submission_on_443
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
@@ -48,7 +48,7 @@ def stage_443(lab: Lab) -> Iterator[Stage]:
 def account(b: LabHost) -> Login:
     """A new account on _b.lab."""
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login):
+    with ImapMailbox(b.ip, *login):
         return login
 
 

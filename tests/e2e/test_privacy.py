@@ -22,7 +22,7 @@ import requests
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
@@ -78,7 +78,7 @@ def _log_in_rightly_and_wrongly(b: LabHost, login: Login) -> None:
 
 
 def _send_and_read(b: LabHost, login: Login, reader: Login, writer: Login) -> None:
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         mailbox.ask(b'SETMETADATA INBOX (/private/devicetoken "token-visitor")')
         mailbox.ask(b"SETMETADATA INBOX (/private/devicetoken {5000+}\r\n" + b"x" * 5000 + b")")
         mailbox.begin_idle()
@@ -202,7 +202,7 @@ print(json.dumps({name: found for name, found in rows.items() if found}))
 def leaver(b: LabHost) -> Login:
     """Who has an account with all that may belong to one."""
     login = fresh_address(b.domain, "leaver"), fresh_password()
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         mailbox.ask(b'SETMETADATA INBOX (/private/devicetoken "token-leaver")')
         mailbox.make_folder("Other")
         mailbox.put(pgp.encrypted(login[0], login[0], pgp.message_id()), folder="Other")

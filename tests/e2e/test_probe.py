@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat import relay
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 from tests.lab.plan import PROGRAMS
@@ -44,7 +44,7 @@ def test_a_user_gets_one_message_by_each_road(a: LabHost, b: LabHost, reader: Lo
     status, found = probe(a, reader[0])
     assert status == 0, found
     assert [found[road]["code"] for road in ("https", "smtp")] == [250, 250]
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
 
         def of_probes() -> bool:
             return len([one for one in mailbox.messages() if b"From: <probe-" in one]) == 2

@@ -14,13 +14,13 @@ import pytest
 from tests import messages
 from tests.chat import pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
-from tests.rows import AUTHOR, CLEARTEXT, PASS, ROWS, Row
+from tests.rows import AUTHOR, CLEARTEXT, PASS, ROWS, VerdictRow
 
 PEER = "peer.lab"
 REFUSED = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
@@ -29,11 +29,11 @@ each_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 @functools.cache
-def _octets(row: Row) -> bytes:
+def _octets(row: VerdictRow) -> bytes:
     return row.build()
 
 
-def _written(row: Row, replaced: dict[str, str]) -> tuple[str, bytes]:
+def _written(row: VerdictRow, replaced: dict[str, str]) -> tuple[str, bytes]:
     """The row's message with names of the lab in place of its own, and its new Message-ID."""
     head, end, body = _octets(row).partition(b"\r\n\r\n")
     mid = pgp.message_id()
@@ -43,7 +43,7 @@ def _written(row: Row, replaced: dict[str, str]) -> tuple[str, bytes]:
     return mid, head + end + body
 
 
-def _submit(row: Row, submit: Any, host: LabHost, login: Login, recipient: str, code: int) -> str:
+def _submit(row: VerdictRow, submit: Any, host: LabHost, login: Login, recipient: str, code: int) -> str:
     """Submit the row's message, see that the answer is the one promised; its Message-ID."""
     mid, message = _written(row, {messages.ALICE: login[0]})
     reply = submit(host.ip, login, [recipient], message)
@@ -56,12 +56,12 @@ def _submit(row: Row, submit: Any, host: LabHost, login: Login, recipient: str, 
 
 
 def _arrives(host: LabHost, login: Login, mid: str) -> None:
-    with Mailbox(host.ip, *login) as mailbox:
+    with ImapMailbox(host.ip, *login) as mailbox:
         until("the message arrives", lambda: mailbox.find(mid), 30)
 
 
 @each_row
-def test_submitted_on_465_to_a_peer(row: Row, a: LabHost, b: LabHost, reader: Login) -> None:
+def test_submitted_on_465_to_a_peer(row: VerdictRow, a: LabHost, b: LabHost, reader: Login) -> None:
     login = fresh_address(a.domain), fresh_password()
     mid = _submit(row, smtp.submit, a, login, reader[0], row.to_bob)
     if row.to_bob == PASS:
@@ -69,7 +69,7 @@ def test_submitted_on_465_to_a_peer(row: Row, a: LabHost, b: LabHost, reader: Lo
 
 
 @each_row
-def test_submitted_on_587_to_oneself(row: Row, a: LabHost) -> None:
+def test_submitted_on_587_to_oneself(row: VerdictRow, a: LabHost) -> None:
     login = fresh_address(a.domain), fresh_password()
     mid = _submit(row, smtp.submit_starttls, a, login, login[0], row.to_self)
     if row.to_self == PASS:
@@ -77,7 +77,7 @@ def test_submitted_on_587_to_oneself(row: Row, a: LabHost) -> None:
 
 
 @each_row
-def test_from_outside(row: Row, door: Door, lab: Lab, b: LabHost, reader: Login) -> None:
+def test_from_outside(row: VerdictRow, door: Door, lab: Lab, b: LabHost, reader: Login) -> None:
     mid, message = _written(row, {"a.example": PEER, "b.example": PEER})
     sender = row.peer_sender.replace("a.example", PEER)
     said = door(b, sender, [reader[0]], signature.sign(message, PEER, lab.paths))

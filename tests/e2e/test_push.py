@@ -10,7 +10,7 @@ import pytest
 from tests.chat import imap, pgp, smtp
 from tests.chat.deadline import until
 from tests.chat.gateway import Gateway, answer, says
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
@@ -49,14 +49,14 @@ def gateway(_gateway: Gateway) -> Gateway:
 def dora(b: LabHost) -> Login:
     """A new account on _b.lab."""
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login):
+    with ImapMailbox(b.ip, *login):
         return login
 
 
 def give(b: LabHost, login: Login, token: str) -> None:
     """As Delta Chat gives the token of its device."""
     literal = b"{%d+}\r\n%s" % (len(token), token.encode())
-    with Mailbox(b.ip, *login) as mailbox:
+    with ImapMailbox(b.ip, *login) as mailbox:
         assert mailbox.ask(b"SETMETADATA INBOX (/private/devicetoken " + literal + b")")[-1].startswith(b"OK")
     gone(b, login)
 
@@ -84,12 +84,12 @@ def test_what_a_chatmail_relay_can_do_is_told_after_login_only(b: LabHost, dora:
     assert not ours & set(imap.capabilities(b.ip))
     # Delta Chat reads those in the answer to LOGIN; others ask.
     assert ours | {"METADATA"} <= imap.told_at_login(b.ip, dora)
-    with Mailbox(b.ip, *dora) as mailbox:
+    with ImapMailbox(b.ip, *dora) as mailbox:
         assert ours | {"METADATA"} <= set(mailbox.ask(b"CAPABILITY")[0].decode().split())
 
 
 def test_an_app_learns_how_many_recipients_a_message_may_have(b: LabHost, dora: Login) -> None:
-    with Mailbox(b.ip, *dora) as mailbox:
+    with ImapMailbox(b.ip, *dora) as mailbox:
         told = mailbox.ask(b'GETMETADATA "" (/shared/vendor/deltachat/maxsmtprecipients)')
         assert told[:2] == [b'* METADATA "" (/shared/vendor/deltachat/maxsmtprecipients {4}', b"1000)"]
         nothing = mailbox.ask(b'GETMETADATA "" (/shared/vendor/deltachat/irohrelay /shared/comment)')
@@ -111,7 +111,7 @@ def test_nobody_is_told_while_a_client_idles_awake_or_asleep(
     b: LabHost, dora: Login, reader: Login, gateway: Gateway
 ) -> None:
     give(b, dora, "token-idle")
-    with Mailbox(b.ip, *dora) as mailbox:
+    with ImapMailbox(b.ip, *dora) as mailbox:
         for _ in range(2):
             before = b.cursor()
             mailbox.begin_idle()
@@ -132,7 +132,7 @@ def decided(host: LabHost, since: str) -> bool:
 def test_nobody_is_told_of_mail_to_oneself(b: LabHost, dora: Login, reader: Login, gateway: Gateway) -> None:
     give(b, dora, "token-self")
     send(b, dora, dora)
-    with Mailbox(b.ip, *dora) as mailbox:
+    with ImapMailbox(b.ip, *dora) as mailbox:
         until("it is there", mailbox.messages, SECONDS)
     gone(b, dora)
     assert gateway.told == []
@@ -163,7 +163,7 @@ def test_a_token_that_no_device_has_is_forgotten(
     told(gateway, "token-gone")
 
     def forgotten() -> bool:
-        with Mailbox(b.ip, *dora) as mailbox:
+        with ImapMailbox(b.ip, *dora) as mailbox:
             return mailbox.ask(b"GETMETADATA INBOX /private/devicetoken")[0].endswith(b"NIL)")
 
     until("it is forgotten", forgotten, SECONDS)
@@ -171,7 +171,7 @@ def test_a_token_that_no_device_has_is_forgotten(
 
 @pytest.mark.parametrize("size", [4097, 70_000, 2_000_000])
 def test_a_token_that_is_too_long_is_refused(b: LabHost, dora: Login, size: int) -> None:
-    with Mailbox(b.ip, *dora) as mailbox:
+    with ImapMailbox(b.ip, *dora) as mailbox:
         literal = b"{%d+}\r\n%s" % (size, (b"toolong-" * size)[:size])
         command = b"SETMETADATA INBOX (/private/devicetoken " + literal + b")"
         assert mailbox.ask(command)[-1].startswith(b"NO")

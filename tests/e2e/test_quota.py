@@ -9,7 +9,7 @@ import pytest
 
 from tests.chat import mxdeliv, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
@@ -30,13 +30,13 @@ def filler(name: str, octets: int, sender: str = "friend@old.lab") -> bytes:
     return head + (b"x" * 78 + b"\r\n") * lines + b"y" * ((octets - len(head)) % 80)
 
 
-def names(mailbox: Mailbox) -> list[str]:
+def names(mailbox: ImapMailbox) -> list[str]:
     """What fillers are there."""
     found = (one.partition(b"<")[2].partition(b"@old>") for one in mailbox.messages())
     return sorted(name.decode() for name, at, _ in found if at)
 
 
-class Small(Mailbox):
+class Small(ImapMailbox):
     """A mailbox and its login."""
 
     def __init__(self, host: LabHost, login: Login) -> None:
@@ -70,7 +70,7 @@ def logged(host: LabHost, since: str) -> bool:
     return any("quota exceeded" in line.lower() for line in lines)
 
 
-def written_by(mailbox: Mailbox, sender: str) -> int:
+def written_by(mailbox: ImapMailbox, sender: str) -> int:
     """How many messages of a sender are there."""
     return sum(f"\nfrom: <{sender}>".encode() in one.lower() for one in mailbox.messages())
 
@@ -153,7 +153,7 @@ class TestFillingUp:
     def test_a_pass_empties_what_could_not_go_in_time(self, b: LabHost, small: Small) -> None:
         login = small.login
         relay.operate(b, "account", "quota", login[0], "default")
-        with Mailbox(b.ip, *login) as roomy:
+        with ImapMailbox(b.ip, *login) as roomy:
             for day in range(2, 12):
                 roomy.put(filler(f"day{day:02}", TENTH), days=day, flags="\\Seen")
         relay.operate(b, "account", "quota", login[0], f"{QUOTA}B")
@@ -167,7 +167,7 @@ class TestFull:
     def _fill(self, b: LabHost, small: Small) -> None:
         # While there is room: then nothing has to go, and the next pass may be an hour away.
         relay.operate(b, "account", "quota", small.login[0], "default")
-        with Mailbox(b.ip, *small.login) as roomy:
+        with ImapMailbox(b.ip, *small.login) as roomy:
             roomy.put(filler("all", QUOTA), days=0.5)
         relay.operate(b, "account", "quota", small.login[0], f"{QUOTA}B")
 
@@ -197,14 +197,14 @@ class TestFull:
     ) -> None:
         host = b if road == "local" else a
         login = fresh_address(host.domain), fresh_password()
-        with Mailbox(host.ip, *login) as sender:
+        with ImapMailbox(host.ip, *login) as sender:
             mid = pgp.message_id()
             message = pgp.encrypted(login[0], small.login[0], mid)
             before = b.cursor()
             assert smtp.submit(host.ip, login, [small.login[0], reader[0]], message).code == 250
             until("the bounce", sender.messages, 20)
             (bounce,) = sender.messages()
-        with Mailbox(b.ip, *reader) as other:
+        with ImapMailbox(b.ip, *reader) as other:
             until("the other recipient has it", lambda: other.find(mid), 20)
         assert b"Status: 5.2.2" in bounce
         assert small.login[0].encode() in bounce

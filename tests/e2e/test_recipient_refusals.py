@@ -6,9 +6,9 @@ import pytest
 
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address, fresh_password
-from tests.chat.smtp import Reply
+from tests.chat.smtp import SmtpReply
 from tests.chat.stage import Stage
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -20,19 +20,19 @@ SECONDS = 60.0
 def sender(a: LabHost) -> Login:
     """A new account on _a.lab: it may send a few messages at once."""
     login = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, *login):
+    with ImapMailbox(a.ip, *login):
         return login
 
 
-def submit(a: LabHost, sender: Login, *recipients: str) -> Reply:
+def submit(a: LabHost, sender: Login, *recipients: str) -> SmtpReply:
     message = pgp.encrypted(sender[0], recipients[0], pgp.message_id())
     return smtp.submit(a.ip, sender, list(recipients), message)
 
 
-def refused(a: LabHost, sender: Login, recipient: str) -> Reply:
+def refused(a: LabHost, sender: Login, recipient: str) -> SmtpReply:
     """The refusal, once it comes: the first message is accepted, and the peer's answer is awaited."""
 
-    def reply() -> Reply | None:
+    def reply() -> SmtpReply | None:
         found = submit(a, sender, recipient)
         return found if found.code >= 500 else None
 
@@ -76,7 +76,7 @@ def test_so_it_is_by_smtp(a: LabHost, mta: LabHost, sender: Login) -> None:
 def test_mail_that_is_delivered_there_ends_it(a: LabHost, b: LabHost, sender: Login) -> None:
     newcomer = fresh_address(b.domain)
     refused(a, sender, newcomer)
-    with Mailbox(b.ip, newcomer, fresh_password()):
+    with ImapMailbox(b.ip, newcomer, fresh_password()):
         assert submit(a, sender, newcomer).code == 550
         # As one of a group.
         assert submit(a, sender, newcomer, sender[0]).code == 250
@@ -86,7 +86,7 @@ def test_mail_that_is_delivered_there_ends_it(a: LabHost, b: LabHost, sender: Lo
 def test_mail_that_comes_from_there_ends_it(a: LabHost, b: LabHost, sender: Login) -> None:
     newcomer = fresh_address(b.domain), fresh_password()
     refused(a, sender, newcomer[0])
-    with Mailbox(b.ip, *newcomer):
+    with ImapMailbox(b.ip, *newcomer):
         assert submit(a, sender, newcomer[0]).code == 550
         assert submit(b, newcomer, sender[0]).code == 250
         accepted(a, sender, newcomer[0])
@@ -98,7 +98,7 @@ def test_a_new_profile_sees_it(stage: Stage, a: LabHost, b: LabHost) -> None:
     chat = anna.chat_with_stranger(nobody)
     anna.sent(anna.send(chat, "are you there?"), SECONDS)
     login = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, *login):
+    with ImapMailbox(a.ip, *login):
         # Another user's, to learn when the peer's answer has come.
         refused(a, login, nobody)
     _, error = anna.failed(anna.send(chat, "hello?"), SECONDS)

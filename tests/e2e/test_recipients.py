@@ -11,7 +11,7 @@ import pytest
 
 from tests.chat import mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.e2e.recipients import DELIVERED, DELIVERED_OVER_HTTPS, REFUSED, Refused
@@ -28,7 +28,7 @@ each_refused = pytest.mark.parametrize("refused", REFUSED, ids=str)
 def account(a: LabHost) -> Login:
     """An account on _a.lab whose rate of sending nothing has worn."""
     login = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, *login):
+    with ImapMailbox(a.ip, *login):
         return login
 
 
@@ -36,7 +36,7 @@ def account(a: LabHost) -> Login:
 def owner(a: LabHost) -> Login:
     """The account whose local part the table's texts hold."""
     login = fresh_address(a.domain), fresh_password()
-    with Mailbox(a.ip, *login):
+    with ImapMailbox(a.ip, *login):
         return login
 
 
@@ -147,7 +147,7 @@ def _arrived(a: LabHost, login: Login, mid: str, count: int) -> Sequence[bytes]:
     """The messages with `mid` in them, once there are `count`: the message itself, and the report on it."""
 
     def found() -> Sequence[bytes] | None:
-        with Mailbox(a.ip, *login) as mailbox:
+        with ImapMailbox(a.ip, *login) as mailbox:
             messages = [one for one in mailbox.messages() if mid.encode() in one]
         return messages if len(messages) >= count else None
 

@@ -10,7 +10,7 @@ import pytest
 from tests.chat import journal, pgp, smtp
 from tests.chat.deadline import until
 from tests.chat.person import Person
-from tests.chat.queue_log import Delivery, queue_files
+from tests.chat.queue_log import LoggedDelivery, queue_files
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 
@@ -72,11 +72,11 @@ def test_encrypted_but_unsigned_from_an_ordinary_server_bounces_there(mta: LabHo
     assert "554 5.7.1 No DKIM signature found" in delivery.text
 
 
-def _bounced(mta: LabHost, recipient: str, mid: str, message: bytes) -> Delivery:
+def _bounced(mta: LabHost, recipient: str, mid: str, message: bytes) -> LoggedDelivery:
     began = time.time()
     assert smtp.deliver(mta.ip, CAROL, [recipient], message).code == 250
 
-    def bounced() -> Delivery | None:
+    def bounced() -> LoggedDelivery | None:
         files = queue_files(journal.read(mta, began - 0.5))
         found = [one for file in files if file.message_id == mid for one in file.deliveries]
         return next((one for one in found if one.status == "bounced"), None)

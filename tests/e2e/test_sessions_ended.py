@@ -14,7 +14,7 @@ import pytest
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.stage import Stage
@@ -40,7 +40,7 @@ def test_an_idling_client_is_cut_off_and_others_idle_on(b: LabHost, begin: Order
     address, password = fresh_address(b.domain), fresh_password()
     # Nobody's mail is on its way to them.
     bystander = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, address, password) as hers, Mailbox(b.ip, *bystander) as other:
+    with ImapMailbox(b.ip, address, password) as hers, ImapMailbox(b.ip, *bystander) as other:
         hers.begin_idle()
         other.begin_idle()
         # By now both sleep in one and the same process of Dovecot's.
@@ -52,7 +52,7 @@ def test_an_idling_client_is_cut_off_and_others_idle_on(b: LabHost, begin: Order
             other.end_idle()
         finally:
             relay.operate(b, *end(address))
-    with Mailbox(b.ip, address, password):
+    with ImapMailbox(b.ip, address, password):
         pass
 
 
@@ -84,7 +84,7 @@ CHANGES = [Change.new_password, Change.deletion, Change.new_owner]
 def login(b: LabHost) -> Login:
     """A new account on _b.lab."""
     login = fresh_address(b.domain), fresh_password()
-    with Mailbox(b.ip, *login):
+    with ImapMailbox(b.ip, *login):
         return login
 
 
@@ -129,7 +129,7 @@ def test_an_smtp_session_ends_with_what_let_it_begin(
 @pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__)
 def test_so_do_imap_sessions_idle_or_not(b: LabHost, login: Login, change: Callable[[Change], None]) -> None:
     changed = Change(b, login)
-    with Mailbox(b.ip, *login) as idle, Mailbox(b.ip, *login) as busy:
+    with ImapMailbox(b.ip, *login) as idle, ImapMailbox(b.ip, *login) as busy:
         idle.begin_idle()
         assert idle.stays_quiet(1)
         change(changed)
@@ -147,7 +147,7 @@ def test_a_login_under_way_meanwhile_has_no_session_for_long(b: LabHost, login: 
     b.run(["kill", "-STOP", *programs])
     with ThreadPoolExecutor(1) as others:
         try:
-            late = others.submit(Mailbox, b.ip, *login)
+            late = others.submit(ImapMailbox, b.ip, *login)
             # imap-login has handed it on, to a process that takes nothing just now.
             waiting = "ss -Hxl src /run/dovecot/login/imap | awk '{print $3}'"
             until("its login was answered", lambda: int(b.run(waiting).stdout or 0) > 0, SECONDS)

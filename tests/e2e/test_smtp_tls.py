@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.chat import capture, journal, pgp, relay, smtp
-from tests.chat.capture import Peer
+from tests.chat.capture import CapturingPeer
 from tests.chat.deadline import until
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
@@ -37,7 +37,7 @@ def _no_https(a: LabHost) -> Iterator[None]:
 
 
 @contextmanager
-def _playing(lab: Lab, certificate: Certificate | None) -> Iterator[Peer]:
+def _playing(lab: Lab, certificate: Certificate | None) -> Iterator[CapturingPeer]:
     with capture.smtp_peer(lab.host("client").host, *(certificate or ())) as peer:
         yield peer
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat import relay
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab.host import LabHost
 
@@ -42,7 +42,7 @@ def programs(host: LabHost) -> str:
 def newcomer(host: LabHost) -> str:
     """An account that its first login has just made."""
     address, password = fresh_address(host.domain), fresh_password()
-    with Mailbox(host.ip, address, password):
+    with ImapMailbox(host.ip, address, password):
         return address
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat import pgp, relay, signature
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
 from tests.lab import Lab
@@ -35,7 +35,7 @@ def test_from_the_domain_s_own_host(door: Door, domain: str, b: LabHost, reader:
     mid = pgp.message_id()
     message = pgp.encrypted(_author(domain), reader[0], mid)
     assert door(b, _author(domain), [reader[0]], message).startswith("250 ")
-    with Mailbox(b.ip, *reader) as mailbox:
+    with ImapMailbox(b.ip, *reader) as mailbox:
         arrived = until("it arrives", lambda: mailbox.find(mid), 20)
     assert arrived.startswith(f"Return-Path: <{_author(domain)}>\r\n".encode())
 

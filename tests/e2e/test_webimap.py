@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.webimap import Socket, ask, logged_in
 from tests.e2e.conftest import Login
@@ -30,7 +30,7 @@ BEFORE_LOGIN = 32 << 10
 
 def new_account(host: LabHost) -> Login:
     login = fresh_address(host.domain), fresh_password()
-    with Mailbox(host.ip, *login):
+    with ImapMailbox(host.ip, *login):
         return login
 
 
@@ -109,7 +109,7 @@ class TestRest:
         mid = pgp.message_id()
         message = pgp.encrypted(login[0], writer[0], mid)
         assert send(message) == (200, {"status": "sent"})
-        with Mailbox(a.ip, *writer) as mailbox:
+        with ImapMailbox(a.ip, *writer) as mailbox:
             found = until("the message arrives", lambda: mailbox.find(mid), 20)
         assert armored(found) == armored(message)
         status, said = send(pgp.plain(login[0], writer[0], pgp.message_id()))
@@ -176,7 +176,7 @@ class TestSocket:
         mid = pgp.message_id()
         message = pgp.encrypted(login[0], writer[0], mid).decode()
         assert web.result("send", to=[writer[0]], body=message) == {"status": "sent"}
-        with Mailbox(a.ip, *writer) as mailbox:
+        with ImapMailbox(a.ip, *writer) as mailbox:
             assert until("the message arrives", lambda: mailbox.find(mid), 20)
         assert web.pushed == []
 
@@ -311,7 +311,7 @@ class TestMany:
     def test_who_does_not_read_and_who_floods_harm_nobody(
         self, a: LabHost, login: Login, writer: Login, web: Socket
     ) -> None:
-        with Mailbox(a.ip, *login) as mailbox:
+        with ImapMailbox(a.ip, *login) as mailbox:
             mailbox.put(b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000)
         uid = web.new_message()["uid"]
         other = new_account(a)
@@ -346,7 +346,7 @@ class TestMany:
             cut.connection.socket.close()
         message = pgp.encrypted(login[0], writer[0], whole).decode()
         assert web.result("send", to=[writer[0]], body=message) == {"status": "sent"}
-        with Mailbox(a.ip, *writer) as mailbox:
+        with ImapMailbox(a.ip, *writer) as mailbox:
             until("the whole one arrives", lambda: mailbox.find(whole), 20)
             assert mailbox.find(half) is None
 

@@ -22,7 +22,7 @@ from tests.blackbox.admin.chromium import Browser
 from tests.blackbox.certificate import make_certificate
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -95,7 +95,7 @@ def test_a_page_logs_in_sees_a_message_arrive_and_sends_one(
     key, mid = pgp.make_key(writer[0]), pgp.message_id()
     words = ", ".join(json.dumps(one) for one in (writer[0], str(key.pubkey), "good evening", mid))
     assert client.evaluate(f"write({words})") == "sent"
-    with Mailbox(a.ip, *writer) as mailbox:
+    with ImapMailbox(a.ip, *writer) as mailbox:
         found = until("the message arrives", lambda: mailbox.find(mid), 20)
     assert pgp.opened(found, key) == "good evening"
     assert client.complaints == []

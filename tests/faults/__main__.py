@@ -21,7 +21,7 @@ from tests.chat import firewall, journal
 from tests.faults import report, trial
 from tests.faults.arrangement import Arrangement, arranged
 from tests.faults.causes import CAUSES
-from tests.faults.trial import Cause, Row
+from tests.faults.trial import FaultCause, FaultRow
 from tests.lab import Lab, LabError
 from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
@@ -34,7 +34,7 @@ def main() -> int:
     say = progress(console)
     lab = Lab()
     ours = any(host.state != "up" for host in lab.status())
-    rows: list[Row] = []
+    rows: list[FaultRow] = []
     try:
         lab.up(say)
         for name in ("a", "b"):
@@ -65,7 +65,7 @@ def main() -> int:
     return 0 if kept else 1
 
 
-def _arguments() -> tuple[argparse.Namespace, list[Cause]]:
+def _arguments() -> tuple[argparse.Namespace, list[FaultCause]]:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--messages", type=int, default=trial.MESSAGES, help="how many for each cause")
@@ -78,7 +78,7 @@ def _arguments() -> tuple[argparse.Namespace, list[Cause]]:
     return arguments, chosen
 
 
-def _hold(cause: Cause, arrangement: Arrangement, count: int, say: Callable[[str], None]) -> Row:
+def _hold(cause: FaultCause, arrangement: Arrangement, count: int, say: Callable[[str], None]) -> FaultRow:
     say(cause.name)
     since = time()
     row = trial.hold(cause, arrangement, count)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.chat import relay
-from tests.chat.imap import Mailbox
+from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.faults.mail import AT, hosted
 from tests.lab import Lab
@@ -100,5 +100,5 @@ def _people(
 
 def _log_in(account: tuple[str, tuple[str, str]]) -> None:
     address, (ip, password) = account
-    with Mailbox(ip, address, password):
+    with ImapMailbox(ip, address, password):
         pass

@@ -10,7 +10,7 @@ from typing import Literal
 from tests.chat import firewall, journal
 from tests.chat.deadline import until
 from tests.faults import clock, disk
-from tests.faults.trial import Cause, Scene
+from tests.faults.trial import FaultCause, FaultScene
 from tests.lab import container
 from tests.lab.host import LabHost
 
@@ -49,15 +49,15 @@ _BITE_SECONDS = 45.0
 _START_SECONDS = 120.0
 
 
-def nothing(scene: Scene) -> None:
+def nothing(scene: FaultScene) -> None:
     scene.flow.reach(BLOWS[1])
     scene.count_waiting()
 
 
-def kill(*units: str, times: int = len(BLOWS)) -> Callable[[Scene], None]:
+def kill(*units: str, times: int = len(BLOWS)) -> Callable[[FaultScene], None]:
     """`kill -9` of all processes of each unit, so often; nobody but systemd starts them again."""
 
-    def strike(scene: Scene) -> None:
+    def strike(scene: FaultScene) -> None:
         for share in BLOWS[-times:]:
             scene.flow.reach(share)
             for unit in units:
@@ -70,7 +70,7 @@ def kill(*units: str, times: int = len(BLOWS)) -> Callable[[Scene], None]:
     return strike
 
 
-def _freeze_and_count(scene: Scene) -> None:
+def _freeze_and_count(scene: FaultScene) -> None:
     """Postfix's last moment lasts until it is killed, so that what it was about can be counted."""
     scene.b.run(f"systemctl kill --signal=STOP --kill-whom=all {POSTFIX}.service")
     scene.agents += int(scene.b.run("pgrep --count --euid postfix --exact 'lmtp|smtp'", check=False).stdout)
@@ -80,10 +80,10 @@ def _runs(host: LabHost, unit: str) -> bool:
     return host.run(f"systemctl is-active --quiet {unit}.service", check=False).returncode == 0
 
 
-def closed(*ports: int, how: Literal["refuse", "hang"]) -> Callable[[Scene], None]:
+def closed(*ports: int, how: Literal["refuse", "hang"]) -> Callable[[FaultScene], None]:
     """These ports of _b.lab, for all of the network; connections that are open are cut, too."""
 
-    def strike(scene: Scene) -> None:
+    def strike(scene: FaultScene) -> None:
         with contextlib.ExitStack() as stack:
             scene.flow.reach(STRIKE)
             for port in ports:
@@ -93,7 +93,7 @@ def closed(*ports: int, how: Literal["refuse", "hang"]) -> Callable[[Scene], Non
     return strike
 
 
-def _bite(scene: Scene, host: LabHost, meanwhile: Callable[[], object] = lambda: None) -> None:
+def _bite(scene: FaultScene, host: LabHost, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Until this relay's users have submitted and each message of theirs was delivered or put off."""
     scene.flow.go_on()
     ours = {mid for mid, at in scene.flow.relays.items() if at == host.name}
@@ -111,7 +111,7 @@ def _bite(scene: Scene, host: LabHost, meanwhile: Callable[[], object] = lambda:
     scene.waiting = max(scene.waiting, int(host.run(_PUT_OFF).stdout.split()[0]))
 
 
-def cable_out(scene: Scene) -> None:
+def cable_out(scene: FaultScene) -> None:
     """Nothing says that the peer is away: packets are lost."""
     scene.flow.reach(STRIKE)
     scene.b.unplug()
@@ -121,7 +121,7 @@ def cable_out(scene: Scene) -> None:
         scene.b.plug()
 
 
-def power_cut(scene: Scene) -> None:
+def power_cut(scene: FaultScene) -> None:
     """Every process of the peer is killed at once, and later the host boots from what is on its disk."""
     scene.flow.reach(STRIKE)
     host, paths = scene.b.host, scene.b.paths
@@ -136,7 +136,7 @@ def power_cut(scene: Scene) -> None:
         container.await_ready(host, paths)
 
 
-def names_away(scene: Scene) -> None:
+def names_away(scene: FaultScene) -> None:
     """Neither relay gets an answer to what it asks of DNS, and its resolver remembers nothing."""
     scene.flow.reach(STRIKE)
     with firewall.without_names(scene.a), firewall.without_names(scene.b):
@@ -146,7 +146,7 @@ def names_away(scene: Scene) -> None:
         scene.count_waiting()
 
 
-def disk_full(scene: Scene) -> None:
+def disk_full(scene: FaultScene) -> None:
     """Queue, mailboxes and store of _b.lab have no octet left; what is freed is taken at once."""
     scene.flow.reach(STRIKE)
     try:
@@ -156,7 +156,7 @@ def disk_full(scene: Scene) -> None:
         disk.free(scene.b)
 
 
-def clock_jumps(scene: Scene) -> None:
+def clock_jumps(scene: FaultScene) -> None:
     """The clock of _b.lab: an hour ahead, an hour behind, and right again."""
     try:
         for share, seconds in zip(BLOWS, (3600, -3600, 0), strict=True):
@@ -167,21 +167,21 @@ def clock_jumps(scene: Scene) -> None:
         clock.set_ahead(scene.b, 0)
 
 
-def _causes() -> Iterator[Cause]:
-    yield Cause("nothing", nothing)
+def _causes() -> Iterator[FaultCause]:
+    yield FaultCause("nothing", nothing)
     for unit in OURS:
-        yield Cause(f"kill -9 of {unit}", kill(unit))
+        yield FaultCause(f"kill -9 of {unit}", kill(unit))
     for name, unit in OTHERS.items():
-        yield Cause(f"kill -9 of {name}", kill(unit))
-    yield Cause("peer without power", power_cut)
-    yield Cause("peer's cable out", cable_out)
-    yield Cause("peer's 443 closed", closed(443, how="refuse"))
-    yield Cause("peer's 25 closed", closed(25, how="refuse"))
-    yield Cause("peer's 443 and 25 closed", closed(443, 25, how="refuse"))
-    yield Cause("peer's 443 and 25 hang", closed(443, 25, how="hang"))
-    yield Cause("DNS away", names_away)
-    yield Cause("peer's disk full", disk_full, around=disk.small)
-    yield Cause("peer's clock jumps", clock_jumps, around=clock.movable)
+        yield FaultCause(f"kill -9 of {name}", kill(unit))
+    yield FaultCause("peer without power", power_cut)
+    yield FaultCause("peer's cable out", cable_out)
+    yield FaultCause("peer's 443 closed", closed(443, how="refuse"))
+    yield FaultCause("peer's 25 closed", closed(25, how="refuse"))
+    yield FaultCause("peer's 443 and 25 closed", closed(443, 25, how="refuse"))
+    yield FaultCause("peer's 443 and 25 hang", closed(443, 25, how="hang"))
+    yield FaultCause("DNS away", names_away)
+    yield FaultCause("peer's disk full", disk_full, around=disk.small)
+    yield FaultCause("peer's clock jumps", clock_jumps, around=clock.movable)
 
 
 CAUSES = tuple(_causes())

@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from tests.chat.journal import Entry
+from tests.chat.journal import LoggedEntry
 from tests.chat.queue_log import queue_files
 
 # Of smtp(8) and lmtp(8), in the words of `status=deferred`; and the queue manager's when an agent is gone.
@@ -29,7 +29,7 @@ _OURS = re.compile(
 )
 
 
-def cut_off(entries: Iterable[Entry], agents: int = 0) -> Counter[str]:
+def cut_off(entries: Iterable[LoggedEntry], agents: int = 0) -> Counter[str]:
     """How many, by who could not hear the answer. `agents`: how many of Postfix's died with it."""
     found: Counter[str] = Counter()
     ordered = sorted(entries, key=lambda entry: entry.at)
@@ -42,13 +42,13 @@ def cut_off(entries: Iterable[Entry], agents: int = 0) -> Counter[str]:
     return +found
 
 
-def _unanswered(entries: Sequence[Entry]) -> int:
+def _unanswered(entries: Sequence[LoggedEntry]) -> int:
     """How often smtp(8) or lmtp(8) had sent a message and was not told, or died of it."""
     deliveries = [one for file in queue_files(entries) for one in file.deliveries]
     return sum(one.status == "deferred" and bool(_POSTFIX.search(one.text)) for one in deliveries)
 
 
-def _active_again(entries: Sequence[Entry]) -> int:
+def _active_again(entries: Sequence[LoggedEntry]) -> int:
     """How often a message became active that was so already, neither delivered nor put off since."""
     active: set[str] = set()
     times = 0
@@ -64,7 +64,7 @@ def _active_again(entries: Sequence[Entry]) -> int:
     return times
 
 
-def delivered_twice(entries: Iterable[Entry]) -> int:
+def delivered_twice(entries: Iterable[LoggedEntry]) -> int:
     """How often Postfix delivered a message again though it had heard that it was taken. Never."""
     taken: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for file in queue_files(sorted(entries, key=lambda entry: entry.at)):

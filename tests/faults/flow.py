@@ -17,7 +17,7 @@ from time import monotonic
 
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
-from tests.faults.mail import Message
+from tests.faults.mail import FaultMessage
 
 # At most this share of the messages begins beyond what `Flow.reach` waits for, until the next call: a cause
 # that takes seconds to begin still meets messages, however quick the relays are.
@@ -37,7 +37,7 @@ class Fate(Enum):
     WAITING = "not sent"
 
 
-class Flow:
+class MessageFlow:
     """Messages on their way in; leaving the context waits for the users, at most until `seconds` are over.
 
     `logins`: password by address. `ips`: of the relays, by name.
@@ -45,7 +45,7 @@ class Flow:
 
     def __init__(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[FaultMessage],
         logins: Mapping[str, str],
         ips: Mapping[str, str],
         seconds: float,
@@ -62,11 +62,11 @@ class Flow:
         # Users begin a message while fewer than `_limit` have begun.
         self._turn = threading.Condition()
         self._begun = self._limit = 0
-        self._by_sender: dict[str, list[Message]] = defaultdict(list)
+        self._by_sender: dict[str, list[FaultMessage]] = defaultdict(list)
         for one in messages:
             self._by_sender[one.sender].append(one)
 
-    def __enter__(self) -> Flow:
+    def __enter__(self) -> MessageFlow:
         self._end = monotonic() + self._seconds
         self._pool = ThreadPoolExecutor(len(self._by_sender))
         self._users: list[Future[None]] = [
@@ -145,7 +145,7 @@ class Flow:
                 session = None
         _leave(session)
 
-    def _log_in(self, message: Message, port: int) -> smtplib.SMTP:
+    def _log_in(self, message: FaultMessage, port: int) -> smtplib.SMTP:
         ip, context = self._ips[message.relay], any_certificate()
         made: Callable[[], smtplib.SMTP]
         if port == _BY_TLS:
@@ -162,7 +162,7 @@ class Flow:
             raise
         return session
 
-    def _submit(self, session: smtplib.SMTP, message: Message) -> Fate:
+    def _submit(self, session: smtplib.SMTP, message: FaultMessage) -> Fate:
         """One transaction. Raises where it is to be tried again on another connection."""
         for command in (f"MAIL FROM:<{message.sender}>", f"RCPT TO:<{message.recipient}>", "DATA"):
             code, text = session.docmd(command)

@@ -19,7 +19,7 @@ OTHER = {"a": "b", "b": "a"}
 
 
 @dataclass(frozen=True)
-class Message:
+class FaultMessage:
     """One message with one recipient; `mid` is its Message-ID without angle brackets."""
 
     relay: str
@@ -38,12 +38,12 @@ def hosted(relay: str) -> list[str]:
 
 def messages(
     tag: str, count: int, writers: Mapping[str, Sequence[str]], readers: Mapping[str, str]
-) -> list[Message]:
+) -> list[FaultMessage]:
     """`count` messages, in turn to every domain's reader, from the writers; `tag` begins every id."""
     turns = {relay: itertools.cycle(addresses) for relay, addresses in writers.items()}
     found = []
     for number, domain in zip(range(count), itertools.cycle(DOMAINS), strict=False):
         relay = OTHER[AT[domain]]
         mid = f"{tag}.{number}@faults.invalid"
-        found.append(Message(relay, next(turns[relay]), readers[domain], mid))
+        found.append(FaultMessage(relay, next(turns[relay]), readers[domain], mid))
     return found

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.faults.arrangement import HURRY
-from tests.faults.trial import Row
+from tests.faults.trial import FaultRow
 
 LEGEND = f"""\
 sent: taken from their senders. unknown: the sender's answer was cut off, so there once or not at all.
@@ -24,7 +24,7 @@ All of it happens to one of the two relays, which both send and receive half of 
 _RIGHT = ("sent", "un-\nknown", "deli-\nvered", "boun-\nced", "wait-\ning", "twice", "cut off", "empty", "s")
 
 
-def line(row: Row) -> str:
+def line(row: FaultRow) -> str:
     """One row in words, as it comes."""
     emptied = "never" if row.emptied is None else f"{row.emptied:.0f} s later"
     words = (
@@ -34,7 +34,7 @@ def line(row: Row) -> str:
     return f"{row.name}: {words}{''.join(f'; BROKEN: {one}' for one in row.breaches)}"
 
 
-def show(console: Console, rows: Sequence[Row]) -> None:
+def show(console: Console, rows: Sequence[FaultRow]) -> None:
     """Print what happened, cause by cause."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", width=1)
@@ -53,5 +53,5 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             console.print(f"[red]✗[/] {row.name}: {escape(breach)}", highlight=False)
 
 
-def _bound(row: Row) -> str:
+def _bound(row: FaultRow) -> str:
     return " ".join(f"{who[0].upper()}{count}" for who, count in sorted(row.bound.items())) or "0"

@@ -13,11 +13,11 @@ from typing import Any
 
 from tests.chat import journal, relay
 from tests.chat.deadline import LateError, until
-from tests.chat.journal import Entry
+from tests.chat.journal import LoggedEntry
 from tests.faults import census, cuts
 from tests.faults.arrangement import Arrangement
 from tests.faults.census import Census
-from tests.faults.flow import Fate, Flow
+from tests.faults.flow import Fate, MessageFlow
 from tests.faults.mail import messages
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
@@ -28,7 +28,7 @@ SUBMIT_SECONDS, DRAIN_SECONDS = 300.0, 300.0
 
 
 @dataclass
-class Scene:
+class FaultScene:
     """What a cause is given: the relays, and the messages under way.
 
     It puts into `waiting` how many messages were in the queues when it was about to go, into `agents` how
@@ -36,11 +36,11 @@ class Scene:
     """
 
     arrangement: Arrangement
-    flow: Flow
+    flow: MessageFlow
     began: float
     waiting: int = 0
     agents: int = 0
-    saved: list[Entry] = field(default_factory=list)
+    saved: list[LoggedEntry] = field(default_factory=list)
 
     @property
     def a(self) -> LabHost:
@@ -55,16 +55,16 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Cause:
+class FaultCause:
     """`strike` returns when the cause is gone again. `around`, if any, is a context for the whole trial."""
 
     name: str
-    strike: Callable[[Scene], None]
+    strike: Callable[[FaultScene], None]
     around: Callable[[Arrangement], AbstractContextManager[None]] | None = None
 
 
 @dataclass(frozen=True)
-class Row:
+class FaultRow:
     """What became of the messages. `emptied`: seconds from the cause's end to empty queues, None: never."""
 
     name: str
@@ -83,7 +83,7 @@ class Row:
         return {**self.__dict__, "breaches": list(self.breaches), "ok": not self.breaches}
 
 
-def hold(cause: Cause, arrangement: Arrangement, count: int = MESSAGES) -> Row:
+def hold(cause: FaultCause, arrangement: Arrangement, count: int = MESSAGES) -> FaultRow:
     """Make the trial."""
     if cause.around is None:
         return _hold(cause, arrangement, count)
@@ -91,12 +91,12 @@ def hold(cause: Cause, arrangement: Arrangement, count: int = MESSAGES) -> Row:
         return _hold(cause, arrangement, count)
 
 
-def _hold(cause: Cause, arrangement: Arrangement, count: int) -> Row:
+def _hold(cause: FaultCause, arrangement: Arrangement, count: int) -> FaultRow:
     tag, began, started = f"f{secrets.token_hex(5)}", time(), monotonic()
     post = messages(tag, count, arrangement.writers, arrangement.readers)
     ips = {host.name: host.ip for host in arrangement.hosts}
-    with Flow(post, arrangement.logins, ips, SUBMIT_SECONDS) as flow:
-        scene = Scene(arrangement, flow, began)
+    with MessageFlow(post, arrangement.logins, ips, SUBMIT_SECONDS) as flow:
+        scene = FaultScene(arrangement, flow, began)
         failure = _strike(cause, scene)
         gone = monotonic()
     emptied: float | None = None
@@ -112,7 +112,7 @@ def _hold(cause: Cause, arrangement: Arrangement, count: int) -> Row:
     found = census.take(arrangement.hosts, tag)
     bound = cuts.cut_off(entries, scene.agents)
     fates = Counter(flow.fates.values())
-    return Row(
+    return FaultRow(
         cause.name,
         sent=fates[Fate.TAKEN],
         unknown=fates[Fate.CUT],
@@ -132,7 +132,7 @@ def _empty(arrangement: Arrangement) -> bool:
     return not any(any(census.queue_lengths(arrangement.hosts)) for _ in range(2))
 
 
-def _strike(cause: Cause, scene: Scene) -> list[str]:
+def _strike(cause: FaultCause, scene: FaultScene) -> list[str]:
     """Whether the cause could be made at all. What became of the messages is looked at in any case."""
     try:
         cause.strike(scene)
@@ -142,7 +142,7 @@ def _strike(cause: Cause, scene: Scene) -> list[str]:
 
 
 def _breaches(
-    flow: Flow, found: Census, entries: Sequence[Entry], bound: int, emptied: float | None
+    flow: MessageFlow, found: Census, entries: Sequence[LoggedEntry], bound: int, emptied: float | None
 ) -> list[str]:
     """Each promise that was not kept, in words."""
     fates = flow.fates

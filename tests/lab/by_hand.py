@@ -22,7 +22,7 @@ _BLOCK = re.compile(
 
 
 @dataclass(frozen=True)
-class Step:
+class DocumentedStep:
     """`path` is empty where `text` is run."""
 
     part: str
@@ -30,14 +30,14 @@ class Step:
     text: str
 
 
-def steps() -> Iterator[Step]:
+def steps() -> Iterator[DocumentedStep]:
     """What the document has one do, in its order."""
     part = ""
     for found in _BLOCK.finditer(DOCUMENT.read_text("utf-8")):
         if found["part"]:
             part = found["part"].strip("()")
         else:
-            yield Step(part, found["path"], found["text"])
+            yield DocumentedStep(part, found["path"], found["text"])
 
 
 def do(host: LabHost, part: str, names: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ class Recap:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlaybookTask:
     """A task that has ended: its name and the hosts that it changed or that failed."""
 
     name: str
@@ -47,7 +47,7 @@ class Step:
         return f"{self.name}{': ' if notes else ''}{'; '.join(notes)}"
 
 
-def steps(lines: Iterable[str]) -> Iterator[Step]:
+def steps(lines: Iterable[str]) -> Iterator[PlaybookTask]:
     """Tasks out of the lines of ansible-playbook's default output, each when it has ended."""
     name: str | None = None
     changed: dict[str, None] = {}
@@ -55,7 +55,7 @@ def steps(lines: Iterable[str]) -> Iterator[Step]:
     for line in lines:
         if (task := TASK.match(line)) or line.startswith("PLAY RECAP"):
             if name is not None:
-                yield Step(name, tuple(changed), tuple(failed))
+                yield PlaybookTask(name, tuple(changed), tuple(failed))
             name, changed, failed = (task["name"] if task else None), {}, {}
         elif outcome := OUTCOME.match(line):
             (changed if outcome["outcome"] == "changed" else failed)[outcome["host"]] = None

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from tests.bench.compare import compared, figures, in_both
-from tests.bench.table import Column, Measured, Row, Table
+from tests.bench.table import BenchTable, Column, Measured, TableRow
 
 
 def printed(rate: float, name: str = "ours") -> dict[str, list[dict[str, object]]]:
     """What `--json` prints of a bench with one table."""
     columns = (Column("messages/s"), Column("claim"), Column("of none"))
-    table = Table("Mail", columns, [Row(name, (Measured.of((1.0, rate, 1000.0)), "≥ 1", None))])
+    table = BenchTable("Mail", columns, [TableRow(name, (Measured.of((1.0, rate, 1000.0)), "≥ 1", None))])
     seen: dict[str, list[dict[str, object]]] = json.loads(json.dumps({"postfix": [table.as_json()]}))
     return seen
 

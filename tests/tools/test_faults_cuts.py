@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chat.journal import Entry
+from tests.chat.journal import LoggedEntry
 from tests.faults.cuts import cut_off, delivered_twice
 
 ID = "4jXp290cvhz7m5C"
@@ -12,8 +12,8 @@ DELAYS = "delay=14, delays=0.38/13/0.0015/0.053"
 ACTIVE = f"{ID}: from=<a@_a.lab>, size=1322, nrcpt=1 (queue active)"
 
 
-def entries(*lines: tuple[str, str]) -> list[Entry]:
-    return [Entry(float(at), who, text) for at, (who, text) in enumerate(lines)]
+def entries(*lines: tuple[str, str]) -> list[LoggedEntry]:
+    return [LoggedEntry(float(at), who, text) for at, (who, text) in enumerate(lines)]
 
 
 def delivery(agent: str, status: str, words: str) -> tuple[str, str]:

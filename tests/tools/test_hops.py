@@ -7,30 +7,30 @@ import json
 import pytest
 
 from tests.chat.hops import inbound_roads, trace
-from tests.chat.journal import Entry, parse
+from tests.chat.journal import LoggedEntry, parse
 from tests.chat.queue_log import queue_files
 
 MID = "c2db8dac-675a@localhost"
 SENDER = [
-    Entry(
+    LoggedEntry(
         10.100, "postfix/submission/smtpd", "4F1A2B3C: client=client.lab[10.77.0.31], sasl_username=x@_a.lab"
     ),
-    Entry(10.110, "postfix/submission/cleanup", f"4F1A2B3C: message-id=<{MID}>"),
-    Entry(10.150, "postfix/qmgr", "4F1A2B3C: from=<x@_a.lab>, size=1808, nrcpt=1 (queue active)"),
-    Entry(
+    LoggedEntry(10.110, "postfix/submission/cleanup", f"4F1A2B3C: message-id=<{MID}>"),
+    LoggedEntry(10.150, "postfix/qmgr", "4F1A2B3C: from=<x@_a.lab>, size=1808, nrcpt=1 (queue active)"),
+    LoggedEntry(
         10.400,
         "postfix/mxdeliv/lmtp",
         "4F1A2B3C: to=<y@_b.lab>, relay=_a.lab[chatmail/relay.sock], delay=0.3, delays=0.05/0.01/0.04/0.2, "
         "dsn=2.0.0, status=sent (250 2.0.0 OK)",
     ),
-    Entry(10.401, "postfix/qmgr", "4F1A2B3C: removed"),
+    LoggedEntry(10.401, "postfix/qmgr", "4F1A2B3C: removed"),
 ]
 RECEIVER = [
-    Entry(10.250, "postfix/{service}", "9D8E7F60: client=unknown[10.77.0.11]"),
-    Entry(10.260, "postfix/cleanup", f"9D8E7F60: message-id=<{MID}>"),
-    Entry(10.380, "postfix/qmgr", "9D8E7F60: from=<x@_a.lab>, size=2900, nrcpt=1 (queue active)"),
-    Entry(10.410, "dovecot", f"lmtp(y@_b.lab)<77><abc>: msgid=<{MID}>: saved mail to INBOX"),
-    Entry(
+    LoggedEntry(10.250, "postfix/{service}", "9D8E7F60: client=unknown[10.77.0.11]"),
+    LoggedEntry(10.260, "postfix/cleanup", f"9D8E7F60: message-id=<{MID}>"),
+    LoggedEntry(10.380, "postfix/qmgr", "9D8E7F60: from=<x@_a.lab>, size=2900, nrcpt=1 (queue active)"),
+    LoggedEntry(10.410, "dovecot", f"lmtp(y@_b.lab)<77><abc>: msgid=<{MID}>: saved mail to INBOX"),
+    LoggedEntry(
         10.420,
         "postfix/lmtp",
         "9D8E7F60: to=<y@_b.lab>, relay=_b.lab[private/dovecot-lmtp], delay=0.1, delays=0.1/0/0.01/0.03, "
@@ -39,8 +39,8 @@ RECEIVER = [
 ]
 
 
-def _receiver(service: str) -> list[Entry]:
-    return [Entry(one.at, one.who.format(service=service), one.text) for one in RECEIVER]
+def _receiver(service: str) -> list[LoggedEntry]:
+    return [LoggedEntry(one.at, one.who.format(service=service), one.text) for one in RECEIVER]
 
 
 @pytest.mark.parametrize(("service", "road"), [("mxdeliv/smtpd", "https"), ("smtpd", "smtp")])
@@ -70,7 +70,11 @@ def test_a_retry_keeps_the_first_time_in_the_queue_and_both_attempts() -> None:
         "4F1A2B3C: to=<y@_b.lab>, relay=none, delay=9, delays=0/1/8/0, dsn=4.4.1, status=deferred (timed out)"
     )
     again = "4F1A2B3C: from=<x@_a.lab>, size=1808, nrcpt=1 (queue active)"
-    entries = [*SENDER[:3], Entry(10.2, "postfix/mxdeliv/lmtp", deferred), Entry(10.3, "postfix/qmgr", again)]
+    entries = [
+        *SENDER[:3],
+        LoggedEntry(10.2, "postfix/mxdeliv/lmtp", deferred),
+        LoggedEntry(10.3, "postfix/qmgr", again),
+    ]
     (file,) = queue_files([*entries, *SENDER[3:]])
     assert file.queued == 10.150
     assert [one.status for one in file.deliveries] == ["deferred", "sent"]
@@ -82,6 +86,6 @@ def test_journal_times_are_the_senders_own() -> None:
     binary = {"MESSAGE": [1, 2], "__REALTIME_TIMESTAMP": "1"}
     stamped = line | {"_SOURCE_REALTIME_TIMESTAMP": "1000001"}
     assert parse(map(json.dumps, (line, stamped, binary))) == [
-        Entry(1.000001, "x", "hello"),
-        Entry(2.000001, "x", "hello"),
+        LoggedEntry(1.000001, "x", "hello"),
+        LoggedEntry(2.000001, "x", "hello"),
     ]

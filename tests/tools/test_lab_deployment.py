@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.lab import base, inventory
-from tests.lab.deployment import Step, recap, steps
+from tests.lab.deployment import PlaybookTask, recap, steps
 from tests.lab.plan import REPOSITORY, Paths
 
 OUTPUT = """\
@@ -33,15 +33,15 @@ PATHS = Paths(cache=Path("/c"), state=Path("/s"), run=Path("/r"))
 
 def test_each_task_is_told_once_with_whom_it_changed() -> None:
     assert list(steps(OUTPUT.splitlines())) == [
-        Step("unbound : Configure unbound", ("_b.lab",), ()),
-        Step("unbound : Start unbound", (), ("_b.lab",)),
-        Step("unbound : Restart unbound", ("_a.lab",), ()),
+        PlaybookTask("unbound : Configure unbound", ("_b.lab",), ()),
+        PlaybookTask("unbound : Start unbound", (), ("_b.lab",)),
+        PlaybookTask("unbound : Restart unbound", ("_a.lab",), ()),
     ]
 
 
 def test_a_task_reads_as_one_line() -> None:
-    assert str(Step("x : Do it", (), ())) == "x : Do it"
-    assert str(Step("x : Do it", ("a", "b"), ("c",))) == "x : Do it: changed a, b; FAILED on c"
+    assert str(PlaybookTask("x : Do it", (), ())) == "x : Do it"
+    assert str(PlaybookTask("x : Do it", ("a", "b"), ("c",))) == "x : Do it: changed a, b; FAILED on c"
 
 
 def test_the_recap_is_counted_per_host() -> None:

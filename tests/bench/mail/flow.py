@@ -27,7 +27,7 @@ _NAMES = (f"{secrets.token_hex(4)}.{number}" for number in count())
 
 
 @dataclass
-class Sender:
+class UserSession:
     """A user's session."""
 
     host: str
@@ -58,7 +58,7 @@ class Sender:
 
 
 def flow(
-    senders: Sequence[Sender], rate: float, seconds: float, domains: Sequence[str]
+    senders: Sequence[UserSession], rate: float, seconds: float, domains: Sequence[str]
 ) -> list[tuple[str, float, float | None]]:
     """Run one."""
     begin = time.monotonic() + 0.2
@@ -80,7 +80,7 @@ def flow(
 def main() -> None:
     host, message = sys.argv[1], Path(sys.argv[2]).read_bytes()
     logins = json.loads(sys.stdin.readline())
-    senders = [Sender(host, address, password, message) for address, password in logins]
+    senders = [UserSession(host, address, password, message) for address, password in logins]
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         print(json.dumps(flow(senders, **json.loads(line))), flush=True)

@@ -33,14 +33,14 @@ class Cost:
         return Cost(self.cpu - other.cpu, self.switches - other.switches)
 
 
-class Group:
+class ControlGroup:
     """One control group on `host`, and the programs in it. Leaving the context ends them."""
 
     def __init__(self, host: LabHost, name: str) -> None:
         self._host = host
         self._paths = [mount / host.netns / f"bench-{name}" for mount in cgroup.hierarchies()]
 
-    def __enter__(self) -> Group:
+    def __enter__(self) -> ControlGroup:
         self.end()
         for path in self._paths:
             # One hierarchy may be mounted under two names.

@@ -25,7 +25,7 @@ SETTLE = 1.5  # seconds until clients that were told sleep again
 
 
 @dataclass
-class Side:
+class IdleSide:
     """`waits`: milliseconds in order, by what was tried; `before`, `after`: MiB by program."""
 
     host: LabHost

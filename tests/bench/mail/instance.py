@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.mail.group import Group
+from tests.bench.mail.group import ControlGroup
 from tests.bench.mail.stand import Stand
 from tests.lab.host import LabHost
 from tests.lab.wait import until
@@ -63,7 +63,7 @@ discard     unix  -  -  n  -     -  discard
 
 
 @dataclass(frozen=True)
-class Service:
+class LoopbackSmtpd:
     """An smtpd on a loopback port, with options of its own."""
 
     port: int
@@ -78,7 +78,7 @@ class Service:
 class Instance:
     """The second Postfix, running."""
 
-    def __init__(self, host: LabHost, group: Group) -> None:
+    def __init__(self, host: LabHost, group: ControlGroup) -> None:
         self._host = host
         self._root = host.paths.root(host.host)
         self.group = group
@@ -95,7 +95,7 @@ class Instance:
 
 @contextmanager
 def running(
-    stand: Stand, services: Sequence[Service], agents: str = "", **settings: str
+    stand: Stand, services: Sequence[LoopbackSmtpd], agents: str = "", **settings: str
 ) -> Iterator[Instance]:
     """Postfix with `services`, until the context is left. Its queue goes with it.
 

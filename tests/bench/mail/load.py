@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from tests.bench.mail.group import Cost, Group, host_cpu
-from tests.bench.mail.instance import Instance, Service
+from tests.bench.mail.group import ControlGroup, Cost, host_cpu
+from tests.bench.mail.instance import Instance, LoopbackSmtpd
 from tests.bench.mail.sessions import Place
 from tests.bench.mail.stand import Stand
 from tests.bench.rounds import interleaved
@@ -32,14 +32,14 @@ WARM = 100  # messages, so that all processes are there and have read what they 
 class Subject:
     """What is measured: an smtpd, the programs it needs, and what is sent to it."""
 
-    service: Service
-    programs: Sequence[Group]
+    service: LoopbackSmtpd
+    programs: Sequence[ControlGroup]
     message: Path
     per_session: int = 1
 
 
 @dataclass(frozen=True)
-class Load:
+class RelayLoad:
     """A round. CPU in microseconds a message; `rest` is the relay's journal and whatever else it did."""
 
     rate: float  # messages a second
@@ -63,7 +63,7 @@ class Loader:
         self._messages = messages
         self.failed: dict[str, str] = {}
 
-    def rounds(self, subjects: Mapping[str, Subject], rounds: int) -> dict[str, list[Load]]:
+    def rounds(self, subjects: Mapping[str, Subject], rounds: int) -> dict[str, list[RelayLoad]]:
         """Loads of every subject, by turns. A subject that fails is left out, and said in `failed`."""
         for name, subject in subjects.items():
             self._try(name, partial(self._send, subject, WARM))
@@ -89,7 +89,7 @@ class Loader:
             self.failed[name] = str(error)
             return None
 
-    def load(self, subject: Subject) -> Load:
+    def load(self, subject: Subject) -> RelayLoad:
         """One round. The queue is empty before and after."""
         groups = (self._instance.group, *subject.programs)
         before, all_before = [group.cost() for group in groups], host_cpu(self._host)
@@ -105,11 +105,11 @@ class Loader:
         self._instance.drain()
         return seen
 
-    def _load(self, seen: dict[str, float], costs: Sequence[Cost], everything: float) -> Load:
+    def _load(self, seen: dict[str, float], costs: Sequence[Cost], everything: float) -> RelayLoad:
         each = 1e6 / self._messages
         postfix, *programs = (cost.cpu * each for cost in costs)
         rest = everything - seen["started_cpu"] - seen["cpu"] - sum(cost.cpu for cost in costs)
-        return Load(
+        return RelayLoad(
             rate=seen["messages"] / seen["seconds"],
             median=seen["median"],
             p95=seen["p95"],
@@ -122,7 +122,9 @@ class Loader:
         )
 
 
-def sent(senders: Group, place: Place, message: Path, messages: int, *options: str) -> dict[str, float]:
+def sent(
+    senders: ControlGroup, place: Place, message: Path, messages: int, *options: str
+) -> dict[str, float]:
     """What `senders`, in their host's own network, say of so many messages; LabError if not all were sent."""
     words = [sys.executable, "-m", "tests.bench.mail.senders", str(place), str(message)]
     words += [str(SENDERS), str(messages), *options]
@@ -137,10 +139,10 @@ def sent(senders: Group, place: Place, message: Path, messages: int, *options: s
     return dict(seen)
 
 
-def measured(loads: Sequence[Load], value: Callable[[Load], float]) -> Measured:
+def measured(loads: Sequence[RelayLoad], value: Callable[[RelayLoad], float]) -> Measured:
     """One figure of a subject's loads."""
     return Measured.of(map(value, loads))
 
 
-def middle(loads: Sequence[Load], value: Callable[[Load], float]) -> float:
+def middle(loads: Sequence[RelayLoad], value: Callable[[RelayLoad], float]) -> float:
     return median(map(value, loads))

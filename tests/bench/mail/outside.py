@@ -28,7 +28,7 @@ _FAULT = "dead_peer"
 
 
 @dataclass(frozen=True)
-class Sent:
+class OutsideMessage:
     """A message: when its user began to send it, and when Postfix said it is queued (None: refused)."""
 
     recipient: str
@@ -74,7 +74,7 @@ class Talker:
         self._errors.close()
 
 
-class Outside:
+class OutsideHost:
     """The users of each relay and the peers, while the context of `outside` is open."""
 
     def __init__(
@@ -85,12 +85,12 @@ class Outside:
         self._users = users
         self._peers = peers
 
-    def send(self, rate: float, seconds: float) -> list[list[Sent]]:
+    def send(self, rate: float, seconds: float) -> list[list[OutsideMessage]]:
         """So many messages a second by each of `hosts`, all at the same time, to the peers by turns."""
         order = json.dumps({"rate": rate, "seconds": seconds, "domains": DOMAINS})
         for one in self._users:
             one.say(order)
-        return [[Sent(*sent) for sent in json.loads(one.hear())] for one in self._users]
+        return [[OutsideMessage(*sent) for sent in json.loads(one.hear())] for one in self._users]
 
     def arrived(self) -> dict[str, float]:
         """By recipient, what has come to the peers since this was asked last."""
@@ -119,7 +119,7 @@ class Outside:
 
 
 @contextmanager
-def outside(lab: Lab, hosts: Sequence[LabHost], message: Path, users: int) -> Iterator[Outside]:
+def outside(lab: Lab, hosts: Sequence[LabHost], message: Path, users: int) -> Iterator[OutsideHost]:
     """So many users with accounts on each of `hosts`, who all send `message`."""
     client = lab.host("client")
     for address in ADDRESSES:
@@ -137,7 +137,7 @@ def outside(lab: Lab, hosts: Sequence[LabHost], message: Path, users: int) -> It
     try:
         for one, host in zip(senders, hosts, strict=True):
             one.ask(json.dumps([(fresh_address(host.domain), fresh_password()) for _ in range(users)]))
-        yield Outside(hosts, client, senders, peers)
+        yield OutsideHost(hosts, client, senders, peers)
     finally:
         for program in (*senders, peers):
             program.close()

@@ -20,7 +20,7 @@ _REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n250 2.0.0 OK\r\n"
 
 
-class Peers:
+class ArrivalPeers:
     def __init__(self) -> None:
         self._arrived: dict[str, float] = {}
         self._hanging: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Peers:
 async def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*sys.argv[1:3])
-    peers = Peers()
+    peers = ArrivalPeers()
     server = await asyncio.start_server(peers.serve, "0.0.0.0", 443, ssl=context, backlog=256)  # noqa: S104
     async with server:
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chatmail_milter.accounts.credentials import hash_password
-from tests.bench.mail.group import Group
+from tests.bench.mail.group import ControlGroup
 from tests.lab.host import LabHost
 from tests.lab.wait import until
 
@@ -156,8 +156,8 @@ mail_max_userip_connections = 40
 class Reference:
     """The stack, running; each half in a control group of its own."""
 
-    postfix: Group
-    dovecot: Group
+    postfix: ControlGroup
+    dovecot: ControlGroup
     host: LabHost
 
     def drain(self) -> None:
@@ -191,7 +191,10 @@ def running(host: LabHost, password: str | None, domains: Sequence[str] = (DOMAI
         (f"{_DOVECOT}/dovecot.conf", _DOVECOT_CONF.replace("PASSWORD", known)),
     ):
         (root / file.lstrip("/")).write_text(text, encoding="utf-8")
-    with Group(host, "reference-postfix") as postfix, Group(host, "reference-dovecot") as dovecot:
+    with (
+        ControlGroup(host, "reference-postfix") as postfix,
+        ControlGroup(host, "reference-dovecot") as dovecot,
+    ):
         try:
             # Makes the queue's directories, one of which Dovecot listens in.
             host.run(["postfix", "-c", _POSTFIX, "check"])

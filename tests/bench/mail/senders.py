@@ -19,21 +19,21 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-from tests.bench.mail.sessions import Place, RefusedError, Session, opened
+from tests.bench.mail.sessions import BenchSession, Place, SessionRefusedError, opened
 
 RECIPIENT = "reader@elsewhere.lab"
 FIRST_OF_THIS_RUN = int(time.time()) % 1_000_000
 
 
 @dataclass(frozen=True)
-class Message:
+class BenchMessage:
     """What is sent. `author` is empty where every message gets a sender of its own."""
 
     text: bytes
     author: str
 
     @classmethod
-    def read(cls, file: Path) -> Message:
+    def read(cls, file: Path) -> BenchMessage:
         text = file.read_bytes()
         if b"SENDER" in text:
             return cls(text, "")
@@ -50,7 +50,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenBySender:
     """What one sender saw: when it began and ended, its CPU seconds, the seconds of each message, trouble."""
 
     began: float
@@ -65,7 +65,7 @@ class Task:
     """What all senders do. `per_session`: messages a connection, 0 for one connection opened beforehand."""
 
     place: Place
-    message: Message
+    message: BenchMessage
     recipient: str
     per_session: int
 
@@ -73,12 +73,12 @@ class Task:
 def work(task: Task, left: Synchronized[int], gate: Any, results: Any) -> None:
     """One sender: takes numbers until there are none."""
     times: list[float] = []
-    session: Session | None = None
+    session: BenchSession | None = None
     trouble = ""
     try:
         if not task.per_session:
             session = opened(task.place)
-    except (RefusedError, OSError) as error:
+    except (SessionRefusedError, OSError) as error:
         trouble = f"{type(error).__name__}: {error}"
     gate.wait()
     began, started_cpu = time.monotonic(), time.process_time()
@@ -94,9 +94,9 @@ def work(task: Task, left: Synchronized[int], gate: Any, results: Any) -> None:
             if sent == task.per_session:
                 session = None
             times.append(time.monotonic() - start)
-    except (RefusedError, OSError) as error:
+    except (SessionRefusedError, OSError) as error:
         trouble = f"{type(error).__name__}: {error}"
-    results.put(Seen(began, time.monotonic(), time.process_time() - started_cpu, times, trouble))
+    results.put(SeenBySender(began, time.monotonic(), time.process_time() - started_cpu, times, trouble))
 
 
 def taken(left: Synchronized[int]) -> int:
@@ -128,14 +128,14 @@ def main() -> int:
     left = context.Value(ctypes.c_long, asked.messages)
     gate = context.Barrier(asked.senders + 1)
     results = context.SimpleQueue()
-    task = Task(asked.place, Message.read(asked.file), asked.recipient, asked.per_session)
+    task = Task(asked.place, BenchMessage.read(asked.file), asked.recipient, asked.per_session)
     arguments = (task, left, gate, results)
     workers = [context.Process(target=work, args=arguments, daemon=True) for _ in range(asked.senders)]
     for worker in workers:
         worker.start()
     gate.wait()
     before = processors()
-    said: list[Seen] = [results.get() for _ in workers]
+    said: list[SeenBySender] = [results.get() for _ in workers]
     idle, everything = (new - old for new, old in zip(processors(), before, strict=True))
     for worker in workers:
         worker.join()

@@ -17,7 +17,7 @@ PATIENCE = 30.0  # seconds for an answer
 _READ = 1 << 16
 
 
-class RefusedError(Exception):
+class SessionRefusedError(Exception):
     """The server answered with something else than what was to come."""
 
 
@@ -40,15 +40,15 @@ class Place:
         return f"{self.kind}:{self.host}:{self.port}"
 
 
-class Session(Protocol):
+class BenchSession(Protocol):
     """One connection."""
 
     def send(self, sender: str, recipient: str, text: bytes, *, last: bool) -> None:
-        """A message and the answer to it; the connection ends after the `last`. Raises `RefusedError`."""
+        """A message and its answer; the connection ends after the `last`. Raises `SessionRefusedError`."""
 
 
-def opened(place: Place) -> Session:
-    """A connection, as far as it gets before there is a message. Raises `RefusedError`, `OSError`."""
+def opened(place: Place) -> BenchSession:
+    """A connection, as far as it gets before there is a message. Raises `SessionRefusedError`, `OSError`."""
     return SESSIONS[place.kind](_connected(place))
 
 
@@ -84,7 +84,7 @@ class Smtp:
             if line[3:4] != b"-":
                 break
         if not line.startswith(code):
-            raise RefusedError(line.decode(errors="replace"))
+            raise SessionRefusedError(line.decode(errors="replace"))
 
 
 class StartTls(Smtp):
@@ -117,7 +117,7 @@ class Https:
         while len(body) < int(fields[b"content-length"]):
             body += _more(self._socket, body)
         if not answer.startswith(b"HTTP/1.1 200 "):
-            raise RefusedError(body.decode(errors="replace").strip())
+            raise SessionRefusedError(body.decode(errors="replace").strip())
         if last:
             self._socket.close()
 
@@ -143,5 +143,5 @@ def _secured(plain: socket.socket) -> ssl.SSLSocket:
 def _more(connected: socket.socket, so_far: bytes) -> bytes:
     more = connected.recv(_READ)
     if not more:
-        raise RefusedError(f"closed after {so_far!r}")
+        raise SessionRefusedError(f"closed after {so_far!r}")
     return more

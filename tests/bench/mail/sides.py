@@ -24,12 +24,12 @@ from chatmail_milter.accounts.credentials import hash_password
 from tests import messages
 from tests.bench.gate import SMALL, sealed
 from tests.bench.mail import reference, units
-from tests.bench.mail.group import Group, by_process, host_cpu
+from tests.bench.mail.group import ControlGroup, by_process, host_cpu
 from tests.bench.mail.queue import drained
 from tests.bench.mail.reference import Reference
 from tests.bench.mail.submission import Login
 from tests.bench.mail.units import Units
-from tests.bench.mail.users import Order, Report
+from tests.bench.mail.users import BenchOrder, Report
 from tests.chat import relay
 from tests.chat.person import fresh_password
 from tests.lab import LabError
@@ -60,7 +60,7 @@ _PATIENCE = 600.0  # seconds for a load
 Processes = Mapping[int, tuple[str, float]]
 
 
-class Side(Protocol):
+class BenchSide(Protocol):
     """One of the two."""
 
     smtp: tuple[str, int]
@@ -134,7 +134,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Load:
+class SideLoad:
     """What a load was like. Milliseconds of CPU a message: by part, all on the host but the clients, the
     clients."""
 
@@ -148,7 +148,9 @@ class Load:
 class Bench:
     """Both sides on one host, and the clients."""
 
-    def __init__(self, host: LabHost, running: Reference, password: str, clients: Group, file: Path) -> None:
+    def __init__(
+        self, host: LabHost, running: Reference, password: str, clients: ControlGroup, file: Path
+    ) -> None:
         self.ours, self.stack = Ours(host), Stack(running, password)
         self._host = host
         self._clients = clients
@@ -156,7 +158,7 @@ class Bench:
 
     def load(
         self,
-        side: Side,
+        side: BenchSide,
         sessions: Sequence[Sequence[Login]],
         readers: Sequence[Login],
         count: int,
@@ -164,10 +166,10 @@ class Bench:
         imap: tuple[str, int] | None = None,
         idle: float = 0,
         apart: bool = False,
-    ) -> Load:
+    ) -> SideLoad:
         """`count` messages in each session, of each sender to its reader; raises `LabError` if one is
         refused."""
-        order = Order(
+        order = BenchOrder(
             side.smtp,
             imap or side.imap,
             list(map(list, sessions)),
@@ -183,7 +185,7 @@ class Bench:
         report = self._run(order)
         side.drain()
         each = 1e3 / sum(map(order.count, range(len(sessions))))
-        return Load(
+        return SideLoad(
             report,
             {part: (seconds - before[part]) * each for part, seconds in side.cpu().items()},
             {
@@ -195,7 +197,7 @@ class Bench:
             report.cpu * each,
         )
 
-    def _run(self, order: Order) -> Report:
+    def _run(self, order: BenchOrder) -> Report:
         words = self._clients.beside([sys.executable, "-m", "tests.bench.mail.users"])
         done = subprocess.run(
             words,
@@ -226,5 +228,5 @@ def bench(host: LabHost, directory: Path) -> Iterator[Bench]:
     file = directory / "message"
     file.write_bytes(messages.encrypted(armor, sender="SENDER@bench.lab"))
     password = fresh_password()
-    with reference.running(host, password) as running, Group(host, "users") as clients:
+    with reference.running(host, password) as running, ControlGroup(host, "users") as clients:
         yield Bench(host, running, password, clients, file)

@@ -33,7 +33,7 @@ _GREETING = b"250-sink.lab\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE 5242880
 _END = b"\r\n.\r\n"
 
 
-class Seen(ctypes.Structure):
+class SharedCount(ctypes.Structure):
     """`Count`, in memory that two processes share."""
 
     _fields_ = (
@@ -62,10 +62,10 @@ class Count:
     cpu: float
 
 
-class Sink:
+class RunningSink:
     """The running sink, seen from here."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: SharedCount) -> None:
         self._seen = seen
 
     def count(self) -> Count:
@@ -82,10 +82,10 @@ class Sink:
         return self.count()
 
 
-class Server(asyncio.Protocol):
+class SinkConnection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, seen: Seen, context: ssl.SSLContext) -> None:
+    def __init__(self, seen: SharedCount, context: ssl.SSLContext) -> None:
         self._seen = seen
         self._context = context
         self._got = bytearray()
@@ -116,7 +116,7 @@ class Server(asyncio.Protocol):
         self._seen.cpu = time.process_time()
 
 
-class HttpServer(Server):
+class HttpServer(SinkConnection):
     """`POST /mxdeliv`; what else is said is not looked at."""
 
     def step(self) -> bytes | None:
@@ -135,10 +135,10 @@ class HttpServer(Server):
         return _ANSWER
 
 
-class SmtpServer(Server):
+class SmtpServer(SinkConnection):
     """SMTP, as far as smtp(8) speaks it."""
 
-    def __init__(self, seen: Seen, context: ssl.SSLContext) -> None:
+    def __init__(self, seen: SharedCount, context: ssl.SSLContext) -> None:
         super().__init__(seen, context)
         self._text = self._secure = self._starting = False
         self._task: asyncio.Future[None] | None = None  # asyncio itself would let go of it
@@ -187,25 +187,25 @@ class SmtpServer(Server):
 
 
 @contextmanager
-def running(host: Host, certificate: Path, key: Path) -> Iterator[Sink]:
+def running(host: Host, certificate: Path, key: Path) -> Iterator[RunningSink]:
     """The sink at a host's address, on ports 25 and 443."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listening = bound(host, 25), bound(host, 443)
     fork = multiprocessing.get_context("fork")
-    seen = RawValue(Seen)
+    seen = RawValue(SharedCount)
     process = fork.Process(target=_main, args=(*listening, context, seen), daemon=True)
     process.start()
     for one in listening:
         one.close()
     try:
-        yield Sink(seen)
+        yield RunningSink(seen)
     finally:
         process.terminate()
         process.join()
 
 
-def _main(smtp: socket.socket, https: socket.socket, context: ssl.SSLContext, seen: Seen) -> None:
+def _main(smtp: socket.socket, https: socket.socket, context: ssl.SSLContext, seen: SharedCount) -> None:
     # As the parent may catch it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

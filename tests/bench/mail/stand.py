@@ -17,7 +17,7 @@ from pathlib import Path
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Blocks
 from tests.bench.mail import nothing
-from tests.bench.mail.group import Group
+from tests.bench.mail.group import ControlGroup
 from tests.lab import Lab
 from tests.lab.plan import PROGRAMS, REPOSITORY
 from tests.lab.wait import until
@@ -43,10 +43,10 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Milter:
+class RunningMilter:
     """A running milter: its group, and what Postfix calls it."""
 
-    group: Group
+    group: ControlGroup
     address: str
 
 
@@ -69,10 +69,10 @@ class Stand:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def group(self, name: str) -> Group:
-        return self._stack.enter_context(Group(self.host, name))
+    def group(self, name: str) -> ControlGroup:
+        return self._stack.enter_context(ControlGroup(self.host, name))
 
-    def ours(self, name: str = "ours", blocked: Sequence[str] = ()) -> Milter:
+    def ours(self, name: str = "ours", blocked: Sequence[str] = ()) -> RunningMilter:
         """chatmail-milter as it is installed, with a store of its own that has these blocklist entries."""
         engine = open_store(f"sqlite:///{self.outside}/{name}.sqlite")
         if blocked:
@@ -84,7 +84,7 @@ class Stand:
         program = f"{PROGRAMS}/chatmail-milter --socket unix:{HERE}/{name}.sock"
         return self._milter(name, f"CHATMAIL_CONFIG={HERE}/{name}.toml exec {program}")
 
-    def nothing(self, name: str, stages: Stages, *, processes: int = 1, tcp: int = 0) -> Milter:
+    def nothing(self, name: str, stages: Stages, *, processes: int = 1, tcp: int = 0) -> RunningMilter:
         """A milter that does nothing, at the stages given; on a TCP port if one is given."""
         where = f"inet:{tcp}@127.0.0.1" if tcp else f"unix:{HERE}/{name}.sock"
         command = (
@@ -93,12 +93,12 @@ class Stand:
         )
         return self._milter(name, command, tcp)
 
-    def stages(self, milter: Milter) -> Stages:
+    def stages(self, milter: RunningMilter) -> Stages:
         """What a milter negotiates with Postfix."""
         with MilterClient(self._socket(milter.address)) as client:
             return Stages(client.agreed_steps, client.macros_wanted)
 
-    def opendkim(self) -> Milter:
+    def opendkim(self) -> RunningMilter:
         """The relay's OpenDKIM, but its own process and socket."""
         lines = self.host.run("cat /etc/opendkim.conf").stdout.splitlines()
         kept = [line for line in lines if not line.startswith(OPENDKIM_OWN)]
@@ -106,7 +106,7 @@ class Stand:
         options = f"-f -x {HERE}/opendkim.conf -p local:{HERE}/opendkim.sock -P {HERE}/opendkim.pid"
         return self._milter("opendkim", f"exec opendkim {options}")
 
-    def proxy(self, port: int, next_port: int) -> Group:
+    def proxy(self, port: int, next_port: int) -> ControlGroup:
         """The proxy, listening on `port`; it hands on to `next_port`."""
         group = self.group("proxy")
         words = [sys.executable, "-m", "tests.bench.mail.proxy", str(port), str(next_port)]
@@ -119,18 +119,18 @@ class Stand:
         words = ["bash", "-c", f"read -t 1 line </dev/tcp/127.0.0.1/{port} && echo $line"]
         self._await(lambda: self.host.run(words, check=False).stdout.startswith("220"), f"port {port}")
 
-    def _milter(self, name: str, command: str, tcp: int = 0) -> Milter:
+    def _milter(self, name: str, command: str, tcp: int = 0) -> RunningMilter:
         group = self.group(name)
         # Postfix's smtpd is not root, and must get at the socket.
         group.start(group.inside(f"umask 0; {command}"), self.log)
         if tcp:
             words = ["bash", "-c", f"</dev/tcp/127.0.0.1/{tcp}"]
             self._await(lambda: self.host.run(words, check=False).returncode == 0, f"port {tcp}")
-            return Milter(group, f"inet:127.0.0.1:{tcp}")
+            return RunningMilter(group, f"inet:127.0.0.1:{tcp}")
         address = f"unix:{HERE}/{name}.sock"
         self._await(Path(self._socket(address)).exists, name)
         wait_for(self._socket(address))
-        return Milter(group, address)
+        return RunningMilter(group, address)
 
     def _socket(self, address: str) -> str:
         """The path out here of a unix socket on the relay."""

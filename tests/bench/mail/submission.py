@@ -11,7 +11,7 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 
-from tests.bench.mail.sessions import RefusedError
+from tests.bench.mail.sessions import SessionRefusedError
 from tests.chat.smtp import any_certificate
 
 # What a client waits for, in order: the first three once in a session, the others for each message.
@@ -27,7 +27,7 @@ _TLS = any_certificate()
 
 
 class Submission:
-    """Logged in. `stages` gets the milliseconds of each. Raises `RefusedError`, `OSError`."""
+    """Logged in. `stages` gets the milliseconds of each. Raises `SessionRefusedError`, `OSError`."""
 
     def __init__(self, place: tuple[str, int], login: Login, stages: Stages) -> None:
         self._stages = stages
@@ -57,7 +57,7 @@ class Submission:
 
     def close(self) -> None:
         """End it in order."""
-        with suppress(RefusedError, OSError):
+        with suppress(SessionRefusedError, OSError):
             self._ask(b"QUIT", b"221")
         self._lines.close()
         self._socket.close()
@@ -71,7 +71,7 @@ class Submission:
         while (line := self._lines.readline())[3:4] == b"-":
             pass
         if not line.startswith(code):
-            raise RefusedError(line.decode(errors="replace").strip() or "the server hung up")
+            raise SessionRefusedError(line.decode(errors="replace").strip() or "the server hung up")
 
     def _note(self, stage: str, began: float) -> float:
         now = time.monotonic()

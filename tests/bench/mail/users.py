@@ -1,7 +1,7 @@
 """Users: each logs in on 465 and sends, and those they write to idle meanwhile, if they are to.
 
-`python -m tests.bench.mail.users` reads an `Order` as JSON from its input and prints a `Report` as JSON. A
-sender is a process, so that clients take little of the machine that is measured; readers share a thread.
+`python -m tests.bench.mail.users` reads a `BenchOrder` as JSON from its input and prints a `Report` as JSON.
+A sender is a process, so that clients take little of the machine that is measured; readers share a thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from tests.bench.mail.idlers import HungUpError, Idler, gather
-from tests.bench.mail.sessions import RefusedError
+from tests.bench.mail.sessions import SessionRefusedError
 from tests.bench.mail.submission import Login, Stages, Submission
 from tests.lab.errors import LabError
 
@@ -28,7 +28,7 @@ _LATE = 60.0  # seconds for the next notice
 _END = 300.0  # seconds for all senders to have sent
 
 
-class Order(msgspec.Struct):
+class BenchOrder(msgspec.Struct):
     """`sessions`: for each sender the logins of its sessions, in order; `readers`: whom each sender writes
     to.
 
@@ -60,7 +60,7 @@ class Report(msgspec.Struct):
     trouble: list[str]
 
 
-class Sent(msgspec.Struct):
+class SentByUser(msgspec.Struct):
     """What one sender saw. `messages`: when MAIL was said, and when the 250 came."""
 
     began: float
@@ -70,13 +70,13 @@ class Sent(msgspec.Struct):
     trouble: str = ""
 
 
-def work(order: Order, sender: int, turns: Semaphore | None, ready: Barrier, results: Any) -> None:
+def work(order: BenchOrder, sender: int, turns: Semaphore | None, ready: Barrier, results: Any) -> None:
     """One sender, from when all are ready."""
     text = Path(order.file).read_bytes()
     reader = order.readers[sender][0]
     ready.wait()
     cpu = time.process_time()
-    seen = Sent(time.monotonic(), 0, {}, [])
+    seen = SentByUser(time.monotonic(), 0, {}, [])
     try:
         for login in order.sessions[sender]:
             session = Submission(order.smtp, login, seen.stages)
@@ -86,7 +86,7 @@ def work(order: Order, sender: int, turns: Semaphore | None, ready: Barrier, res
                     turns.acquire()
                 seen.messages.append(session.send(login[0], reader, letter))
             session.close()
-    except (RefusedError, OSError) as error:
+    except (SessionRefusedError, OSError) as error:
         seen.trouble = f"{type(error).__name__}: {error}"
     seen.cpu = time.process_time() - cpu
     results.put((sender, seen))
@@ -101,7 +101,7 @@ async def watch(client: Idler, told: list[float], count: int, turn: asyncio.Even
         turn.set()
 
 
-async def observe(order: Order, turns: Sequence[Semaphore], ready: Barrier) -> list[list[float]]:
+async def observe(order: BenchOrder, turns: Sequence[Semaphore], ready: Barrier) -> list[list[float]]:
     """When each reader was told of each message."""
     if not order.idle:
         await asyncio.to_thread(ready.wait)
@@ -129,7 +129,7 @@ async def observe(order: Order, turns: Sequence[Semaphore], ready: Barrier) -> l
     return told
 
 
-def run(order: Order) -> Report:
+def run(order: BenchOrder) -> Report:
     """Do as ordered."""
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(len(order.sessions) + 1)
@@ -148,11 +148,11 @@ def run(order: Order) -> Report:
         told = asyncio.run(observe(order, turns, ready))
     except (HungUpError, LabError, TimeoutError, OSError) as error:
         return Report(0, 0, {}, [f"{type(error).__name__}: {error}"])
-    seen: Mapping[int, Sent] = dict(results.get(timeout=_END) for _ in senders)
+    seen: Mapping[int, SentByUser] = dict(results.get(timeout=_END) for _ in senders)
     return reported([seen[sender] for sender in sorted(seen)], told, time.process_time() - cpu)
 
 
-def reported(seen: Sequence[Sent], told: Sequence[Sequence[float]], cpu: float) -> Report:
+def reported(seen: Sequence[SentByUser], told: Sequence[Sequence[float]], cpu: float) -> Report:
     """What all saw together; `cpu` is the readers'."""
     if trouble := [one.trouble for one in seen if one.trouble]:
         return Report(0, cpu, {}, trouble)
@@ -174,4 +174,4 @@ def reported(seen: Sequence[Sent], told: Sequence[Sequence[float]], cpu: float) 
 
 
 if __name__ == "__main__":
-    print(msgspec.json.encode(run(msgspec.json.decode(sys.stdin.buffer.read(), type=Order))).decode())
+    print(msgspec.json.encode(run(msgspec.json.decode(sys.stdin.buffer.read(), type=BenchOrder))).decode())

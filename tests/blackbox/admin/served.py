@@ -18,7 +18,7 @@ from tests.blackbox.certificate import make_certificate
 BIN = Path(sys.executable).parent
 
 
-class Orders(threading.Thread):
+class RecordedOrders(threading.Thread):
     """What systemd does for `chatmail-orders`: `execute` has each connection as its input and output."""
 
     def __init__(self, path: Path, execute: Callable[[socket.socket], object]) -> None:
@@ -74,7 +74,7 @@ def served(
         "CHATMAIL_ORDERS": str(place / "orders"),
         "LISTEN_FDS": "1",
     }
-    orders = Orders(place / "orders", execute or partial(_as_a_process, given))
+    orders = RecordedOrders(place / "orders", execute or partial(_as_a_process, given))
     orders.start()
     listening = socket.create_server(("127.0.0.1", 0))
     # As systemd passes a socket; see sd_listen_fds(3).

@@ -59,7 +59,7 @@ def origin(place: Path) -> Iterator[str]:
         yield f"https://localhost:{port}"
 
 
-class Client:
+class AdminProgram:
     """A program with a session."""
 
     def __init__(self, origin: str, password: str) -> None:
@@ -128,7 +128,7 @@ def only(document: dict[str, Any], path: str, *statuses: int) -> None:
 
 
 def test_with_the_privileged_password_it_is_as_described(origin: str, place: Path) -> None:
-    client = Client(origin, ACT)
+    client = AdminProgram(origin, ACT)
     document = client.get("/admin/openapi.json")
     given(document, client.get("/admin/session")["csrf"])
     fuzz(origin, document, place, f"--header=Cookie: {client.cookie}")
@@ -136,7 +136,7 @@ def test_with_the_privileged_password_it_is_as_described(origin: str, place: Pat
 
 
 def test_with_the_read_only_password_no_order_is_executed(origin: str, place: Path) -> None:
-    client = Client(origin, READ)
+    client = AdminProgram(origin, READ)
     document = client.get("/admin/openapi.json")
     given(document, client.get("/admin/session")["csrf"])
     only(document, "/admin/orders/", 400, 403, 413, 415, 422)
@@ -144,7 +144,7 @@ def test_with_the_read_only_password_no_order_is_executed(origin: str, place: Pa
 
 
 def test_without_a_password_all_is_refused(origin: str, place: Path) -> None:
-    document = Client(origin, READ).get("/admin/openapi.json")
+    document = AdminProgram(origin, READ).get("/admin/openapi.json")
     document["security"] = []
     del document["paths"]["/admin/login"]["post"]
     only(document, "/admin", 401)

@@ -27,7 +27,7 @@ DIRECTORIES = [
 
 
 @dataclass
-class Host:
+class StubHost:
     """A directory with /etc, /var, /run and /usr, and commands that do nothing."""
 
     root: Path
@@ -56,12 +56,12 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path) -> StubHost:
     for name in DIRECTORIES:
         (tmp_path / name).mkdir(parents=True)
     for name in ("sysusers.d", "tmpfiles.d"):
         (tmp_path / "usr/lib" / name / "chatmail-milter.conf").touch()
-    made = Host(tmp_path)
+    made = StubHost(tmp_path)
     for name in COMMANDS:
         made.command(name)
     (tmp_path / "usr/lib/chatmail-milter/bin/chatmailctl").symlink_to(tmp_path / "commands/chatmailctl")
@@ -73,7 +73,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.mark.parametrize(("script", "arguments"), [("prerm", ["remove"]), ("postinst", ["configure"])])
 def test_a_host_without_systemd_running_is_a_chroot_whose_units_are_left_alone(
-    host: Host, script: str, arguments: list[str]
+    host: StubHost, script: str, arguments: list[str]
 ) -> None:
     host.command("deb-systemd-invoke", "exit 1")
     host.command("systemctl", "exit 1")
@@ -82,14 +82,14 @@ def test_a_host_without_systemd_running_is_a_chroot_whose_units_are_left_alone(
     assert not [line for line in host.called() if line.startswith(("deb-systemd-invoke", "systemctl"))]
 
 
-def test_a_unit_that_does_not_stop_does_not_keep_the_package(host: Host) -> None:
+def test_a_unit_that_does_not_stop_does_not_keep_the_package(host: StubHost) -> None:
     host.booted()
     host.command("deb-systemd-invoke", "exit 1")
     assert host.run("prerm", "remove").returncode == 0
     assert any(line.startswith("py3clean ") for line in host.called())
 
 
-def test_byte_code_goes_also_where_python_is_half_removed(host: Host) -> None:
+def test_byte_code_goes_also_where_python_is_half_removed(host: StubHost) -> None:
     (host.root / "commands/py3clean").unlink()
     cache = host.root / "usr/lib/chatmail-milter/lib/__pycache__"
     cache.mkdir(parents=True)
@@ -116,7 +116,7 @@ BRANCHES = [
 @pytest.mark.parametrize(("state", "serves", "same"), BRANCHES)
 @pytest.mark.parametrize("failing", ["deb-systemd-invoke", "systemctl"])
 def test_a_unit_that_does_not_start_does_not_end_the_installation(
-    host: Host, state: str, serves: bool, same: bool, failing: str
+    host: StubHost, state: str, serves: bool, same: bool, failing: str
 ) -> None:
     host.booted()
     sockets(host, same)
@@ -130,7 +130,7 @@ def test_a_unit_that_does_not_start_does_not_end_the_installation(
     assert not (host.root / "run/chatmail-milter.sockets").exists()
 
 
-def test_what_is_stopped_for_an_upgrade_is_started_whether_it_is_enabled_or_not(host: Host) -> None:
+def test_what_is_stopped_for_an_upgrade_is_started_whether_it_is_enabled_or_not(host: StubHost) -> None:
     """deb-systemd-invoke starts no unit that is static, as those of a target are."""
     host.booted()
     sockets(host, same=False)
@@ -143,7 +143,7 @@ def test_what_is_stopped_for_an_upgrade_is_started_whether_it_is_enabled_or_not(
     assert changes == [f"deb-systemd-invoke stop {milter}", f"systemctl start {milter}"]
 
 
-def test_units_that_are_no_more_are_stopped_and_new_ones_started(host: Host) -> None:
+def test_units_that_are_no_more_are_stopped_and_new_ones_started(host: StubHost) -> None:
     host.booted()
     sockets(host, same=True)
     (host.root / "run/chatmail-milter.units").write_text(
@@ -156,7 +156,7 @@ def test_units_that_are_no_more_are_stopped_and_new_ones_started(host: Host) -> 
     assert not (host.root / "run/chatmail-milter.units").exists()
 
 
-def test_a_removal_that_was_given_up_leaves_the_relay_running_and_makes_nothing(host: Host) -> None:
+def test_a_removal_that_was_given_up_leaves_the_relay_running_and_makes_nothing(host: StubHost) -> None:
     host.booted()
     assert host.run("postinst", "abort-remove").returncode == 0
     assert host.called() == ["deb-systemd-invoke start chatmail.target"]
@@ -175,7 +175,9 @@ def test_a_removal_that_was_given_up_leaves_the_relay_running_and_makes_nothing(
         ("", False),
     ],
 )
-def test_a_purge_leaves_the_keys_of_a_store_that_is_elsewhere(host: Host, setting: str, kept: bool) -> None:
+def test_a_purge_leaves_the_keys_of_a_store_that_is_elsewhere(
+    host: StubHost, setting: str, kept: bool
+) -> None:
     configured(host, f"[store]\n{setting}\n")
     done = host.run("postrm", "purge")
     assert done.returncode == 0, done.stderr
@@ -184,12 +186,12 @@ def test_a_purge_leaves_the_keys_of_a_store_that_is_elsewhere(host: Host, settin
     assert not (host.root / "etc/chatmail/chatmail.toml").exists()
 
 
-def test_a_purge_without_a_trace_of_the_installation_is_no_error(host: Host) -> None:
+def test_a_purge_without_a_trace_of_the_installation_is_no_error(host: StubHost) -> None:
     (host.root / "var/lib/chatmail-milter").rmdir()
     assert host.run("postrm", "purge").returncode == 0
 
 
-def sockets(host: Host, same: bool) -> None:
+def sockets(host: StubHost, same: bool) -> None:
     """The socket units, and what preinst kept of the old ones."""
     known = units.variables()
     names = known["chatmail_sockets"] + known["chatmail_admin_sockets"] + known["chatmail_webimap_sockets"]
@@ -198,7 +200,7 @@ def sockets(host: Host, same: bool) -> None:
     (host.root / "run/chatmail-milter.sockets").write_text("".join(names) if same else "", "utf-8")
 
 
-def configured(host: Host, text: str) -> None:
+def configured(host: StubHost, text: str) -> None:
     place = host.root / "etc/chatmail"
     (place / "chatmail.toml").write_text(f'[mail]\ndomain = "a.example"\n{text}', "utf-8")
     for name in KEYS:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.blackbox.served import Answer, Served, served
+from tests.blackbox.served import Served, WholeAnswer, served
 
 UNIT = Path(__file__).parents[3] / "ansible/roles/chatmail/templates/units/chatmail-hooks.service.j2"
 SECRET = "5ec2e7" * 8
@@ -43,7 +43,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
         yield app
 
 
-def ask(hooks: Served, question: str, **what: Any) -> Answer:
+def ask(hooks: Served, question: str, **what: Any) -> WholeAnswer:
     fields = [("Content-Type", "application/json"), ("X-Chatmail-Secret", SECRET)]
     return hooks.request("POST", f"/dovecot/{question}", fields, json.dumps(what).encode())
 

@@ -54,7 +54,7 @@ esac
 """.replace("BOX", BOX)
 
 
-class Host:
+class ExpiryHost:
     """A store, mailboxes, and a configuration that names them."""
 
     def __init__(self, root: Path) -> None:
@@ -104,15 +104,15 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path) -> ExpiryHost:
+    return ExpiryHost(tmp_path)
 
 
 def addresses(names: Sequence[str]) -> list[str]:
     return [f"{name}@a.test" for name in names]
 
 
-def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
+def test_a_pass_says_what_it_did_and_names_nobody(host: ExpiryHost) -> None:
     host.account("alice123")
     host.account("unused12", days=91)
     status, dry, _ = host.run("chatmail-expire", "--dry-run")
@@ -135,7 +135,9 @@ def test_a_pass_says_what_it_did_and_names_nobody(host: Host) -> None:
     )
 
 
-def test_names_of_unused_accounts_are_reserved_and_forgotten_when_their_time_is_over(host: Host) -> None:
+def test_names_of_unused_accounts_are_reserved_and_forgotten_when_their_time_is_over(
+    host: ExpiryHost,
+) -> None:
     host.account("unused12", days=91)
     assert host.run("chatmail-expire")[0] == 0
     assert host.names() == 1
@@ -149,7 +151,7 @@ def test_names_of_unused_accounts_are_reserved_and_forgotten_when_their_time_is_
     assert host.names() == 0
 
 
-def test_without_the_key_of_names_no_account_goes_and_a_line_says_so(host: Host) -> None:
+def test_without_the_key_of_names_no_account_goes_and_a_line_says_so(host: ExpiryHost) -> None:
     host.account("unused12", days=91)
     (host.root / "names.key").unlink()
     status, _, complained = host.run("chatmail-expire")
@@ -161,7 +163,7 @@ def test_without_the_key_of_names_no_account_goes_and_a_line_says_so(host: Host)
     assert (host.mail / "a.test" / "unused12").exists()
 
 
-def test_nothing_goes_by_its_age_while_the_clock_is_days_after_the_last_pass(host: Host) -> None:
+def test_nothing_goes_by_its_age_while_the_clock_is_days_after_the_last_pass(host: ExpiryHost) -> None:
     host.account("unused12", days=91)
     host.account("alice123")
     assert host.run("chatmail-expire", "--dry-run")[0] == 0
@@ -188,7 +190,7 @@ def test_nothing_goes_by_its_age_while_the_clock_is_days_after_the_last_pass(hos
     assert (status, "what=unused-accounts accounts=1\n" in printed) == (0, True)
 
 
-def test_one_that_is_killed_is_resumed_where_it_was(host: Host) -> None:
+def test_one_that_is_killed_is_resumed_where_it_was(host: ExpiryHost) -> None:
     names = [f"user{number:04}" for number in range(250)]
     for name in names:
         host.account(name)
@@ -214,7 +216,7 @@ def test_one_that_is_killed_is_resumed_where_it_was(host: Host) -> None:
     assert "resumed=no" in host.run("chatmail-expire")[1]
 
 
-def test_what_fails_is_told_and_left_for_the_next(host: Host) -> None:
+def test_what_fails_is_told_and_left_for_the_next(host: ExpiryHost) -> None:
     host.account("alice123")
     host.doveadm.with_name("doveadm.broken").touch()
     status, printed, complained = host.run("chatmail-expire")
@@ -229,7 +231,7 @@ def test_what_fails_is_told_and_left_for_the_next(host: Host) -> None:
     assert complained.count("\n") == 1
 
 
-def test_a_bad_configuration_is_one_line(host: Host) -> None:
+def test_a_bad_configuration_is_one_line(host: ExpiryHost) -> None:
     (host.root / "chatmail.toml").write_text('[mail]\ndomain = "a.test"\n[expiry]\nmial = "1d"\n')
     status, _, complained = host.run("chatmail-expire")
     assert status == 78
@@ -237,7 +239,7 @@ def test_a_bad_configuration_is_one_line(host: Host) -> None:
 
 
 class TestTrim:
-    def test_the_oldest_goes(self, host: Host) -> None:
+    def test_the_oldest_goes(self, host: ExpiryHost) -> None:
         assert host.run("chatmail-trim", "alice123@a.test") == (0, "", "")
         # 900,000 octets of 1000 KiB, in two messages that were read: one is enough, which it looks at again.
         asked = [re.sub(r".* -f \S+ ", "", line) for line in host.told("asked")]
@@ -246,10 +248,10 @@ class TestTrim:
         # Not for ever, though nothing helps here.
         assert len(asked) == 3 * 20
 
-    def test_it_is_called_with_a_user(self, host: Host) -> None:
+    def test_it_is_called_with_a_user(self, host: ExpiryHost) -> None:
         assert host.run("chatmail-trim")[0] == 2
         assert host.told("asked") == []
 
-    def test_a_failure_is_temporary(self, host: Host) -> None:
+    def test_a_failure_is_temporary(self, host: ExpiryHost) -> None:
         host.doveadm.with_name("doveadm.broken").touch()
         assert host.run("chatmail-trim", "alice123@a.test")[0] == 75

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from chatmail_milter.store.engine import open_store
 from tests import messages, packets
 from tests.messages import ALICE, BOB
-from tests.milter_client import Answer, MilterClient, wait_for
+from tests.milter_client import MilterAnswer, MilterClient, wait_for
 
 PROGRAM = str(Path(sys.executable).with_name("chatmail-milter"))
 MINIMAL = '[mail]\ndomain = "a.example"\nhostname = "mx.a.example"\n'
@@ -37,7 +37,7 @@ def config(
     )
 
 
-class Milter:
+class InstalledMilter:
     """The program, listening at `path`; `log` is what it has written so far."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Milter:
         """The store, as another program opens it."""
         return open_store(f"sqlite:///{self.store}")
 
-    def submit(self, message: bytes = GOOD, sender: str = ALICE, *recipients: str) -> Answer:
+    def submit(self, message: bytes = GOOD, sender: str = ALICE, *recipients: str) -> MilterAnswer:
         with MilterClient(self.path) as client:
             client.connect("submission")
             return client.message(sender, recipients or [BOB], message)
@@ -103,7 +103,7 @@ class Milter:
         road: str = "smtp",
         peer: str = "192.0.2.7",
         chunk: int = 65535,
-    ) -> Answer:
+    ) -> MilterAnswer:
         """The answer to a message from a peer, to which OpenDKIM added `results` (see `told`)."""
         with MilterClient(self.path) as client:
             client.connect(road, peer)
@@ -132,7 +132,7 @@ def running(
     submission: str = "",
     mail: str = "",
     **environment: str,
-) -> Iterator[Milter]:
+) -> Iterator[InstalledMilter]:
     """A milter that must still be there at the end; `store` is where in its directory.
 
     `inbound`, `submission` and `mail` are more of the configuration's sections of these names.
@@ -140,7 +140,7 @@ def running(
     # Not tmp_path: a socket's path has at most 107 octets. An engine of the test itself may make a
     # checkpoint, and with it a file, while the directory is removed.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        milter = Milter(
+        milter = InstalledMilter(
             Path(directory), per_minute, burst, store, processes, inbound, submission, mail, **environment
         )
         try:
@@ -198,6 +198,6 @@ def written_by(author: str) -> bytes:
     return GOOD.replace(b"<alice@a.example>", f"<{author}>".encode(), 1)
 
 
-def code(answer: Answer) -> int:
+def code(answer: MilterAnswer) -> int:
     """The SMTP code that the client gets."""
     return 250 if answer.reply == "continue" else int(answer.reply[:3])

@@ -8,9 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from mxdeliv_app.stats import inbound_log
-from tests.blackbox.milter.installed_milter import CLEAR, CLEARTEXT, GOOD, Milter, running, signed, told
+from tests.blackbox.milter.installed_milter import (
+    CLEAR,
+    CLEARTEXT,
+    GOOD,
+    InstalledMilter,
+    running,
+    signed,
+    told,
+)
 from tests.messages import ALICE, BOB
-from tests.milter_client import Answer, MilterClient, fields
+from tests.milter_client import MilterAnswer, MilterClient, fields
 
 NOBODY = "nobody12@b.example"
 UNKNOWN = "5.1.1", "Recipient address rejected: User unknown"
@@ -18,19 +26,19 @@ REPEATED = f"550 5.1.1 <{NOBODY}>: Recipient address rejected: User unknown"
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running() as milter:
         yield milter
 
 
 @pytest.fixture(params=["smtp", "mxdeliv", "submission"])
-def client(milter: Milter, request: pytest.FixtureRequest) -> Iterator[MilterClient]:
+def client(milter: InstalledMilter, request: pytest.FixtureRequest) -> Iterator[MilterClient]:
     with MilterClient(milter.path) as client:
         client.connect(request.param)
         yield client
 
 
-def end_without_content(client: MilterClient) -> Answer:
+def end_without_content(client: MilterClient) -> MilterAnswer:
     """A lone dot. OpenDKIM adds its field to that as well."""
     client.header(fields(b"Authentication-Results: mx.a.example; dkim=none"))
     return client.end()
@@ -79,7 +87,7 @@ def test_it_is_forgotten_with_its_transaction(client: MilterClient) -> None:
 
 
 @pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
-def test_a_message_for_the_others_is_judged_as_ever(milter: Milter, road: str) -> None:
+def test_a_message_for_the_others_is_judged_as_ever(milter: InstalledMilter, road: str) -> None:
     with MilterClient(milter.path) as client:
         client.connect(road)
         for message, reply in ((GOOD, "continue"), (b"From: <alice@a.example>\r\n\r\nhello\r\n", CLEARTEXT)):
@@ -91,7 +99,7 @@ def test_a_message_for_the_others_is_judged_as_ever(milter: Milter, road: str) -
             assert client.end().reply == reply
 
 
-def test_without_a_refused_recipient_it_is_no_encrypted_message(milter: Milter) -> None:
+def test_without_a_refused_recipient_it_is_no_encrypted_message(milter: InstalledMilter) -> None:
     with MilterClient(milter.path) as client:
         client.connect("smtp")
         client.envelope(ALICE, [BOB])
@@ -124,23 +132,23 @@ def test_recipients_that_will_bounce_are_recipients() -> None:
 class TestMixed:
     """The way in where Dovecot refuses after the queue: a bounce must be able to reach the sender."""
 
-    def take(self, milter: Milter, sender: str, message: bytes = GOOD) -> Answer:
+    def take(self, milter: InstalledMilter, sender: str, message: bytes = GOOD) -> MilterAnswer:
         return milter.take(message, sender, signed(), road="mixed")
 
-    def test_of_a_sender_who_is_the_author_it_is_taken(self, milter: Milter) -> None:
-        assert self.take(milter, ALICE) == Answer("continue")
+    def test_of_a_sender_who_is_the_author_it_is_taken(self, milter: InstalledMilter) -> None:
+        assert self.take(milter, ALICE) == MilterAnswer("continue")
 
     @pytest.mark.parametrize("sender", ["list@c.example", ""])
-    def test_of_another_it_is_put_off(self, milter: Milter, sender: str) -> None:
+    def test_of_another_it_is_put_off(self, milter: InstalledMilter, sender: str) -> None:
         reply = "452 4.5.3 Some recipients are refused, and no bounce could tell"
-        assert self.take(milter, sender) == Answer(reply)
+        assert self.take(milter, sender) == MilterAnswer(reply)
 
-    def test_what_is_refused_for_good_is_refused(self, milter: Milter) -> None:
+    def test_what_is_refused_for_good_is_refused(self, milter: InstalledMilter) -> None:
         assert self.take(milter, "list@c.example", CLEAR).reply == CLEARTEXT
         refused = milter.take(GOOD, "list@c.example", road="mixed").reply
         assert refused == "554 5.7.1 No DKIM signature found"
 
-    def test_the_relay_counts_it(self, milter: Milter) -> None:
+    def test_the_relay_counts_it(self, milter: InstalledMilter) -> None:
         self.take(milter, "")
         line = milter.log.splitlines()[-1]
         counted = inbound_log.contact("chatmail-milter", line, datetime.now(UTC))

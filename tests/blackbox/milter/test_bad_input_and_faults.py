@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests import messages, packets
-from tests.blackbox.milter.installed_milter import GOOD, OUR_FAULT, Milter, running
+from tests.blackbox.milter.installed_milter import GOOD, OUR_FAULT, InstalledMilter, running
 from tests.messages import ALICE, BOB
-from tests.milter_client import ALL_ACTIONS, ALL_STEPS, Answer, MilterClient
+from tests.milter_client import ALL_ACTIONS, ALL_STEPS, MilterAnswer, MilterClient
 
 FAULTS = Path(__file__).with_name("faults")
 
@@ -78,12 +78,12 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running() as milter:
         yield milter
 
 
-def say(milter: Milter, octets: bytes) -> bytes:
+def say(milter: InstalledMilter, octets: bytes) -> bytes:
     """What comes back until the milter hangs up; we send no more after `octets`."""
     answer = b""
     with socket.socket(socket.AF_UNIX) as rude:
@@ -109,7 +109,9 @@ def answers(octets: bytes) -> list[bytes]:
 
 class TestHostile:
     @pytest.mark.parametrize("what", HOSTILE)
-    def test_input_ends_its_own_connection_only_and_passes_nothing(self, milter: Milter, what: str) -> None:
+    def test_input_ends_its_own_connection_only_and_passes_nothing(
+        self, milter: InstalledMilter, what: str
+    ) -> None:
         with MilterClient(milter.path) as bystander:
             bystander.connect("submission")
             assert bystander.envelope(ALICE, [BOB]) == ["continue"]
@@ -121,7 +123,7 @@ class TestHostile:
             bystander.send(b"A")
             assert bystander.message(ALICE, [BOB], GOOD).reply == "continue"
 
-    def test_connections_by_the_thousand_leave_nothing(self, milter: Milter) -> None:
+    def test_connections_by_the_thousand_leave_nothing(self, milter: InstalledMilter) -> None:
         cut = [BEGUN + MAIL + RCPT + FIELD + EOH + BODY + END]
         cut = [cut[0][:at] for at in range(0, len(cut[0]), 3)]
         choice = random.Random(1)  # noqa: S311 (the same each time)
@@ -141,7 +143,7 @@ class TestHostile:
         assert milter.submit().reply == "continue"
         assert milter.threads < 20
 
-    def test_a_message_without_mail_from_is_no_message(self, milter: Milter) -> None:
+    def test_a_message_without_mail_from_is_no_message(self, milter: InstalledMilter) -> None:
         with MilterClient(milter.path) as client:
             client.connect("submission")
             client.header([(b"Subject", b"x")])
@@ -149,21 +151,21 @@ class TestHostile:
             assert client.message(ALICE, [BOB], GOOD).reply == "continue"
 
     def test_one_who_ends_a_message_whose_recipients_were_refused_is_told_the_same(
-        self, milter: Milter
+        self, milter: InstalledMilter
     ) -> None:
         with MilterClient(milter.path) as client:
             client.connect("")
             assert client.envelope(ALICE, [BOB]) == [OUR_FAULT]
             client.header([(b"From", ALICE.encode())])
             client.body(b"Hello")
-            assert client.end() == Answer(OUR_FAULT)
+            assert client.end() == MilterAnswer(OUR_FAULT)
 
-    def test_a_header_value_that_is_not_utf8_is_octets_like_others(self, milter: Milter) -> None:
+    def test_a_header_value_that_is_not_utf8_is_octets_like_others(self, milter: InstalledMilter) -> None:
         message = b"X-Name: \xff\xfe\x80\r\n" + GOOD.replace(b"Subject: [...]", b"Subject: \xe4", 1)
         assert b"Subject: \xe4" in message
         assert milter.submit(message).reply == "continue"
 
-    def test_a_header_name_that_is_not_utf8_is_tempfailed(self, milter: Milter) -> None:
+    def test_a_header_name_that_is_not_utf8_is_tempfailed(self, milter: InstalledMilter) -> None:
         with MilterClient(milter.path) as client:
             client.connect("submission")
             assert client.message(ALICE, [BOB], b"X\xff: hello\r\n" + GOOD).reply == OUR_FAULT
@@ -171,7 +173,7 @@ class TestHostile:
         assert "fault=UnicodeDecodeError" in milter.log
         assert "hello" not in milter.log
 
-    def test_memory_does_not_grow_with_the_message(self, milter: Milter) -> None:
+    def test_memory_does_not_grow_with_the_message(self, milter: InstalledMilter) -> None:
         milter.submit(GOOD)
         before = milter.most_resident
         huge = messages.sealed(packets.partial(packets.SEIPD, b"\x01" + packets.noise(40_000_000), 16))
@@ -195,7 +197,7 @@ LARGE = b"X-Field: x\r\n" * 100 + messages.sealed(packets.seipd(size=200_000))
 def test_a_bug_of_ours_is_seen_at_the_end_where_all_was_held_until_then(broken: str) -> None:
     with running(PYTHONPATH=str(FAULTS), BROKEN=broken) as milter, MilterClient(milter.path) as client:
         client.connect("submission")
-        assert client.message(ALICE, [BOB], GOOD) == Answer(OUR_FAULT, at="end")
+        assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(OUR_FAULT, at="end")
         assert "stage=eom fault=ZeroDivisionError" in milter.log
 
 
@@ -219,7 +221,7 @@ def test_a_bug_of_ours_is_a_451_and_a_traceback_without_content(broken: str, sta
         with MilterClient(milter.path) as client:
             client.connect("submission")
             for _ in range(2):
-                assert client.message(ALICE, [BOB], LARGE) == Answer(OUR_FAULT, at=at)
+                assert client.message(ALICE, [BOB], LARGE) == MilterAnswer(OUR_FAULT, at=at)
         assert f"stage={stage} fault=ZeroDivisionError" in milter.log
         assert 'File "' in milter.log
         assert "@" not in milter.log

@@ -10,14 +10,14 @@ from tests.blackbox.milter.installed_milter import (
     CLEAR,
     CLEARTEXT,
     GOOD,
-    Milter,
+    InstalledMilter,
     running,
     signed,
     told,
     written_by,
 )
 from tests.messages import ALICE
-from tests.milter_client import Answer, MilterClient
+from tests.milter_client import MilterAnswer, MilterClient
 
 # What Postfix names a service that nobody named.
 SERVICE = "mx.old.example"
@@ -29,27 +29,27 @@ PASSED = "reason=other-domain"
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running(mail='chat_domains = ["a.example"]', inbound='unsigned = "refuse"') as milter:
         yield milter
 
 
 @pytest.fixture
-def client(milter: Milter) -> Iterator[MilterClient]:
+def client(milter: InstalledMilter) -> Iterator[MilterClient]:
     with MilterClient(milter.path) as client:
         client.connect(SERVICE)
         yield client
 
 
 def test_mail_of_other_domains_passes_untouched_and_the_log_says_so(
-    client: MilterClient, milter: Milter
+    client: MilterClient, milter: InstalledMilter
 ) -> None:
     logged = milter.log.count(PASSED)
     forged = b"Authentication-Results: x; dkim=pass\r\n"
-    assert client.message(REMOTE, [OLD], forged + CLEAR) == Answer("continue")
-    assert client.message(OLD, [REMOTE], CLEAR.replace(b"alice@a.", b"bob@old."), login="bob") == Answer(
-        "continue"
-    )
+    assert client.message(REMOTE, [OLD], forged + CLEAR) == MilterAnswer("continue")
+    assert client.message(
+        OLD, [REMOTE], CLEAR.replace(b"alice@a.", b"bob@old."), login="bob"
+    ) == MilterAnswer("continue")
     assert milter.log.count(PASSED) == logged + 2
     assert "road=smtp verdict=pass reason=other-domain queue=4Xb2 size=0 decided=" in milter.log
 
@@ -107,7 +107,9 @@ def test_nobody_of_another_domain_sends_as_a_chat_domain_s_address(client: Milte
 
 
 @pytest.mark.parametrize("sender", [OLD, ""])
-def test_no_program_of_this_host_writes_as_a_chat_domain_s_address(milter: Milter, sender: str) -> None:
+def test_no_program_of_this_host_writes_as_a_chat_domain_s_address(
+    milter: InstalledMilter, sender: str
+) -> None:
     # mynetworks lets it send anywhere, and OpenDKIM would sign it.
     with MilterClient(milter.path) as client:
         client.connect(SERVICE, "127.0.0.1")
@@ -118,7 +120,7 @@ def test_no_program_of_this_host_writes_as_a_chat_domain_s_address(milter: Milte
         assert client.message(sender, [ALICE], GOOD).reply == "554 5.7.1 No DKIM signature found"
 
 
-def test_nor_does_who_logs_in_where_peers_come_in(milter: Milter) -> None:
+def test_nor_does_who_logs_in_where_peers_come_in(milter: InstalledMilter) -> None:
     with MilterClient(milter.path) as client:
         client.connect("smtp")
         assert client.message(OLD, [REMOTE], CLEAR, login=OLD).reply.startswith("500 5.7.1 Invalid FROM")

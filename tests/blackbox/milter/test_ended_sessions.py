@@ -10,13 +10,13 @@ import pytest
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.revision import wait_for_caches_to_expire
-from tests.blackbox.milter.installed_milter import GOOD, Milter, running, signed, told
+from tests.blackbox.milter.installed_milter import GOOD, InstalledMilter, running, signed, told
 from tests.messages import ALICE, BOB
-from tests.milter_client import Answer, MilterClient, fields
+from tests.milter_client import MilterAnswer, MilterClient, fields
 
 OVER = "421 4.7.0 Your account or its password has changed, log in again"
 STORE_AWAY = "451 4.3.0 Policy can't be read, try again later"
-PASSES = Answer("continue")
+PASSES = MilterAnswer("continue")
 CAROL = "carol123@a.example"
 
 Change = Callable[[Accounts], None]
@@ -32,13 +32,13 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def milter(key: Path) -> Iterator[Milter]:
+def milter(key: Path) -> Iterator[InstalledMilter]:
     with running(CHATMAIL_NAMES_KEY=str(key)) as milter:
         yield milter
 
 
 @pytest.fixture
-def accounts(milter: Milter) -> Iterator[Accounts]:
+def accounts(milter: InstalledMilter) -> Iterator[Accounts]:
     """Alice and Carol have one."""
     engine = milter.engine()
     accounts = Accounts(engine, names=ReservedNames(0))
@@ -66,7 +66,7 @@ changes = pytest.mark.parametrize("change", [password, deleted, another_owner])
 
 
 @pytest.fixture
-def client(milter: Milter) -> Iterator[MilterClient]:
+def client(milter: InstalledMilter) -> Iterator[MilterClient]:
     with MilterClient(milter.path) as client:
         client.connect("submission")
         yield client
@@ -74,12 +74,12 @@ def client(milter: Milter) -> Iterator[MilterClient]:
 
 @changes
 def test_it_ends_at_the_next_recipient(
-    milter: Milter, accounts: Accounts, client: MilterClient, change: Change
+    milter: InstalledMilter, accounts: Accounts, client: MilterClient, change: Change
 ) -> None:
     assert client.message(ALICE, [BOB], GOOD) == PASSES
     change(accounts)
     for _ in range(2):
-        assert client.message(ALICE, [BOB], GOOD) == Answer(OVER, at="recipient")
+        assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(OVER, at="recipient")
     assert "reason=login-over" in milter.log
     # Who logs in from now on sends.
     assert milter.submit() == PASSES
@@ -90,7 +90,7 @@ def test_it_ends_though_nothing_was_sent_before(
     accounts: Accounts, client: MilterClient, change: Change
 ) -> None:
     change(accounts)
-    assert client.message(ALICE, [BOB], GOOD) == Answer(OVER, at="recipient")
+    assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(OVER, at="recipient")
 
 
 @changes
@@ -103,11 +103,11 @@ def test_a_message_that_was_on_its_way_is_not_taken(
     client.body(body[:100])
     change(accounts)
     client.body(body[100:])
-    assert client.end() == Answer(OVER)
+    assert client.end() == MilterAnswer(OVER)
 
 
 @changes
-def test_others_go_on(accounts: Accounts, milter: Milter, change: Change) -> None:
+def test_others_go_on(accounts: Accounts, milter: InstalledMilter, change: Change) -> None:
     with MilterClient(milter.path) as carol, MilterClient(milter.path) as peer:
         carol.connect("submission")
         peer.connect("smtp")
@@ -126,5 +126,5 @@ def test_without_the_key_nobody_sends_once_a_login_is_over(tmp_path: Path) -> No
             accounts.create(CAROL, "{X}")
             assert accounts.set_password(CAROL, "{X}second")
             client.connect("submission")
-            assert client.message(ALICE, [BOB], GOOD) == Answer(STORE_AWAY, at="recipient")
+            assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(STORE_AWAY, at="recipient")
             assert "store=away fault=StoreError" in milter.log

@@ -12,38 +12,38 @@ from tests.blackbox.milter.installed_milter import (
     CLEARTEXT,
     GOOD,
     OUR_FAULT,
-    Milter,
+    InstalledMilter,
     code,
     running,
     signed,
 )
 from tests.messages import ALICE, BOB
-from tests.milter_client import ALL_STEPS, Answer, MilterClient
+from tests.milter_client import ALL_STEPS, MilterAnswer, MilterClient
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running() as milter:
         yield milter
 
 
 class TestRoads:
     @pytest.mark.parametrize("road", ["internal", "reinject"])
-    def test_that_are_not_judged(self, milter: Milter, road: str) -> None:
+    def test_that_are_not_judged(self, milter: InstalledMilter, road: str) -> None:
         with MilterClient(milter.path) as client:
             client.connect(road)
             for _ in range(2):
                 assert client.envelope(ALICE, [BOB]) == ["accept"]
 
-    def test_that_has_no_name(self, milter: Milter) -> None:
+    def test_that_has_no_name(self, milter: InstalledMilter) -> None:
         with MilterClient(milter.path) as client:
             client.connect("")
-            assert client.message(ALICE, [BOB], GOOD) == Answer(OUR_FAULT, at="recipient")
+            assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(OUR_FAULT, at="recipient")
         assert "reason=daemon-name" in milter.log
 
     @pytest.mark.parametrize("road", ["smtpd", "mx.a.example"])
     def test_of_a_name_that_nobody_told_us_about_are_known_by_the_login(
-        self, milter: Milter, road: str
+        self, milter: InstalledMilter, road: str
     ) -> None:
         with MilterClient(milter.path) as client:
             client.connect(road)
@@ -52,13 +52,13 @@ class TestRoads:
             assert client.message(ALICE, [BOB], GOOD, login=ALICE).reply == "continue"
             assert client.message(ALICE, [BOB], CLEAR, login=ALICE).reply == CLEARTEXT
 
-    def test_a_login_sends_as_nobody_else(self, milter: Milter) -> None:
+    def test_a_login_sends_as_nobody_else(self, milter: InstalledMilter) -> None:
         with MilterClient(milter.path) as client:
             client.connect("submission")
             refusal = "553 5.7.1 Sender address rejected: not owned by user"
-            assert client.message(ALICE, [BOB], GOOD, login=BOB) == Answer(refusal, at="recipient")
+            assert client.message(ALICE, [BOB], GOOD, login=BOB) == MilterAnswer(refusal, at="recipient")
 
-    def test_only_what_is_needed_is_asked_and_waited_for(self, milter: Milter) -> None:
+    def test_only_what_is_needed_is_asked_and_waited_for(self, milter: InstalledMilter) -> None:
         with MilterClient(milter.path) as client:
             # SMFIP_: no HELO, no unknown commands, no DATA; no replies to CONNECT, MAIL, headers, EOH, body;
             # refused recipients too; blanks after the colon kept.
@@ -72,7 +72,9 @@ class TestRoads:
             assert client.macros_wanted == named | nothing
 
     @pytest.mark.parametrize("steps", [0, 0x7F, ALL_STEPS])
-    def test_a_client_that_offers_less_gets_the_same_answers(self, milter: Milter, steps: int) -> None:
+    def test_a_client_that_offers_less_gets_the_same_answers(
+        self, milter: InstalledMilter, steps: int
+    ) -> None:
         with MilterClient(milter.path, actions=0x1FF if steps else 0x5F, steps=steps) as client:
             client.connect("submission")
             assert client.message(ALICE, [BOB], GOOD).reply == "continue"
@@ -92,19 +94,23 @@ class TestDkim:
         ],
     )
     def test_must_be_of_the_author_s_domain(
-        self, milter: Milter, results: tuple[str, ...], reply: str
+        self, milter: InstalledMilter, results: tuple[str, ...], reply: str
     ) -> None:
         assert milter.take(GOOD, ALICE, *results).reply == reply
 
-    def test_forged_results_do_not_count_and_are_removed_from_the_last_on(self, milter: Milter) -> None:
+    def test_forged_results_do_not_count_and_are_removed_from_the_last_on(
+        self, milter: InstalledMilter
+    ) -> None:
         first = signed("c.example")
         assert code(milter.take(GOOD, ALICE, first, signed(), signed())) == 554
         answer = milter.take(
             GOOD, ALICE, signed(), signed("c.example"), "c.example; dkim=pass", signed("d.example")
         )
-        assert answer == Answer("continue", ("Authentication-Results[4]=", "Authentication-Results[2]="))
+        assert answer == MilterAnswer(
+            "continue", ("Authentication-Results[4]=", "Authentication-Results[2]=")
+        )
 
-    def test_a_result_that_the_signature_wrote_itself(self, milter: Milter) -> None:
+    def test_a_result_that_the_signature_wrote_itself(self, milter: InstalledMilter) -> None:
         message = (
             b"DKIM-Signature: v=1; d=c.example; i=x=3Bdkim=3Dpass=20header.d=3Da.example@c.example; b=A\r\n"
             + GOOD
@@ -113,44 +119,46 @@ class TestDkim:
 
 
 class TestSender:
-    def test_another_than_the_author_becomes_null_on_the_way_in(self, milter: Milter) -> None:
-        assert milter.take(GOOD, "list@c.example", signed()) == Answer("continue", ("from=<>",))
-        assert milter.take(GOOD, "", signed()) == Answer("continue")
-        assert milter.take(CLEAR, "list@c.example", signed()) == Answer(CLEARTEXT)
+    def test_another_than_the_author_becomes_null_on_the_way_in(self, milter: InstalledMilter) -> None:
+        assert milter.take(GOOD, "list@c.example", signed()) == MilterAnswer("continue", ("from=<>",))
+        assert milter.take(GOOD, "", signed()) == MilterAnswer("continue")
+        assert milter.take(CLEAR, "list@c.example", signed()) == MilterAnswer(CLEARTEXT)
 
-    def test_another_than_the_author_is_refused_on_submission(self, milter: Milter) -> None:
+    def test_another_than_the_author_is_refused_on_submission(self, milter: InstalledMilter) -> None:
         assert milter.submit(GOOD, "carol@a.example").reply == (
             "500 5.7.1 Invalid FROM <alice@a.example> for <carol@a.example>"
         )
 
-    def test_fields_that_no_reader_needs_are_taken_off_what_is_submitted(self, milter: Milter) -> None:
+    def test_fields_that_no_reader_needs_are_taken_off_what_is_submitted(
+        self, milter: InstalledMilter
+    ) -> None:
         more = b"X-Mailer: x\r\nX-Letter: a\r\n b\r\nx-mailer : y\r\nReferences: meet me\r\n"
         changed = ("References[1]=", "X-Mailer[2]=", "X-Letter[1]=", "X-Mailer[1]=")
         found = milter.submit(more + GOOD)
         assert found.reply == "continue"
         assert [one.lower() for one in found.changed] == [one.lower() for one in changed]
-        assert milter.take(more + GOOD, ALICE, signed()) == Answer("continue")
+        assert milter.take(more + GOOD, ALICE, signed()) == MilterAnswer("continue")
 
-    def test_a_flood_of_such_fields_is_refused(self, milter: Milter) -> None:
+    def test_a_flood_of_such_fields_is_refused(self, milter: InstalledMilter) -> None:
         flood = b"".join(b"X-%d: x\r\n" % number for number in range(50_000))
-        assert milter.submit(flood + GOOD) == Answer(CLEARTEXT)
+        assert milter.submit(flood + GOOD) == MilterAnswer(CLEARTEXT)
         assert code(milter.submit(flood + b"From: eve@c.example\r\n" + GOOD)) == 500
 
-    def test_a_subject_in_clear_becomes_dots(self, milter: Milter) -> None:
+    def test_a_subject_in_clear_becomes_dots(self, milter: InstalledMilter) -> None:
         clear = GOOD.replace(b"Subject: [...]\r\n", b"Subject: Meet me\r\n at nine\r\n")
-        assert milter.submit(clear) == Answer("continue", ("Subject[1]=[...]",))
-        assert milter.take(clear, ALICE, signed()) == Answer("continue")
+        assert milter.submit(clear) == MilterAnswer("continue", ("Subject[1]=[...]",))
+        assert milter.take(clear, ALICE, signed()) == MilterAnswer("continue")
 
-    def test_a_subject_that_is_missing_becomes_dots(self, milter: Milter) -> None:
+    def test_a_subject_that_is_missing_becomes_dots(self, milter: InstalledMilter) -> None:
         bare = GOOD.replace(b"Subject: [...]\r\n", b"")
-        assert milter.submit(GOOD) == Answer("continue")
-        assert milter.submit(bare) == Answer("continue", ("+Subject: [...]",))
-        assert milter.take(bare, ALICE, signed()) == Answer("continue")
+        assert milter.submit(GOOD) == MilterAnswer("continue")
+        assert milter.submit(bare) == MilterAnswer("continue", ("+Subject: [...]",))
+        assert milter.take(bare, ALICE, signed()) == MilterAnswer("continue")
 
-    def test_white_space_before_the_colon_hides_no_second_author(self, milter: Milter) -> None:
+    def test_white_space_before_the_colon_hides_no_second_author(self, milter: InstalledMilter) -> None:
         assert code(milter.submit(b"From : eve@c.example\r\n" + GOOD)) == 500
 
-    def test_capitals_make_no_other_sender(self, milter: Milter) -> None:
+    def test_capitals_make_no_other_sender(self, milter: InstalledMilter) -> None:
         assert milter.submit(GOOD, "Alice@A.Example").reply == "continue"
 
     @pytest.mark.parametrize(
@@ -162,7 +170,9 @@ class TestSender:
             (b"x" * 5000, "x" * 256),
         ],
     )
-    def test_hostile_authors_fit_into_the_reply(self, milter: Milter, author: bytes, quoted: str) -> None:
+    def test_hostile_authors_fit_into_the_reply(
+        self, milter: InstalledMilter, author: bytes, quoted: str
+    ) -> None:
         message = GOOD.replace(b"From: <alice@a.example>", b"From: " + author.replace(b"\n", b"\r\n"), 1)
         reply = milter.submit(message).reply
         assert reply.startswith("500 5.7.1 Invalid FROM <")
@@ -181,12 +191,12 @@ class TestSender:
             ("[IPv6:2001:db8::7]", "2001:db8::8", 554),
         ],
     )
-    def test_at_an_ip_literal(self, milter: Milter, domain: str, peer: str, wanted: int) -> None:
+    def test_at_an_ip_literal(self, milter: InstalledMilter, domain: str, peer: str, wanted: int) -> None:
         message = GOOD.replace(b"alice@a.example", f"alice@{domain}".encode())
         assert code(milter.take(message, f"alice@{domain}", peer=peer)) == wanted
 
 
-def test_the_log_has_a_line_for_each_decision_and_nobody_s_address(milter: Milter) -> None:
+def test_the_log_has_a_line_for_each_decision_and_nobody_s_address(milter: InstalledMilter) -> None:
     before = len(milter.log)
     milter.submit(GOOD)
     milter.submit(CLEAR)

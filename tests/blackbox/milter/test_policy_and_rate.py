@@ -13,27 +13,27 @@ import pytest
 from chatmail_milter.rules.blocklist import entry
 from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.tables import policy
-from tests.blackbox.milter.installed_milter import CLEAR, GOOD, Milter, running, signed, written_by
+from tests.blackbox.milter.installed_milter import CLEAR, GOOD, InstalledMilter, running, signed, written_by
 from tests.chat.deadline import until
 from tests.messages import ALICE, BOB
-from tests.milter_client import Answer, MilterClient
+from tests.milter_client import MilterAnswer, MilterClient
 
 BLOCKED_USER = "550 5.7.1 Your address or network is blocked, ask the operator"
 BLOCKED_PEER = "554 5.7.1 Sender or network is blocked here"
 SUSPENDED = "550 5.7.1 Your account is suspended, ask the operator"
 CLOSED = "554 5.7.1 This server exchanges no mail with that domain"
 STORE_AWAY = "451 4.3.0 Policy can't be read, try again later"
-PASSES = Answer("continue")
+PASSES = MilterAnswer("continue")
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running() as milter:
         yield milter
 
 
 @pytest.fixture
-def blocks(milter: Milter) -> Iterator[Blocks]:
+def blocks(milter: InstalledMilter) -> Iterator[Blocks]:
     """The blocklist, empty before and after."""
     engine = milter.engine()
     blocks = Blocks(engine)
@@ -42,7 +42,9 @@ def blocks(milter: Milter) -> Iterator[Blocks]:
     engine.dispose()
 
 
-def from_peer(milter: Milter, sender: str, peer: str = "192.0.2.7", road: str = "smtp") -> Answer:
+def from_peer(
+    milter: InstalledMilter, sender: str, peer: str = "192.0.2.7", road: str = "smtp"
+) -> MilterAnswer:
     domain = sender.rpartition("@")[2]
     return milter.take(written_by(sender), sender, signed(domain), road=road, peer=peer)
 
@@ -62,13 +64,13 @@ def from_peer(milter: Milter, sender: str, peer: str = "192.0.2.7", road: str = 
     ],
 )
 def test_a_block_is_told_at_the_recipient_at_once_and_ends_at_once(
-    milter: Milter, blocks: Blocks, road: str, blocked: str, sender: str, peer: str
+    milter: InstalledMilter, blocks: Blocks, road: str, blocked: str, sender: str, peer: str
 ) -> None:
     literal = "[" in sender
     before = from_peer(milter, sender, peer, road)
     assert before.reply.startswith("554 5.7.1 Sender's address literal") if literal else before == PASSES
     blocks.add([entry(blocked)])
-    assert from_peer(milter, sender, peer, road) == Answer(BLOCKED_PEER, at="recipient")
+    assert from_peer(milter, sender, peer, road) == MilterAnswer(BLOCKED_PEER, at="recipient")
     blocks.remove([entry(blocked)])
     assert from_peer(milter, sender, peer, road) == before
 
@@ -83,7 +85,7 @@ def test_a_block_is_told_at_the_recipient_at_once_and_ends_at_once(
     ],
 )
 def test_a_block_is_of_what_it_names_and_of_nothing_else(
-    milter: Milter, blocks: Blocks, blocked: str, sender: str, peer: str
+    milter: InstalledMilter, blocks: Blocks, blocked: str, sender: str, peer: str
 ) -> None:
     blocks.add([blocked])
     assert from_peer(milter, sender, peer) == PASSES
@@ -92,12 +94,12 @@ def test_a_block_is_of_what_it_names_and_of_nothing_else(
 @pytest.mark.parametrize("blocked", ["eve@b.example", "b.example"])
 @pytest.mark.parametrize("envelope", ["", "bounces@list.example"])
 def test_a_blocked_author_behind_another_sender_is_told_at_the_end(
-    milter: Milter, blocks: Blocks, blocked: str, envelope: str
+    milter: InstalledMilter, blocks: Blocks, blocked: str, envelope: str
 ) -> None:
     blocks.add([blocked])
     for message in (GOOD, CLEAR):
         written = message.replace(b"<alice@a.example>", b"<eve@b.example>", 1)
-        assert milter.take(written, envelope, signed("b.example")) == Answer(BLOCKED_PEER)
+        assert milter.take(written, envelope, signed("b.example")) == MilterAnswer(BLOCKED_PEER)
 
 
 @pytest.mark.parametrize(
@@ -105,20 +107,20 @@ def test_a_blocked_author_behind_another_sender_is_told_at_the_end(
     [(ALICE, "192.0.2.7"), ("192.0.2.0/24", "192.0.2.7"), ("2001:db8::/32", "2001:db8::1")],
 )
 def test_a_user_who_is_logged_in_is_refused_the_next_message(
-    milter: Milter, blocks: Blocks, blocked: str, peer: str
+    milter: InstalledMilter, blocks: Blocks, blocked: str, peer: str
 ) -> None:
     with MilterClient(milter.path) as client:
         client.connect("submission", f"IPv6:{peer}" if ":" in peer else peer)
         assert client.message(ALICE, [BOB], GOOD) == PASSES
         blocks.add([blocked])
-        assert client.message(ALICE, [BOB], GOOD) == Answer(BLOCKED_USER, at="recipient")
+        assert client.message(ALICE, [BOB], GOOD) == MilterAnswer(BLOCKED_USER, at="recipient")
 
 
-def test_a_suspended_user_still_gets_mail(milter: Milter) -> None:
+def test_a_suspended_user_still_gets_mail(milter: InstalledMilter) -> None:
     engine = milter.engine()
     suspensions = Suspensions(engine)
     suspensions.suspend(ALICE)
-    assert milter.submit() == Answer(SUSPENDED, at="recipient")
+    assert milter.submit() == MilterAnswer(SUSPENDED, at="recipient")
     with MilterClient(milter.path) as client:
         client.connect("smtp")
         assert client.envelope(BOB, [ALICE]) == ["continue"]
@@ -127,7 +129,7 @@ def test_a_suspended_user_still_gets_mail(milter: Milter) -> None:
     engine.dispose()
 
 
-def test_a_closed_federation_admits_its_exceptions_and_its_own_users(milter: Milter) -> None:
+def test_a_closed_federation_admits_its_exceptions_and_its_own_users(milter: InstalledMilter) -> None:
     engine = milter.engine()
     federations = Federations(engine)
     federations.set_rule("closed")
@@ -135,9 +137,9 @@ def test_a_closed_federation_admits_its_exceptions_and_its_own_users(milter: Mil
     try:
         assert from_peer(milter, "eve@b.example") == PASSES
         assert from_peer(milter, "eve@mx.c.example") == PASSES
-        assert from_peer(milter, "eve@c.example") == Answer(CLOSED, at="recipient")
+        assert from_peer(milter, "eve@c.example") == MilterAnswer(CLOSED, at="recipient")
         # A bounce's sender says nothing, its author does.
-        assert milter.take(written_by("eve@c.example"), "", signed("c.example")) == Answer(CLOSED)
+        assert milter.take(written_by("eve@c.example"), "", signed("c.example")) == MilterAnswer(CLOSED)
         assert milter.submit() == PASSES
     finally:
         federations.set_rule("open")
@@ -145,7 +147,9 @@ def test_a_closed_federation_admits_its_exceptions_and_its_own_users(milter: Mil
     assert from_peer(milter, "eve@c.example") == PASSES
 
 
-def test_a_refusal_at_the_recipient_has_its_line_and_nobody_s_address(milter: Milter, blocks: Blocks) -> None:
+def test_a_refusal_at_the_recipient_has_its_line_and_nobody_s_address(
+    milter: InstalledMilter, blocks: Blocks
+) -> None:
     blocks.add([ALICE, "192.0.2.0/24"])
     before = len(milter.log)
     with MilterClient(milter.path) as client:
@@ -167,7 +171,7 @@ class TestRate:
             assert milter.submit(GOOD, ALICE, *[f"u{number}@b.example" for number in range(20)]) == PASSES
             assert milter.submit(CLEAR).reply.startswith("523")
             assert milter.submit() == PASSES
-            assert milter.submit() == Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
+            assert milter.submit() == MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
             assert milter.submit(written_by("carol@a.example"), "carol@a.example") == PASSES
             assert "road=submission verdict=tempfail reason=rate queue=- size=0" in milter.log
 
@@ -199,13 +203,13 @@ class TestRate:
             # The second begins with five left, and is for ten.
             assert milter.submit(GOOD, ALICE, *group) == PASSES
             assert milter.submit(GOOD, ALICE, *group) == PASSES
-            assert milter.submit() == Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
+            assert milter.submit() == MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
             assert milter.submit(written_by("carol@a.example"), "carol@a.example") == PASSES
 
     def test_recipients_of_a_message_that_is_refused_count_too(self) -> None:
         with running(submission="recipients_per_minute = 1\nrecipients_burst = 1") as milter:
             assert milter.submit(CLEAR).reply.startswith("523")
-            assert milter.submit() == Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
+            assert milter.submit() == MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
 
     def test_by_default_a_user_reaches_five_thousand_recipients_at_once(self) -> None:
         group = [f"u{number}@b.example" for number in range(1000)]
@@ -213,7 +217,7 @@ class TestRate:
             # What wears off meanwhile is a thousand a minute.
             answers = [milter.submit(GOOD, ALICE, *group) for _ in range(9)]
             assert answers[:5] == [PASSES] * 5
-            assert Answer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient") in answers
+            assert MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient") in answers
 
     def test_peers_have_none(self) -> None:
         with running(per_minute=1, burst=1) as milter:
@@ -226,7 +230,7 @@ class TestRate:
             suspensions = Suspensions(engine)
             suspensions.suspend(ALICE)
             for _ in range(3):
-                assert milter.submit() == Answer(SUSPENDED, at="recipient")
+                assert milter.submit() == MilterAnswer(SUSPENDED, at="recipient")
             suspensions.resume(ALICE)
             engine.dispose()
             assert milter.submit() == PASSES
@@ -242,8 +246,8 @@ class TestStore:
                 policy.drop(connection)
             until("it is seen", lambda: milter.submit() != PASSES, 10, every=0.01)
             before = len(milter.log)
-            assert milter.submit() == Answer(STORE_AWAY, at="recipient")
-            assert from_peer(milter, "eve@b.example") == Answer(STORE_AWAY, at="recipient")
+            assert milter.submit() == MilterAnswer(STORE_AWAY, at="recipient")
+            assert from_peer(milter, "eve@b.example") == MilterAnswer(STORE_AWAY, at="recipient")
             assert milter.log[before:] == ""
             with engine.begin() as connection:
                 policy.create(connection)
@@ -255,9 +259,9 @@ class TestStore:
 
     def test_it_need_not_be_there_when_the_program_starts(self) -> None:
         with running(store="later/store.sqlite") as milter:
-            assert milter.submit() == Answer(STORE_AWAY, at="recipient")
+            assert milter.submit() == MilterAnswer(STORE_AWAY, at="recipient")
             milter.store.parent.mkdir()
-            assert milter.submit() == Answer(STORE_AWAY, at="recipient"), "no program makes a store"
+            assert milter.submit() == MilterAnswer(STORE_AWAY, at="recipient"), "no program makes a store"
             milter.store.touch()
             assert milter.submit() == PASSES
 
@@ -276,6 +280,6 @@ class TestStore:
             else:
                 milter.store.write_bytes(spoilt)
             for _ in range(2):
-                assert milter.submit() == Answer(STORE_AWAY, at="recipient")
+                assert milter.submit() == MilterAnswer(STORE_AWAY, at="recipient")
             assert len(re.findall(r"(?m)^.*store=away fault=\w+ cause=\w+$", milter.log)) == 1
             assert "Traceback" not in milter.log

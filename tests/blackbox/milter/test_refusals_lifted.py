@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chatmail_milter.store.refusals import Refusal, Refusals
-from tests.blackbox.milter.installed_milter import CLEAR, GOOD, Milter, code, running, signed
+from tests.blackbox.milter.installed_milter import CLEAR, GOOD, InstalledMilter, code, running, signed
 from tests.chat.deadline import until
 from tests.messages import ALICE
 
@@ -22,7 +22,7 @@ def key(tmp_path: Path) -> Path:
     return file
 
 
-def known(milter: Milter) -> Refusals:
+def known(milter: InstalledMilter) -> Refusals:
     """As the relay has them."""
     refusals = Refusals(milter.engine(), KEY)
     refusals.remember(ALICE, UNKNOWN)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.milter.installed_milter import GOOD, MINIMAL, PROGRAM, Milter, inherit
+from tests.blackbox.milter.installed_milter import GOOD, MINIMAL, PROGRAM, InstalledMilter, inherit
 from tests.chat.deadline import until
 from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient, wait_for
@@ -100,7 +100,7 @@ def test_by_hand_it_opens_its_own_socket(directory: Path) -> None:
 def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(
     directory: Path, told: signal.Signals, processes: int
 ) -> None:
-    milter = Milter(directory, processes=processes)
+    milter = InstalledMilter(directory, processes=processes)
     wait_for(milter.path)
     with MilterClient(milter.path) as client:
         client.connect("submission")
@@ -113,7 +113,7 @@ def test_a_signal_ends_it_at_once_and_leaves_systemd_s_socket(
 
 
 def test_the_end_of_one_process_ends_all_of_them(directory: Path) -> None:
-    milter = Milter(directory)
+    milter = InstalledMilter(directory)
     wait_for(milter.path)
     one, other = milter.pids
     os.kill(one, signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_the_end_of_one_process_ends_all_of_them(directory: Path) -> None:
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_process_ends_last(directory: Path, told: signal.Signals) -> None:
-    milter = Milter(directory)
+    milter = InstalledMilter(directory)
     wait_for(milter.path)
     workers = milter.pids
     # A worker that cannot end yet, as one whose checkpoint waits for the disk.
@@ -138,7 +138,7 @@ def test_the_first_process_ends_last(directory: Path, told: signal.Signals) -> N
 
 
 def test_no_process_outlives_the_first_one(directory: Path) -> None:
-    milter = Milter(directory)
+    milter = InstalledMilter(directory)
     wait_for(milter.path)
     pids = milter.pids
     milter.process.kill()

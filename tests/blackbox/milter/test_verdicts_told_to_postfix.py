@@ -7,14 +7,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.milter.installed_milter import CLEAR, CLEARTEXT, GOOD, Milter, code, running, signed, told
+from tests.blackbox.milter.installed_milter import (
+    CLEAR,
+    CLEARTEXT,
+    GOOD,
+    InstalledMilter,
+    code,
+    running,
+    signed,
+    told,
+)
 from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient
-from tests.rows import AUTHOR, ROWS, Row
+from tests.rows import AUTHOR, ROWS, VerdictRow
 
 
 @pytest.fixture(scope="module")
-def milter() -> Iterator[Milter]:
+def milter() -> Iterator[InstalledMilter]:
     with running() as milter:
         yield milter
 
@@ -23,7 +32,7 @@ rows = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 @rows
-def test_the_promised_verdicts_on_submission(milter: Milter, row: Row) -> None:
+def test_the_promised_verdicts_on_submission(milter: InstalledMilter, row: VerdictRow) -> None:
     message = row.build()
     answer = milter.submit(message)
     assert code(answer) == row.to_bob
@@ -34,7 +43,7 @@ def test_the_promised_verdicts_on_submission(milter: Milter, row: Row) -> None:
 
 @rows
 @pytest.mark.parametrize("road", ["smtp", "mxdeliv"])
-def test_the_promised_verdicts_on_mail_coming_in(milter: Milter, row: Row, road: str) -> None:
+def test_the_promised_verdicts_on_mail_coming_in(milter: InstalledMilter, row: VerdictRow, road: str) -> None:
     domain = row.author.rpartition("@")[2]
     answer = milter.take(row.build(), row.peer_sender, signed(domain), road=road)
     assert code(answer) == row.incoming
@@ -59,7 +68,7 @@ def _broken_off(client: MilterClient) -> None:
 
 
 @pytest.mark.parametrize("road", ["submission", "smtp", "mxdeliv"])
-def test_one_after_the_other_on_one_connection_in_odd_chunks(milter: Milter, road: str) -> None:
+def test_one_after_the_other_on_one_connection_in_odd_chunks(milter: InstalledMilter, road: str) -> None:
     sizes = itertools.cycle((1, 2, 3, 7, 61, 1021, 65535))
     with MilterClient(milter.path) as client:
         client.connect(road)
@@ -74,6 +83,6 @@ def test_one_after_the_other_on_one_connection_in_odd_chunks(milter: Milter, roa
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 65535])
-def test_chunks_do_not_matter(milter: Milter, chunk: int) -> None:
+def test_chunks_do_not_matter(milter: InstalledMilter, chunk: int) -> None:
     assert milter.take(GOOD, ALICE, signed(), chunk=chunk).reply == "continue"
     assert milter.take(GOOD + b"Hello", ALICE, signed(), chunk=chunk).reply == CLEARTEXT

@@ -10,7 +10,7 @@ from tests.blackbox.relay.installed_relay import (
     HASTY,
     NUMBERS,
     InstalledRelay,
-    Peer,
+    ScriptedPeer,
     accept_all,
     refuse_the_empty,
 )
@@ -42,7 +42,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
 
 
 @pytest.fixture
-def peer(relay: InstalledRelay) -> Peer:
+def peer(relay: InstalledRelay) -> ScriptedPeer:
     peer = relay.peers[0]
     peer.script = accept_all
     peer.proof = refuse_the_empty

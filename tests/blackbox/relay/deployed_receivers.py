@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.blackbox.relay.installed_relay import Script, Seen
+from tests.blackbox.relay.installed_relay import Script, SeenPost
 
 Answer = tuple[int, dict[str, str], bytes]
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
@@ -26,7 +26,7 @@ _NGINX_413 = (
 )
 
 
-def _encrypted(seen: Seen) -> bool:
+def _encrypted(seen: SeenPost) -> bool:
     return b"-----BEGIN PGP MESSAGE-----" in seen.body
 
 
@@ -39,7 +39,7 @@ class Filtermail:
     max_size: int = 31_457_280
     delivered: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def __call__(self, seen: Seen) -> Answer:
+    def __call__(self, seen: SeenPost) -> Answer:
         if len(seen.body) > self.nginx_limit:
             return 413, {"Content-Type": "text/html"}, _NGINX_413
         if len(seen.body) > self.max_size:
@@ -69,7 +69,7 @@ class Madmail:
     max_size: int = 32 << 20
     delivered: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def __call__(self, seen: Seen) -> Answer:
+    def __call__(self, seen: SeenPost) -> Answer:
         recipients = seen.values("X-Mail-To")
         if not recipients:
             return 400, _PLAIN, b"bad request"
@@ -108,4 +108,4 @@ def always(answer: Answer) -> Script:
     return lambda _seen: answer
 
 
-Receiver = Callable[[Seen], Answer]
+Receiver = Callable[[SeenPost], Answer]

@@ -31,7 +31,7 @@ from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.dns_server import Dns
-from tests.blackbox.relay.reinject import Reinject, Sink
+from tests.blackbox.relay.reinject import Reinject, ReinjectSink
 from tests.chat.deadline import until
 
 BIN = Path(sys.executable).parent
@@ -49,7 +49,7 @@ os.execv(sys.argv[5], sys.argv[5:])
 
 
 @dataclass
-class Seen:
+class SeenPost:
     """A POST that a peer saw."""
 
     path: str
@@ -60,14 +60,14 @@ class Seen:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
-Script = Callable[[Seen], tuple[int, dict[str, str], bytes]]
+Script = Callable[[SeenPost], tuple[int, dict[str, str], bytes]]
 
 
-def accept_all(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
+def accept_all(_seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "text/plain"}, b"250 2.0.0 OK\r\n"
 
 
-def refuse_the_empty(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
+def refuse_the_empty(_seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
     """What every chatmail server says, in its own words, to a POST without recipients."""
     return 400, {"Content-Type": "text/plain"}, b"501 5.5.4 Syntax error: X-Mail-To: names no recipient\r\n"
 
@@ -77,7 +77,7 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Script:
     return lambda _seen: (status, {key.replace("_", "-"): value for key, value in headers.items()}, body)
 
 
-class Peer:
+class ScriptedPeer:
     """An HTTPS server at `address`:443 whose answers `script` gives.
 
     A POST without recipients is in `probes` and gets the answer of `proof`; None: that of `script` too.
@@ -86,8 +86,8 @@ class Peer:
     def __init__(self, address: str, certificate: Path) -> None:
         self.script: Script = accept_all
         self.proof: Script | None = refuse_the_empty
-        self.seen: list[Seen] = []
-        self.probes: list[Seen] = []
+        self.seen: list[SeenPost] = []
+        self.probes: list[SeenPost] = []
         self.connections = 0
         peer = self
 
@@ -97,7 +97,7 @@ class Peer:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                seen = Seen(self.path, list(self.headers.items()), body)
+                seen = SeenPost(self.path, list(self.headers.items()), body)
                 is_probe = not seen.values("X-Mail-To")
                 (peer.probes if is_probe else peer.seen).append(seen)
                 script = peer.proof if is_probe and peer.proof is not None else peer.script
@@ -144,8 +144,8 @@ class InstalledRelay:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.dns = Dns()
-        self.sink = Sink()
-        self.peers: list[Peer] = []
+        self.sink = ReinjectSink()
+        self.peers: list[ScriptedPeer] = []
         self.process: subprocess.Popen[str] | None = None
         self.lmtp_path = str(directory / "relay.sock")
         self._smtp = Reinject(self.sink)
@@ -217,12 +217,12 @@ class InstalledRelay:
     def log(self) -> str:
         return (self.directory / "relay.log").read_text()
 
-    def peer(self, address: str = "127.0.0.2", names: tuple[str, ...] = ("_peer.test",)) -> Peer:
+    def peer(self, address: str = "127.0.0.2", names: tuple[str, ...] = ("_peer.test",)) -> ScriptedPeer:
         """A peer whose domain `_peer.test` has no MX, only an address. Skips where 443 is not for us."""
         certificate = self.directory / f"{names[0]}.pem"
         make_certificate(certificate, names)
         try:
-            peer = Peer(address, certificate)
+            peer = ScriptedPeer(address, certificate)
         except PermissionError:
             pytest.skip("peers listen on port 443, which may not be bound here")
         self.peers.append(peer)

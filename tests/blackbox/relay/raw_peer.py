@@ -20,7 +20,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n250 OK\r\n"
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\n250 OK\r\n"
 
 
-class Talk:
+class PeerConnection:
     """One connection of the relay's to the peer. `gone`: the test is over."""
 
     def __init__(self, connection: socket.socket, gone: threading.Event, number: int) -> None:
@@ -66,7 +66,7 @@ class Talk:
         self._buffer += chunk
 
 
-Behaviour = Callable[[Talk], None]
+Behaviour = Callable[[PeerConnection], None]
 
 
 class RawPeer:
@@ -98,7 +98,7 @@ class RawPeer:
                 self.resumed.append(bool(tls.session_reused))
                 connection = tls
             with contextlib.closing(connection):
-                self.behaviour(Talk(connection, self.gone, number))
+                self.behaviour(PeerConnection(connection, self.gone, number))
 
     def close(self) -> None:
         self.gone.set()
@@ -109,17 +109,17 @@ class RawPeer:
 # --- Behaviours ---
 
 
-def hang(talk: Talk) -> None:
+def hang(talk: PeerConnection) -> None:
     talk.gone.wait(600)
 
 
-def hang_after_request(talk: Talk) -> None:
+def hang_after_request(talk: PeerConnection) -> None:
     talk.request()
     hang(talk)
 
 
 def then_hang(octets: bytes) -> Behaviour:
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.say(octets)
         hang(talk)
@@ -128,7 +128,7 @@ def then_hang(octets: bytes) -> Behaviour:
 
 
 def then_close(octets: bytes) -> Behaviour:
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.say(octets)
 
@@ -136,7 +136,7 @@ def then_close(octets: bytes) -> Behaviour:
 
 
 def dribbling(octets: bytes) -> Behaviour:
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.dribble(octets)
 
@@ -144,7 +144,7 @@ def dribbling(octets: bytes) -> Behaviour:
 
 
 def endless(head: bytes, more: bytes) -> Behaviour:
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.say(head)
         while not talk.gone.is_set():

@@ -10,7 +10,7 @@ from aiosmtpd.controller import Controller
 
 
 @dataclass
-class Sink:
+class ReinjectSink:
     """What was handed back, and the replies to recipients that are not taken."""
 
     refuse: dict[str, str] = field(default_factory=dict)
@@ -31,9 +31,9 @@ class Sink:
 
 
 class Reinject(Controller):
-    """`Sink` on a port that is bound from the first: one that was only found free may be taken by then."""
+    """On a port that is bound from the first: one that was only found free may be taken by then."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: ReinjectSink) -> None:
         self._bound = socket.create_server(("127.0.0.1", 0))
         host, port = self._bound.getsockname()
         super().__init__(sink, hostname=host, port=port, enable_SMTPUTF8=True, ready_timeout=30)

@@ -13,7 +13,7 @@ from tests.blackbox.relay.installed_relay import (
     NUMBERS,
     InstalledRelay,
     Lmtp,
-    Peer,
+    ScriptedPeer,
     deliver,
     https_only,
     lmtp,
@@ -55,7 +55,7 @@ def rcpt(client: Lmtp, recipient: str) -> tuple[int, str]:
 
 class TestBlockedDomain:
     def test_is_refused_at_rcpt_and_other_recipients_are_not(
-        self, relay: InstalledRelay, peer: Peer, domain: str, other: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str, other: str
     ) -> None:
         relay.ctl("block", "add", other)
         with lmtp(relay) as client:
@@ -68,7 +68,7 @@ class TestBlockedDomain:
         assert relay.sink.taken == []
 
     def test_is_in_force_at_once_on_a_connection_that_is_open_and_so_is_its_end(
-        self, relay: InstalledRelay, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
     ) -> None:
         with lmtp(relay) as client:
             for _ in range(3):
@@ -78,7 +78,7 @@ class TestBlockedDomain:
                 relay.ctl("block", "remove", domain)
         assert len(peer.seen) == 3
 
-    def test_goes_by_neither_road(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    def test_goes_by_neither_road(self, relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
         relay.ctl("block", "add", domain)
         assert https_only(relay, f"ann@{domain}") == (BLOCKED[0], BLOCKED[1].encode())
         relay.ctl("route", "set", domain, "--https", "never")
@@ -86,12 +86,16 @@ class TestBlockedDomain:
         assert peer.seen == []
         assert relay.sink.taken == []
 
-    def test_sub_domains_are_those_below(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    def test_sub_domains_are_those_below(
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
+    ) -> None:
         relay.dns.zone[f"sub.{domain}", "A"] = ["127.0.0.2"]
         relay.ctl("block", "add", f".{domain}")
         assert deliver(relay, f"ann@{domain}", f"ann@sub.{domain}") == [(250, "2.0.0 OK"), BLOCKED]
 
-    def test_a_blocked_network_is_the_domain_of_its_literals(self, relay: InstalledRelay, peer: Peer) -> None:
+    def test_a_blocked_network_is_the_domain_of_its_literals(
+        self, relay: InstalledRelay, peer: ScriptedPeer
+    ) -> None:
         relay.ctl("block", "add", "127.0.0.2")
         try:
             recipients = ("ann@[127.0.0.2]", "ann@127.0.0.2", "ann@[IPv6:::ffff:127.0.0.2]")
@@ -101,7 +105,7 @@ class TestBlockedDomain:
         assert deliver(relay, "ann@[127.0.0.2]")[0][0] == 250
 
     def test_a_recipient_that_only_smtp_could_name_is_refused_too(
-        self, relay: InstalledRelay, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
     ) -> None:
         relay.ctl("block", "add", domain)
         assert deliver(relay, f'"a b"@{domain.upper()}') == [BLOCKED]
@@ -109,7 +113,7 @@ class TestBlockedDomain:
 
 class TestFederation:
     def test_a_closed_one_sends_to_the_listed_alone_by_both_roads(
-        self, relay: InstalledRelay, peer: Peer, domain: str, other: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str, other: str
     ) -> None:
         relay.ctl("federation", "closed")
         assert deliver(relay, f"ann@{domain}") == [CLOSED]
@@ -121,7 +125,7 @@ class TestFederation:
         assert deliver(relay, f"ann@{other}")[0][0] == 250
 
     def test_an_open_one_sends_to_all_but_the_listed(
-        self, relay: InstalledRelay, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
     ) -> None:
         relay.ctl("federation", "add", domain)
         assert deliver(relay, f"ann@{domain}") == [CLOSED]
@@ -130,7 +134,7 @@ class TestFederation:
 
 
 def test_the_log_tells_why_and_of_whom_no_more_than_the_domain(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     relay.ctl("block", "add", domain)
     deliver(relay, f"somebody-nobody-names@{domain}")
@@ -138,7 +142,9 @@ def test_the_log_tells_why_and_of_whom_no_more_than_the_domain(
     assert "somebody-nobody-names" not in relay.log
 
 
-def test_a_store_that_can_not_be_read_means_later(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_a_store_that_can_not_be_read_means_later(
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
+) -> None:
     relay.ctl("block", "add", domain)
     with store_without(relay, "policy"):
         assert deliver(relay, f"ann@{domain}") == [(451, "4.3.0 Policy can't be read, try again later")]

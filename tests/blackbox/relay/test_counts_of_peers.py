@@ -7,8 +7,8 @@ import time
 
 from tests.blackbox.relay.installed_relay import (
     InstalledRelay,
-    Peer,
-    Seen,
+    ScriptedPeer,
+    SeenPost,
     accept_all,
     answer,
     deliver,
@@ -17,11 +17,11 @@ from tests.blackbox.relay.installed_relay import (
 
 
 def test_half_of_the_deliveries_took_no_longer_than_p50(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     never = threading.Event()
 
-    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         never.wait(1.0 if len(peer.seen) % 10 == 0 else 0.0)  # the peer's own time is what is measured
         return accept_all(seen)
 
@@ -39,7 +39,7 @@ def test_half_of_the_deliveries_took_no_longer_than_p50(
 
 class TestLastErrors:
     def test_a_refusal_in_the_peers_words_without_the_recipient(
-        self, relay: InstalledRelay, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
     ) -> None:
         said = f"550 5.1.1 <ann@{domain}>: ann \x1b[31mis\x07 unknown to u@_here.test\r\n"
         peer.script = answer(422, said.encode())
@@ -48,7 +48,7 @@ class TestLastErrors:
         assert (error["road"], error["reason"]) == ("https", "refused-550")
         assert error["words"] == "550 5.1.1 <…>: … [31mis unknown to …"
 
-    def test_what_a_web_server_said(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    def test_what_a_web_server_said(self, relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
         peer.script = answer(404, b"<h1>Not Found</h1>\n" + b"x" * 5000)
         deliver(relay, f"ann@{domain}")
         (error,) = relay.shown(domain, lambda peer: peer["errors"])["errors"]
@@ -56,7 +56,7 @@ class TestLastErrors:
         assert error["words"].startswith("404 <h1>Not Found</h1> xxx")
         assert len(error["words"]) == 200
 
-    def test_what_tls_said(self, relay: InstalledRelay, peer: Peer) -> None:
+    def test_what_tls_said(self, relay: InstalledRelay, peer: ScriptedPeer) -> None:
         # The peer's certificate is for another name, and nobody signed it.
         relay.dns.zone["strict.test", "A"] = ["127.0.0.2"]
         deliver(relay, "ann@strict.test")
@@ -73,7 +73,9 @@ class TestLastErrors:
         assert "ann" not in error["words"]
 
 
-def test_marks_show_and_end_by_the_operators_word(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+def test_marks_show_and_end_by_the_operators_word(
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
+) -> None:
     domain, peer.proof = unproven, answer(404)
     deliver(relay, f"ann@{domain}")
     found = relay.counted(domain)
@@ -89,7 +91,7 @@ def test_marks_show_and_end_by_the_operators_word(relay: InstalledRelay, peer: P
 
 
 def test_a_new_route_is_taken_although_https_was_marked_away(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     relay.dns.zone[domain, "A"] = ["127.0.0.3"]
     deliver(relay, f"ann@{domain}")

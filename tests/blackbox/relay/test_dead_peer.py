@@ -13,7 +13,7 @@ from chatmail_milter.store.endpoints import Endpoints
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.certificate import make_certificate
 from tests.blackbox.relay.installed_relay import InstalledRelay, deliver, lmtp
-from tests.blackbox.relay.raw_peer import ADDRESS, HTTPS, SMTP, Talk, raw_peer, tls
+from tests.blackbox.relay.raw_peer import ADDRESS, HTTPS, SMTP, PeerConnection, raw_peer, tls
 from tests.chat.deadline import until
 
 DEAD = "_dead.test"
@@ -32,7 +32,7 @@ def relay(tmp_path: Path) -> Iterator[InstalledRelay]:
         relay.close()
 
 
-def stay(talk: Talk) -> None:
+def stay(talk: PeerConnection) -> None:
     """Take no part, longer than any attempt."""
     talk.gone.wait(700)
 
@@ -73,7 +73,7 @@ def test_after_a_failure_one_message_tries_again_and_no_other_waits_for_it(relay
     relay.start()
     tried = threading.Event()
 
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         tried.set()
         stay(talk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, answer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, answer, deliver, lmtp
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -94,7 +94,12 @@ FRONT = {
     ],
 )
 def test_answers_of_receivers(
-    relay: InstalledRelay, peer: Peer, domain: str, status: int, body: bytes, expected: tuple[int, str]
+    relay: InstalledRelay,
+    peer: ScriptedPeer,
+    domain: str,
+    status: int,
+    body: bytes,
+    expected: tuple[int, str],
 ) -> None:
     peer.script = (
         answer(status, body, Location="https://127.0.0.2/elsewhere")
@@ -110,7 +115,7 @@ class TestRequests:
     """What every kind of server reads."""
 
     def test_one_post_has_lower_case_bare_addresses_and_no_more_than_they_look_at(
-        self, relay: InstalledRelay, peer: Peer, domain: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
     ) -> None:
         deliver(relay, f"Ann@{domain.upper()}", f"bob@{domain}", sender="U@_HERE.test")
         (seen,) = peer.seen
@@ -125,7 +130,7 @@ class TestRequests:
         ]
 
     def test_a_literal_is_its_own_host_and_stays_in_brackets_in_addresses(
-        self, relay: InstalledRelay, peer: Peer
+        self, relay: InstalledRelay, peer: ScriptedPeer
     ) -> None:
         deliver(relay, "ann@127.0.0.2", sender="u@192.0.2.1")
         (seen,) = peer.seen
@@ -133,7 +138,9 @@ class TestRequests:
         assert seen.values("X-Mail-To") == ["ann@[127.0.0.2]"]
         assert seen.values("X-Mail-From") == ["u@[192.0.2.1]"]
 
-    def test_an_idn_domain_is_asked_for_by_its_a_label(self, relay: InstalledRelay, peer: Peer) -> None:
+    def test_an_idn_domain_is_asked_for_by_its_a_label(
+        self, relay: InstalledRelay, peer: ScriptedPeer
+    ) -> None:
         relay.dns.zone["_a.xn--fa-hia.test", "A"] = ["127.0.0.2"]
         relay.dns.zone["_a.fass.test", "A"] = ["127.0.0.9"]
         with lmtp(relay) as client:

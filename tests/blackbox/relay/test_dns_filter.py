@@ -9,7 +9,7 @@ import pytest
 
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.relay.dns_filter import DnsReplyFilter
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer
+from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer
 
 
 class Asking:
@@ -54,14 +54,16 @@ class Asking:
         ("CNAME", "a.b.test.", True),
     ],
 )
-def test_each_record_is_judged(relay: InstalledRelay, peer: Peer, kind: str, value: str, kept: bool) -> None:
+def test_each_record_is_judged(
+    relay: InstalledRelay, peer: ScriptedPeer, kind: str, value: str, kept: bool
+) -> None:
     connection = Asking(relay.dns_filter_path)
     # Postfix folds the key.
     for record in (f"mx.b.test. 300 IN {kind} {value}", f"mx.b.test. 300 in {kind.lower()} {value}"):
         assert connection.ask(record) == ("NOTFOUND " if kept else "OK IGNORE")
 
 
-def test_a_connection_is_kept_and_nonsense_ends_it(relay: InstalledRelay, peer: Peer) -> None:
+def test_a_connection_is_kept_and_nonsense_ends_it(relay: InstalledRelay, peer: ScriptedPeer) -> None:
     connection = Asking(relay.dns_filter_path)
     for _ in range(3):
         assert connection.ask("a.test. 60 IN A 10.1.2.3") == "OK IGNORE"

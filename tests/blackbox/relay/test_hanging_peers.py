@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, deliver
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,
     HEAD,
@@ -15,7 +15,7 @@ from tests.blackbox.relay.raw_peer import (
     OK,
     SMTP,
     Behaviour,
-    Talk,
+    PeerConnection,
     dribbling,
     endless,
     hang,
@@ -54,7 +54,9 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer, ill: str, name: str) -> None:
+def test_ill_peer_costs_one_attempt_then_smtp(
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str, name: str
+) -> None:
     behaviour, encrypted, reason = ILL[name]
     context = tls(relay.directory / "_peer.test.pem") if encrypted else None
     with raw_peer(ADDRESS, behaviour, context) as wrong:
@@ -63,7 +65,9 @@ def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer,
         assert wrong.connections == 1
 
 
-def test_a_port_that_does_not_answer_or_is_closed(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+def test_a_port_that_does_not_answer_or_is_closed(
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
+) -> None:
     with socket.create_server((ADDRESS, 443), backlog=0) as silent:
         queued = [socket.socket() for _ in range(2)]
         for one in queued:  # the queue of a server that doesn't accept is full, and so the SYN is dropped
@@ -79,7 +83,7 @@ def test_a_port_that_does_not_answer_or_is_closed(relay: InstalledRelay, peer: P
 
 
 def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(
-    relay: InstalledRelay, peer: Peer, ill: str
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
 ) -> None:
     behaviour = then_hang(HEAD + b"Content-Length: 999\r\n\r\n250 2.0.0 OK\r\n")
     with raw_peer(ADDRESS, behaviour, tls(relay.directory / "_peer.test.pem")):
@@ -88,11 +92,11 @@ def test_an_answer_counts_that_says_what_it_has_to_and_then_hangs(
 
 
 def test_a_large_message_has_more_time_as_long_as_it_moves(
-    relay: InstalledRelay, peer: Peer, ill: str
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
 ) -> None:
     """2 s for any message here, and 8 s for each MiB; this one takes the peer about 4 s."""
 
-    def slowly(talk: Talk) -> None:
+    def slowly(talk: PeerConnection) -> None:
         talk.head()
         received = 0
         while received < 3_000_000:
@@ -109,9 +113,9 @@ def test_a_large_message_has_more_time_as_long_as_it_moves(
 
 
 def test_a_peer_that_stops_reading_a_large_message_is_left_as_soon_as_by_a_small_one(
-    relay: InstalledRelay, peer: Peer, ill: str
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
 ) -> None:
-    def stop(talk: Talk) -> None:
+    def stop(talk: PeerConnection) -> None:
         talk.head()
         hang(talk)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, Seen, accept_all, deliver, lmtp
+from tests.blackbox.relay.installed_relay import InstalledRelay, SeenPost, accept_all, deliver, lmtp
 from tests.chat.deadline import until
 
 
@@ -82,7 +82,7 @@ def test_an_open_breaker_shows_and_until_when(own_relay: InstalledRelay) -> None
     let_go = threading.Event()
     peer = own_relay.peers[0]
 
-    def hang(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def hang(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         let_go.wait(60)
         return accept_all(seen)
 

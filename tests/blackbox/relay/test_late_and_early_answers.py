@@ -9,7 +9,7 @@ import pytest
 
 from tests.blackbox.relay.installed_relay import (
     InstalledRelay,
-    Peer,
+    ScriptedPeer,
     deliver,
 )
 from tests.blackbox.relay.raw_peer import (
@@ -20,7 +20,7 @@ from tests.blackbox.relay.raw_peer import (
     OK,
     SMTP,
     Behaviour,
-    Talk,
+    PeerConnection,
     dribbling,
     hang,
     raw_peer,
@@ -44,7 +44,7 @@ WELL: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("name", WELL)
 def test_an_answer_counts_however_it_is_wrapped(
-    relay: InstalledRelay, peer: Peer, ill: str, name: str
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str, name: str
 ) -> None:
     with raw_peer(ADDRESS, WELL[name], tls(relay.directory / "_peer.test.pem")):
         assert deliver(relay, f"ann@{ill}") == [HTTPS]
@@ -54,9 +54,9 @@ def test_an_answer_counts_however_it_is_wrapped(
 
 @pytest.mark.parametrize("linger", [True, False])
 def test_a_front_servers_413_is_heard_before_the_body_is_sent(
-    relay: InstalledRelay, peer: Peer, ill: str, linger: bool
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str, linger: bool
 ) -> None:
-    def refuse(talk: Talk) -> None:
+    def refuse(talk: PeerConnection) -> None:
         talk.head()
         talk.say(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
         if linger:  # nginx reads on for a while, so that its answer isn't lost
@@ -73,11 +73,11 @@ def test_a_front_servers_413_is_heard_before_the_body_is_sent(
 
 class TestKeptConnections:
     def test_closed_as_the_next_message_comes_costs_nothing(
-        self, relay: InstalledRelay, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, ill: str
     ) -> None:
         bodies = []
 
-        def behave(talk: Talk) -> None:
+        def behave(talk: PeerConnection) -> None:
             bodies.append(talk.request())
             talk.say(OK)
             talk.connection.recv(1)  # of the next request, which is not read
@@ -91,12 +91,12 @@ class TestKeptConnections:
         assert relay.peers_row(ill, "https", 3)["successes"] == 3
 
     def test_a_peer_that_dies_of_a_message_gets_it_twice_at_most(
-        self, relay: InstalledRelay, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, ill: str
     ) -> None:
         died = []
         together = threading.Barrier(4, timeout=120)
 
-        def behave(talk: Talk) -> None:
+        def behave(talk: PeerConnection) -> None:
             for number in itertools.count():
                 body = talk.request()
                 if b"poison" in body:
@@ -117,12 +117,12 @@ class TestKeptConnections:
         assert len(died) == 2
 
     def test_an_interim_answer_is_not_taken_for_that_of_the_next_message(
-        self, relay: InstalledRelay, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, ill: str
     ) -> None:
         refusal = b"550 5.1.1 User unknown\r\n"
         finals = [OK, b"HTTP/1.1 422 Unknown\r\nContent-Length: %d\r\n\r\n%s" % (len(refusal), refusal), OK]
 
-        def behave(talk: Talk) -> None:
+        def behave(talk: PeerConnection) -> None:
             for final in finals:
                 talk.request()
                 talk.say(b"HTTP/1.1 102 Processing\r\n\r\n")
@@ -135,12 +135,12 @@ class TestKeptConnections:
             assert peculiar.connections == 1
 
     def test_what_a_peer_says_unasked_is_no_answer_to_the_next_message(
-        self, relay: InstalledRelay, peer: Peer, ill: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, ill: str
     ) -> None:
         """Web servers say a 408 before they close a connection that nobody uses (RFC 9110, 15.5.9)."""
         said = threading.Event()
 
-        def behave(talk: Talk) -> None:
+        def behave(talk: PeerConnection) -> None:
             talk.request()
             talk.say(OK)
             if talk.number == 1:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import BIN, MESSAGE, InstalledRelay, Seen, accept_all, lmtp
+from tests.blackbox.relay.installed_relay import BIN, MESSAGE, InstalledRelay, SeenPost, accept_all, lmtp
 from tests.chat.deadline import until
 
 
@@ -38,7 +38,7 @@ class Held:
         self.arrived = threading.Event()
         self.go = threading.Event()
 
-    def __call__(self, seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def __call__(self, seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         self.arrived.set()
         self.go.wait(120)
         return accept_all(seen)

@@ -10,8 +10,8 @@ import pytest
 from tests.blackbox.relay.installed_relay import (
     NUMBERS,
     InstalledRelay,
-    Peer,
-    Seen,
+    ScriptedPeer,
+    SeenPost,
     accept_all,
     deliver,
     lmtp,
@@ -21,7 +21,7 @@ from tests.blackbox.relay.raw_peer import (
     HEAD,
     SMTP,
     Behaviour,
-    Talk,
+    PeerConnection,
     endless,
     raw_peer,
     then_close,
@@ -29,12 +29,12 @@ from tests.blackbox.relay.raw_peer import (
 )
 
 
-def resetting(talk: Talk) -> None:
+def resetting(talk: PeerConnection) -> None:
     talk.request()
     talk.reset()
 
 
-def plain_http(talk: Talk) -> None:
+def plain_http(talk: PeerConnection) -> None:
     talk.connection.recv(65536)
     talk.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
@@ -67,7 +67,9 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer, ill: str, name: str) -> None:
+def test_ill_peer_costs_one_attempt_then_smtp(
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str, name: str
+) -> None:
     behaviour, encrypted, reason = ILL[name]
     context = tls(relay.directory / "_peer.test.pem") if encrypted else None
     with raw_peer(ADDRESS, behaviour, context) as wrong:
@@ -76,13 +78,15 @@ def test_ill_peer_costs_one_attempt_then_smtp(relay: InstalledRelay, peer: Peer,
         assert wrong.connections == 1
 
 
-def test_hanging_domain_does_not_delay_another(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_hanging_domain_does_not_delay_another(
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
+) -> None:
     hanging = f"_d{next(NUMBERS)}.test"
     relay.dns.zone[hanging, "A"] = ["127.0.0.5"]
     with socket.create_server(("127.0.0.5", 443)) as never_accepts:
         arrived = threading.Event()
 
-        def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+        def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
             arrived.set()
             return accept_all(seen)
 

@@ -10,8 +10,8 @@ import pytest
 from tests.blackbox.relay.installed_relay import (
     MESSAGE,
     InstalledRelay,
-    Peer,
-    Seen,
+    ScriptedPeer,
+    SeenPost,
     accept_all,
     answer,
     https_only,
@@ -27,7 +27,7 @@ def row(address: str, line: str) -> Row:
     return {"address": address, "code": int(code), "status": status, "text": text}
 
 
-def one_by_one(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+def one_by_one(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
     """Takes mail for ann and cy, and knows no bob; dan's mailbox is full, eve has to wait."""
     name = seen.values("X-Mail-To")[0].partition("@")[0]
     refusals = {
@@ -61,12 +61,12 @@ def retried(relay: InstalledRelay, first: tuple[str, ...]) -> list[tuple[tuple[i
     raise AssertionError("mail goes in circles")
 
 
-def posts(peer: Peer) -> list[str]:
+def posts(peer: ScriptedPeer) -> list[str]:
     return [one.partition("@")[0] for seen in peer.seen for one in seen.values("X-Mail-To")]
 
 
 def test_who_has_it_gets_it_once_and_who_is_refused_hears_why(
-    relay: InstalledRelay, peer: Peer, singly: str
+    relay: InstalledRelay, peer: ScriptedPeer, singly: str
 ) -> None:
     ann, bob, cy = (f"{name}@{singly}" for name in ("ann", "bob", "cy"))
     peer.script = one_by_one
@@ -78,7 +78,7 @@ def test_who_has_it_gets_it_once_and_who_is_refused_hears_why(
 
 
 def test_each_refusal_has_its_own_words_and_who_has_to_wait_waits(
-    relay: InstalledRelay, peer: Peer, singly: str
+    relay: InstalledRelay, peer: ScriptedPeer, singly: str
 ) -> None:
     names = ("ann", "bob", "dan", "eve")
     ann, bob, dan, eve = (f"{name}@{singly}" for name in names)
@@ -94,7 +94,7 @@ def test_each_refusal_has_its_own_words_and_who_has_to_wait_waits(
 
 @pytest.mark.parametrize("names", list(itertools.permutations(("ann", "bob", "eve"))))
 def test_the_order_does_not_matter(
-    relay: InstalledRelay, peer: Peer, singly: str, names: tuple[str, ...]
+    relay: InstalledRelay, peer: ScriptedPeer, singly: str, names: tuple[str, ...]
 ) -> None:
     peer.script = one_by_one
     found = retried(relay, tuple(f"{name}@{singly}" for name in names))
@@ -103,7 +103,7 @@ def test_the_order_does_not_matter(
 
 
 def test_a_failure_after_some_have_it_is_theirs_who_have_not(
-    relay: InstalledRelay, peer: Peer, singly: str
+    relay: InstalledRelay, peer: ScriptedPeer, singly: str
 ) -> None:
     peer.script = lambda seen: accept_all(seen) if len(peer.seen) == 1 else answer(502)(seen)
     ann, bob, cy = (f"{name}@{singly}" for name in ("ann", "bob", "cy"))
@@ -114,7 +114,7 @@ def test_a_failure_after_some_have_it_is_theirs_who_have_not(
 
 
 def test_a_recipient_that_https_can_not_name_holds_up_no_other(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     odd, ann = f'"odd one"@{domain}', f"ann@{domain}"
     (first, second) = retried(relay, (odd, ann))
@@ -124,12 +124,12 @@ def test_a_recipient_that_https_can_not_name_holds_up_no_other(
 
 
 def test_each_recipients_own_answer_is_heard_of_a_peer_that_gives_it(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     ann, bob = f"ann@{domain}", f"bob@{domain}"
     rows = {ann: row(ann, "250 2.0.0 OK"), bob: row(bob, "550 5.1.1 No such user")}
 
-    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         told = [rows[one] for one in seen.values("X-Mail-To")]
         return 200, {"Content-Type": "application/json"}, json.dumps({"recipients": told}).encode()
 
@@ -140,7 +140,9 @@ def test_each_recipients_own_answer_is_heard_of_a_peer_that_gives_it(
     ]
 
 
-def test_what_is_the_same_for_all_is_said_at_once(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_what_is_the_same_for_all_is_said_at_once(
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
+) -> None:
     ann, bob = f"ann@{domain}", f"bob@{domain}"
     for body, told in (
         (b"550 5.1.1 No such user", (550, b"5.1.1 No such user")),
@@ -152,7 +154,7 @@ def test_what_is_the_same_for_all_is_said_at_once(relay: InstalledRelay, peer: P
 
 
 def test_where_postfix_does_not_take_it_back_all_is_tried_again(
-    relay: InstalledRelay, peer: Peer, singly: str
+    relay: InstalledRelay, peer: ScriptedPeer, singly: str
 ) -> None:
     peer.script = one_by_one
     relay.sink.refuse[f"bob@{singly}"] = "452 4.3.1 Insufficient system storage"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, Seen, accept_all, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, SeenPost, accept_all, deliver
 
 
-def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
     under_way, never = threading.Semaphore(1), threading.Event()
     alone: list[bool] = []
 
-    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         alone.append(under_way.acquire(blocking=False))
         never.wait(0.05)  # the others would come meanwhile
         under_way.release()
@@ -26,10 +26,12 @@ def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: Peer, d
     assert alone == [True] * 4
 
 
-def test_messages_of_others_do_not_wait_for_it(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_messages_of_others_do_not_wait_for_it(
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
+) -> None:
     all_there = threading.Barrier(4)
 
-    def script(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         all_there.wait(20)
         return accept_all(seen)
 

@@ -11,7 +11,15 @@ import pytest
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.relay.deployed_receivers import CATCH_ALL, Filtermail, Madmail, always
-from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, Seen, answer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import (
+    NUMBERS,
+    InstalledRelay,
+    ScriptedPeer,
+    SeenPost,
+    answer,
+    deliver,
+    lmtp,
+)
 from tests.chat.deadline import until
 
 HTTPS = (250, "2.0.0 OK")
@@ -21,7 +29,7 @@ ENCRYPTED = b"From: u@_here.test\r\n\r\n-----BEGIN PGP MESSAGE-----\r\n"
 
 @pytest.mark.parametrize("name", CATCH_ALL)
 def test_a_web_server_that_says_yes_gets_no_message_and_is_asked_once(
-    relay: InstalledRelay, peer: Peer, unproven: str, name: str
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str, name: str
 ) -> None:
     peer.script, peer.proof = always(CATCH_ALL[name]), None
     for _ in range(3):
@@ -32,7 +40,9 @@ def test_a_web_server_that_says_yes_gets_no_message_and_is_asked_once(
     assert relay.peers_row(unproven, "https", 1)["reasons"] == {f"http-{status}": 1}
 
 
-def test_so_is_one_behind_an_mx_that_is_away(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+def test_so_is_one_behind_an_mx_that_is_away(
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
+) -> None:
     """The mail domain itself is the last target: the website of an ordinary mail domain."""
     relay.dns.zone[f"mx{unproven}", "A"] = ["127.0.0.3"]
     relay.dns.zone[unproven, "MX"] = [f"10 mx{unproven}."]
@@ -42,7 +52,7 @@ def test_so_is_one_behind_an_mx_that_is_away(relay: InstalledRelay, peer: Peer, 
 
 
 def test_the_proof_is_an_empty_post_without_recipients(
-    relay: InstalledRelay, peer: Peer, unproven: str
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
 ) -> None:
     assert deliver(relay, f"ann@{unproven}") == [HTTPS]
     (probe,) = peer.probes
@@ -53,7 +63,7 @@ def test_the_proof_is_an_empty_post_without_recipients(
 
 
 def test_it_costs_one_request_on_the_connection_of_the_message(
-    relay: InstalledRelay, peer: Peer, unproven: str
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
 ) -> None:
     before = peer.connections
     with lmtp(relay) as client:
@@ -63,7 +73,7 @@ def test_it_costs_one_request_on_the_connection_of_the_message(
 
 
 def delivered_at_once(
-    relay: InstalledRelay, peer: Peer, domain: str, count: int, go: threading.Event
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, count: int, go: threading.Event
 ) -> list[tuple[int, str]]:
     """How so many messages were answered that were all there before the peer answered the first question."""
     found: list[tuple[int, str]] = []
@@ -80,14 +90,16 @@ def delivered_at_once(
     return found
 
 
-def test_many_at_once_ask_once_and_go_together(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+def test_many_at_once_ask_once_and_go_together(
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
+) -> None:
     go, together = threading.Event(), threading.Barrier(8, timeout=20)
 
-    def slowly(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def slowly(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         go.wait(20)
         return answer(400)(seen)
 
-    def all_at_once(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def all_at_once(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         together.wait()
         return answer(200, b"OK")(seen)
 
@@ -97,11 +109,11 @@ def test_many_at_once_ask_once_and_go_together(relay: InstalledRelay, peer: Peer
 
 
 def test_all_that_wait_go_by_smtp_where_there_is_no_proof(
-    relay: InstalledRelay, peer: Peer, unproven: str
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
 ) -> None:
     go = threading.Event()
 
-    def slowly(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def slowly(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         go.wait(20)
         return answer(200)(seen)
 
@@ -115,7 +127,7 @@ def test_all_that_wait_go_by_smtp_where_there_is_no_proof(
     [(301, b""), (403, b"<html>"), (404, b"<html>"), (405, b""), (500, b""), (502, b"502 5.2.0 Bad gateway")],
 )
 def test_what_is_neither_proof_nor_refutation_is_asked_again_after_the_mark(
-    relay: InstalledRelay, peer: Peer, unproven: str, status: int, body: bytes
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str, status: int, body: bytes
 ) -> None:
     peer.proof = answer(status, body)
     for _ in range(2):
@@ -125,7 +137,9 @@ def test_what_is_neither_proof_nor_refutation_is_asked_again_after_the_mark(
     assert endpoint["no_https_until"] is not None
 
 
-def test_a_refutation_is_no_mark_and_runs_out(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+def test_a_refutation_is_no_mark_and_runs_out(
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
+) -> None:
     peer.proof = answer(200, b"OK")
     deliver(relay, f"ann@{unproven}")
     shown = relay.counted(unproven)
@@ -141,7 +155,9 @@ def test_a_refutation_is_no_mark_and_runs_out(relay: InstalledRelay, peer: Peer,
     assert deliver(relay, f"ann@{unproven}") == [HTTPS]
 
 
-def test_a_route_of_the_operators_needs_proof_too(relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+def test_a_route_of_the_operators_needs_proof_too(
+    relay: InstalledRelay, peer: ScriptedPeer, unproven: str
+) -> None:
     """A route names a host; that it has a chatmail server may be a slip."""
     relay.ctl("route", "set", unproven, "127.0.0.2")
     peer.proof = answer(200, b"250 2.0.0 OK")
@@ -162,7 +178,7 @@ class TestDoubt:
         "name", [n for n in CATCH_ALL if n not in ("a shorter health check", "one that reads like SMTP")]
     )
     def test_yes_in_other_words_is_a_refutation(
-        self, relay: InstalledRelay, peer: Peer, domain: str, name: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str, name: str
     ) -> None:
         peer.script, peer.proof = always(CATCH_ALL[name]), None
         for _ in range(2):
@@ -173,7 +189,7 @@ class TestDoubt:
         ("status", "body"), [(404, b""), (405, b""), (301, b""), (404, b"500 Invalid FROM")]
     )
     def test_another_has_to_prove_itself_again(
-        self, relay: InstalledRelay, peer: Peer, domain: str, status: int, body: bytes
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str, status: int, body: bytes
     ) -> None:
         peer.script = answer(status, body)
         assert deliver(relay, f"ann@{domain}") == [SMTP]
@@ -184,7 +200,7 @@ class TestDoubt:
 
 
 class TestInTheWild:
-    def test_filtermail(self, relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+    def test_filtermail(self, relay: InstalledRelay, peer: ScriptedPeer, unproven: str) -> None:
         peer.script, peer.proof = Filtermail({f"ann@{unproven}"}), None
         assert deliver(relay, f"ann@{unproven}", content=ENCRYPTED) == [HTTPS]
         assert deliver(relay, f"bob@{unproven}", content=ENCRYPTED)[0][0] == 550
@@ -195,7 +211,7 @@ class TestInTheWild:
         assert (len(peer.probes), len(peer.seen)) == (1, 3)
         assert peer.script.delivered == [(f"ann@{unproven}", ENCRYPTED)]
 
-    def test_madmail(self, relay: InstalledRelay, peer: Peer, unproven: str) -> None:
+    def test_madmail(self, relay: InstalledRelay, peer: ScriptedPeer, unproven: str) -> None:
         peer.script, peer.proof = Madmail({f"ann@{unproven}"}), None
         assert deliver(relay, f"ann@{unproven}", f"cy@{unproven}", content=ENCRYPTED) == [HTTPS] * 2
         assert deliver(relay, f"ann@{unproven}") == [SMTP], "SMTP is to say what is wrong with it"
@@ -203,7 +219,7 @@ class TestInTheWild:
         assert (len(peer.probes), len(peer.seen)) == (1, 3)
 
     def test_ours_needs_no_second_proof_as_long_as_it_answers_in_json(
-        self, relay: InstalledRelay, peer: Peer, unproven: str
+        self, relay: InstalledRelay, peer: ScriptedPeer, unproven: str
     ) -> None:
         row = {"address": f"ann@{unproven}", "code": 250, "status": "2.0.0", "text": "OK"}
         peer.script = answer(200, json.dumps({"recipients": [row]}).encode(), Content_Type="application/json")
@@ -217,7 +233,7 @@ class TestInTheWild:
         assert peer.probes == []
 
 
-def test_operators_see_it_in_words(relay: InstalledRelay, peer: Peer) -> None:
+def test_operators_see_it_in_words(relay: InstalledRelay, peer: ScriptedPeer) -> None:
     name = f"_d{next(NUMBERS)}.test"
     relay.dns.zone[name, "A"] = ["127.0.0.2"]
     peer.proof = answer(202)

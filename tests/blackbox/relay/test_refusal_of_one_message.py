@@ -9,7 +9,7 @@ import pytest
 from chatmail_milter.store.endpoint_hosts import EndpointHosts
 from chatmail_milter.store.engine import open_store
 from tests.blackbox.relay.deployed_receivers import Filtermail, Madmail
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, accept_all, answer, deliver
+from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, accept_all, answer, deliver
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -26,7 +26,7 @@ def mark(relay: InstalledRelay, domain: str) -> object:
     return relay.counted(domain)["no_https_until"]
 
 
-def test_one_full_mailbox_at_madmail(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_one_full_mailbox_at_madmail(relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
     peer.script = Madmail({f"ann@{domain}", f"bob@{domain}"}, full={f"bob@{domain}"})
     assert deliver(relay, f"bob@{domain}", content=HEAD) == [SMTP]
     assert mark(relay, domain) is None
@@ -36,7 +36,7 @@ def test_one_full_mailbox_at_madmail(relay: InstalledRelay, peer: Peer, domain: 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422, 507])
 def test_any_refusal_without_a_reply_is_of_one_message(
-    relay: InstalledRelay, peer: Peer, domain: str, status: int
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, status: int
 ) -> None:
     peer.script = answer(status, b"no")
     assert deliver(relay, f"ann@{domain}", content=of_size(5000)) == [SMTP]
@@ -46,7 +46,9 @@ def test_any_refusal_without_a_reply_is_of_one_message(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_trouble_with_the_peer_marks_it(relay: InstalledRelay, peer: Peer, domain: str, status: int) -> None:
+def test_trouble_with_the_peer_marks_it(
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, status: int
+) -> None:
     peer.script = answer(status, b"<html>")
     assert deliver(relay, f"ann@{domain}") == [SMTP]
     assert mark(relay, domain) is not None
@@ -55,7 +57,7 @@ def test_trouble_with_the_peer_marks_it(relay: InstalledRelay, peer: Peer, domai
 
 
 def test_a_front_servers_limit_holds_for_larger_messages_only(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     peer.script = Filtermail({f"ann@{domain}"})
     large, larger, small = of_size(1_500_000), of_size(1_600_000), of_size(1_000_000)
@@ -74,7 +76,7 @@ def test_a_front_servers_limit_holds_for_larger_messages_only(
     assert f"{domain} refuses 1.2 MB and more" in relay.text("peers", "show", domain)
 
 
-def test_a_limit_runs_out(relay: InstalledRelay, peer: Peer, domain: str) -> None:
+def test_a_limit_runs_out(relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
     engine = open_store(f"sqlite:///{relay.directory}/store.sqlite")
     EndpointHosts(engine).limited(domain, domain, 100, datetime.now(UTC) - timedelta(hours=25))
     engine.dispose()

@@ -14,8 +14,8 @@ from tests.blackbox.relay.deployed_receivers import Filtermail
 from tests.blackbox.relay.installed_relay import (
     MESSAGE,
     InstalledRelay,
-    Peer,
-    Seen,
+    ScriptedPeer,
+    SeenPost,
     accept_all,
     answer,
     deliver,
@@ -40,12 +40,12 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
     relay.close()
 
 
-def posts(peer: Peer) -> list[list[str]]:
+def posts(peer: ScriptedPeer) -> list[list[str]]:
     return [[one.partition("@")[0] for one in seen.values("X-Mail-To")] for seen in peer.seen]
 
 
 def test_at_filtermail_who_is_known_gets_it_once_and_is_not_remembered_as_unknown(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     ann, bob, cy = (f"{name}@{domain}" for name in ("ann", "bob", "cy"))
     peer.script = filtermail = Filtermail({ann, cy})
@@ -70,7 +70,7 @@ def test_at_filtermail_who_is_known_gets_it_once_and_is_not_remembered_as_unknow
     ],
 )
 def test_what_is_said_of_one_is_not_said_of_others(
-    relay: InstalledRelay, peer: Peer, domain: str, line: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, line: str
 ) -> None:
     ann, bob, cy = (f"{name}@{domain}" for name in ("ann", "bob", "cy"))
     refused = answer(400, line.format(bob=bob).encode())
@@ -92,7 +92,7 @@ def test_what_is_said_of_one_is_not_said_of_others(
     ids=bytes.decode,
 )
 def test_what_is_said_of_the_message_is_said_of_all(
-    relay: InstalledRelay, peer: Peer, domain: str, line: bytes
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, line: bytes
 ) -> None:
     peer.script = answer(400, line)
     told = deliver(relay, f"ann@{domain}", f"bob@{domain}")
@@ -101,7 +101,7 @@ def test_what_is_said_of_the_message_is_said_of_all(
 
 
 def test_where_only_https_is_left_each_has_its_own_outcome(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     ann, bob = f"ann@{domain}", f"bob@{domain}"
     unknown = answer(400, f"550 5.1.1 <{bob}>: User unknown".encode())
@@ -112,7 +112,7 @@ def test_where_only_https_is_left_each_has_its_own_outcome(
 
 
 def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     relay.ctl("route", "set", domain, "--one-per-recipient")
     store = create_engine(f"sqlite:///{relay.directory}/store.sqlite")
@@ -121,7 +121,7 @@ def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
         with store.begin() as connection:
             connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
 
-    def fails_after_this(seen: Seen) -> tuple[int, dict[str, str], bytes]:
+    def fails_after_this(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
         rename("endpoint_hosts", "elsewhere")
         return accept_all(seen)
 
@@ -138,14 +138,16 @@ def test_who_has_it_does_not_get_it_again_because_the_store_fails_for_the_next(
 class TestWhereOnlyHttpsIsLeft:
     """SMTP can't be reached, so there is no reason to leave a host unasked."""
 
-    def test_a_size_limit_is_asked_about_again(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    def test_a_size_limit_is_asked_about_again(
+        self, relay: InstalledRelay, peer: ScriptedPeer, domain: str
+    ) -> None:
         peer.script = answer(413, b"<html>")
         assert deliver(relay, f"ann@{domain}") == [SMTP]
         peer.script = accept_all
         assert deliver(relay, f"ann@{domain}") == [SMTP]
         assert https_only(relay, f"ann@{domain}") == (250, b"2.0.0 OK")
 
-    def test_so_it_is_by_a_route(self, relay: InstalledRelay, peer: Peer, domain: str) -> None:
+    def test_so_it_is_by_a_route(self, relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
         relay.ctl("route", "set", domain, "--https", "only")
         peer.script = answer(413, b"<html>")
         assert deliver(relay, f"ann@{domain}")[0][0] == 451

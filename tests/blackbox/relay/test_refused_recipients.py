@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, Peer, Script, Seen, answer, deliver
+from tests.blackbox.relay.installed_relay import (
+    InstalledRelay,
+    Script,
+    ScriptedPeer,
+    SeenPost,
+    answer,
+    deliver,
+)
 from tests.blackbox.relay.test_recipient_policy import ask, connected
 
 UNKNOWN = b"550 5.1.1 <nobody12@_peer.test>: Recipient address rejected: User unknown\r\n"
@@ -26,7 +33,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
 
 
 @pytest.fixture(scope="module")
-def peer(relay: InstalledRelay) -> Peer:
+def peer(relay: InstalledRelay) -> ScriptedPeer:
     return relay.peer()
 
 
@@ -35,7 +42,9 @@ def asked(relay: InstalledRelay, recipient: str) -> str:
         return ask(connection, recipient)
 
 
-def test_it_is_told_in_the_peers_words_until_the_peer_takes_mail(relay: InstalledRelay, peer: Peer) -> None:
+def test_it_is_told_in_the_peers_words_until_the_peer_takes_mail(
+    relay: InstalledRelay, peer: ScriptedPeer
+) -> None:
     nobody = "nobody12@_peer.test"
     assert asked(relay, nobody) == "DUNNO"
     peer.script = answer(422, UNKNOWN, **PLAIN)
@@ -49,20 +58,20 @@ def test_it_is_told_in_the_peers_words_until_the_peer_takes_mail(relay: Installe
     assert asked(relay, nobody) == "DUNNO"
 
 
-def test_a_full_mailbox_too(relay: InstalledRelay, peer: Peer) -> None:
+def test_a_full_mailbox_too(relay: InstalledRelay, peer: ScriptedPeer) -> None:
     peer.script = answer(507, b"552 5.2.2 Quota exceeded (mailbox for user is full)\r\n", **PLAIN)
     assert deliver(relay, "full1234@_peer.test")[0][0] == 552
     assert asked(relay, "full1234@_peer.test") == "552 5.2.2 Quota exceeded (mailbox for user is full)"
 
 
-def test_of_several_each_has_its_own(relay: InstalledRelay, peer: Peer) -> None:
+def test_of_several_each_has_its_own(relay: InstalledRelay, peer: ScriptedPeer) -> None:
     peer.script = each
     recipients = ["gone1234@_peer.test", "here1234@_peer.test"]
     assert [code for code, _ in deliver(relay, *recipients)] == [550, 250]
     assert [asked(relay, one)[:3] for one in recipients] == ["550", "DUN"]
 
 
-def each(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
+def each(_seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
     replies = [
         {"address": "gone1234@_peer.test", "code": 550, "status": "5.1.1", "text": "User unknown"},
         {"address": "here1234@_peer.test", "code": 250, "status": "2.0.0", "text": "OK"},
@@ -80,14 +89,14 @@ def each(_seen: Seen) -> tuple[int, dict[str, str], bytes]:
     ],
 )
 def test_what_is_about_a_message_or_passes_says_nothing_of_the_next(
-    relay: InstalledRelay, peer: Peer, script: Script
+    relay: InstalledRelay, peer: ScriptedPeer, script: Script
 ) -> None:
     peer.script = script
     deliver(relay, "other123@_peer.test")
     assert asked(relay, "other123@_peer.test") == "DUNNO"
 
 
-def test_it_outlives_a_restart_and_the_store_names_nobody(relay: InstalledRelay, peer: Peer) -> None:
+def test_it_outlives_a_restart_and_the_store_names_nobody(relay: InstalledRelay, peer: ScriptedPeer) -> None:
     peer.script = answer(422, UNKNOWN.replace(b"nobody12", b"stayed12"), **PLAIN)
     relay.ctl("endpoints", "forget", "--all")
     assert deliver(relay, "stayed12@_peer.test")[0][0] == 550

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, ScriptedPeer, deliver, lmtp
 
 HTTPS = (250, "2.0.0 OK")
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -47,7 +47,7 @@ def trap() -> Iterator[socket.socket]:
     ],
 )
 def test_each_kind_counts_from_the_next_message_on_and_no_longer_than_it_is_set(
-    relay: InstalledRelay, peer: Peer, domain: str, target: str, host: str | None, path: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, target: str, host: str | None, path: str
 ) -> None:
     relay.dns.zone["_elsewhere.test", "A"] = ["127.0.0.2"]
     with lmtp(relay) as client:
@@ -62,7 +62,7 @@ def test_each_kind_counts_from_the_next_message_on_and_no_longer_than_it_is_set(
 
 
 def test_a_target_that_is_away_leaves_smtp_or_if_that_must_not_be_the_queue(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     relay.ctl("route", "set", domain, "127.0.0.4")
     assert deliver(relay, f"ann@{domain}") == [SMTP]
@@ -72,7 +72,7 @@ def test_a_target_that_is_away_leaves_smtp_or_if_that_must_not_be_the_queue(
 
 
 def test_verification_can_be_asked_for_where_it_is_not_usual(
-    relay: InstalledRelay, peer: Peer, domain: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
     relay.ctl("route", "set", domain, "127.0.0.2", "--verify", "--https", "only")
     assert deliver(relay, f"ann@{domain}")[0][0] == 451
@@ -95,7 +95,7 @@ def test_verification_can_be_asked_for_where_it_is_not_usual(
     ],
 )
 def test_no_target_leads_past_the_guard(
-    relay: InstalledRelay, peer: Peer, domain: str, trap: socket.socket, target: str
+    relay: InstalledRelay, peer: ScriptedPeer, domain: str, trap: socket.socket, target: str
 ) -> None:
     relay.dns.zone["_trap.test", "A"] = [TRAP]
     relay.dns.zone["_mapped.test", "AAAA"] = [f"::ffff:{TRAP}"]
@@ -124,7 +124,7 @@ def test_no_target_leads_past_the_guard(
     ],
 )
 def test_no_literal_leads_past_the_guard(
-    relay: InstalledRelay, peer: Peer, trap: socket.socket, literal: str, told: tuple[int, str]
+    relay: InstalledRelay, peer: ScriptedPeer, trap: socket.socket, literal: str, told: tuple[int, str]
 ) -> None:
     assert deliver(relay, f"ann@{literal}") == [told]
     assert relay.sink.taken == []

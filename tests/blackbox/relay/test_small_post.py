@@ -24,8 +24,8 @@ from tests.blackbox.relay.raw_peer import (
     HEAD,
     OK,
     Behaviour,
+    PeerConnection,
     RawPeer,
-    Talk,
     hang,
     raw_peer,
     tls,
@@ -73,7 +73,7 @@ def begun_and_waited_for(https: HttpsPool) -> Exchange:
 def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[HttpsPool, RawPeer]]:
     """A client with an open connection, on which the peer behaves as `then` says; later it says OK."""
 
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.say(OK)
         if talk.number == 1:
@@ -86,8 +86,8 @@ def connected(certificate: Path, then: Behaviour) -> Iterator[tuple[HttpsPool, R
         https.close()
 
 
-def saying(*parts: bytes, then: Callable[[Talk], None] = lambda _talk: None) -> Behaviour:
-    def behave(talk: Talk) -> None:
+def saying(*parts: bytes, then: Callable[[PeerConnection], None] = lambda _talk: None) -> Behaviour:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         for part in parts:
             talk.say(part)
@@ -97,7 +97,7 @@ def saying(*parts: bytes, then: Callable[[Talk], None] = lambda _talk: None) -> 
     return behave
 
 
-def say_goodbye(talk: Talk) -> None:
+def say_goodbye(talk: PeerConnection) -> None:
     """TLS's close_notify (RFC 8446, 6.1), without which the connection ends with an error."""
     assert isinstance(talk.connection, ssl.SSLSocket)
     talk.connection.unwrap()
@@ -107,12 +107,12 @@ def say_goodbye(talk: Talk) -> None:
 END = [
     pytest.param(say_goodbye, id="goodbye"),
     pytest.param(lambda _talk: None, id="closed"),
-    pytest.param(Talk.reset, id="reset"),
+    pytest.param(PeerConnection.reset, id="reset"),
 ]
 
 
 def test_an_answer_that_comes_whole_is_taken_without_a_thread(certificate: Path) -> None:
-    def serve(talk: Talk) -> None:
+    def serve(talk: PeerConnection) -> None:
         while True:
             talk.request()
             talk.say(OK)
@@ -175,7 +175,7 @@ SENT: list[Callable[[HttpsPool], Answer]] = [
 @pytest.mark.parametrize("sent", SENT, ids=["on the event loop", "in a thread"])
 @pytest.mark.parametrize("end", END)
 def test_without_an_octet_of_an_answer_it_is_sent_once_more(
-    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[Talk], None]
+    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[PeerConnection], None]
 ) -> None:
     with connected(certificate, saying(then=end)) as (https, peer):
         assert sent(https).status == 200
@@ -196,7 +196,7 @@ def test_without_an_octet_of_an_answer_it_is_sent_once_more(
     ids=["one octet", "half a head", "all but the last line", "interim", "half a head after an interim"],
 )
 def test_with_an_octet_of_an_answer_it_is_not_repeated(
-    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[Talk], None], said: bytes
+    certificate: Path, sent: Callable[[HttpsPool], Answer], end: Callable[[PeerConnection], None], said: bytes
 ) -> None:
     """The peer may have delivered it. Nor is half a head taken for a whole one."""
     with connected(certificate, saying(said, then=end)) as (https, peer):
@@ -208,7 +208,7 @@ def test_with_an_octet_of_an_answer_it_is_not_repeated(
 def test_it_is_not_sent_a_third_time(certificate: Path) -> None:
     sent = []
 
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         sent.append(talk.request())
         if talk.number == 1:
             talk.say(OK)
@@ -231,7 +231,7 @@ def test_nonsense_is_no_answer_and_not_repeated(certificate: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", OK[:20], OK[:-3]])
 def test_a_peer_that_hangs_is_cut_in_its_time(certificate: Path, said: bytes) -> None:
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         talk.request()
         talk.say(said)
         hang(talk)
@@ -271,7 +271,7 @@ def test_what_is_said_unasked_is_no_answer_to_the_next_message(certificate: Path
 def test_many_share_few_connections(certificate: Path) -> None:
     """Who gets a connection waits for the same socket that another has just waited for."""
 
-    def behave(talk: Talk) -> None:
+    def behave(talk: PeerConnection) -> None:
         while True:
             talk.request()
             talk.say(OK)

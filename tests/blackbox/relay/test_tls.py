@@ -8,28 +8,28 @@ import threading
 import pytest
 
 from tests.blackbox.certificate import make_certificate
-from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, Peer, deliver, lmtp
+from tests.blackbox.relay.installed_relay import NUMBERS, InstalledRelay, ScriptedPeer, deliver, lmtp
 from tests.blackbox.relay.raw_peer import (
     ADDRESS,
     CLOSING,
     HTTPS,
     OK,
     SMTP,
-    Talk,
+    PeerConnection,
     raw_peer,
     then_close,
     tls,
 )
 
 
-def test_sessions_are_resumed_by_new_connections(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+def test_sessions_are_resumed_by_new_connections(relay: InstalledRelay, peer: ScriptedPeer, ill: str) -> None:
     with raw_peer(ADDRESS, then_close(CLOSING), tls(relay.directory / "_peer.test.pem")) as one:
         for _ in range(10):
             assert deliver(relay, f"ann@{ill}") == [HTTPS]
         assert one.resumed == [False] + [True] * 9
 
 
-def test_sessions_of_tls_1_2_too(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+def test_sessions_of_tls_1_2_too(relay: InstalledRelay, peer: ScriptedPeer, ill: str) -> None:
     context = tls(relay.directory / "_peer.test.pem")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with raw_peer(ADDRESS, then_close(CLOSING), context) as one:
@@ -39,7 +39,7 @@ def test_sessions_of_tls_1_2_too(relay: InstalledRelay, peer: Peer, ill: str) ->
 
 
 def test_a_peer_with_a_new_certificate_is_shaken_hands_with_anew(
-    relay: InstalledRelay, peer: Peer, ill: str
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
 ) -> None:
     for _ in range(2):
         context = tls(relay.directory / "_peer.test.pem")  # which has other ticket keys each time
@@ -48,10 +48,12 @@ def test_a_peer_with_a_new_certificate_is_shaken_hands_with_anew(
             assert one.resumed == [False]
 
 
-def test_a_thousand_messages_need_a_few_handshakes(relay: InstalledRelay, peer: Peer, ill: str) -> None:
+def test_a_thousand_messages_need_a_few_handshakes(
+    relay: InstalledRelay, peer: ScriptedPeer, ill: str
+) -> None:
     bodies = []
 
-    def serve(talk: Talk) -> None:
+    def serve(talk: PeerConnection) -> None:
         while True:
             bodies.append(talk.request())
             talk.say(OK)
@@ -76,7 +78,7 @@ def test_a_thousand_messages_need_a_few_handshakes(relay: InstalledRelay, peer: 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # old it is, and that is the point
 @pytest.mark.parametrize("name", ["old", "expired", "self-signed"])
-def test_names_are_verified(relay: InstalledRelay, peer: Peer, name: str) -> None:
+def test_names_are_verified(relay: InstalledRelay, peer: ScriptedPeer, name: str) -> None:
     domain = f"d{next(NUMBERS)}.test"
     relay.dns.zone[domain, "A"] = [ADDRESS]
     certificate = relay.directory / f"{domain}.pem"

@@ -27,7 +27,7 @@ NO_CLUSTER = Path("/etc/postgresql-common/createcluster.d/chatmail-tests.conf")
 SETTINGS = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "max_connections=200")
 
 
-class Server:
+class PostgresqlServer:
     """One that runs; `directory` has its socket. `owner` owns each database, and may do nothing else."""
 
     owner = "chatmail"
@@ -53,7 +53,7 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running() -> Iterator[PostgresqlServer]:
     """A server, until the end of the block."""
     install()
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -70,7 +70,7 @@ def running() -> Iterator[Server]:
         log = (directory / "log").open("wb")
         process = subprocess.Popen(starting, cwd="/", stdout=log, stderr=log, **user)  # type: ignore[call-overload]
         try:
-            server = Server(directory)
+            server = PostgresqlServer(directory)
             until("PostgreSQL takes connections", lambda: _answers(server), 60)
             with server.admin() as admin:
                 admin.execute(f"CREATE ROLE {server.owner} LOGIN")
@@ -95,7 +95,7 @@ def install() -> None:
         subprocess.run(["apt-get", *words], env=quiet, check=True, stdin=subprocess.DEVNULL, timeout=600)
 
 
-def _answers(server: Server) -> bool:
+def _answers(server: PostgresqlServer) -> bool:
     try:
         server.admin().close()
     except psycopg.OperationalError:

@@ -20,7 +20,7 @@ from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.tables import metadata
 from tests import stores
 from tests.blackbox.store import postgresql
-from tests.blackbox.store.postgresql import Server
+from tests.blackbox.store.postgresql import PostgresqlServer
 
 TOP = Path(__file__).parents[3]
 # Those that try the store itself, on threads and in order of time.
@@ -56,13 +56,13 @@ OPEN_AND_DIE = (
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[PostgresqlServer]:
     with postgresql.running() as server:
         yield server
 
 
 @pytest.fixture
-def url(server: Server) -> str:
+def url(server: PostgresqlServer) -> str:
     return server.database()
 
 
@@ -126,7 +126,7 @@ def test_all_rows_of_a_store_are_carried_over(old: str) -> None:
     assert rows(old) == stores.carried(before)
 
 
-def test_a_migrated_store_has_the_schema_of_a_new_one(old: str, server: Server) -> None:
+def test_a_migrated_store_has_the_schema_of_a_new_one(old: str, server: PostgresqlServer) -> None:
     migrated, new = open_store(old), open_store(server.database())
     assert stores.shape(migrated) == stores.shape(new)
     for engine in (migrated, new):
@@ -148,7 +148,7 @@ def test_a_migration_that_is_killed_leaves_the_store_as_it_was(old: str) -> None
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("schema", [0, 1])
 def test_of_programs_that_start_together_one_makes_the_tables(
-    database: str, schema: int, server: Server, tmp_path: Path
+    database: str, schema: int, server: PostgresqlServer, tmp_path: Path
 ) -> None:
     if database == "sqlite":
         path = tmp_path / "store.sqlite"
@@ -182,7 +182,7 @@ def test_of_programs_that_start_together_one_makes_the_tables(
 class TestFaults:
     """What an operator is told, by the server's own words."""
 
-    def test_of_no_such_database(self, server: Server, tmp_path: Path) -> None:
+    def test_of_no_such_database(self, server: PostgresqlServer, tmp_path: Path) -> None:
         said = chatmailctl(tmp_path, server.url("nowhere"), "account", "list")
         assert (said.returncode, said.stderr.count("\n")) == (66, 1), said.stderr
         assert said.stderr.startswith("Error: make the database and its user, or correct store.url: ")
@@ -192,7 +192,7 @@ class TestFaults:
         assert (said.returncode, said.stderr.count("\n")) == (69, 1), said.stderr
         assert said.stderr.startswith("Error: start the database server, or correct store.url: ")
 
-    def test_of_a_database_of_somebody_else(self, server: Server, tmp_path: Path) -> None:
+    def test_of_a_database_of_somebody_else(self, server: PostgresqlServer, tmp_path: Path) -> None:
         with server.admin() as admin:
             admin.execute("CREATE DATABASE others")
         said = chatmailctl(tmp_path, server.url("others"), "account", "list")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.blackbox.web.peer_sender import DONE, SMTP, Connect, Sender, begin_tls, request
+from tests.blackbox.web.peer_sender import DONE, SMTP, Connect, PeerProgram, begin_tls, request
 
 
 def _requests(sender: str, recipients: Sequence[str], message: bytes) -> list[bytes]:
@@ -67,4 +67,4 @@ def _stuffed(message: bytes) -> bytes:
     return (b"\r\n" + message).replace(b"\r\n.", b"\r\n..")[2:]
 
 
-FILTERMAIL = Sender("filtermail 0.7.4", _requests, _after, _by_smtp, dot_stuffs=True)
+FILTERMAIL = PeerProgram("filtermail 0.7.4", _requests, _after, _by_smtp, dot_stuffs=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.blackbox.web.peer_sender import DONE, PLAIN_HTTP, SMTP, Connect, Sender, begin_tls, request
+from tests.blackbox.web.peer_sender import DONE, PLAIN_HTTP, SMTP, Connect, PeerProgram, begin_tls, request
 
 
 def _requests_2(sender: str, recipients: Sequence[str], message: bytes) -> list[bytes]:
@@ -76,6 +76,6 @@ def _after_1(status: int) -> str:
     return DONE if status == 200 else SMTP if 400 <= status < 500 else PLAIN_HTTP
 
 
-MADMAIL_2 = Sender("madmail 2.23", _requests_2, _after_2, _by_smtp, one_each=True)
+MADMAIL_2 = PeerProgram("madmail 2.23", _requests_2, _after_2, _by_smtp, one_each=True)
 # By SMTP its own way is not imitated: like any client it tells recipients apart, which one each does too.
-MADMAIL_1 = Sender("madmail 1", _requests_1, _after_1, _by_smtp)
+MADMAIL_1 = PeerProgram("madmail 1", _requests_1, _after_1, _by_smtp)

@@ -14,7 +14,7 @@ Post = Callable[[bytes], int]
 
 
 @dataclass(frozen=True)
-class Sender:
+class PeerProgram:
     """One program.
 
     `requests`: the POSTs for a message, one each for `recipients_of`. `after`: what it does next after an

@@ -36,7 +36,7 @@ _DEFAULTS = {
 
 
 @dataclass
-class Conversation:
+class SmtpConversation:
     """What one client said: its commands, and the data of each message that had its end, as it was sent."""
 
     connection: socket.socket
@@ -67,7 +67,7 @@ class QueuePort:
     def __init__(self, script: Script | None = None, extensions: tuple[str, ...] = _EXTENSIONS):
         self.script: Script = script or {}
         self.extensions = extensions
-        self.conversations: list[Conversation] = []
+        self.conversations: list[SmtpConversation] = []
         port = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -129,7 +129,7 @@ class QueuePort:
         )
 
     def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
-        conversation = Conversation(handler.connection)
+        conversation = SmtpConversation(handler.connection)
         self.conversations.append(conversation)
         greeting = self.script.get("", "220 test ESMTP")
         if greeting is None:
@@ -148,7 +148,7 @@ class QueuePort:
             if reply.startswith("354") and not self._take_data(handler, conversation):
                 return
 
-    def _take_data(self, handler: socketserver.StreamRequestHandler, conversation: Conversation) -> bool:
+    def _take_data(self, handler: socketserver.StreamRequestHandler, conversation: SmtpConversation) -> bool:
         received: list[bytes] = []
         for line in handler.rfile:
             if line == b".\r\n":

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.blackbox.served import TWO_PROCESSES, Answer, Served, served
+from tests.blackbox.served import TWO_PROCESSES, Served, WholeAnswer, served
 from tests.blackbox.web.queue_port import QueuePort
 
 ALICE, BOB, CAROL = "alice123@a.example", "bob12345@a.example", "carol123@a.example"
@@ -42,7 +42,7 @@ class Receiver:
         headers: Sequence[tuple[str, str]] = (),
         peer: str = PEER,
         path: str = "/mxdeliv",
-    ) -> Answer:
+    ) -> WholeAnswer:
         """POST a message as nginx passes it on; `sender` None leaves X-Mail-From out."""
         fields = [("X-Real-IP", peer), *(("X-Mail-To", one) for one in recipients), *headers]
         if sender is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.blackbox.web.queue_port import Script
 from tests.blackbox.web.receiver import ALICE, BOB, MESSAGE, SENDER, Receiver
-from tests.blackbox.web.senders import DONE, PLAIN_HTTP, SENDERS, SMTP, Sender
+from tests.blackbox.web.senders import DONE, PLAIN_HTTP, SENDERS, SMTP, PeerProgram
 from tests.blackbox.web.test_http import statuses
 
 DOTS = b"From: <dave1234@b.example>\r\n\r\n.one\r\n..two\r\n.\r\nend\r\n"
@@ -15,7 +15,7 @@ STUFFED = DOTS.replace(b"\r\n.", b"\r\n..")
 each_sender = pytest.mark.parametrize("peer", SENDERS, ids=lambda peer: peer.name)
 
 
-def told(receiver: Receiver, peer: Sender, message: bytes = MESSAGE, sender: str = SENDER) -> list[int]:
+def told(receiver: Receiver, peer: PeerProgram, message: bytes = MESSAGE, sender: str = SENDER) -> list[int]:
     """The status of each request in which this peer sends a message to Alice and Bob."""
     answers = [receiver.say(request) for request in peer.requests(sender, [ALICE, BOB], message)]
     return [int(status) for answer in answers for status in statuses(answer)]
@@ -28,7 +28,7 @@ def told(receiver: Receiver, peer: Sender, message: bytes = MESSAGE, sender: str
     ids=["short", "dots", "long"],
 )
 def test_its_message_arrives_as_it_was_meant(
-    receiver: Receiver, peer: Sender, message: bytes, data: bytes | None
+    receiver: Receiver, peer: PeerProgram, message: bytes, data: bytes | None
 ) -> None:
     answers = told(receiver, peer, message)
     assert {peer.after(status) for status in answers} == {DONE}
@@ -38,7 +38,7 @@ def test_its_message_arrives_as_it_was_meant(
 
 
 @each_sender
-def test_its_bounces_have_the_null_sender(receiver: Receiver, peer: Sender) -> None:
+def test_its_bounces_have_the_null_sender(receiver: Receiver, peer: PeerProgram) -> None:
     assert {peer.after(status) for status in told(receiver, peer, sender="")} == {DONE}
     assert {command.split(" ")[1] for command in receiver.inject.said("MAIL")} == {"FROM:<>"}
 
@@ -69,7 +69,7 @@ def test_none_takes_a_refusal_for_a_delivery(
 
 @each_sender
 def test_a_group_with_an_unknown_user_is_told_once_and_delivered_to_the_others(
-    receiver: Receiver, peer: Sender
+    receiver: Receiver, peer: PeerProgram
 ) -> None:
     receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
     answers = told(receiver, peer)
@@ -83,7 +83,7 @@ def test_a_group_with_an_unknown_user_is_told_once_and_delivered_to_the_others(
 
 
 @each_sender
-def test_a_group_that_no_bounce_could_tell_is_sent_by_smtp(receiver: Receiver, peer: Sender) -> None:
+def test_a_group_that_no_bounce_could_tell_is_sent_by_smtp(receiver: Receiver, peer: PeerProgram) -> None:
     receiver.inject.script = {f"RCPT TO:<{BOB}>": "550 5.1.1 User unknown"}
     answers = told(receiver, peer, sender="")
     if peer.one_each:

@@ -10,7 +10,7 @@ from tests.blackbox.web.filtermail_sender import FILTERMAIL
 from tests.blackbox.web.madmail_sender import MADMAIL_2
 from tests.blackbox.web.queue_port import QueuePort
 from tests.blackbox.web.receiver import ALICE, BOB, MESSAGE, SENDER
-from tests.blackbox.web.senders import DONE, Sender
+from tests.blackbox.web.senders import DONE, PeerProgram
 from tests.blackbox.web.smtp_line import SmtpLine
 
 DOTS = b"From: <dave1234@b.example>\r\n\r\n.one\r\n"
@@ -23,7 +23,7 @@ def port() -> Iterator[QueuePort]:
         yield port
 
 
-def report(port: QueuePort, peer: Sender, message: bytes = MESSAGE) -> dict[str, str]:
+def report(port: QueuePort, peer: PeerProgram, message: bytes = MESSAGE) -> dict[str, str]:
     return peer.by_smtp(lambda: SmtpLine(*port.endpoint), SENDER, [ALICE, BOB], message)
 
 

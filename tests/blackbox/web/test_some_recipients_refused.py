@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.blackbox.served import Answer
+from tests.blackbox.served import WholeAnswer
 from tests.blackbox.web.receiver import ALICE, BOB, JSON, MAX, MESSAGE, SENDER, Receiver
 
 
@@ -37,7 +37,7 @@ def test_for_who_can_not_be_told_postfix_takes_all_and_bounces(receiver: Receive
     ]
 
 
-def is_sent_on_to_smtp(answer: Answer) -> bool:
+def is_sent_on_to_smtp(answer: WholeAnswer) -> bool:
     """Whether the answer sends the peer on to SMTP: a 4xx, and no reply that it could take for the answer."""
     return answer.status == 406 and re.match("[245][0-9][0-9] ", answer.first_line) is None
 

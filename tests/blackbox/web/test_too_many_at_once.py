@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.served import Answer
+from tests.blackbox.served import WholeAnswer
 from tests.blackbox.web.receiver import ALICE, JSON, PEER, Receiver, head, receiving
 from tests.chat.deadline import until
 
@@ -44,7 +44,7 @@ def one_process(directory: Path, threads: int) -> Iterator[tuple[Receiver, threa
 @contextmanager
 def under_way(
     receiver: Receiver, number: int, *others: str, peer: str = PEER
-) -> Iterator[list[Future[Answer]]]:
+) -> Iterator[list[Future[WholeAnswer]]]:
     """So many more messages of a peer of which Postfix has not answered."""
     before = len(slow_ones(receiver))
     with ThreadPoolExecutor(number) as pool:
@@ -61,7 +61,7 @@ def others(number: int) -> list[str]:
     return [f"u{one:07}@a.example" for one in range(number)]
 
 
-def is_busy(answer: Answer) -> bool:
+def is_busy(answer: WholeAnswer) -> bool:
     said = answer.status, answer.first_line, answer.headers["retry-after"]
     # For nginx: header and body take some seconds at so many octets in each.
     return said == (503, BUSY, "60") and 100 <= int(answer.headers["x-accel-limit-rate"]) < 150

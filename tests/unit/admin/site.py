@@ -148,7 +148,7 @@ class AdminSite:
         return self.done
 
 
-class Seen(HTMLParser):
+class SeenPage(HTMLParser):
     """The elements of a page, and the words between them."""
 
     def __init__(self, text: str) -> None:

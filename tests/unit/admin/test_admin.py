@@ -17,7 +17,7 @@ from mxdeliv_app.admin.order_client import Done
 from mxdeliv_app.admin.orders import ORDERS
 from mxdeliv_app.admin.sessions import COOKIE
 from tests import stores
-from tests.unit.admin.site import ACT, HTML, JSON, PATHS, QUEUE_ID, READ, AdminSite, Seen, queued
+from tests.unit.admin.site import ACT, HTML, JSON, PATHS, QUEUE_ID, READ, AdminSite, SeenPage, queued
 
 
 class TestPages:
@@ -46,7 +46,7 @@ class TestPages:
     @pytest.mark.parametrize("path", PATHS)
     def test_hostile_words_are_text(self, admin: AdminSite, path: str) -> None:
         page = admin.get(path)
-        seen = Seen(page.text)
+        seen = SeenPage(page.text)
         assert [tag for tag, _ in seen.tags].count("script") == 1
         assert "img" not in {tag for tag, _ in seen.tags}
         for _, attributes in seen.tags:
@@ -55,12 +55,12 @@ class TestPages:
 
     def test_hostile_words_are_shown(self, admin: AdminSite) -> None:
         for path in ("/peers/b.test", "/queue", "/blocklist"):
-            assert "{{ 7 * 7 }}" in Seen(admin.get(path).text).words
+            assert "{{ 7 * 7 }}" in SeenPage(admin.get(path).text).words
 
     def test_parameters_are_text_too(self, admin: AdminSite) -> None:
         hostile = '"><script>alert(1)</script>'
         for path, name in (("/peers", "domain"), ("/accounts", "begins"), ("/queue", "reason")):
-            tags = [tag for tag, _ in Seen(admin.get(path, HTML, **{name: hostile}).text).tags]
+            tags = [tag for tag, _ in SeenPage(admin.get(path, HTML, **{name: hostile}).text).tags]
             assert tags.count("script") == 1
 
     @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ class TestOrders:
     @pytest.mark.parametrize("path", PATHS)
     def test_the_read_only_password_sees_no_button_but_its_own(self, site: AdminSite, path: str) -> None:
         site.log_in(READ)
-        forms = [one for tag, one in Seen(site.get(path).text).tags if tag == "form"]
+        forms = [one for tag, one in SeenPage(site.get(path).text).tags if tag == "form"]
         assert {one["action"] for one in forms if one["method"] == "post"} == {"/admin/logout"}
 
     @pytest.mark.parametrize("token", ["", "wrong", "ü", "x" * 5000])
@@ -254,20 +254,20 @@ class TestWhatIsAway:
         found = site.json()
         assert (found["traffic"], found["accounts"], found["queue"]["messages"]) == (None, None, 1)
         assert found["missing"]["traffic"] == "start the database"
-        assert "start the database" in Seen(site.get().text).words
+        assert "start the database" in SeenPage(site.get().text).words
         assert site.json("/queue")["queue"]["messages"] == 1
         assert site.json("/settings")["settings"]["mail"]["domain"] == "a.test"
         for path in ("/peers", "/peers/b.test", "/accounts", "/blocklist", "/tokens"):
             result = site.get(path)
             assert result.status_code == 503
-            assert "start the database" in Seen(result.text).words
+            assert "start the database" in SeenPage(result.text).words
 
     def test_without_postfix_the_rest_is_there(self, engine: Engine) -> None:
         site = AdminSite(engine, None)
         site.log_in()
         assert site.json()["missing"]["queue"] == "check that Postfix is running"
         for path in ("", "/queue", "/peers/b.test"):
-            assert "check that Postfix is running" in Seen(site.get(path).text).words
+            assert "check that Postfix is running" in SeenPage(site.get(path).text).words
         assert {one["queued"] for one in site.json("/peers")["peers"]} == {None}
         assert site.get(f"/queue/{QUEUE_ID}").status_code == 503
 
@@ -282,7 +282,7 @@ class TestWhatIsAway:
             ("/blocklist", "The blocklist is empty."),
             ("/tokens", "There are no tokens."),
         ):
-            assert said in Seen(site.get(path).text).words
+            assert said in SeenPage(site.get(path).text).words
 
     def test_findings_of_doctor_are_on_the_overview(self, engine: Engine) -> None:
         finding = {
@@ -292,6 +292,6 @@ class TestWhatIsAway:
         site = AdminSite(engine, findings=[finding])
         site.log_in()
         assert site.json()["findings"] == [finding]
-        words = Seen(site.get().text).words
+        words = SeenPage(site.get().text).words
         assert "is <b>gone</b>" in words
         assert "add it" in words

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from chatmail_milter.ctl.gate import gate
 from tests.messages import ALICE, BOB
-from tests.rows import AUTHOR, PASS, ROWS, Row
+from tests.rows import AUTHOR, PASS, ROWS, VerdictRow
 
 # The one of 30 MB costs three seconds here: the gate, the milter and both relays are asked of it elsewhere.
 rows = pytest.mark.parametrize("row", [row for row in ROWS if "30 MB" not in row.name], ids=str)
@@ -24,7 +24,7 @@ def asked(message: bytes, *arguments: str) -> int:
 
 
 @rows
-def test_the_promised_verdicts(row: Row) -> None:
+def test_the_promised_verdicts(row: VerdictRow) -> None:
     message = row.build()
     assert asked(message, "--sender", ALICE, "--recipient", BOB) == row.to_bob
     assert asked(message, "--sender", ALICE, "--recipient", ALICE) == row.to_self

@@ -264,7 +264,7 @@ def test_a_disk_has_room(free: int, inodes: int, found: list[FindingState]) -> N
 
 
 @dataclass
-class Message:
+class OldMessage:
     queue: str
     arrived: datetime
     domains: tuple[str, ...] = ("b.example",)
@@ -275,26 +275,32 @@ class Message:
     [
         ([], {"all": FindingState.GOOD}),
         (None, {"all": FindingState.UNKNOWN}),
-        ([Message("active", NOW)], {"all": FindingState.GOOD}),
-        ([Message("deferred", NOW - timedelta(hours=2))], {"all": FindingState.SOON}),
-        ([Message("deferred", NOW - timedelta(hours=25))], {"all": FindingState.BAD}),
-        ([Message("hold", NOW - timedelta(hours=25))], {"held": FindingState.SOON, "all": FindingState.GOOD}),
+        ([OldMessage("active", NOW)], {"all": FindingState.GOOD}),
+        ([OldMessage("deferred", NOW - timedelta(hours=2))], {"all": FindingState.SOON}),
+        ([OldMessage("deferred", NOW - timedelta(hours=25))], {"all": FindingState.BAD}),
+        (
+            [OldMessage("hold", NOW - timedelta(hours=25))],
+            {"held": FindingState.SOON, "all": FindingState.GOOD},
+        ),
     ],
 )
-def test_a_queue_that_moves_is_good(messages: list[Message] | None, found: dict[str, FindingState]) -> None:
+def test_a_queue_that_moves_is_good(
+    messages: list[OldMessage] | None, found: dict[str, FindingState]
+) -> None:
     assert states(queue.check(messages, NOW)) == found
 
 
 def test_the_domain_that_waits_longest_is_to_be_probed() -> None:
     waiting = [
-        Message("deferred", NOW - timedelta(hours=2), (d,)) for d in ("b.example", "c.example", "c.example")
+        OldMessage("deferred", NOW - timedelta(hours=2), (d,))
+        for d in ("b.example", "c.example", "c.example")
     ]
     (finding,) = queue.check(waiting, NOW)
     assert finding.mend == "chatmailctl probe 'c.example'"
 
 
 def test_what_is_no_domain_is_no_part_of_a_command(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    waiting = [Message("deferred", NOW - timedelta(hours=2), ("x\x1b]2;y\x07$(id)",))]
+    waiting = [OldMessage("deferred", NOW - timedelta(hours=2), ("x\x1b]2;y\x07$(id)",))]
     (finding,) = queue.check(waiting, NOW)
     assert finding.mend == "chatmailctl queue"
     monkeypatch.setattr(command, "CHECKS", {"queue": lambda _: iter([finding])})

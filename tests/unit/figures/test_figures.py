@@ -44,7 +44,7 @@ def failed(domain: str, at: datetime = NOW, words: str = "no") -> Contact:
 
 
 @dataclass
-class Queued:
+class WaitingMessage:
     arrived: datetime
     domains: tuple[str, ...]
     reasons: tuple[str, ...] = ()
@@ -142,9 +142,9 @@ def test_the_queue_by_destination_and_reason() -> None:
     late, early = NOW - HOUR, NOW - 2 * HOUR
     found = waiting.queue(
         [
-            Queued(late, ("b.test", "c.test"), ("no route",)),
-            Queued(early, ("c.test",), ("no route",), size=50),
-            Queued(late, ("c.test",), ("busy",), queue="hold"),
+            WaitingMessage(late, ("b.test", "c.test"), ("no route",)),
+            WaitingMessage(early, ("c.test",), ("no route",), size=50),
+            WaitingMessage(late, ("c.test",), ("busy",), queue="hold"),
         ]
     )
     assert (found.messages, found.size, found.oldest) == (3, 250, early)
@@ -185,7 +185,7 @@ class TestOverview:
         def no_store() -> Engine:
             raise StoreError(75, "mend the store")
 
-        def no_queue() -> list[Queued]:
+        def no_queue() -> list[WaitingMessage]:
             raise waiting.QueueAwayError("start Postfix")
 
         found = overview(self.CONFIG, no_store, no_queue, traffic.SPANS["day"], NOW)

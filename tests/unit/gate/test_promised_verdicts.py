@@ -10,7 +10,7 @@ from chatmail_milter.gate.gate import Classification, Direction, Envelope, Gate,
 from chatmail_milter.gate.message import read
 from chatmail_milter.rules import submission
 from tests.messages import ALICE, BOB
-from tests.rows import AUTHOR, ROWS, Row
+from tests.rows import AUTHOR, ROWS, VerdictRow
 
 rows = pytest.mark.parametrize("row", ROWS, ids=str)
 
@@ -26,17 +26,17 @@ def submitted(message: bytes, recipient: str) -> int:
 
 
 @rows
-def test_submitted_to_another(row: Row) -> None:
+def test_submitted_to_another(row: VerdictRow) -> None:
     assert submitted(row.build(), BOB) == row.to_bob
 
 
 @rows
-def test_submitted_to_oneself(row: Row) -> None:
+def test_submitted_to_oneself(row: VerdictRow) -> None:
     assert submitted(row.build(), ALICE) == row.to_self
 
 
 @rows
-def test_coming_in(row: Row) -> None:
+def test_coming_in(row: VerdictRow) -> None:
     assert check(Direction.IN, Envelope(row.peer_sender, (BOB,)), row.build()).code == row.incoming
 
 

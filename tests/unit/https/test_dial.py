@@ -18,7 +18,7 @@ from tests.chat.deadline import deadline
 LOOPBACK = AllowedAddresses([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
 
-class Zone:
+class ChangingHost:
     """A host, whose addresses are others each time they are asked for; the last stay."""
 
     def __init__(self, *turns: list[str]) -> None:
@@ -35,7 +35,7 @@ class Zone:
 
 
 # This host has an address that no peer has.
-ELSEWHERE = OwnHost("here.test", Zone(["198.51.100.1"]))
+ELSEWHERE = OwnHost("here.test", ChangingHost(["198.51.100.1"]))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def port() -> Iterator[int]:
         yield number
 
 
-def dial(zone: Zone, port: int, guard: AllowedAddresses = LOOPBACK, timeout: float = 60.0) -> str:
+def dial(zone: ChangingHost, port: int, guard: AllowedAddresses = LOOPBACK, timeout: float = 60.0) -> str:
     """Whom it connected to."""
     found = dialer(zone, guard, ELSEWHERE, timeout)(Target("mx.test", port))
     with found:
@@ -64,15 +64,15 @@ def dial(zone: Zone, port: int, guard: AllowedAddresses = LOOPBACK, timeout: flo
 def test_a_dead_address_does_not_cost_the_whole_time(port: int, dead: list[str]) -> None:
     guard = AllowedAddresses([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
     with deadline("it connects while the dead address hangs", 60):
-        assert dial(Zone([*dead, "127.0.0.1"]), port, guard, timeout=600) == "127.0.0.1"
+        assert dial(ChangingHost([*dead, "127.0.0.1"]), port, guard, timeout=600) == "127.0.0.1"
 
 
 def test_all_dead_is_over_in_time(port: int) -> None:
     # The kernel would go on for two minutes.
     with deadline("it gives up", 60), pytest.raises(TimeoutError):
-        dial(Zone(["127.0.0.2"]), port, timeout=0.2)
+        dial(ChangingHost(["127.0.0.2"]), port, timeout=0.2)
     with pytest.raises(ConnectionRefusedError):
-        dial(Zone(["127.0.0.3"]), port)
+        dial(ChangingHost(["127.0.0.3"]), port)
 
 
 def test_ipv6_comes_first() -> None:
@@ -81,17 +81,17 @@ def test_ipv6_comes_first() -> None:
     except OSError:
         pytest.skip("no IPv6 here")
     with server:
-        assert dial(Zone(["127.0.0.1", "::1"]), server.getsockname()[1]) == "::1"
+        assert dial(ChangingHost(["127.0.0.1", "::1"]), server.getsockname()[1]) == "::1"
 
 
 def test_one_of_each_kind_is_tried_before_a_second(port: int) -> None:
     guard = AllowedAddresses([*map(ip_network, ("127.0.0.0/8", "2001:db8::/32"))])
     many = [f"2001:db8::{number}" for number in range(1, 100)]
-    assert dial(Zone([*many, "127.0.0.1"]), port, guard) == "127.0.0.1"
+    assert dial(ChangingHost([*many, "127.0.0.1"]), port, guard) == "127.0.0.1"
 
 
 def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> None:
-    zone = Zone(["127.0.0.1"], ["127.0.0.2"])
+    zone = ChangingHost(["127.0.0.1"], ["127.0.0.2"])
     guard = AllowedAddresses([ip_network("127.0.0.1/32")])
     assert dial(zone, port, guard) == "127.0.0.1"
     assert zone.asked == 1
@@ -102,7 +102,7 @@ def test_what_was_judged_is_connected_to_whatever_dns_says_next(port: int) -> No
 @pytest.mark.parametrize("pinned", [None, ip_address("127.0.0.1")])
 def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone(["127.0.0.1"]), AllowedAddresses(), ELSEWHERE, 1.0)(
+        dialer(ChangingHost(["127.0.0.1"]), AllowedAddresses(), ELSEWHERE, 1.0)(
             Target("mx.test", port, pinned=pinned)
         )
 
@@ -112,21 +112,21 @@ def test_names_and_routes_are_judged_alike(port: int, pinned: IPAddress | None) 
 )
 def test_literals_are_judged_alike(port: int, literal: str) -> None:
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone([]), AllowedAddresses(), ELSEWHERE, 1.0)(Target(literal, port))
+        dialer(ChangingHost([]), AllowedAddresses(), ELSEWHERE, 1.0)(Target(literal, port))
 
 
 def test_forbidden_addresses_among_others_are_left_out(port: int) -> None:
     guard = AllowedAddresses([ip_network("127.0.0.1/32")])
-    assert dial(Zone(["127.0.0.2", "127.0.0.1", "10.0.0.1"]), port, guard) == "127.0.0.1"
+    assert dial(ChangingHost(["127.0.0.2", "127.0.0.1", "10.0.0.1"]), port, guard) == "127.0.0.1"
 
 
 def test_a_host_without_address_is_trouble(port: int) -> None:
     with pytest.raises(NameTroubleError):
-        dial(Zone([]), port)
+        dial(ChangingHost([]), port)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.3", "127.0.0.1"]])
 def test_this_host_is_not_connected_to(port: int, addresses: list[str]) -> None:
-    own_host = OwnHost("here.test", Zone(["127.0.0.1"]))
+    own_host = OwnHost("here.test", ChangingHost(["127.0.0.1"]))
     with pytest.raises(ForbiddenAddressError):
-        dialer(Zone(addresses), LOOPBACK, own_host, 1.0)(Target("mx.test", port))
+        dialer(ChangingHost(addresses), LOOPBACK, own_host, 1.0)(Target("mx.test", port))

@@ -21,7 +21,7 @@ from tests.lab import ca
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
 
-class Octets:
+class AnswerOctets:
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
 
@@ -30,7 +30,7 @@ class Octets:
 
 
 def response(octets: bytes) -> FinalResponse:
-    found = FinalResponse(cast(socket.socket, Octets(octets)), method="POST")
+    found = FinalResponse(cast(socket.socket, AnswerOctets(octets)), method="POST")
     found.begin()
     return found
 
@@ -73,7 +73,7 @@ def test_octets_that_openssl_holds_are_noticed(tls: tuple[ssl.SSLSocket, ssl.SSL
     assert must_be_replaced(ours)
 
 
-class Connection:
+class ScriptedConnection:
     def __init__(self) -> None:
         self.was_cut = threading.Event()
 
@@ -82,7 +82,7 @@ class Connection:
 
 
 def test_a_read_that_does_not_end_is_cut() -> None:
-    guard, endless, quick = StallGuard(), Connection(), Connection()
+    guard, endless, quick = StallGuard(), ScriptedConnection(), ScriptedConnection()
     with guard.reading(quick):
         pass
     with guard.reading(endless):

@@ -21,7 +21,7 @@ case "$*" in *"$(cat "$0.fails")"*) exit $(cat "$0.status");; esac
 """
 
 
-class Said:
+class ScriptedDoveadm:
     """A script in doveadm's place."""
 
     def __init__(self, program: Path) -> None:
@@ -47,8 +47,8 @@ class Said:
 
 
 @pytest.fixture
-def doveadm(tmp_path: Path) -> Said:
-    return Said(tmp_path / "doveadm")
+def doveadm(tmp_path: Path) -> ScriptedDoveadm:
+    return ScriptedDoveadm(tmp_path / "doveadm")
 
 
 INBOX, SENT = "e8ed5813" * 4, "5813e8ed" * 4
@@ -59,7 +59,7 @@ FETCHED = (
 )
 
 
-def test_messages_of_several_users(doveadm: Said) -> None:
+def test_messages_of_several_users(doveadm: ScriptedDoveadm) -> None:
     found = list(doveadm.will(FETCHED).messages([ALICE, BOB], ("BEFORE", "5")))
     assert found == [
         StoredMessage(ALICE, INBOX, 1, 2074, 1792805428, seen=True),
@@ -72,7 +72,7 @@ def test_messages_of_several_users(doveadm: Said) -> None:
     assert ALICE not in asked
 
 
-def test_everything_of_one_user_with_who_wrote_it(doveadm: Said) -> None:
+def test_everything_of_one_user_with_who_wrote_it(doveadm: ScriptedDoveadm) -> None:
     rows = [
         {"flags": "\\Seen \\Recent", "hdr.from": "Ü <X@Evil.test>"},
         {"flags": "\\Seenish", "hdr.from": "=?utf-8?q?a?=\n\t<bob@b.test>"},
@@ -127,7 +127,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("where", [0, 1, 2])
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_message_that_cannot_be_read_moves_no_other(
-    doveadm: Said, what: str, where: int, status: int
+    doveadm: ScriptedDoveadm, what: str, where: int, status: int
 ) -> None:
     # What a sender or the user may write there, so that it looks like the beginning of another message.
     whole = [
@@ -146,7 +146,7 @@ def test_a_message_that_cannot_be_read_moves_no_other(
     assert [one for one in found if one.mailbox == SENT] == known
 
 
-def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: Said) -> None:
+def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: ScriptedDoveadm) -> None:
     # As doveadm 2.3 printed it: the line goes on with the next user's message, and has no end.
     head = FETCHED.partition("\n")[0]
     row = f"{ALICE}\t{ALICE}\t{SENT}\t7\t\t1792805428\t{BOB}\n{BOB}\t{INBOX}\t3\t\\Seen\t14\t1794706228"
@@ -160,19 +160,21 @@ def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: Said) -> No
 @pytest.mark.parametrize(
     ("text", "status"), [("", 75), ("[]", 75), (printed([[ALICE, INBOX, "1", "", "9", "9"]]), 1)]
 )
-def test_a_mailbox_that_cannot_be_read_at_all_is_an_error(doveadm: Said, text: str, status: int) -> None:
+def test_a_mailbox_that_cannot_be_read_at_all_is_an_error(
+    doveadm: ScriptedDoveadm, text: str, status: int
+) -> None:
     with pytest.raises(DoveadmError, match=f"exit status {status}"):
         doveadm.will(text, status=status).everything(ALICE)
 
 
-def test_nothing_found_is_nothing(doveadm: Said) -> None:
+def test_nothing_found_is_nothing(doveadm: ScriptedDoveadm) -> None:
     assert list(doveadm.will(FETCHED.partition("\n")[0] + "\n").messages([ALICE], ())) == []
     assert list(doveadm.will("").messages([ALICE], ())) == []
     assert list(doveadm.will("[]").folders([ALICE])) == []
     assert list(doveadm.will("").folders([ALICE])) == []
 
 
-def test_a_folder_that_is_not_there_hides_no_other(doveadm: Said) -> None:
+def test_a_folder_that_is_not_there_hides_no_other(doveadm: ScriptedDoveadm) -> None:
     row = f'{{"username":"{ALICE}","mailbox":"New","messages":"0","uidvalidity":"1790000000"}}'
     complaint = "doveadm(alice123@a.test): Error: Mailbox Box: Mailbox doesn't exist: Box\n"
     gone = doveadm.will(f"[{row}]", complain=complaint, status=68)
@@ -183,7 +185,7 @@ def test_a_folder_that_is_not_there_hides_no_other(doveadm: Said) -> None:
         list(doveadm.will("", complain=complaint, status=68).messages([ALICE], ()))
 
 
-def test_how_full_mailboxes_are(doveadm: Said) -> None:
+def test_how_full_mailboxes_are(doveadm: ScriptedDoveadm) -> None:
     said = (
         "Username\tQuota name\tType\tValue\tLimit\t%\n"
         f"{ALICE}\tUser quota\tSTORAGE\t13\t488282\t0\n"
@@ -193,7 +195,7 @@ def test_how_full_mailboxes_are(doveadm: Said) -> None:
     assert list(doveadm.will(said).usage([ALICE, BOB])) == [Usage(ALICE, 13 * 1024, 488282 * 1024)]
 
 
-def test_folders_may_have_any_name(doveadm: Said) -> None:
+def test_folders_may_have_any_name(doveadm: ScriptedDoveadm) -> None:
     said = (
         f'[{{"username":"{ALICE}","mailbox":"a\\tb \\"c\\"","messages":"0","uidvalidity":"1795397430"}},'
         f'{{"username":"{BOB}","mailbox":"-e","messages":"3","uidvalidity":"1"}}]'
@@ -206,7 +208,9 @@ def test_folders_may_have_any_name(doveadm: Said) -> None:
     assert doveadm.asked[0].endswith(f" mailbox delete -e -s -u {BOB} -- -e")
 
 
-def test_uids_beyond_all_of_the_folders_are_left_out_for_those_who_have_a_folder(doveadm: Said) -> None:
+def test_uids_beyond_all_of_the_folders_are_left_out_for_those_who_have_a_folder(
+    doveadm: ScriptedDoveadm,
+) -> None:
     said = (
         f'[{{"username":"{ALICE}","mailbox":"INBOX","uidnext":"8","highestmodseq":"3"}},'
         f'{{"username":"{ALICE}","mailbox":"-e","uidnext":"70","highestmodseq":"1"}},'
@@ -223,7 +227,7 @@ def test_uids_beyond_all_of_the_folders_are_left_out_for_those_who_have_a_folder
     assert doveadm.asked == []
 
 
-def test_one_folder_that_fails_keeps_no_other_from_leaving_out_uids(doveadm: Said) -> None:
+def test_one_folder_that_fails_keeps_no_other_from_leaving_out_uids(doveadm: ScriptedDoveadm) -> None:
     said = (
         f'[{{"username":"{ALICE}","mailbox":"INBOX","uidnext":"8","highestmodseq":"3"}},'
         f'{{"username":"{ALICE}","mailbox":"Sent","uidnext":"1","highestmodseq":"1"}}]'
@@ -234,7 +238,7 @@ def test_one_folder_that_fails_keeps_no_other_from_leaving_out_uids(doveadm: Sai
     assert doveadm.asked[-1].endswith(" -- Sent")
 
 
-def test_messages_are_removed_by_mailbox_many_at_once(doveadm: Said) -> None:
+def test_messages_are_removed_by_mailbox_many_at_once(doveadm: ScriptedDoveadm) -> None:
     messages = [StoredMessage(ALICE, "e8ed", uid, 1, 1) for uid in range(1, 5002)] + [
         StoredMessage(ALICE, "5813", 3, 1, 1)
     ]
@@ -245,12 +249,12 @@ def test_messages_are_removed_by_mailbox_many_at_once(doveadm: Said) -> None:
     assert ends[1:] == [f"-u {ALICE} mailbox-guid e8ed uid 5001", f"-u {ALICE} mailbox-guid 5813 uid 3"]
 
 
-def test_none_are_removed_without_asking(doveadm: Said) -> None:
+def test_none_are_removed_without_asking(doveadm: ScriptedDoveadm) -> None:
     doveadm.will("", status=1).expunge([])
     assert doveadm.asked == []
 
 
-def test_a_failure_comes_after_what_was_found_and_names_nobody(doveadm: Said) -> None:
+def test_a_failure_comes_after_what_was_found_and_names_nobody(doveadm: ScriptedDoveadm) -> None:
     program = doveadm.will(FETCHED, complain=f"doveadm({BOB}): Error: no such luck\n", status=75)
     found: list[StoredMessage] = []
     with pytest.raises(DoveadmError, match=r"^doveadm fetch: exit status 75: .*no such luck") as failed:
@@ -262,7 +266,7 @@ def test_a_failure_comes_after_what_was_found_and_names_nobody(doveadm: Said) ->
 
 
 def test_deliveries_forget_accounts_where_there_is_a_dovecot(
-    doveadm: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doveadm: ScriptedDoveadm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     socket = tmp_path / "deliveries-master"
     monkeypatch.setattr(module, "DELIVERIES", socket)

@@ -14,7 +14,7 @@ OLD = 61.0  # seconds; a minute is the most
 
 
 @dataclass(eq=False)
-class Talk:
+class PoolConversation:
     """A conversation as the pool sees it."""
 
     peer: IPAddress
@@ -29,7 +29,7 @@ class Talk:
         self.said.append("closed")
 
 
-def kept(*talks: Talk) -> ConnectionPool:
+def kept(*talks: PoolConversation) -> ConnectionPool:
     pool = ConnectionPool()
     for one in talks:
         pool.release(cast(SmtpClient, one))
@@ -37,14 +37,14 @@ def kept(*talks: Talk) -> ConnectionPool:
 
 
 def test_a_peer_gets_its_own_back_the_last_used_first() -> None:
-    first, second, other = Talk(ANNA), Talk(ANNA), Talk(BERT)
+    first, second, other = PoolConversation(ANNA), PoolConversation(ANNA), PoolConversation(BERT)
     pool = kept(first, second, other)
     assert pool.acquire(ANNA) is cast(SmtpClient, second)
     assert pool.acquire(ANNA) is cast(SmtpClient, first)
 
 
 def test_another_gets_the_one_that_waits_longest() -> None:
-    first, second = Talk(ANNA), Talk(BERT)
+    first, second = PoolConversation(ANNA), PoolConversation(BERT)
     pool = kept(first, second)
     assert pool.acquire(CARL) is cast(SmtpClient, first)
     assert pool.acquire(CARL) is cast(SmtpClient, second)
@@ -52,18 +52,18 @@ def test_another_gets_the_one_that_waits_longest() -> None:
 
 
 def test_none_is_given_to_two() -> None:
-    pool = kept(Talk(ANNA))
+    pool = kept(PoolConversation(ANNA))
     assert pool.acquire(ANNA) is not None
     assert pool.acquire(ANNA) is None
 
 
 def test_what_is_old_or_was_hung_up_on_is_closed_and_not_used() -> None:
-    old, dead = Talk(ANNA, age=OLD), Talk(ANNA, quiet=False)
+    old, dead = PoolConversation(ANNA, age=OLD), PoolConversation(ANNA, quiet=False)
     assert kept(old, dead).acquire(ANNA) is None
     assert old.said == dead.said == ["QUIT", "closed"]
 
 
 def test_what_gets_old_is_closed_even_if_nobody_wants_it() -> None:
-    old, young = Talk(ANNA, age=OLD), Talk(BERT)
+    old, young = PoolConversation(ANNA, age=OLD), PoolConversation(BERT)
     assert kept(old, young).acquire(BERT) is cast(SmtpClient, young)
     assert old.said == ["QUIT", "closed"]

@@ -27,7 +27,7 @@ _NAMED = {
 
 
 @dataclass(frozen=True)
-class Service:
+class MasterService:
     """A line of master.cf: its name, the program, and the parameters in force for it."""
 
     name: str
@@ -35,7 +35,7 @@ class Service:
     parameters: dict[str, str]
 
 
-def services(program: str, **variables: Any) -> list[Service]:
+def services(program: str, **variables: Any) -> list[MasterService]:
     """The services that run `program`; what Postfix has a default for is not among their parameters."""
     shared = _main_cf(_rendered("main.cf", variables))
     found = [_service(entry, shared) for entry in _entries(_rendered("master.cf", variables))]
@@ -69,7 +69,7 @@ def _main_cf(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _service(entry: str, shared: dict[str, str]) -> Service:
+def _service(entry: str, shared: dict[str, str]) -> MasterService:
     name, *_columns, program = entry.split(None, 8)[:8]
     own = re.findall(r"-o ([a-z_]+)=(.*?)(?= -o |\Z)", entry)
-    return Service(name, program, shared | {key: value.strip() for key, value in own})
+    return MasterService(name, program, shared | {key: value.strip() for key, value in own})

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.unit.postfix.rendered_postfix import Service, services
+from tests.unit.postfix.rendered_postfix import MasterService, services
 
 # Debian 12's Postfix makes these depend on `stress`, or smaller than a message's recipients.
 ERROR_LIMITS = ["smtpd_soft_error_limit", "smtpd_hard_error_limit"]
@@ -42,13 +42,13 @@ def test_as_many_recipients_as_a_message_may_have_may_be_unknown(parameter: str,
 
 
 @each_entry
-def test_first_it_answers_slowly_then_it_hangs_up(entry: Service) -> None:
+def test_first_it_answers_slowly_then_it_hangs_up(entry: MasterService) -> None:
     soft, hard = (int(entry.parameters[name]) for name in ERROR_LIMITS)
     assert soft < hard
 
 
 @each_entry
-def test_errors_count_under_stress_as_ever(entry: Service) -> None:
+def test_errors_count_under_stress_as_ever(entry: MasterService) -> None:
     # smtpd(8): what has a limit of its own under stress, time limits aside.
     for name in [*ERROR_LIMITS, "smtpd_junk_command_limit"]:
         assert re.fullmatch("[0-9]+", entry.parameters[name]), name
@@ -56,14 +56,14 @@ def test_errors_count_under_stress_as_ever(entry: Service) -> None:
 
 
 @each_exit
-def test_no_line_is_broken(exit_: Service) -> None:
+def test_no_line_is_broken(exit_: MasterService) -> None:
     # postconf(5): 0 is no limit. smtp(8) as LMTP's client reads its own parameters by another name.
     prefix = "lmtp" if exit_.program == "lmtp" else "smtp"
     assert exit_.parameters[f"{prefix}_line_length_limit"] == "0"
 
 
 @each_exit
-def test_no_way_out_offers_ciphers_without_a_certificate(exit_: Service) -> None:
+def test_no_way_out_offers_ciphers_without_a_certificate(exit_: MasterService) -> None:
     # postconf(5): smtp(8) as LMTP's client reads its own parameters by another name, and speaks no TLS here.
     assert exit_.program == "lmtp" or exit_.parameters["smtp_tls_exclude_ciphers"] == "aNULL"
 

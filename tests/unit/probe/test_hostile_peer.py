@@ -55,7 +55,7 @@ def never() -> TimeLimit:
 
 
 @dataclass
-class Peer:
+class HostilePeer:
     """A network of one host; `talk` is what that does with a connection. `cut`: it was ended meanwhile."""
 
     talk: Talk
@@ -158,13 +158,13 @@ TO_DATA = (b"250-mx.example\r\n250 SIZE\r\n", b"250 OK\r\n", b"250 OK\r\n")
     ],
 )
 def test_a_peer_that_drips_is_left_at_the_end_of_the_steps_time(talk: Talk, step: str) -> None:
-    found = Peer(talk, never()).attempt()
+    found = HostilePeer(talk, never()).attempt()
     assert (found.steps[-1].name, found.steps[-1].error) == (step, "it took longer than 600 s")
 
 
 def test_a_peer_that_takes_each_steps_time_is_left_when_the_probe_has_taken_all_of_its() -> None:
     limit = TimeLimit(NEVER, whole=0.2)
-    found = Peer(silent, limit).attempt()
+    found = HostilePeer(silent, limit).attempt()
     assert found.steps[-1].error == "the probe took longer than 0.2 s"
     assert not limit.left
     with pytest.raises(FailedError), found.step("another", (), limit):
@@ -184,7 +184,7 @@ def test_a_peer_that_takes_each_steps_time_is_left_when_the_probe_has_taken_all_
 )
 def test_a_peer_that_floods_is_left_at_once(talk: Callable[[bytes], Talk], step: str, part: bytes) -> None:
     """Within the time of no step. smtplib keeps all lines of a reply, and bounds only each."""
-    peer = Peer(talk(part), never())
+    peer = HostilePeer(talk(part), never())
     found = peer.attempt()
     assert found.steps[-1].name == step
     assert "more than 16384 octets" in found.steps[-1].error or "Line too long" in found.steps[-1].error
@@ -193,7 +193,7 @@ def test_a_peer_that_floods_is_left_at_once(talk: Callable[[bytes], Talk], step:
 
 @pytest.mark.parametrize("then", [dripping(b"221"), flooding(b"", b"221-bye\r\n")], ids=["drips", "floods"])
 def test_the_answer_to_the_goodbye_is_bounded_too(then: Talk) -> None:
-    peer = Peer(answering(TO_DATA[0], b"550 5.7.1 No\r\n", then=then), never())
+    peer = HostilePeer(answering(TO_DATA[0], b"550 5.7.1 No\r\n", then=then), never())
     found = peer.attempt()
     assert found.error.startswith("550 5.7.1 No")
     assert peer.cut
@@ -201,7 +201,7 @@ def test_the_answer_to_the_goodbye_is_bounded_too(then: Talk) -> None:
 
 def test_half_a_reply_is_none() -> None:
     half: Talk = lambda connection: connection.sendall(b"250 2.1.5 O")  # noqa: E731
-    found = Peer(answering(*TO_DATA[:2], then=half), never()).attempt()
+    found = HostilePeer(answering(*TO_DATA[:2], then=half), never()).attempt()
     assert (found.steps[-1].name, found.code) == ("RCPT", None)
     assert "the connection ended in a reply" in found.error
 
@@ -262,7 +262,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_a_web_server_that_drips_is_left_at_the_end_of_the_steps_time(
     tls: ssl.SSLContext, talk: Talk, step: str
 ) -> None:
-    found = Peer(talk, never(), tls=tls).post()
+    found = HostilePeer(talk, never(), tls=tls).post()
     assert (found.steps[-1].name, found.steps[-1].error) == (step, "it took longer than 600 s")
 
 
@@ -277,7 +277,7 @@ def test_a_web_server_that_drips_is_left_at_the_end_of_the_steps_time(
     ids=["interim answers", "head", "chunks' frames", "trailers"],
 )
 def test_a_web_server_that_floods_is_left_at_once(tls: ssl.SSLContext, before: bytes, part: bytes) -> None:
-    peer = Peer(proven(flooding(before, part)), never(), tls=tls)
+    peer = HostilePeer(proven(flooding(before, part)), never(), tls=tls)
     found = peer.post()
     assert found.steps[-1].name == "answer"
     assert found.error
@@ -289,7 +289,7 @@ def test_a_web_server_is_asked_by_its_name_over_one_connection(tls: ssl.SSLConte
     reply: Talk = lambda connection: connection.sendall(  # noqa: E731
         b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n250 OK\r\n"
     )
-    found = Peer(proven(reply, heads), never(), tls=tls).post()
+    found = HostilePeer(proven(reply, heads), never(), tls=tls).post()
     assert (found.code, [step.name for step in found.steps]) == (250, ["TLS", "proof", "POST", "answer"])
     assert [b"\r\nHost: peer.test\r\n" in head for head in heads] == [True, True]
     assert b"X-Mail-To: b@there.example" in heads[1]
@@ -297,7 +297,7 @@ def test_a_web_server_is_asked_by_its_name_over_one_connection(tls: ssl.SSLConte
 
 def test_a_web_server_that_closes_between_the_two_is_said_so(tls: ssl.SSLContext) -> None:
     closing = PROVEN.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
-    found = Peer(asked(lambda connection: connection.sendall(closing)), never(), tls=tls).post()
+    found = HostilePeer(asked(lambda connection: connection.sendall(closing)), never(), tls=tls).post()
     assert found.steps[-1].name == "answer"
     assert "the peer closed the connection" in found.error
 

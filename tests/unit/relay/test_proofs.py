@@ -28,7 +28,7 @@ THREADS = 8
 TARGET = Target("mx.b.test")
 
 
-class Peer:
+class AskedPeer:
     """In the place of `HttpsPool`: keeps who asks until all others wait, then answers as it is told."""
 
     def __init__(self, answer: Callable[[], Answer]) -> None:
@@ -64,7 +64,7 @@ def known(tmp_path: Path) -> Iterator[DomainCache]:
     engine.dispose()
 
 
-def together(known: DomainCache, peer: Peer) -> list[str]:
+def together(known: DomainCache, peer: AskedPeer) -> list[str]:
     """What each of many hears that ask at the same time."""
     proofs = Proofs(cast(HttpsPool, peer), known)
     waiting = threading.Semaphore(0)
@@ -96,18 +96,18 @@ def together(known: DomainCache, peer: Peer) -> list[str]:
     ],
 )
 def test_all_hear_the_same(known: DomainCache, answer: Callable[[], Answer], heard: str) -> None:
-    assert together(known, Peer(answer)) == [heard] * THREADS
+    assert together(known, AskedPeer(answer)) == [heard] * THREADS
 
 
 def test_a_proof_is_asked_for_once(known: DomainCache) -> None:
-    peer = Peer(says(400))
+    peer = AskedPeer(says(400))
     together(known, peer)
     assert together(known, peer) == ["proven"] * THREADS
     assert peer.asked == 1
 
 
 def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -> None:
-    peer = Peer(says(400))
+    peer = AskedPeer(says(400))
     proofs = Proofs(cast(HttpsPool, peer), known)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(proofs.require, "b.test", TARGET, time.monotonic() + 20)
@@ -119,7 +119,7 @@ def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -
 
 
 def test_each_domain_and_target_asks_for_its_own(known: DomainCache) -> None:
-    peer = Peer(says(400))
+    peer = AskedPeer(says(400))
     peer.go.set()
     proofs = Proofs(cast(HttpsPool, peer), known)
     for domain, target in (("b.test", TARGET), ("c.test", TARGET), ("b.test", Target("b.test"))):

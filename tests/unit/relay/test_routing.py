@@ -19,7 +19,7 @@ from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, Null
 from mxdeliv_app.relay.routing import MAX_TARGETS, DeliveryPlan, Router
 
 
-class Zone:
+class DnsZone:
     """DNS as two dicts; a domain may have an error in place of hosts."""
 
     def __init__(
@@ -41,15 +41,15 @@ class Zone:
 
 
 def plan(
-    domain: str, zone: Zone | None = None, route: Route | None = None, host: str | None = None
+    domain: str, zone: DnsZone | None = None, route: Route | None = None, host: str | None = None
 ) -> DeliveryPlan:
     known = Endpoint(domain, host, datetime.now(UTC), 0, None, None) if host else None
-    found = router(zone or Zone(), route=route).plan(domain, known)
+    found = router(zone or DnsZone(), route=route).plan(domain, known)
     assert isinstance(found, DeliveryPlan)
     return found
 
 
-def router(zone: Zone, guard: AllowedAddresses | None = None, route: Route | None = None) -> Router:
+def router(zone: DnsZone, guard: AllowedAddresses | None = None, route: Route | None = None) -> Router:
     """Of a relay that calls itself here.test."""
     return Router(zone, guard or AllowedAddresses(), OwnHost("here.test", zone), lambda _domain: route)
 
@@ -59,7 +59,7 @@ def urls(found: DeliveryPlan) -> list[str]:
 
 
 def test_mx_hosts_in_order_then_the_domain_itself() -> None:
-    zone = Zone({"example.org": ("mx1.example.org", "mx2.example.org")})
+    zone = DnsZone({"example.org": ("mx1.example.org", "mx2.example.org")})
     assert urls(plan("example.org", zone)) == [
         "https://mx1.example.org/mxdeliv",
         "https://mx2.example.org/mxdeliv",
@@ -68,27 +68,27 @@ def test_mx_hosts_in_order_then_the_domain_itself() -> None:
 
 
 def test_domain_that_is_its_own_mx_is_asked_once() -> None:
-    assert urls(plan("_b.lab", Zone({"_b.lab": ("_b.lab",)}))) == ["https://_b.lab/mxdeliv"]
+    assert urls(plan("_b.lab", DnsZone({"_b.lab": ("_b.lab",)}))) == ["https://_b.lab/mxdeliv"]
 
 
 def test_host_that_worked_last_comes_first() -> None:
-    zone = Zone({"example.org": ("mx1.example.org", "mx2.example.org")})
+    zone = DnsZone({"example.org": ("mx1.example.org", "mx2.example.org")})
     assert urls(plan("example.org", zone, host="example.org"))[0] == "https://example.org/mxdeliv"
 
 
 def test_host_that_dns_no_longer_names_is_forgotten() -> None:
-    zone = Zone({"example.org": ("mx1.example.org",)})
+    zone = DnsZone({"example.org": ("mx1.example.org",)})
     assert "old" not in "".join(urls(plan("example.org", zone, host="old.example.org")))
 
 
 def test_a_strangers_hundred_hosts_are_not_all_tried() -> None:
-    zone = Zone({"example.org": tuple(f"mx{number}.example.org" for number in range(100))})
+    zone = DnsZone({"example.org": tuple(f"mx{number}.example.org" for number in range(100))})
     assert len(plan("example.org", zone).targets) == MAX_TARGETS
 
 
 @pytest.mark.parametrize("host", ["evil.test/x?", "a b.test", "user@evil.test", "evil.test:25", "Ünix.test"])
 def test_host_that_is_no_name_never_gets_into_a_url(host: str) -> None:
-    assert urls(plan("example.org", Zone({"example.org": (host,)}))) == ["https://example.org/mxdeliv"]
+    assert urls(plan("example.org", DnsZone({"example.org": (host,)}))) == ["https://example.org/mxdeliv"]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_certificates_are_verified_for_names_only(domain: str, verified: bool) -
 
 
 def test_verification_follows_the_mail_domain_not_the_host() -> None:
-    assert not plan("_b.lab", Zone({"_b.lab": ("mx.example.org",)})).targets[0].verify
-    assert plan("example.org", Zone({"example.org": ("_mx.example.org",)})).targets[0].verify
+    assert not plan("_b.lab", DnsZone({"_b.lab": ("mx.example.org",)})).targets[0].verify
+    assert plan("example.org", DnsZone({"example.org": ("_mx.example.org",)})).targets[0].verify
 
 
 def test_literal_is_its_own_host() -> None:
@@ -118,7 +118,7 @@ def test_literal_is_its_own_host() -> None:
     ],
 )
 def test_what_dns_refuses(trouble: Exception, verdict: object) -> None:
-    where = router(Zone({"example.org": trouble}))
+    where = router(DnsZone({"example.org": trouble}))
     assert where.plan("example.org", None) is verdict
     assert where.smtp_refusal("example.org") is verdict
 
@@ -128,7 +128,7 @@ def test_what_dns_refuses(trouble: Exception, verdict: object) -> None:
 )
 def test_name_or_literal_of_a_special_address_is_refused_for_good(domain: str) -> None:
     # Whatever DNS says of localhost: RFC 6761, 6.3.
-    zone = Zone(addresses={"localhost": ["8.8.8.8"], "a.localhost": ["8.8.8.8"]})
+    zone = DnsZone(addresses={"localhost": ["8.8.8.8"], "a.localhost": ["8.8.8.8"]})
     found = router(zone).plan(domain, None)
     assert isinstance(found, Verdict)
     assert found.reply == "550 5.1.2 Recipient domain resolves to an address that is not public"
@@ -144,7 +144,7 @@ class TestOwnHost:
     OURS: ClassVar = {"here.test": ["198.51.100.1", "2001:db8::1"]}
 
     def refusal(self, hosts: tuple[str, ...], addresses: dict[str, list[str]], domain: str = "x.test") -> str:
-        found = router(Zone({domain: hosts}, self.OURS | addresses)).plan(domain, None)
+        found = router(DnsZone({domain: hosts}, self.OURS | addresses)).plan(domain, None)
         assert isinstance(found, Verdict)
         return found.reply
 
@@ -168,22 +168,22 @@ class TestOwnHost:
         assert self.refusal((), {}, domain=domain) == self.LOOP
 
     def test_what_comes_after_us_is_not_tried(self) -> None:
-        zone = Zone({"x.test": ("mx1.x.test", "here.test", "mx3.x.test")}, self.OURS)
+        zone = DnsZone({"x.test": ("mx1.x.test", "here.test", "mx3.x.test")}, self.OURS)
         assert urls(plan("x.test", zone)) == ["https://mx1.x.test/mxdeliv"]
 
     def test_route_of_the_operator_comes_first(self) -> None:
-        zone = Zone({"x.test": ("here.test",)}, self.OURS)
+        zone = DnsZone({"x.test": ("here.test",)}, self.OURS)
         assert urls(plan("x.test", zone, Route("x.test", "mail.x.test"))) == ["https://mail.x.test/mxdeliv"]
 
     def test_relay_whose_name_is_a_literal(self) -> None:
-        zone = Zone({"x.test": ("mx.x.test",)}, {"mx.x.test": ["8.8.8.8"]})
+        zone = DnsZone({"x.test": ("mx.x.test",)}, {"mx.x.test": ["8.8.8.8"]})
         found = Router(zone, AllowedAddresses(), OwnHost("[8.8.8.8]", zone), lambda _domain: None).plan(
             "x.test", None
         )
         assert found is codes.MAIL_LOOP
 
     def test_dns_that_does_not_answer_is_no_loop(self) -> None:
-        class Ill(Zone):
+        class Ill(DnsZone):
             def addresses(self, host: str) -> list[IPAddress]:
                 raise NameTroubleError
 
@@ -210,7 +210,7 @@ class TestRoutes:
         assert urls(plan("example.org", route=route)) == ["https://mail.example.net:8443/mxdeliv"]
 
     def test_asks_no_dns(self) -> None:
-        zone = Zone({"example.org": NoSuchDomainError()})
+        zone = DnsZone({"example.org": NoSuchDomainError()})
         assert plan("example.org", zone, Route("example.org", "9.9.9.9")).routed
 
     def test_without_target_keeps_the_usual_hosts(self) -> None:
@@ -224,28 +224,30 @@ class TestRoutes:
 
 
 class TestSmtp:
-    def refusal(self, domain: str, zone: Zone, allowed: str = "192.0.2.0/24") -> object:
+    def refusal(self, domain: str, zone: DnsZone, allowed: str = "192.0.2.0/24") -> object:
         return router(zone, AllowedAddresses([ip_network(allowed)])).smtp_refusal(domain)
 
     def test_public_hosts_are_postfixs(self) -> None:
-        zone = Zone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})
+        zone = DnsZone({"example.org": ("mx",)}, {"mx": ["8.8.8.8", "2606:4700::1111"]})
         assert self.refusal("example.org", zone) is None
 
     def test_special_addresses_among_others_are_ignored(self) -> None:
-        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["127.0.0.1", "8.8.4.4"]})
+        zone = DnsZone(
+            {"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["127.0.0.1", "8.8.4.4"]}
+        )
         assert self.refusal("example.org", zone) is None
 
     def test_where_none_is_left_it_is_tried_again_later(self) -> None:
-        zone = Zone({"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["::1"]})
+        zone = DnsZone({"example.org": ("mx1", "mx2")}, {"mx1": ["10.0.0.1"], "mx2": ["::1"]})
         assert self.refusal("example.org", zone) is codes.NO_PUBLIC_ADDRESS
         assert codes.NO_PUBLIC_ADDRESS.code == 451
 
     def test_allowed_network(self) -> None:
-        assert self.refusal("a.lab", Zone(addresses={"a.lab": ["192.0.2.7"]})) is None
+        assert self.refusal("a.lab", DnsZone(addresses={"a.lab": ["192.0.2.7"]})) is None
 
     def test_no_address_at_all(self) -> None:
-        assert self.refusal("example.org", Zone()) is codes.NO_HOST
+        assert self.refusal("example.org", DnsZone()) is codes.NO_HOST
 
     def test_literals(self) -> None:
-        assert self.refusal("[8.8.8.8]", Zone()) is None
-        assert self.refusal("[10.0.0.1]", Zone()) is codes.FORBIDDEN_ADDRESS
+        assert self.refusal("[8.8.8.8]", DnsZone()) is None
+        assert self.refusal("[10.0.0.1]", DnsZone()) is codes.FORBIDDEN_ADDRESS
