@@ -206,6 +206,8 @@ def test_without_calls_the_playbook_lets_go_of_coturn(lab: Lab, b: LabHost) -> N
     def apply(**variables: Any) -> None:
         done = playbook(lab, b, "--tags", "coturn_configure,coturn_run", **variables)
         assert done.returncode == 0, done.stdout + done.stderr
+        # The next run would take a mark for an interrupted run's, and restart everything.
+        assert b.run("ls /run/chatmail-playbook", check=False).stdout == ""
 
     ours = "/etc/systemd/system/coturn.service.d/chatmail.conf /etc/systemd/system/chatmail-turn-secrets.*"
     assert b.run(f"ls {ours}").stdout.count("\n") == 3

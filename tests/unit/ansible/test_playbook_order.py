@@ -75,3 +75,14 @@ def test_after_one_that_had_changed_something_everything_is_restarted(earlier: P
     tasks = loaded("roles/chatmail/tasks/verify.yml")
     restarts = [task for task in tasks if "after an interrupted run" in task["name"]]
     assert [task["when"] for task in restarts] == ["'interrupted' in chatmail_earlier.stdout"] * 2
+
+
+def test_a_run_of_a_part_is_complete_where_no_other_was_interrupted() -> None:
+    """Else the next run would restart everything; and a part of the roles can't complete another run."""
+    last = loaded("site.yml")[0]["post_tasks"][-1]
+    assert last["ansible.builtin.file"] == {"path": "/run/chatmail-playbook", "state": "absent"}
+    assert last["tags"] == "always"
+    assert last["when"][1] == "'interrupted' not in chatmail_earlier.stdout or chatmail_restarts is defined"
+    verify = loaded("roles/chatmail/tasks/verify.yml")
+    (restart,) = [task for task in verify if task.get("register") == "chatmail_restarts"]
+    assert restart["name"] == "Restart everything after an interrupted run"
