@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,8 +26,9 @@ from tests.lab.wait import until
 CHAT = old.CHAT_DOMAIN
 STRANGER = "stranger@mta.lab"
 SECONDS = 60.0
-# Our ports on loopback.
+# Our ports on loopback, and those of part (e).
 PORTS = (10025, 10026, 10027, 10028, 10029, 10031)
+PORTS_OF_443 = (11443, 11465, 11993)
 PACKAGE = f"chatmail-milter_{version('chatmail-milter')}_amd64.deb"
 BESIDE = REPOSITORY / "ansible/beside.yml"
 # The sections of the document, and what the playbook calls them.
@@ -83,7 +85,8 @@ class ByPlaybook:
         return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
 
     def add(self, part: str, **variables: object) -> None:
-        if part == "Before":
+        # It leaves the sites of others as they are.
+        if part in ("Before", "e"):
             return
         if part != "Install":
             self._parts.append(PARTS[part])
@@ -116,6 +119,16 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subpr
         cwd=BESIDE.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def page(host: LabHost, name: str, path: str = "/") -> bytes:
+    """The answer of a site on port 443, to the end."""
+    with (
+        socket.create_connection((host.ip, 443), SECONDS) as plain,
+        smtp.any_certificate("http/1.1").wrap_socket(plain, server_hostname=name) as session,
+    ):
+        session.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: session.recv(4096), b""))
 
 
 def by(author: str, message: bytes, mid: str = "1e240@localhost") -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import secrets
+import smtplib
 from collections.abc import Iterator
 
 import pytest
@@ -16,11 +17,13 @@ import pytest
 from tests import messages, packets
 from tests.chat import mxdeliv, relay, smtp
 from tests.chat.imap import ImapMailbox
+from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.beside import (
     CHAT,
     PORTS,
+    PORTS_OF_443,
     SECONDS,
     SNAPSHOT,
     STRANGER,
@@ -29,14 +32,17 @@ from tests.e2e.beside import (
     by,
     knocking,
     other_mail_flows,
+    page,
 )
 from tests.lab import Lab, old
 from tests.lab.deployment import recap
 from tests.lab.host import LabHost
-from tests.lab.old import PASSWORD, USER, VIRTUAL
+from tests.lab.old import PAGE, PASSWORD, SITE, USER, VIRTUAL
+from tests.lab.visitor import seen_as
 from tests.lab.wait import until
 
 SEALED = messages.sealed(packets.pkesk() + packets.seipd())
+VISITOR = "10.77.0.97"
 CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
 
 
@@ -85,7 +91,7 @@ def test_other_mail_flows_before(host: LabHost, mta: LabHost, before: str) -> No
     other_mail_flows(host, mta)
 
 
-@pytest.mark.parametrize("part", ["Before", "Install", "a", "b", "c", "d"])
+@pytest.mark.parametrize("part", ["Before", "Install", "a", "b", "c", "d", "e"])
 def test_other_mail_flows_after_each_part(
     host: LabHost, mta: LabHost, way: ByHand | ByPlaybook, part: str
 ) -> None:
@@ -94,6 +100,7 @@ def test_other_mail_flows_after_each_part(
         host.run("chatmailctl config check")
     if part != "Before":
         other_mail_flows(host, mta)
+    assert PAGE.encode() in page(host, SITE)
 
 
 def test_a_second_run_of_the_playbook_changes_nothing(playbook: ByPlaybook) -> None:
@@ -242,6 +249,41 @@ def test_each_name_has_its_own_certificate(host: LabHost, port: int) -> None:
     assert CHAT not in shown["old.lab"]
 
 
+def test_port_443_has_mail_beside_the_site_with_the_clients_address(
+    host: LabHost, way: ByHand | ByPlaybook, login: tuple[str, str]
+) -> None:
+    if isinstance(way, ByPlaybook):
+        pytest.skip("what is only done by hand")
+    bob, mid, began = ("bob", PASSWORD), f"{secrets.token_hex(8)}@old.test", host.cursor()
+    with seen_as(VISITOR, host.ip):
+        assert PAGE.encode() in page(host, SITE)
+        config = page(host, CHAT, "/.well-known/autoconfig/mail/config-v1.1.xml")
+        assert config.count(b"<port>443</port>") == 2
+        assert [by_imap_on_443(host.ip, *one) for one in (login, bob)] == ["OK", "OK"]
+        with smtplib.SMTP_SSL(host.ip, 443, context=smtp.any_certificate("smtp"), timeout=120) as session:
+            session.login(*login)
+            _, clear = smtp.transact(session, login[0], [login[0]], by(login[0], messages.text()))
+            assert clear.line == CLEARTEXT
+            _, sealed = smtp.transact(session, login[0], [login[0]], by(login[0], SEALED, mid))
+            assert sealed.code == 250
+    with ImapMailbox(host.ip, *login) as mailbox:
+        until(lambda: mailbox.find(mid), SECONDS, "what was submitted on 443 did not come")
+    assert host.run("cut -d' ' -f1 /var/log/nginx/shop.log | tail -n 1").stdout == f"{VISITOR}\n"
+    lines = [str(one["MESSAGE"]) for one in host.journal(since=began)]
+    assert (
+        len([line for line in lines if line.startswith("imap-login: Login") and f"rip={VISITOR}," in line])
+        == 2
+    )
+    assert [line for line in lines if f"[{VISITOR}]" in line and f"sasl_username={login[0]}" in line]
+
+
+@pytest.mark.parametrize("port", PORTS_OF_443)
+def test_nobody_else_names_a_client(host: LabHost, way: ByHand | ByPlaybook, port: int) -> None:
+    if isinstance(way, ByPlaybook):
+        pytest.skip("what is only done by hand")
+    test_no_user_of_the_host_gets_at_the_loopback_ports(host, port)
+
+
 def test_delta_chat_talks_to_another_relay_both_ways_by_https(
     host: LabHost, a: LabHost, stage: Stage
 ) -> None:
@@ -303,3 +345,4 @@ def test_after_removal_the_configuration_is_what_it_was_octet_for_octet(
     assert host.run("nft list tables").stdout == ""
     assert host.run("ls /etc/chatmail", check=False).stdout.split() == ["names.key", "store.key"]
     other_mail_flows(host, mta)
+    assert PAGE.encode() in page(host, SITE)

@@ -1,17 +1,18 @@
 """`old.lab`: a host that served mail before us, with Debian's own Postfix, Dovecot and nginx.
 
 No part of the lab that others use: a module of tests boots it. Its domains are `old.lab` (system users,
-local delivery) and `shop.lab` (virtual mailboxes); the zone has `_c.lab` at its address too. What is written
-here is what an operator sets after `apt install`; all else is as Debian has it.
+local delivery) and `shop.lab` (virtual mailboxes, and a site on port 443); the zone has `_c.lab` at its
+address too. What is written here is what an operator sets after `apt install`; all else is as Debian has it.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import base, container, keys, nameserver, network
+from tests.lab import base, ca, container, keys, nameserver, network
 from tests.lab.command import run
 from tests.lab.host import LabHost
 from tests.lab.plan import Host, Paths
@@ -68,6 +69,20 @@ service auth {
   }
 }
 """
+SITE = "shop.lab"
+PAGE = "Welcome to the shop.\n"
+NGINX = f"""\
+# Of this host's operator.
+server {{
+    listen 443 ssl;
+    listen [::]:443 ssl;
+    server_name {SITE};
+    ssl_certificate /etc/ssl/shop.crt;
+    ssl_certificate_key /etc/ssl/private/shop.key;
+    root /var/www/shop;
+    access_log /var/log/nginx/shop.log;
+}}
+"""
 
 
 @contextmanager
@@ -81,7 +96,7 @@ def up(paths: Paths) -> Iterator[LabHost]:
         container.mount(HOST, paths, base.path(paths))
         keys.introduce(paths, HOST)
         container.furnish(HOST, paths)
-        furnish(paths.root(HOST))
+        furnish(paths.root(HOST), paths)
         container.boot(HOST, paths)
         container.await_ready(HOST, paths)
         host = LabHost(HOST, paths)
@@ -98,7 +113,7 @@ def up(paths: Paths) -> Iterator[LabHost]:
         nameserver.publish(paths)
 
 
-def furnish(root: Path) -> None:
+def furnish(root: Path, paths: Paths) -> None:
     """What its operator did, long before us."""
     for place, text in (("main.cf", MAIN_CF), ("master.cf", MASTER_CF)):
         file = root / "etc/postfix" / place
@@ -114,6 +129,12 @@ def furnish(root: Path) -> None:
     container.write(root / "etc/dovecot/virtual", line)
     run("chroot", root, "useradd", "--uid", "5000", "--shell", "/usr/sbin/nologin", "virtual")
     run("chroot", root, "install", "-d", "-o", "virtual", "-g", "virtual", "/var/mail/virtual")
+    certificate, key = ca.issue(paths.ca, [SITE])
+    shutil.copy(certificate, root / "etc/ssl/shop.crt")
+    shutil.copy(key, root / "etc/ssl/private/shop.key")
+    container.write(root / "etc/nginx/sites-available/shop", NGINX)
+    (root / "etc/nginx/sites-enabled/shop").symlink_to("../sites-available/shop")
+    container.write(root / "var/www/shop/index.html", PAGE)
     hashed = run("openssl", "passwd", "-6", PASSWORD).stdout.strip()
     run("chroot", root, "useradd", "--create-home", "--shell", "/bin/sh", "--password", hashed, "bob")
     container.write(
