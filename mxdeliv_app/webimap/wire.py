@@ -59,8 +59,10 @@ def text(data: Mapping[str, Any], key: str, default: str | None = None, longest:
 
 
 def number(data: Mapping[str, Any], key: str, default: int | None = None, most: int = _UID_MAX) -> int:
-    """A number, also as text, as it is in a query. More than `most` is `most`."""
-    found = data.get(key, default)
+    """A number, also as text, as in a query, where empty is absent. More than `most` is `most`."""
+    found = data.get(key)
+    if found is None or found == "":
+        found = default
     if found is None:
         raise WireError(400, f"{key} is required")
     if isinstance(found, str) and re.fullmatch("[0-9]{1,10}", found, re.ASCII):

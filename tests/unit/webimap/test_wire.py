@@ -107,6 +107,14 @@ def test_numbers_also_of_a_query(value: Any, number: int) -> None:
     assert wire.number({"uid": value}, "uid") == number
 
 
+@pytest.mark.parametrize("data", [{}, {"since_uid": None}, {"since_uid": ""}])
+def test_a_number_that_is_empty_is_absent(data: dict[str, Any]) -> None:
+    assert wire.number(data, "since_uid", 7) == 7
+    with pytest.raises(WireError) as caught:
+        wire.number(data, "since_uid")
+    assert caught.value.text == "since_uid is required"
+
+
 @pytest.mark.parametrize("value", [-1, True, 1.5, "", "-1", "1e3", "٣", [], {}])
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(WireError):
