@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import falcon
@@ -49,6 +50,21 @@ class Origins:
             raise falcon.HTTPForbidden(title="this origin is not allowed")
 
 
+@asynccontextmanager
+async def gone(request: Request) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that is done when the client of a request without a body has closed its connection."""
+
+    async def wait() -> None:
+        while (await request.scope["state"]["receive"]())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.create_task(wait())
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
 class RestResource:
     """A path, with the action of each method that it has."""
 
@@ -84,7 +100,7 @@ class RestResource:
         self._check(method)
         action, client, login = self._actions[method], _client(request), _login_of(request)
         if action == "list_messages":
-            _answer(response, await self._messages(client, login, data))
+            _answer(response, await self._messages(request, client, login, data))
         else:
             async with self._sessions.mailbox(client, login) as mailbox:
                 await self._act(mailbox, action, response, data)
@@ -98,19 +114,22 @@ class RestResource:
         if method not in self._actions:
             raise falcon.HTTPMethodNotAllowed([one.upper() for one in self._actions])
 
-    async def _messages(self, client: str, login: tuple[str, str], data: Mapping[str, Any]) -> Any:
+    async def _messages(
+        self, request: Request, client: str, login: tuple[str, str], data: Mapping[str, Any]
+    ) -> Any:
         wait = wire.number(data, "wait", 0, _LONGEST_WAIT)
         since = wire.number(data, "since_uid", 0)
         work, end = self._sessions.work, time.monotonic() + wait
-        async with self._sessions.mailbox(client, login) as mailbox:
+        async with self._sessions.mailbox(client, login) as mailbox, gone(request) as ended:
             await work(mailbox.watch, wire.text(data, "mailbox", INBOX), since)
             while True:
                 found = await work(mailbox.news)
                 left = end - time.monotonic()
-                if found or left <= 0:
+                # Whoever has left would keep the session, and a place of the account, until the end.
+                if found or left <= 0 or ended.done():
                     return found
                 if not await work(mailbox.idle):
-                    await readable(mailbox, seconds=left)
+                    await readable(mailbox, ended, seconds=left)
 
 
 class SocketResource:
@@ -155,8 +174,8 @@ class SocketResource:
             await Conversation(socket, mailbox, self._sessions, client, login).run()
 
 
-def create_app(sessions: WebSessions) -> falcon.asgi.App[Any, Any]:
-    """The application."""
+def create_app(sessions: WebSessions) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The application, by ASGI."""
     origins = sessions.settings.origins
     middleware: list[Any] = [falcon.CORSMiddleware(allow_origins=origins), Origins(origins)]
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
@@ -174,7 +193,13 @@ def create_app(sessions: WebSessions) -> falcon.asgi.App[Any, Any]:
     app.add_route("/webimap/send", RestResource(sessions, post="send"))
     app.add_route("/websmtp/send", RestResource(sessions, post="send"))
     app.add_route("/webimap/ws", SocketResource(sessions))
-    return app
+
+    async def with_events(scope: Any, receive: Any, send: Any) -> None:
+        # For `gone`: Falcon tells no resource that its client has gone.
+        scope["state"]["receive"] = receive
+        await app(scope, receive, send)
+
+    return with_events
 
 
 def _answer(response: Response, result: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import struct
@@ -15,6 +16,7 @@ from tests.chat import pgp, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
+from tests.chat.smtp import any_certificate
 from tests.chat.webimap import Socket, ask, logged_in
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
@@ -90,6 +92,9 @@ class TestRest:
         assert ask(a, "POST", "/webimap/message/flags", login, change) == (200, {"status": "ok"})
         assert set(ask(a, "GET", "/webimap/messages", login)[1][0]["flags"]) == {"\\Seen", "$Kept"}
         assert ask(a, "GET", "/webimap/messages?since_uid=1", login) == (200, [])
+        # Empty is absent.
+        (again,) = ask(a, "GET", "/webimap/messages?mailbox=&since_uid=&wait=", login)[1]
+        assert again["uid"] == 1
         assert ask(a, "DELETE", "/webimap/message/1", login) == (200, {"status": "deleted"})
         assert ask(a, "GET", "/webimap/message/1", login) == (404, {"error": "message not found"})
         deliver(a, writer, login[0])
@@ -97,6 +102,18 @@ class TestRest:
         path = f"/webimap/messages/INBOX/{second['uid']}"
         assert ask(a, "DELETE", path, login) == (200, {"status": "deleted"})
         assert ask(a, "GET", "/webimap/messages", login) == (200, [])
+
+    def test_a_client_that_no_longer_waits_has_no_session(self, a: LabHost, login: Login) -> None:
+        def sessions() -> int:
+            return a.run(["doveadm", "-f", "tab", "who", "-1", login[0]]).stdout.count(login[0])
+
+        waiting = http.client.HTTPSConnection(a.ip, context=any_certificate())
+        fields = {"Host": a.domain, "X-Email": login[0], "X-Password": login[1]}
+        waiting.request("GET", "/webimap/messages?wait=120", headers=fields)
+        until("it waits", lambda: sessions() == 1, 20)
+        waiting.close()
+        # Long before the two minutes are over.
+        until("its session has ended", lambda: sessions() == 0, 15)
 
     @pytest.mark.parametrize("path", ["/webimap/send", "/websmtp/send"])
     def test_a_message_is_sent_by_the_same_rules_as_on_465(
