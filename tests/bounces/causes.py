@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from tests.chat import capture, relay
+from tests.chat import capture, relay, settings
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
 from tests.lab import Lab
@@ -90,31 +90,19 @@ def full_mailbox(name: str) -> Circumstances:
 
 @contextmanager
 def _silent(lab: Lab) -> Iterator[str]:
-    with _impatient(lab.host("a")):
+    with settings.impatient(lab.host("a"), PATIENCE):
         yield fresh_address("dead.lab")
 
 
 @contextmanager
 def _without_tls(lab: Lab) -> Iterator[str]:
-    with _impatient(lab.host("a")), capture.smtp_peer(lab.host("client").host):
+    with settings.impatient(lab.host("a"), PATIENCE), capture.smtp_peer(lab.host("client").host):
         yield fresh_address("tls.lab")
 
 
 @contextmanager
 def _in_clear(lab: Lab) -> Iterator[str]:
     yield _somebody(lab.host("b"))
-
-
-@contextmanager
-def _impatient(host: LabHost) -> Iterator[None]:
-    """Postfix gives up after `PATIENCE`."""
-    # Put back as a file: postconf writes in a way of its own.
-    host.run("cd /etc/postfix && cp -p main.cf main.cf.before")
-    host.run(f"postconf -e maximal_queue_lifetime={PATIENCE} && postfix reload")
-    try:
-        yield
-    finally:
-        host.run("cd /etc/postfix && mv main.cf.before main.cf && postfix reload")
 
 
 def _somebody(host: LabHost) -> str:

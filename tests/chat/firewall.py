@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from tests.lab.host import LabHost
 
 # Those that the tests close, and that an interrupted run may have left closed.
-PORTS = (25, 443)
+PORTS = (25, 443, 465, 993)
 
 
 @contextmanager
@@ -26,6 +26,15 @@ def closed(host: LabHost, port: int, how: Literal["refuse", "hang"]) -> Iterator
 
 
 @contextmanager
+def cut_off(host: LabHost) -> Iterator[None]:
+    """The host takes nothing on any port of clients and peers while the block runs."""
+    with ExitStack() as stack:
+        for port in PORTS:
+            stack.enter_context(closed(host, port, "refuse"))
+        yield
+
+
+@contextmanager
 def behind(host: LabHost, port: int) -> Iterator[None]:
     """The host is behind a firewall that passes one TCP port only, while the block runs."""
     host.refuse_other_ports(port)
@@ -33,6 +42,19 @@ def behind(host: LabHost, port: int) -> Iterator[None]:
         yield
     finally:
         host.allow_other_ports()
+
+
+@contextmanager
+def in_place_of(client: LabHost, address: str, host: LabHost, ports: Sequence[int]) -> Iterator[None]:
+    """While the block runs, `host` answers what `client` connects to at an address where nobody is."""
+    listed = ", ".join(map(str, ports))
+    rule = f"ip daddr {address} tcp dport {{ {listed} }} dnat to {host.ip}"
+    hook = "type nat hook output priority -100;"
+    client.run(["nft", "-f", "-"], input=f"table ip in_place {{\nchain output {{\n{hook}\n{rule}\n}}\n}}\n")
+    try:
+        yield
+    finally:
+        client.run(["nft", "delete", "table", "ip", "in_place"])
 
 
 @contextmanager

@@ -67,13 +67,34 @@ class Person:
 
     def log_in(self) -> None:
         """Configure the core with address, password and server alone; a first login makes the account."""
-        host = self.address.partition("@")[2]
-        server = {"imapServer": host, "imapPort": 993, "imapSecurity": "ssl"}
-        server |= {"smtpServer": host, "smtpPort": 465, "smtpSecurity": "ssl"}
-        login = {"addr": self.address, "password": self.password, **server}
-        self.core.rpc.add_or_update_transport(self.account, login)
+        self._use(self.address, self.password)
         self.core.rpc.start_io(self.account)
         self.core.rpc.wait_for_all_work_done(self.account)
+
+    def join_relay(self, domain: str, **more: str) -> str:
+        """Use a further relay too, by a first login there; the address. `more`: of the core's parameters.
+
+        Whoever has the profile's key from then on writes to all of its addresses.
+        """
+        address = fresh_address(domain)
+        self._use(address, fresh_password(), **more)
+        return address
+
+    def onboard(self, other: Person) -> None:
+        """As the app of someone new who was invited: the core joins the relay that answers first."""
+        self.core.rpc.init_transports(self.account, other.invite())
+        # It may join others later, by itself.
+        login = self.core.rpc.list_transports(self.account)[0]
+        self.address, self.password = login["addr"], login["password"]
+        self.go_online()
+
+    def _use(self, address: str, password: str, **more: str) -> None:
+        host = address.partition("@")[2]
+        server = {"imapServer": host, "imapPort": 993, "imapSecurity": "ssl"}
+        server |= {"smtpServer": host, "smtpPort": 465, "smtpSecurity": "ssl"}
+        self.core.rpc.add_or_update_transport(
+            self.account, {"addr": address, "password": password, **server, **more}
+        )
 
     def another_device(self) -> Person:
         """A second device with the same account, set up from this one as users do it: by transfer."""
