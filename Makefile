@@ -101,6 +101,14 @@ test-container: $(VENV)/ready collection ## build the container's image from its
 	$(BIN)/python -m tests.container
 	$(BIN)/pytest -v tests/container
 
+# The version to begin with, by any name that git knows; tests/upgrade/__init__.py has the default.
+FROM ?=
+
+.PHONY: test-upgrade
+test-upgrade: $(VENV)/ready deb ## deploy this version over an earlier one while mail flows, and look for each message (root; FROM=v0.1.0)
+	FROM=$(FROM) $(BIN)/python -m tests.upgrade
+	FROM=$(FROM) $(BIN)/pytest -v tests/upgrade
+
 .PHONY: lint
 lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/ruff check

@@ -58,18 +58,22 @@ def key(packages: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:12]
 
 
-def path(paths: Paths) -> Path:
-    """Where the base is, or will be."""
-    wanted = package_list(PACKAGES.read_text(encoding="utf-8"))
-    return paths.cache / f"base-{key(wanted)}"
+def listed(*more: Path) -> list[str]:
+    """The packages of this tree's list, and of the lists in other files."""
+    return package_list("\n".join(file.read_text(encoding="utf-8") for file in (PACKAGES, *more)))
 
 
-def ensure(paths: Paths, progress: Progress) -> Path:
+def path(paths: Paths, packages: Sequence[str] = ()) -> Path:
+    """Where the base is, or will be. `packages`: others than those of this tree's list."""
+    return paths.cache / f"base-{key(packages or listed())}"
+
+
+def ensure(paths: Paths, progress: Progress, packages: Sequence[str] = ()) -> Path:
     """The base, built now if it isn't there. Takes minutes then."""
-    base = path(paths)
+    base = path(paths, packages)
     if base.is_dir():
         return base
-    packages = package_list(PACKAGES.read_text(encoding="utf-8"))
+    packages = packages or listed()
     log = paths.cache / "build.log"
     building = paths.cache / "building"
     archives, environment = paths.cache / "archives", build_environment()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +61,10 @@ class HostStatus:
 class Lab:
     """The lab on this machine. There is one, whoever asks for it."""
 
-    def __init__(self, paths: Paths | None = None) -> None:
+    def __init__(self, paths: Paths | None = None, packages: Sequence[str] = ()) -> None:
+        """`packages`: what the base of its hosts has, where that is not this tree's list."""
         self.paths = paths or Paths.from_environment()
+        self.packages = packages
 
     def up(self, progress: Progress = silent) -> None:
         """Bring up what isn't; a lab that is up stays as it is."""
@@ -70,7 +72,7 @@ class Lab:
         debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
         with self.locked(progress), readable():
             debian.install_tools(progress, self.paths.log / "tools")
-            root = base.ensure(self.paths, progress)
+            root = base.ensure(self.paths, progress, self.packages)
             if self.stands_on_another(root):
                 progress("the base has changed: taking down what stands on the old one")
                 self.take_down(progress)

@@ -68,6 +68,15 @@ def test_another_list_of_packages_is_another_base() -> None:
     assert base.key(["postfix"]) == base.key(["postfix"])
 
 
+def test_a_base_may_have_the_packages_of_several_lists(tmp_path: Path) -> None:
+    other = tmp_path / "packages.txt"
+    other.write_text("# Of another version.\npostfix\nzz-other\n")
+    assert base.listed(other) == [*base.listed(), "zz-other"]
+    paths = Paths(tmp_path, tmp_path, tmp_path)
+    assert base.path(paths, base.listed()) == base.path(paths)
+    assert base.path(paths, base.listed(other)) != base.path(paths)
+
+
 def test_cgroup_hierarchies_of_both_versions_are_found_without_cpuset() -> None:
     mountinfo = (
         "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
