@@ -11,6 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where `dist` puts the wheels.
+WHEELHOUSE := dist/wheelhouse
+# Runs `make` in Debian 13, which is made in the lab's cache the first time, with an environment of its own. (root)
+MAKE_13 = $(BIN)/python -m tests.lab on trixie make VENV=.venv-13 WHEELHOUSE=dist/wheelhouse-13
 
 # What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
 PACKAGES := gcc libmilter-dev python3-dev python3-venv
@@ -42,7 +46,7 @@ PIP_INSTALL := $(BIN)/pip install -q --require-hashes --no-build-isolation
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
 demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
@@ -58,6 +62,10 @@ test: $(VENV)/ready deb dist/promtool $(WEBCLIENT) ## unit, black-box and end-to
 .PHONY: test-unit
 test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds
 	$(BIN)/pytest tests/unit
+
+.PHONY: test-unit-13
+test-unit-13: $(VENV)/ready ## the same on Debian 13 with its Python 3.13, in a root directory made for it (root)
+	$(MAKE_13) test-unit
 
 .PHONY: corpus
 corpus: $(VENV)/ready ## make the samples of real ciphertext anew, and what mailparse sees in them (needs gnupg, cargo)
@@ -123,12 +131,16 @@ format: $(VENV)/ready ## lay out the Python files
 
 .PHONY: dist
 dist: $(VENV)/ready ## dist/wheelhouse: our wheel and its pinned dependencies, which the package is made of
-	$(BIN)/python ansible/build_wheelhouse.py
+	$(BIN)/python ansible/build_wheelhouse.py --directory $(WHEELHOUSE)
 
 .PHONY: deb
 deb: $(VENV)/ready dist ## dist/chatmail-milter.deb, for Debian 12: what the playbook installs
 	@$(call installed,$(DEB_PACKAGES))
 	$(BIN)/python -m deb
+
+.PHONY: deb-13
+deb-13: $(VENV)/ready ## dist/chatmail-milter-13.deb, for Debian 13, in a root directory made for it (root)
+	$(MAKE_13) deb
 
 dist/promtool:
 	mkdir -p dist && cd dist && { apt-get download -qq $(PROMTOOL_PACKAGE) \
@@ -171,7 +183,7 @@ lab-status: $(VENV)/ready ## what of the lab is up
 
 .PHONY: clean
 clean: ## remove what the targets made here (the lab's cache stays)
-	rm -rf $(VENV) dist build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-13 dist build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Made whole or not at all: the stamp is written last.
 $(VENV)/ready: setup.cfg pyproject.toml requirements/build.txt requirements/dev.txt

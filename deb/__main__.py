@@ -1,7 +1,7 @@
 """`python -m deb`: builds the package from dist/wheelhouse, unless it is up to date.
 
 The file is dist/chatmail-milter_VERSION_PROCESSOR.deb; dist/chatmail-milter.deb, for the playbook, is a link
-to it.
+to it. On Debian 13 VERSION ends in `+deb13`, and the link is chatmail-milter-13.deb, made from wheelhouse-13.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import click
 
-from deb import package, units
+from deb import package, release, units
 
 ROOT = Path(__file__).resolve().parents[1]
-WHEELHOUSE = ROOT / "dist/wheelhouse"
+WHEELHOUSE = ROOT / f"dist/wheelhouse{release.SUFFIX}"
 # Without a repository, as in `build_wheelhouse.py`: the zip format begins there.
 FIRST_DAY_OF_ZIP = 315532800
 # A commit that touches none of them makes no other package.
@@ -39,8 +39,14 @@ def main(version: str | None, directory: Path, check: bool) -> None:
     """Build the Debian package."""
     # dpkg-deb keeps the modes of what it packs, and refuses some.
     os.umask(0o022)
-    link = directory / f"{package.NAME}.deb"
-    is_fresh = [sys.executable, str(ROOT / "ansible/build_wheelhouse.py"), "--check"]
+    link = directory / f"{package.NAME}{release.SUFFIX}.deb"
+    is_fresh = [
+        sys.executable,
+        str(ROOT / "ansible/build_wheelhouse.py"),
+        "--check",
+        "--directory",
+        str(WHEELHOUSE),
+    ]
     fresh = subprocess.run(is_fresh, check=False, capture_output=check).returncode == 0  # noqa: S603  (our own words)
     if check:
         if not fresh or field(link, "Chatmail-Sources") != sources():
@@ -50,7 +56,9 @@ def main(version: str | None, directory: Path, check: bool) -> None:
     if not fresh:
         sys.exit(1)
     ours = distribution(package.NAME)
-    edition = package.Edition(version or ours.version, architecture(), source_date(), sources())
+    edition = package.Edition(
+        version or ours.version + release.REVISION, architecture(), source_date(), sources()
+    )
     archive = directory / edition.file
     stamp = archive.with_suffix(".sources")
     wanted = f"{edition.sources} {edition.epoch} {package.MAINTAINER}\n"

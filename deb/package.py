@@ -18,7 +18,7 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 
 from chatmail_milter.config import example
 from chatmail_milter.ctl.main import main as chatmailctl
-from deb import manual, programs, units
+from deb import manual, programs, release, units
 
 NAME = "chatmail-milter"
 HERE = Path(__file__).parent
@@ -33,7 +33,7 @@ PYTHON, NEXT_PYTHON = (f"3.{minor}" for minor in (sys.version_info.minor, sys.ve
 # Besides what the playbook installs for our programs. systemd: units, sysusers, tmpfiles.
 DEPENDS = (
     "init-system-helpers (>= 1.54)",
-    "libc6 (>= 2.36)",
+    f"libc6 (>= {release.LIBC})",
     "passwd",
     f"python3 (>= {PYTHON})",
     f"python3 (<< {NEXT_PYTHON})",
@@ -124,7 +124,9 @@ def build(edition: Edition, distribution: Distribution, wheelhouse: Path, scratc
 def texts(scripts: list[EntryPoint], version: str, epoch: int) -> dict[str, str]:
     """Maps paths to texts of all files but the programs. `write` compresses those that end in .gz."""
     day = format_datetime(datetime.fromtimestamp(epoch, UTC))
-    changes = f"{NAME} ({version}) bookworm; urgency=medium\n\n  * CHANGELOG.md.gz says what is new.\n\n"
+    changes = (
+        f"{NAME} ({version}) {release.CODENAME}; urgency=medium\n\n  * CHANGELOG.md.gz says what is new.\n\n"
+    )
     completions = {
         path: shell(chatmailctl, {}, "chatmailctl", "_CHATMAILCTL_COMPLETE").source() + "\n"
         for path, shell in COMPLETIONS.items()

@@ -1,6 +1,6 @@
 """Builds the package's private virtual environment from the wheelhouse, without a network.
 
-It contains libraries of which Debian 12 has too old versions. Left out are traces of the build (paths,
+It contains libraries of which Debian has too old versions. Left out are traces of the build (paths,
 times), pip, headers, and programs that nothing of ours starts. dpkg has the files' checksums, so pip's
 records are left out, too. Byte code is compiled on the host (py3compile), as for every Python package of
 Debian.
@@ -47,6 +47,8 @@ def clean(home: Path, ours: set[str]) -> None:
     for place in ("include", "share"):
         shutil.rmtree(home / place)
     (home / "lib64").unlink(missing_ok=True)
+    # Python 3.13 makes one.
+    (home / ".gitignore").unlink(missing_ok=True)
     (home / "bin/python3").unlink()
     (home / "bin/python3").symlink_to("../../../bin/python3")
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n", "utf-8")
@@ -57,7 +59,7 @@ def clean(home: Path, ours: set[str]) -> None:
         elif not program.is_symlink():
             program.unlink()
     for module in home.rglob("*.py"):
-        # Imported, never started; and there is no `python` in Debian 12.
+        # Imported, never started; and there is no `python` in Debian.
         text = module.read_bytes()
         if text.startswith(b"#!"):
             module.write_bytes(text.partition(b"\n")[2])

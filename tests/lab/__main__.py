@@ -12,9 +12,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tests.lab import builder
 from tests.lab.debian import require_root
 from tests.lab.errors import LabError
 from tests.lab.lab import Lab
+from tests.lab.plan import Paths
 
 
 def progress() -> Callable[[str], None]:
@@ -75,6 +77,19 @@ def status(as_json: bool) -> None:
 def shell(host: str, command: tuple[str, ...]) -> None:
     require_root()
     sys.exit(Lab().host(host).shell(command))
+
+
+@main.command(
+    help="Run COMMAND in this clone, in a Debian of another release; the first time makes it.",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("suite", type=click.Choice(builder.SUITES))
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def on(suite: str, command: tuple[str, ...]) -> None:
+    require_root()
+    paths = Paths.from_environment()
+    builder.ensure(paths, suite, progress())
+    sys.exit(builder.run(paths, suite, list(command)).returncode)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.lab import nspawn
 from tests.lab.command import SEALED, Progress, run_long
-from tests.lab.debian import Repository, proxy_environment, repositories
+from tests.lab.debian import Repository, proxy_environment, renamed, repositories
 from tests.lab.errors import LabError
 from tests.lab.plan import SUITE, Paths
 
@@ -112,15 +112,15 @@ def build_environment() -> dict[str, str]:
     return {**os.environ, **proxy_environment(), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
-def debootstrap(root: Path, archives: Path, progress: Progress, log: Path) -> None:
+def debootstrap(root: Path, archives: Path, progress: Progress, log: Path, suite: str = SUITE) -> None:
     """Make the smallest Debian in `root`, and tell its apt of this machine's repositories."""
     archives.mkdir(parents=True, exist_ok=True)
-    sources = repositories(SUITE, progress, log)
-    mirror = next(source for source in sources if source.suite == SUITE)
-    progress("debootstrap: a Debian 12 from nothing (about a minute)")
+    sources = renamed(repositories(SUITE, progress, log), SUITE, suite)
+    mirror = next(source for source in sources if source.suite == suite)
+    progress(f"debootstrap: Debian {suite} from nothing (about a minute)")
     run_long(
         [*SEALED, "debootstrap", "--variant=minbase", "--include=ca-certificates", f"--cache-dir={archives}",
-         SUITE, str(root), mirror.uri],
+         suite, str(root), mirror.uri],
         log, progress, build_environment(),
     )  # fmt: skip
     prepare_apt(root, sources)

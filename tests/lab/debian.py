@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.lab.command import Progress, run, run_long
@@ -69,7 +70,7 @@ def parse_index_targets(text: str, suite: str) -> list[Repository]:
 
 
 def repositories(suite: str, progress: Progress, log: Path) -> list[Repository]:
-    """The repositories of `suite` that this machine's apt uses, the plain suite first."""
+    """The repositories of `suite`, on the mirrors that this machine's apt uses, the plain suite first."""
     query = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)")
     wanted = (*query, "Created-By: Packages")
     found = parse_index_targets(run(*wanted).stdout, suite)
@@ -81,6 +82,11 @@ def repositories(suite: str, progress: Progress, log: Path) -> list[Repository]:
     if not any(repository.suite == suite for repository in found):
         raise LabError(f"add Debian {suite} to this machine's apt sources: the lab's hosts are made from it")
     return found
+
+
+def renamed(found: Sequence[Repository], suite: str, other: str) -> list[Repository]:
+    """The same of another suite: a mirror of Debian has all that are supported."""
+    return [replace(one, suite=other + one.suite.removeprefix(suite)) for one in found]
 
 
 def proxy_environment() -> dict[str, str]:

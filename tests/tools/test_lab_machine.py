@@ -131,3 +131,12 @@ def test_a_command_that_fails_is_one_line_that_names_it() -> None:
 
 def wait_for(record: Path) -> int:
     return until(lambda: process.alive(record), 5, f"{record} did not come")
+
+
+def test_another_suite_is_on_the_same_mirrors() -> None:
+    found = debian.parse_index_targets(INDEX_TARGETS, "bookworm")
+    assert debian.renamed(found, "bookworm", "trixie") == [
+        debian.Repository("http://mirror.example/debian", "trixie", "main"),
+        debian.Repository("http://mirror.example/debian-security", "trixie-security", "main"),
+        debian.Repository("http://mirror.example/debian", "trixie-updates", "main"),
+    ]

@@ -202,7 +202,7 @@ def folded(width: int, by: str = "\r\n ", shorter: int = 0) -> str:
 VALUES = {
     "references": "<a@a.example>\r\n <b@b.example>",
     "in-reply-to": "<b@b.example>",
-    "autocrypt": "addr=a@a.example; prefer-encrypt=mutual; keydata=\r\n xsBNBF\r\n +/==",
+    "autocrypt": "addr=a@a.example; prefer-encrypt=mutual; keydata=\r\n xsBNBFAA\r\n +w==",
     "mime-version": "1.0",
     "subject": "[...]",
     "message-id": "<c@a.example>",
@@ -224,8 +224,8 @@ def test_mail_programs_keep_what_answers_and_keys_need(names: tuple[str, ...]) -
         ("References", "<a@a.example>"),
         ("References", "<a@a.example>\r\n\t<b$c+d/e@a.example>  <c@[192.0.2.7]>"),
         ("In-Reply-To", " <a@a.example>"),
-        ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata=xsBNBF\r\n +/=="),
-        ("Autocrypt", "addr=a@a.example; keydata=\r\n xsBNBF\r\n +/=="),
+        ("Autocrypt", "addr=a@a.example; prefer-encrypt=mutual; keydata=xsBNBFAA\r\n +w=="),
+        ("Autocrypt", "addr=a@a.example; keydata=\r\n xsBNBFAA\r\n +w=="),
         ("Autocrypt", "addr=a@a.example; _more=x; prefer-encrypt=nopreference;\r\n\tkeydata=xsBNBFAA"),
         ("Autocrypt", "addr=a@a.example; keydata=" + KEY),
         # No packet that we know: what kinds of keys there will be is not ours to say.

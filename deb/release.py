@@ -1,0 +1,20 @@
+"""Which Debian release this machine runs: a package is for the release that it is built on.
+
+Names of Debian 12's files have no release in them. Those of Debian 13's end in `-13`, so that both fit into
+dist/. Its version is the later one: apt upgrades to it with the host.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+
+_SYSTEM = platform.freedesktop_os_release()
+CODENAME = _SYSTEM.get("VERSION_CODENAME", "unstable")
+_NUMBER = _SYSTEM.get("VERSION_ID", "")
+_IS_FIRST = _NUMBER in ("12", "")
+
+SUFFIX = "" if _IS_FIRST else f"-{_NUMBER}"
+REVISION = "" if _IS_FIRST else f"+deb{_NUMBER}"
+# pymilter is compiled here, against this one.
+LIBC = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
