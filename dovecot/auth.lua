@@ -23,7 +23,38 @@ local UNDERSTOOD = { [200] = true, [201] = true, [204] = true, [400] = true, [40
 -- resources for a new account, are temporary.)
 local REFUSED = { [400] = true, [403] = true, [413] = true, [423] = true }
 
-local clients, secret = {}, nil
+local clients, secret, dialect = {}, nil, nil
+
+-- What differs between the two versions: settings of an HTTP client, the fingerprint (both give the same 12 bits),
+-- fields of a user, and results. By default a client waits up to a minute after a refused connection before the next, and
+-- its worker with it.
+local DIALECT_OF_2_3 = {
+  client = function(seconds)
+    return { request_absolute_timeout_msecs = seconds * 1000, connect_backoff_max_time_msecs = 1, }
+  end,
+  fingerprint = function() return "%{sha256;truncate=12,salt=" .. secret .. ":password}" end,
+  capabilities = function(fields, prefix, names) fields[prefix .. "imap_capability"] = names end,
+  quota = function(fields, prefix, octets) fields[prefix .. "quota_rule"] = "*:bytes=" .. octets end,
+  -- Dovecot continues with its last, empty passdb. (A Lua passdb can set fields of a failed login in no other way, and
+  -- INTERNAL_FAILURE is logged with the client's address.)
+  refuse = function() return dovecot.auth.PASSDB_RESULT_NEXT, "nodelay=y" end,
+  put_off = function() return dovecot.auth.PASSDB_RESULT_NEXT, "code=temp_fail" end,
+}
+local DIALECT_OF_2_4 = {
+  client = function(seconds)
+    return { request_absolute_timeout = seconds .. "s", connect_backoff_time = "1ms", connect_backoff_max_time = "1ms" }
+  end,
+  fingerprint = function() return "%{password | sha256(salt='" .. secret .. "') | hexlify | substr(0, 3)}" end,
+  capabilities = function(fields, prefix, names)
+    for name in names:gmatch("[^+ ]+") do
+      fields[prefix .. "imap_capability/" .. name] = "yes"
+    end
+  end,
+  quota = function(fields, prefix, octets) fields[prefix .. "quota_storage_size"] = octets .. "B" end,
+  -- A failed login has no fields; each kind has a delay of its own in dovecot.conf.
+  refuse = function() return dovecot.auth.PASSDB_RESULT_PASSWORD_MISMATCH end,
+  put_off = function() return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE end,
+}
 
 function script_init()
   local file, problem = io.open(SECRET_FILE)
@@ -33,14 +64,10 @@ function script_init()
   end
   secret = file:read("l")
   file:close()
-  -- Settings of 2.3. Another version may refuse them, and then uses its defaults.
+  -- 2.4 refuses settings that it does not know, 2.3 ignores them.
+  dialect = pcall(dovecot.http.client, DIALECT_OF_2_3.client(1)) and DIALECT_OF_2_3 or DIALECT_OF_2_4
   for question, seconds in pairs(ANSWER_WITHIN) do
-    local known, made = pcall(dovecot.http.client, {
-      request_absolute_timeout_msecs = seconds * 1000,
-      -- By default, after a refused connection the client waits up to a minute before the next, and its worker with it.
-      connect_backoff_max_time_msecs = 1,
-    })
-    clients[question] = known and made or dovecot.http.client({})
+    clients[question] = dovecot.http.client(dialect.client(seconds))
   end
   return 0
 end
@@ -81,7 +108,8 @@ end
 -- 12 bits of a keyed hash of the password, by which, with the network, the hooks recognise the owner while others guess.
 -- Nil if Dovecot lacks this hash; then guesses are not counted.
 local function fingerprint_of(request)
-  return request:var_expand("%{sha256;truncate=12,salt=" .. secret .. ":password}"):match("^%x+$")
+  local known, hash = pcall(request.var_expand, request, dialect.fingerprint())
+  return known and hash:match("^%x+$") or nil
 end
 
 -- The hash in an answer. The only character in it that some JSON encoders escape is the slash.
@@ -96,26 +124,28 @@ local function canonical(user)
 end
 
 -- A user's fields for Dovecot, each name with `prefix`. The IDs are needed for lookups by services that run as vmail. The
--- quota, if the account has its own, replaces that of dovecot.conf. (2.3's name for it.)
+-- quota, if the account has its own, replaces that of dovecot.conf.
 local function mailbox(user, body, prefix)
+  local fields = { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail" }
+  -- XCHATMAIL: this is a chatmail relay, so Delta Chat need not move or delete for privacy's sake. XDELTAPUSH: it
+  -- may give the token of its device. As a field of the user they are in the answer to a login (RFC 3501, 6.2.3);
+  -- dovecot.conf would show them in the greeting, too, to whoever scans ports.
+  dialect.capabilities(fields, prefix, "{{ dovecot_user_capabilities }}")
   local octets = body:match('"quota"%s*:%s*(%d+)')
-  return { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail",
-    -- XCHATMAIL: this is a chatmail relay, so Delta Chat need not move or delete for privacy's sake. XDELTAPUSH: it
-    -- may give the token of its device. As a field of the user they are in the answer to a login (RFC 3501, 6.2.3);
-    -- dovecot.conf would show them in the greeting, too, to whoever scans ports.
-    [prefix .. "imap_capability"] = "{{ dovecot_user_capabilities }}",
-    [prefix .. "quota_rule"] = octets and "*:bytes=" .. octets }
+  if octets then
+    dialect.quota(fields, prefix, octets)
+  end
+  return fields
 end
 
--- In both kinds of failure Dovecot continues with its last, empty passdb. (A Lua passdb can set fields of a failed login in
--- no other way, and INTERNAL_FAILURE is logged with the client's address.) This kind is permanent, without delay.
+-- A permanent failure, without delay.
 local function refuse()
-  return dovecot.auth.PASSDB_RESULT_NEXT, "nodelay=y"
+  return dialect.refuse()
 end
 
--- A temporary failure, after auth_failure_delay, during which no worker waits.
+-- A temporary failure, after a delay, during which no worker waits.
 local function put_off()
-  return dovecot.auth.PASSDB_RESULT_NEXT, "code=temp_fail"
+  return dialect.put_off()
 end
 
 function auth_password_verify(request, password)
@@ -163,4 +193,9 @@ function auth_userdb_lookup(request)
     return dovecot.auth.USERDB_RESULT_USER_UNKNOWN, ""
   end
   return dovecot.auth.USERDB_RESULT_INTERNAL_FAILURE, "hooks away"
+end
+
+-- By what 2.4 finds an answer in its cache, if the process has one (2.3: by the name, too).
+function auth_userdb_get_cache_key()
+  return "%{user}"
 end

@@ -26,6 +26,7 @@ NGINX = REPOSITORY / "ansible/roles/nginx/templates/nginx.conf.j2"
 NGINX_BESIDE = REPOSITORY / "ansible/roles/beside/templates/nginx.conf.j2"
 POSTFIX_BESIDE = REPOSITORY / "ansible/roles/beside/templates/master.cf.j2"
 DOVECOT = REPOSITORY / "dovecot/2.3/dovecot.conf"
+DOVECOT_2_4 = REPOSITORY / "dovecot/2.4/dovecot.conf"
 each_size = pytest.mark.parametrize("size", [DEFAULT, 1_048_576, 5_000_000, 2_147_483_648])
 
 
@@ -85,6 +86,7 @@ def test_nginx_and_dovecot_leave_a_refusal_to_who_gives_an_smtp_reply(size: int)
     limits = Limits(size)
     assert int(limits.line(NGINX, "client_max_body_size")) == size + 2 * MIB
     assert int(limits.line(DOVECOT, "quota_max_mail_size")) == size + 2 * MIB
+    assert limits.line(DOVECOT_2_4, "quota_mail_size") == f"{size + 2 * MIB}B"
     beside = limits.line(NGINX_BESIDE, "client_max_body_size")
     assert size + MIB < int(beside.removesuffix("m")) * MIB <= size + 2 * MIB
 

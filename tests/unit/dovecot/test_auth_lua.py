@@ -21,6 +21,7 @@ def test_no_worker_sleeps() -> None:
     assert "os.time" not in text
     # A client of HTTP that was refused waits with its worker before it tries again.
     assert "connect_backoff_max_time_msecs = 1," in text
+    assert 'connect_backoff_max_time = "1ms"' in text
 
 
 def test_a_question_that_the_hooks_may_have_read_and_not_answered_in_time_is_not_asked_again() -> None:
@@ -39,6 +40,9 @@ def test_a_temporary_failure_is_told_later_than_postfix_waits_for() -> None:
     (delay,) = re.findall(r"^auth_failure_delay = (\d+)s$", text, re.MULTILINE)
     # AUTH_TIMEOUT of Postfix's xsasl_dovecot_server.c is 10 s, and Dovecot counts whole seconds.
     assert int(delay) > 10 + 1
+    newer = (SCRIPT.parent / "2.4/dovecot.conf").read_text()
+    assert f"\nauth_internal_failure_delay = {delay}s\n" in newer
+    assert "\nauth_failure_delay = 0\n" in newer
 
 
 def test_no_answer_to_what_a_client_sent_is_asked_for_again() -> None:
