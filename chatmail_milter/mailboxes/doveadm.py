@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,7 +216,7 @@ class Doveadm:
 
     def clients(self) -> list[int]:
         """The process of each IMAP connection, by its ID."""
-        return [int(row["pid"]) for row in self._rows("who", "-1") if row["proto"] == "imap"]
+        return [int(row["pid"]) for row in self._rows("who", "-1") if _is_imap(row)]
 
     def statistics(self) -> dict[str, int]:
         """The number of events of each `metric` in dovecot.conf, since Dovecot started. doveadm-stats(1)"""
@@ -277,10 +277,15 @@ class Doveadm:
                 raise DoveadmError(f"doveadm {arguments[0]}: exit status {status}: {words}", status)
 
 
+def _is_imap(row: Mapping[str, str]) -> bool:
+    """Whether a row of `who` is an IMAP client: 2.4 has other names, and tells of hibernation."""
+    return (row["service"] if "service" in row else row["proto"]) in ("imap", "imap-hibernate")
+
+
 def parse_connections(text: str) -> Iterator[tuple[str, Peer]]:
     """The IMAP connections in the output of `doveadm -f tab who -1`."""
     for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
-        if row["proto"] == "imap":
+        if _is_imap(row):
             # A program on this host that is connected by a socket has no address.
             yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
 

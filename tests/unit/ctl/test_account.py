@@ -330,3 +330,15 @@ class TestSessions:
             (BOB, ipaddress.ip_address("2001:db8::1")),
             (BOB, None),
         ]
+
+    def test_dovecot_2_4_names_them_otherwise(self) -> None:
+        lines = (
+            "username\tservice\tpid\tip\tdest_ip",
+            f"{ALICE}\timap\t48\t192.0.2.7\t",
+            f"{BOB}\timap-hibernate\t32\t2001:db8::1\t",
+            f"{BOB}\tlmtp\t33\t\t",
+        )
+        assert list(parse_connections("\n".join(lines))) == [
+            (ALICE, ipaddress.ip_address("192.0.2.7")),
+            (BOB, ipaddress.ip_address("2001:db8::1")),
+        ]

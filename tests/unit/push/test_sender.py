@@ -97,6 +97,33 @@ def test_what_was_said_before_is_not_said_again(path: Path) -> None:
         assert not connections.has(BOB)
 
 
+# What 2.4.1 sends.
+GREETING_OF_2_4 = b"VERSION\tanvil-server\t2\t0\n"
+DUMP_OF_2_4 = (
+    GREETING_OF_2_4 + b"\n"
+    b"32\talice123@a.example\timap-hibernate\t127.0.0.1\t94c84a2729330d6b2000000083ecc375\t\n"
+    b"26\tbob12345@a.example\timap\t127.0.0.1\t0b0929231e330d6b1a00000083ecc375\t\n"
+    b"27\tcarol123@a.example\tlmtp\t127.0.0.1\t3b299f3529330d6b1b00000083ecc375\t\n\n"
+)
+
+
+def test_dovecot_2_4_is_asked_again_in_its_own_words_and_from_then_on(path: Path) -> None:
+    connections = ConnectedUsers(str(path))
+    answers = [GREETING_OF_2_4, DUMP_OF_2_4, DUMP_OF_2_4, GREETING_OF_2_4 + b"\n\n", DUMP_OF_2_4[:-1]]
+    with anvil(path, iter(answers), at_once()) as asked:
+        assert connections.has("alice123@a.example")
+        assert asked == [2]
+        assert not connections.has("carol123@a.example")
+        assert not connections.has("alice123@a.example")
+        # This one was cut off before its end.
+        assert not connections.has("alice123@a.example")
+        assert asked == [5]
+
+
+def test_users_of_2_4_have_an_imap_client_awake_or_hibernated() -> None:
+    assert list(users(DUMP_OF_2_4)) == ["alice123@a.example", "bob12345@a.example"]
+
+
 @pytest.mark.parametrize("answer", [b"", b"imap/1.2.3.4/alice123@a.example\t1\t1\n"])
 def test_where_nobody_can_say_nobody_is_connected(
     path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
