@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -335,17 +334,16 @@ class TestMany:
         with logged_in(a, login) as slow, logged_in(a, login) as flood, logged_in(a, other) as bystander:
             for _ in range(30):
                 slow.put({"action": "fetch", "data": {"uid": uid}})
-            flood.connection.socket.settimeout(1)
             frame = json.dumps({"action": "list_messages", "data": {}})
             with suppress(TimeoutError, ConnectionClosed):
                 while True:
                     # Until nobody takes any more, because nobody reads the answers.
-                    flood.put(frame + " " * 10_000)
+                    flood.put(frame + " " * 10_000, seconds=1)
             deliver(a, writer, other[0])
             assert bystander.new_message()["uid"] == 1
             assert bystander.result("list_messages")[0]["uid"] == 1
-            slow.connection.socket.close()
-            flood.connection.socket.close()
+            slow.cut()
+            flood.cut()
         assert web.result("fetch", uid=uid)["size"] > 7_000_000
         assert a.run("systemctl show --property=NRestarts --value chatmail-webimap").stdout.strip() == "0"
 
@@ -358,9 +356,7 @@ class TestMany:
             frame = json.dumps({"action": "send", "data": {"to": [writer[0]], "body": message}}).encode()
             # RFC 6455, 5.2: a masked text frame, whose mask is zero.
             head = b"\x81\xfe" + struct.pack("!H", len(frame)) + bytes(4)
-            cut.connection.socket.sendall(head + frame[: len(frame) // 2])
-            cut.connection.socket.shutdown(socket.SHUT_RDWR)
-            cut.connection.socket.close()
+            cut.cut(head + frame[: len(frame) // 2])
         message = pgp.encrypted(login[0], writer[0], whole).decode()
         assert web.result("send", to=[writer[0]], body=message) == {"status": "sent"}
         with ImapMailbox(a.ip, *writer) as mailbox:
