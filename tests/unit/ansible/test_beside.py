@@ -49,8 +49,11 @@ def rendered(template: str, **variables: Any) -> str:
 
 
 def documented(path: str) -> str:
-    """The blocks of the document for a file, without the lines that mark begin and end of a part."""
-    text = "".join(step.text for step in by_hand.steps() if step.path == path)
+    """The blocks of the document for a file, without the lines that mark begin and end of a part.
+
+    Part (e), mail on 443, is done by hand only: the sites that are there have that port.
+    """
+    text = "".join(step.text for step in by_hand.steps() if step.path == path and step.part != "e")
     return re.sub(r"^# chatmail (begin|end).*\n", "", text, flags=re.M)
 
 
