@@ -54,7 +54,7 @@ _UNSPECIFIED = IPv6Network("::/128")
 
 # NAT64 (RFC 6052, 2.1). Allowing this network does not allow forbidden IPv4 addresses through it.
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Networks whose addresses lead to one of IPv4: mapped (RFC 4291, 2.5.5.2), NAT64, Teredo, 6to4.
+# Each address in these networks leads to an IPv4 address: mapped (RFC 4291, 2.5.5.2), NAT64, Teredo, 6to4.
 _TO_IPV4 = (IPv6Network("::ffff:0:0/96"), _NAT64, IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 
 

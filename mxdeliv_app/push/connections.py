@@ -98,7 +98,7 @@ def _is_whole(answer: bytes | bytearray) -> bool:
     """Whether it ends with the empty line. (2.4 has another one, after its greeting.)"""
     if answer.startswith(_GREETING_OF_2_4):
         return answer.count(b"\n") > 2 and answer.endswith(b"\n\n")
-    # If nobody is connected, the answer is a single empty line.
+    # Anvil answers with a single empty line if no client is connected.
     return answer == b"\n" or answer.endswith(b"\n\n")
 
 

@@ -88,7 +88,7 @@ class RestResource:
         if length > limit:
             raise WireError(413, "the request is too large")
         client, login = _client(request), _login_of(request)
-        # Before a login nobody takes memory or time with a body.
+        # The login comes first: a body takes memory and time.
         async with sessions.mailbox(client, login) as mailbox, sessions.hold(length):
             data = await sessions.work(wire.decoded, await request.bounded_stream.read(limit))
             if self._actions["post"] == "send":

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tests.lab.plan import REPOSITORY
 
-
-def defined(source: str) -> Iterator[str]:
-    """The classes that a module defines at its top level."""
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.ClassDef) and not statement.name.startswith("Test"):
-            yield statement.name
+# At the top level of a module. (To parse all files takes 1.4 s in place of 0.2.)
+_CLASS = re.compile(r"^class (?!Test)(\w+)", re.M)
 
 
 def twice(sources: Sequence[str]) -> list[str]:
-    found = Counter(name for source in sources for name in defined(source))
+    found = Counter(name for source in sources for name in _CLASS.findall(source))
     return sorted(name for name, times in found.items() if times > 1)
 
 
