@@ -95,6 +95,18 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
             lab.down()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _names_lead_where_they_did(lab: Lab) -> Iterator[None]:
+    """A module that publishes other DNS records takes them back: others would not find the relays."""
+    before = _records(lab)
+    yield
+    assert _records(lab) == before
+
+
+def _records(lab: Lab) -> dict[str, str]:
+    return {file.name: file.read_text("utf-8") for file in lab.paths.signers_records.parent.glob("*.zone")}
+
+
 @pytest.fixture(scope="session")
 def stage(lab: Lab) -> Iterator[Stage]:
     """A running Delta Chat core in the client namespace."""

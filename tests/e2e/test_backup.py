@@ -76,7 +76,10 @@ def says(words: str, shown: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class BackedUpRelay:
-    """_a.lab and its two hosts, of which the new one is bare; `account` is Ann's whom no core knows."""
+    """_a.lab and its two hosts, of which the new one is bare.
+
+    `account` is Ann's whom no core knows, `published` is what DNS said of the relay before it moved.
+    """
 
     lab: Lab
     old: LabHost
@@ -85,10 +88,11 @@ class BackedUpRelay:
     ann: Person
     ben: Person
     account: Login
+    published: str
 
     def deploy(self) -> None:
-        """Run the playbook on the new host, with the variables of the old one."""
-        done = playbook(self.lab, self.old, ansible_host=self.new.ip)
+        """Run the playbook on the new host, with the variables of the old one but the addresses."""
+        done = playbook(self.lab, self.old, ansible_host=self.new.ip, dns_records_ipv4=self.new.ip)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def copy(self) -> None:
@@ -103,12 +107,12 @@ class BackedUpRelay:
 
     @property
     def records(self) -> Path:
-        """The file for the new host's address, which the lab publishes in place of the old one's."""
-        return self.lab.paths.records(self.old.host).with_name("moved.zone")
+        return self.lab.paths.records(self.old.host)
 
     def point_records(self) -> None:
         """Publish the address of the new host; peers forget the other one when its TTL is over."""
-        self.records.write_text(f"{self.old.domain}. A {self.new.ip}\n", "ascii")
+        assert self.old.ip in self.published
+        self.records.write_text(self.published.replace(self.old.ip, self.new.ip), "utf-8")
         self.lab.publish()
         self.lab.host("b").run("systemctl restart unbound")
 
@@ -116,7 +120,7 @@ class BackedUpRelay:
         """The relay is on the old host, as before."""
         self.old.plug()
         self.old.run(f"systemctl start {SERVICES}; rm -rf {DIRECTORY}")
-        self.records.unlink(missing_ok=True)
+        self.records.write_text(self.published, "utf-8")
         self.lab.publish()
         for host in (self.old, self.lab.host("b")):
             host.run("systemctl restart unbound")
@@ -132,7 +136,9 @@ def moved(lab: Lab, a: LabHost, b: LabHost, stage: Stage) -> Iterator[BackedUpRe
         ours = Stage(lab, core)
         ann, ben = ours.newcomer(a.domain), ours.newcomer(b.domain)
         ours.acquaint(ann, ben)
-        there = BackedUpRelay(lab, a, new, ours, ann, ben, (fresh_address(a.domain), fresh_password()))
+        account = fresh_address(a.domain), fresh_password()
+        published = lab.paths.records(a.host).read_text("utf-8")
+        there = BackedUpRelay(lab, a, new, ours, ann, ben, account, published)
         try:
             yield there
         finally:

@@ -30,6 +30,8 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
         "ansible_host": host.ip,
         "chatmail_domain": host.domain,
         "chatmail_dns_records_file": str(paths.records(host)),
+        # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
+        "dns_records_ipv4": host.ip,
         # With and without.
         "chatmail_mta_sts": host.name == "a",
         # Prometheus is not in the lab.
@@ -54,7 +56,7 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "ansible_pipelining": True,
         "chatmail_deb": str(REPOSITORY / "dist/chatmail-milter.deb"),
         "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
-        # Ansible looks for addresses in /sys, which shows a host of the lab its parent's.
+        # As above.
         "nginx_ipv6": True,
         # A key of chatmail.toml that has no variable, with the default: whether it arrives, not what it does.
         "chatmail_settings": {"relay": {"workers": 64}, "webimap": {"origins": [WEB_CLIENT]}},

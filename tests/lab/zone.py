@@ -88,7 +88,7 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
     lines = [f"$TTL 60\n@  SOA  dns root {serial} 60 60 60 1\n@  NS  dns\n"]
     extras = [parse(source, text) for source, text in published.items()]
     for host in HOSTS:
-        # A relay may have moved to another address, which the playbook then wrote.
+        # The playbook writes those of a relay, which may have moved to another address.
         if not any(extra.get_rdataset(f"{host.domain}.", dns.rdatatype.A) for extra in extras):
             lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":

@@ -59,6 +59,7 @@ def test_the_inventory_says_what_an_operator_would() -> None:
         "ansible_host": "10.77.0.11",
         "chatmail_domain": "_a.lab",
         "chatmail_dns_records_file": "/s/records/_a.lab.zone",
+        "dns_records_ipv4": "10.77.0.11",
         "chatmail_mta_sts": True,
         "chatmail_admin_passwords": {role: hashed for role, (_, hashed) in inventory.ADMIN.items()},
         "chatmail_admin_networks": ["10.77.0.0/25"],
