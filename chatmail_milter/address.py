@@ -134,6 +134,15 @@ def network_of(peer: Peer) -> str:
     return str(peer)
 
 
+def site_of(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The network that one owner of many addresses may have all of: an IPv4 /24, or an IPv6 /48."""
+    if isinstance(peer, ipaddress.IPv6Address):
+        if peer.ipv4_mapped is None:
+            return str(ipaddress.IPv6Network((peer, 48), strict=False))
+        peer = peer.ipv4_mapped
+    return str(ipaddress.IPv4Network((peer, 24), strict=False))
+
+
 def network_named(ip: str) -> str | None:
     """`network_of` for an IP address as text; None if it is not one, as for a local program."""
     try:

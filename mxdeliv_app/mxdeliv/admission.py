@@ -1,11 +1,9 @@
 """Limits the messages received at once, so that web pages and other peers are still served.
 
 A message occupies a thread until Postfix replies, and each recipient keeps an smtpd process busy. So threads
-and recipients are limited resources, shared among networks (IPv4 addresses, IPv6 /64s): a network may take
-more while it has less than twice what is free. One network alone gets up to two thirds, each of two gets two
-fifths, and some is always free for another. (Choudhury and Hahne, "Dynamic queue length thresholds for
-shared-memory packet switches", 1998.) Beyond, a message is refused temporarily. It does not wait, since that
-would occupy a thread. A client that has left is not served at all.
+and recipients are limited resources, shared among networks (IPv4 addresses, IPv6 /64s) by `FairShare`.
+Beyond its share, a message is refused temporarily. It does not wait, since that would occupy a thread. A
+client that has left is not served at all.
 """
 
 from __future__ import annotations
@@ -13,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
+
+from chatmail_milter.fair_share import FairShare
 
 # Threads of a process that are reserved for `/new` and web pages, whose requests take milliseconds.
 KEPT_FOR_PAGES = 8
@@ -26,15 +24,8 @@ RECIPIENTS_PER_THREAD, FEWEST_RECIPIENTS = 6, 600
 # A message counts for at most this many, so that one with any number of recipients is accepted when nothing
 # else is in progress.
 COUNTED_RECIPIENTS = 100
-# A network may take no more when it has this many times what is free.
-_SHARE = 2
-
 # Threads of each process, as in gunicorn's settings.
 _threads = [KEPT_FOR_PAGES + 1]
-
-
-class BusyError(Exception):
-    """The network's share, or the whole, is in use: the message is refused temporarily."""
 
 
 class ConcurrencyLimit:
@@ -53,35 +44,6 @@ class ConcurrencyLimit:
         further = min(recipients, COUNTED_RECIPIENTS) - 1
         with self._messages.taken(network, 1), self._recipients.taken(network, further):
             yield
-
-
-class FairShare:
-    """A resource of `size` units, shared among networks as the module's docstring says. Thread-safe."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._taken: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def taken(self, network: str, amount: int) -> Iterator[None]:
-        """Takes `amount` units while the block runs. Raises `BusyError` if the network may not have them."""
-        with self._lock:
-            # As if units were taken one by one: tests the condition for the last one.
-            before = amount - 1
-            if amount and self._taken[network] + before >= _SHARE * (self._free - before):
-                raise BusyError
-            self._free -= amount
-            self._taken[network] += amount
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._free += amount
-                self._taken[network] -= amount
-                # Keeps the table small, and no network in memory without a message.
-                if not self._taken[network]:
-                    del self._taken[network]
 
 
 def announce(threads: int) -> None:

@@ -21,6 +21,7 @@ from gunicorn.http.errors import ParseException
 
 from chatmail_milter import address, codes
 from chatmail_milter.address import network_of
+from chatmail_milter.fair_share import BusyError
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
 from mxdeliv_app.mxdeliv.admission import client_left
@@ -116,7 +117,7 @@ class MxdelivResource:
         try:
             with self._admission.admitted(network_of(envelope.peer), len(envelope.recipients)):
                 replies = self._inject(request, envelope, told)
-        except admission.BusyError:
+        except BusyError:
             return _slowly(self._failed(envelope, 503, codes.TOO_MANY_MESSAGES))
         except TooLargeError:
             return self._failed(envelope, 413, codes.TOO_LARGE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import falcon
@@ -18,8 +18,8 @@ from falcon.asgi import Request, Response, WebSocket
 from mxdeliv_app.serving import faults
 from mxdeliv_app.webimap import wire
 from mxdeliv_app.webimap.conversation import Conversation, frame_of, readable, say
-from mxdeliv_app.webimap.mailbox import INBOX, WebMailbox
-from mxdeliv_app.webimap.sessions import WebSessions
+from mxdeliv_app.webimap.mailbox import INBOX
+from mxdeliv_app.webimap.sessions import WebSession, WebSessions
 from mxdeliv_app.webimap.wire import WireError
 
 _LONGEST_WAIT = 120
@@ -83,44 +83,57 @@ class RestResource:
         """POST: a JSON object has the rest."""
         self._check("post")
         # The JSON of a message is longer than the message: `\r\n` takes four octets for two.
-        limit, sessions = 2 * self._sessions.largest, self._sessions
+        limit = 2 * self._sessions.largest
         length = limit if request.content_length is None else request.content_length
         if length > limit:
             raise WireError(413, "the request is too large")
-        client, login = _client(request), _login_of(request)
         # The login comes first: a body takes memory and time.
-        async with sessions.mailbox(client, login) as mailbox, sessions.hold(length):
-            data = await sessions.work(wire.decoded, await request.bounded_stream.read(limit))
+        session = await self._session(request)
+        async with session.hold(length):
+            data = await session.work(wire.decoded, await request.bounded_stream.read(limit))
             if self._actions["post"] == "send":
-                _answer(response, await sessions.send(client, login, data))
+                _answer(response, await session.send(data))
             else:
-                await self._act(mailbox, self._actions["post"], response, data)
+                await self._act(session, self._actions["post"], response, data)
 
     async def _do(self, method: str, request: Request, response: Response, data: dict[str, Any]) -> None:
         self._check(method)
-        action, client, login = self._actions[method], _client(request), _login_of(request)
+        action, session = self._actions[method], await self._session(request)
         if action == "list_messages":
-            _answer(response, await self._messages(request, client, login, data))
+            _answer(response, await self._messages(request, session, data))
         else:
-            async with self._sessions.mailbox(client, login) as mailbox:
-                await self._act(mailbox, action, response, data)
+            await self._act(session, action, response, data)
 
-    async def _act(self, mailbox: WebMailbox, action: str, response: Response, data: dict[str, Any]) -> None:
-        await self._sessions.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
-        async with self._sessions.result(mailbox, action, data) as result:
-            _answer(response, result)
+    async def _session(self, request: Request) -> WebSession:
+        until_sent = _counted(self._sessions, request)
+        session = self._sessions.session(_client(request), _login_of(request))
+        return await until_sent.enter_async_context(session)
+
+    async def _act(self, session: WebSession, action: str, response: Response, data: dict[str, Any]) -> None:
+        mailbox = session.mailbox
+        await session.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
+        if action != "fetch":
+            _answer(response, await session.work(mailbox.do, action, data))
+            return
+        pieces = session.fetch(data)
+        first = await anext(pieces)
+
+        async def stream() -> AsyncIterator[bytes]:
+            yield first.encode("ascii")
+            async for piece in pieces:
+                yield piece.encode("ascii")
+
+        response.content_type, response.stream = falcon.MEDIA_JSON, stream()
 
     def _check(self, method: str) -> None:
         if method not in self._actions:
             raise falcon.HTTPMethodNotAllowed([one.upper() for one in self._actions])
 
-    async def _messages(
-        self, request: Request, client: str, login: tuple[str, str], data: Mapping[str, Any]
-    ) -> Any:
+    async def _messages(self, request: Request, session: WebSession, data: Mapping[str, Any]) -> Any:
         wait = wire.number(data, "wait", 0, _LONGEST_WAIT)
         since = wire.number(data, "since_uid", 0)
-        work, end = self._sessions.work, time.monotonic() + wait
-        async with self._sessions.mailbox(client, login) as mailbox, gone(request) as ended:
+        work, mailbox, end = session.work, session.mailbox, time.monotonic() + wait
+        async with gone(request) as ended:
             await work(mailbox.watch, wire.text(data, "mailbox", INBOX), since)
             while True:
                 found = await work(mailbox.news)
@@ -151,6 +164,7 @@ class SocketResource:
             await _end(socket, error)
 
     async def _serve(self, request: Request, socket: WebSocket) -> None:
+        _counted(self._sessions, request)
         data: dict[str, Any] = dict(request.params)
         first: dict[str, Any] = {}
         if request.get_header("X-Email"):
@@ -163,15 +177,16 @@ class SocketResource:
             first = await _first_frame(socket)
             data |= first["data"]
             login = wire.credentials(data)
-        client = _client(request)
-        async with self._sessions.mailbox(client, login) as mailbox:
+        async with self._sessions.session(_client(request), login) as session:
             watched, since = wire.text(data, "mailbox", INBOX), wire.number(data, "since_uid", 0)
-            await self._sessions.work(mailbox.watch, watched, since)
+            await session.work(session.mailbox.watch, watched, since)
+            state = request.scope["state"]
             # The server's protocol takes larger frames from now on.
-            request.scope["state"]["logged_in"] = True
+            state["take_frame"] = session.frame
             if first:
                 await say(socket, "result", {"status": "ok"}, first.get("req_id"))
-            await Conversation(socket, mailbox, self._sessions, client, login).run()
+                state["answered"]()
+            await Conversation(socket, session, state["send"], state["answered"]).run()
 
 
 def create_app(sessions: WebSessions) -> Callable[[Any, Any, Any], Awaitable[None]]:
@@ -195,9 +210,11 @@ def create_app(sessions: WebSessions) -> Callable[[Any, Any, Any], Awaitable[Non
     app.add_route("/webimap/ws", SocketResource(sessions))
 
     async def with_events(scope: Any, receive: Any, send: Any) -> None:
-        # For `gone`: Falcon tells no resource that its client has gone.
-        scope["state"]["receive"] = receive
-        await app(scope, receive, send)
+        async with AsyncExitStack() as until_sent:
+            # What Falcon gives to no resource: that its client has gone (`gone`), frames in pieces, and what
+            # to close when its answer has been sent.
+            scope["state"] |= {"receive": receive, "send": send, "until_sent": until_sent}
+            await app(scope, receive, send)
 
     return with_events
 
@@ -210,6 +227,13 @@ def _answer(response: Response, result: Any) -> None:
 def _client(request: Request) -> str:
     """The client's address, from nginx: nobody else can connect to our socket."""
     return request.get_header("X-Real-IP", required=True)
+
+
+def _counted(sessions: WebSessions, request: Request) -> AsyncExitStack:
+    """Counts a connection while it has this stack. (uvicorn's `limit_concurrency` refuses no WebSocket.)"""
+    until_sent: AsyncExitStack = request.scope["state"]["until_sent"]
+    until_sent.enter_context(sessions.connected(_client(request)))
+    return until_sent
 
 
 def _login_of(request: Request) -> tuple[str, str]:

@@ -1,14 +1,34 @@
-"""What web clients may occupy: places of one key, and octets of messages in memory. For one event loop."""
+"""What web clients share: places, threads, and octets of messages in memory. For one event loop.
+
+No account and no site (an IPv4 /24, an IPv6 /48) can take what others need: each has a `FairShare`. Who may
+have no more waits, and of those who wait each gets one in turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from ipaddress import ip_address
+from typing import NamedTuple
 
+from chatmail_milter.address import network_of, site_of
+from chatmail_milter.fair_share import BusyError, FairShare
 from mxdeliv_app.webimap.wire import WireError
+
+
+class Owner(NamedTuple):
+    """Who takes something: an account, or before its login a network, and the site that it comes from."""
+
+    site: str
+    name: str
+
+    @classmethod
+    def at(cls, client: str, account: str = "") -> Owner:
+        """For the IP address of a client."""
+        peer = ip_address(client)
+        return cls(site_of(peer), account.lower() or network_of(peer))
 
 
 class Places:
@@ -33,33 +53,78 @@ class Places:
                 del self._taken[key]
 
 
-class Octets:
-    """A number of octets that all share; who needs more than is free waits for `seconds`."""
+class Shares:
+    """Units of which each site and each owner has a share."""
 
-    def __init__(self, total: int, seconds: float = 30.0) -> None:
-        self._total = self._free = total
+    def __init__(self, size: int) -> None:
+        self._shares = FairShare(size), FairShare(size)
+
+    @property
+    def free(self) -> int:
+        """The units that are free."""
+        return self._shares[0].free
+
+    def take(self, owner: Owner, amount: int = 1) -> ExitStack:
+        """Takes units, which the stack gives back. Raises `BusyError`."""
+        with ExitStack() as stack:
+            for share, client in zip(self._shares, owner, strict=True):
+                stack.enter_context(share.taken(client, amount))
+            return stack.pop_all()
+
+
+class Turns:
+    """Units that are shared: who may have no more waits for `seconds`."""
+
+    def __init__(self, size: int, seconds: float = 30.0) -> None:
+        self._shares = Shares(size)
         self._seconds = seconds
-        self._given_back = asyncio.Condition()
+        self._waiting: dict[Owner, deque[tuple[int, asyncio.Future[ExitStack]]]] = {}
 
     @asynccontextmanager
-    async def hold(self, octets: int) -> AsyncIterator[None]:
-        """Raises `WireError` (503) if they are not free in time."""
-        needed = min(octets, self._total)
+    async def take(self, owner: Owner, amount: int = 1) -> AsyncIterator[None]:
+        """Raises `WireError` (503) if it takes too long."""
         try:
-            async with asyncio.timeout(self._seconds), self._given_back:
-                await self._given_back.wait_for(lambda: self._free >= needed)
-                self._free -= needed
-        except TimeoutError:
-            raise WireError(503, "too many large messages at once, try again later") from None
+            taken = self._shares.take(owner, amount)
+        except BusyError:
+            taken = await self._turn(owner, amount)
         try:
             yield
         finally:
-            self._free += needed
-            async with self._given_back:
-                self._given_back.notify_all()
+            taken.close()
+            self._serve()
 
+    async def _turn(self, owner: Owner, amount: int) -> ExitStack:
+        turn: asyncio.Future[ExitStack] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append((amount, turn))
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                turn.result().close()
+            self._serve()
+            if isinstance(error, TimeoutError):
+                raise WireError(503, "too many requests at once, try again later") from None
+            raise
 
-def network(client: str) -> str:
-    """What an address counts as: itself, or for IPv6 the /64, which a provider gives to one customer."""
-    address = ipaddress.ip_address(client)
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else client
+    def _serve(self) -> None:
+        while self._shares.free and any(self._give(owner) for owner in tuple(self._waiting)):
+            pass
+
+    def _give(self, owner: Owner) -> bool:
+        """Gives the owner's first what it waits for, if it may have it. Its next comes after all others."""
+        waiting = self._waiting.pop(owner)
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        given = False
+        if waiting:
+            amount, turn = waiting[0]
+            try:
+                turn.set_result(self._shares.take(owner, amount))
+                waiting.popleft()
+                given = True
+            except BusyError:
+                pass
+        if waiting:
+            self._waiting[owner] = waiting
+        return given

@@ -6,15 +6,18 @@ One frame after the other: a client that sends more of them, or that does not re
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from falcon.asgi import WebSocket
-from falcon.errors import PayloadTypeError
+from falcon.errors import PayloadTypeError, WebSocketDisconnected
 
 from mxdeliv_app.webimap import wire
 from mxdeliv_app.webimap.mailbox import WebMailbox
-from mxdeliv_app.webimap.sessions import WebSessions
+from mxdeliv_app.webimap.sessions import WebSession
 from mxdeliv_app.webimap.wire import WireError
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 # Dovecot ends a session without a command for 30 minutes (RFC 3501, 5.4).
 _REFRESH = 20 * 60.0
@@ -47,27 +50,27 @@ async def frame_of(socket: WebSocket) -> dict[str, Any]:
 
 async def say(socket: WebSocket, action: str, data: Any, req_id: Any = None) -> None:
     """Sends a frame."""
+    await socket.send_text(_frame(action, data, req_id))
+
+
+def _frame(action: str, data: Any, req_id: Any) -> str:
     named = {} if req_id is None else {"req_id": req_id}
-    await socket.send_text(wire.encoded({**named, "action": action, "data": data}))
+    return wire.encoded({**named, "action": action, "data": data})
 
 
 class Conversation:
     """What is said on a socket after the login."""
 
     def __init__(
-        self,
-        socket: WebSocket,
-        mailbox: WebMailbox,
-        sessions: WebSessions,
-        client: str,
-        login: tuple[str, str],
+        self, socket: WebSocket, session: WebSession, send: Send, answered: Callable[[], None]
     ) -> None:
-        self._socket, self._mailbox, self._sessions = socket, mailbox, sessions
-        self._client, self._login = client, login
+        """`send`: ASGI's, for frames in pieces. `answered`: called after each answer."""
+        self._socket, self._session = socket, session
+        self._send, self._answered = send, answered
 
     async def run(self) -> None:
         """Ends by `WebSocketDisconnected`, or if the session is lost by `OSError` or `WireError`."""
-        work, mailbox = self._sessions.work, self._mailbox
+        work, mailbox = self._session.work, self._session.mailbox
         incoming = asyncio.create_task(frame_of(self._socket))
         try:
             while True:
@@ -78,6 +81,7 @@ class Conversation:
                     await readable(mailbox, incoming, seconds=_REFRESH)
                 if incoming.done():
                     await self._answer(incoming)
+                    self._answered()
                     incoming = asyncio.create_task(frame_of(self._socket))
         finally:
             incoming.cancel()
@@ -97,9 +101,26 @@ class Conversation:
     async def _do(self, action: Any, data: Any, req_id: Any) -> None:
         if not isinstance(data, dict):
             raise WireError(400, "data: wants an object")
-        if action == "send":
-            sent = await self._sessions.send(self._client, self._login, data)
-            await say(self._socket, "result", sent, req_id)
-            return
-        async with self._sessions.result(self._mailbox, action, data) as result:
+        if action == "fetch":
+            await self._fetch(data, req_id)
+        elif action == "send":
+            await say(self._socket, "result", await self._session.send(data), req_id)
+        else:
+            result = await self._session.work(self._session.mailbox.do, action, data)
             await say(self._socket, "result", result, req_id)
+
+    async def _fetch(self, data: dict[str, Any], req_id: Any) -> None:
+        pieces = self._session.fetch(data)
+        first = await anext(pieces)
+        try:
+            await self._piece(_frame("result", None, req_id).removesuffix("null}") + first)
+            async for piece in pieces:
+                await self._piece(piece)
+            await self._piece("}", more=False)
+        except (OSError, WireError):
+            # Amid a frame nothing can be said but the end.
+            raise WebSocketDisconnected from None
+
+    async def _piece(self, text: str, more: bool = True) -> None:
+        # `more` is known to our server alone (daemon.py).
+        await self._send({"type": "websocket.send", "text": text, "more": more})

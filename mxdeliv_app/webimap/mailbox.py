@@ -136,12 +136,26 @@ class WebMailbox:
         self._end_idle()
         return _ACTIONS[action](self, data)
 
-    def size(self, data: Mapping[str, Any]) -> int:
-        """The octets of a message; 0 if it is not there."""
+    def summary(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The summary of a message. Raises `WireError` (404) if it is not there."""
         self._end_idle()
         uid = wire.number(data, "uid")
+        with self._in(data):
+            found = self._described([uid])
+        if not found:
+            raise WireError(404, "message not found")
+        return found[0]
+
+    def piece(self, data: Mapping[str, Any], start: int, octets: int) -> bytes:
+        """At most so many octets of a message; less only at its end. Raises `OSError` if it has gone."""
+        uid = wire.number(data, "uid")
+        # RFC 3501, 6.4.5: a partial fetch.
         with self._in(data), _errors():
-            return int(self._imap.fetch([uid], ["RFC822.SIZE"]).get(uid, {}).get(b"RFC822.SIZE", 0))
+            said = self._imap.fetch([uid], [f"BODY.PEEK[]<{start}.{octets}>"]).get(uid, {})
+        found = said.get(b"BODY[]<%d>" % start)
+        if found is None:
+            raise ConnectionResetError("the message was removed while it was read")
+        return bytes(found)
 
     def _end_idle(self) -> None:
         if self._idling:
@@ -172,20 +186,21 @@ class WebMailbox:
             uids = [uid for uid in self._imap.search(["UID", f"{since + 1}:*"]) if uid > since]
             return self._described(sorted(uids)[:MOST])
 
-    def _said_of(self, uids: list[int], *more: str) -> dict[int, dict[bytes, Any]]:
+    def _said_of(self, uids: list[int]) -> dict[int, dict[bytes, Any]]:
         """What IMAP says of messages, with an empty envelope where the sender's date is beyond all years."""
         try:
-            return dict(self._imap.fetch(uids, [*_SUMMARY, *more]))
+            return dict(self._imap.fetch(uids, _SUMMARY))
         except OverflowError:
             if len(uids) > 1:
-                return {uid: said for one in uids for uid, said in self._said_of([one], *more).items()}
-            rest = [name for name in (*_SUMMARY, *more) if name != "ENVELOPE"]
+                return {uid: said for one in uids for uid, said in self._said_of([one]).items()}
+            rest = [name for name in _SUMMARY if name != "ENVELOPE"]
             return {
                 uid: {**said, b"ENVELOPE": _NO_ENVELOPE} for uid, said in self._imap.fetch(uids, rest).items()
             }
 
     def _described(self, uids: list[int]) -> list[dict[str, Any]]:
-        found = self._said_of(uids)
+        with _errors():
+            found = self._said_of(uids)
         return [wire.summary(uid, found[uid]) for uid in uids if b"ENVELOPE" in found.get(uid, {})]
 
     def _list_mailboxes(self, _data: Mapping[str, Any]) -> Any:
@@ -201,17 +216,8 @@ class WebMailbox:
         with self._in(data):
             return self._summaries(wire.number(data, "since_uid", 0))
 
-    def _fetch(self, data: Mapping[str, Any]) -> Any:
-        uid = wire.number(data, "uid")
-        with self._in(data), _errors():
-            found = self._said_of([uid], "BODY.PEEK[]").get(uid, {})
-            if b"BODY[]" not in found:
-                raise WireError(404, "message not found")
-            return wire.summary(uid, found) | {"body": wire.body(found[b"BODY[]"])}
-
     def _search(self, data: Mapping[str, Any]) -> Any:
-        query = wire.text(data, "query")
-        wanted = ["OR", "SUBJECT", query, "OR", "FROM", query, "TO", query]
+        wanted = _criteria(wire.text(data, "query"))
         with self._in(data), _errors():
             return self._described(sorted(self._imap.search(wanted, "UTF-8"))[-MOST:])
 
@@ -264,10 +270,20 @@ class WebMailbox:
 _ACTIONS = {
     name: getattr(WebMailbox, f"_{name}")
     for name in (
-        "list_mailboxes", "list_messages", "fetch", "search", "flags", "delete", "copy", "move",
+        "list_mailboxes", "list_messages", "search", "flags", "delete", "copy", "move",
         "create_mailbox", "rename_mailbox", "delete_mailbox",
     )
 }  # fmt: skip
+
+
+def _criteria(query: str) -> str | list[str]:
+    """A search for this text. IMAPClient quotes text with spaces, but not `(`, `)` or `{5}`."""
+    if not query.isascii():
+        # It sends these as literals.
+        return ["OR", "SUBJECT", query, "OR", "FROM", query, "TO", query]
+    # RFC 3501, 9: a quoted string.
+    quoted = '"' + query.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"OR SUBJECT {quoted} OR FROM {quoted} TO {quoted}"
 
 
 @contextmanager

@@ -1,25 +1,34 @@
-"""WebSessions of web clients: threads for what blocks, and the bounds that all of them share."""
+"""Sessions of web clients: threads for what blocks, and what all of them share."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chatmail_milter.config import Config
+from chatmail_milter.fair_share import BusyError
 from mxdeliv_app.webimap import submission, wire
-from mxdeliv_app.webimap.bounds import Octets, Places, network
+from mxdeliv_app.webimap.bounds import Owner, Places, Shares, Turns
 from mxdeliv_app.webimap.loopback import Server
 from mxdeliv_app.webimap.mailbox import WebMailbox
+from mxdeliv_app.webimap.wire import WireError
 
 Result = TypeVar("Result")
+# Sockets and requests. With those before their login, which only nginx limits.
+CONNECTIONS = 4000
 # Wrong passwords are answered late, so they occupy threads: others' commands have threads of their own.
 _LOGINS, _LOGINS_OF_A_NETWORK, _COMMANDS = 200, 10, 64
-# Of messages. Each is several times in memory, as octets, text and JSON. Small ones wait for no large ones.
-_OCTETS, _SMALL = 64 << 20, 1 << 20
+# Requests in memory, by their octets. Each takes several times as much, as octets, text and JSON. The largest
+# come one at a time; others are small beside what all share, so that there is always room for one.
+_OCTETS, _SMALL, _MEDIUM = 64 << 20, 1 << 20, 8 << 20
+# Frames in memory that are neither small nor complete.
+_FRAMES = 64
+# Octets of a message that are in memory for a client that reads it.
+_PIECE = 256 << 10
 
 
 class WebSessions:
@@ -28,56 +37,108 @@ class WebSessions:
     def __init__(self, config: Config) -> None:
         self.settings = config.webimap
         self.largest = config.mail.max_message_size
-        self._most_recipients = config.mail.max_recipients
+        self.most_recipients = config.mail.max_recipients
         certificate = Path(config.webimap.certificate)
         self._imap = Server(*config.listen.webimap_imaps.pair, certificate)
         self._smtp = Server(*config.listen.webimap_submissions.pair, certificate)
+        self._connections, self.frames = Shares(CONNECTIONS), Shares(_FRAMES)
         self._logins = Places(_LOGINS_OF_A_NETWORK, "too many logins at once from this address")
         self._of_account = Places(config.webimap.connections, "too many connections of this account")
-        self._octets, self._small_octets = Octets(_OCTETS), Octets(_OCTETS)
+        self._login_turns, self.turns = Turns(_LOGINS), Turns(_COMMANDS)
         self._login_threads = ThreadPoolExecutor(_LOGINS, "login")
         self._threads = ThreadPoolExecutor(_COMMANDS, "command")
+        self._small, self._medium, self._large = Turns(_OCTETS), Turns(_OCTETS), Turns(1)
+
+    def connected(self, client: str) -> ExitStack:
+        """Counts a connection, until the stack is closed. Raises `WireError` (503) if there are too many."""
+        try:
+            return self._connections.take(Owner.at(client))
+        except BusyError:
+            raise WireError(503, "too many connections, try again later") from None
 
     @asynccontextmanager
-    async def mailbox(self, client: str, login: tuple[str, str]) -> AsyncIterator[WebMailbox]:
+    async def session(self, client: str, login: tuple[str, str]) -> AsyncIterator[WebSession]:
         """Logs in. Raises `WireError`, and `OSError` if Dovecot is away."""
-        with self._logins.take(network(client)):
-            mailbox = await self._in(self._login_threads, WebMailbox, self._imap, client, login)
+        mailbox = await self._logged_in(client, WebMailbox, self._imap, client, login)
         try:
             # Only now: else a wrong password would take the owner's places.
             with self._of_account.take(login[0].lower()):
-                yield mailbox
+                yield WebSession(self, mailbox, client, login)
         finally:
             mailbox.close()
 
+    async def submit(
+        self, client: str, login: tuple[str, str], recipients: list[str], message: bytes
+    ) -> None:
+        """Submits a message."""
+        await self._logged_in(client, submission.send, self._smtp, client, login, recipients, message)
+
+    async def _logged_in(self, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        owner = Owner.at(client)
+        with self._logins.take(owner.name):
+            async with self._login_turns.take(owner):
+                return await _in(self._login_threads, function, *arguments)
+
+    async def work(self, owner: Owner, function: Callable[..., Result], *arguments: Any) -> Result:
+        """What a function returns that blocks, or takes the processor for long."""
+        async with self.turns.take(owner):
+            return await _in(self._threads, function, *arguments)
+
+    def hold(self, owner: Owner, octets: int) -> AbstractAsyncContextManager[None]:
+        """Counts octets in memory. Raises `WireError` (503)."""
+        if octets > _MEDIUM:
+            return self._large.take(owner)
+        return (self._small if octets <= _SMALL else self._medium).take(owner, octets)
+
+
+class WebSession:
+    """A user who is logged in."""
+
+    def __init__(
+        self, sessions: WebSessions, mailbox: WebMailbox, client: str, login: tuple[str, str]
+    ) -> None:
+        self.mailbox = mailbox
+        self._sessions, self._client, self._login = sessions, client, login
+        self._owner = Owner.at(client, login[0])
+
     async def work(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a method of a mailbox returns."""
-        return await self._in(self._threads, function, *arguments)
+        """What a method of the mailbox returns."""
+        return await self._sessions.work(self._owner, function, *arguments)
 
     def hold(self, octets: int) -> AbstractAsyncContextManager[None]:
         """Counts octets in memory. Raises `WireError` (503)."""
-        return (self._small_octets if octets <= _SMALL else self._octets).hold(octets)
+        return self._sessions.hold(self._owner, octets)
 
-    @asynccontextmanager
-    async def result(self, mailbox: WebMailbox, action: Any, data: dict[str, Any]) -> AsyncIterator[Any]:
-        """Does an action. A whole message counts among the octets in memory while the result is in use."""
-        octets = await self.work(mailbox.size, data) if action == "fetch" else 0
-        async with self.hold(octets):
-            yield await self.work(mailbox.do, action, data)
+    def frame(self) -> ExitStack:
+        """Counts a large frame in memory, until the stack is closed. Raises `BusyError`."""
+        return self._sessions.frames.take(self._owner)
 
-    async def send(self, client: str, login: tuple[str, str], data: dict[str, Any]) -> dict[str, str]:
+    async def fetch(self, data: dict[str, Any]) -> AsyncIterator[str]:
+        """The JSON of a message, in pieces: each is read when the client has taken the one before.
+
+        So a client that reads slowly holds one piece and its own session, however large the message is.
+        Raises `WireError` before the first piece only.
+        """
+        summary = await self.work(self.mailbox.summary, data)
+        yield wire.encoded(summary)[:-1] + ',"body":"'
+        decoder, start, last = wire.decoder(), 0, False
+        while not last:
+            octets = await self.work(self.mailbox.piece, data, start, _PIECE)
+            start += len(octets)
+            last = len(octets) < _PIECE
+            yield wire.encoded(decoder.decode(octets, last))[1:-1]
+        yield '"}'
+
+    async def send(self, data: dict[str, Any]) -> dict[str, str]:
         """Submits a message, always as the user who logged in: `from` may name nobody else."""
+        login = self._login
         if str(data.get("from") or login[0]).lower() != login[0].lower():
-            raise wire.WireError(400, "from: wants the address of the login")
-        recipients = wire.recipients(data, self._most_recipients)
-        message = wire.message(data, self.largest)
-        with self._logins.take(network(client)):
-            await self._in(
-                self._login_threads, submission.send, self._smtp, client, login, recipients, message
-            )
+            raise WireError(400, "from: wants the address of the login")
+        recipients = wire.recipients(data, self._sessions.most_recipients)
+        message = wire.message(data, self._sessions.largest)
+        await self._sessions.submit(self._client, login, recipients, message)
         return {"status": "sent"}
 
-    async def _in(
-        self, threads: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
-    ) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
+
+async def _in(threads: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

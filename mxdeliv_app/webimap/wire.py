@@ -6,6 +6,7 @@ UTF-8 is the lone surrogate that stands for it (PEP 383), so that nothing is los
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -138,9 +139,9 @@ def summary(uid: int, found: Mapping[bytes, Any]) -> dict[str, Any]:
     }
 
 
-def body(octets: bytes) -> str:
-    """A message's octets as text; `message` makes the same octets of it."""
-    return octets.decode("utf-8", "surrogateescape")
+def decoder() -> codecs.IncrementalDecoder:
+    """Makes text of a message's octets, piece by piece; `message` makes the same octets of it."""
+    return codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
 
 def encoded(value: Any) -> str:

@@ -26,7 +26,7 @@ class Room:
 ROOMS = (
     Room(
         "chatmail_milter",
-        "the vocabulary: addresses, replies, verdicts; lazy initialisation; systemd's sockets",
+        "the vocabulary: addresses, replies, verdicts; lazy initialisation; fair shares; systemd's sockets",
     ),
     Room("chatmail_milter/gate", "the PGP-only rule: classifies the bytes of a message. Pure"),
     Room(

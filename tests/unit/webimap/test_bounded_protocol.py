@@ -6,12 +6,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 import uvicorn
 
+from chatmail_milter.fair_share import BusyError
 from mxdeliv_app.webimap import daemon
 from tests.unit.loop import run
 
@@ -78,7 +79,8 @@ def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_socket_may_send_depends_on_its_login(logged_in: bool, stays: bool) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
-        scope["state"]["logged_in"] = logged_in
+        if logged_in:
+            scope["state"]["take_frame"] = ExitStack
         await send({"type": "websocket.accept"})
         if (await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": "taken"})
@@ -90,3 +92,95 @@ def test_what_a_socket_may_send_depends_on_its_login(logged_in: bool, stays: boo
             assert await ends(reader) is not stays
 
     run(much)
+
+
+def test_a_flood_of_small_frames_waits_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues: list[asyncio.Queue[Any]] = []
+
+    class Seen(daemon.BoundedProtocol):
+        def handle_connect(self, event: Any) -> None:
+            super().handle_connect(event)
+            queues.append(self.queue)
+
+    monkeypatch.setattr(daemon, "BoundedProtocol", Seen)
+    most = 0
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        nonlocal most
+        await receive()
+        await send({"type": "websocket.accept"})
+        for _ in range(4000):
+            assert (await receive())["type"] == "websocket.receive"
+            most = max(most, queues[0].qsize())
+        await send({"type": "websocket.send", "text": "all"})
+        await receive()
+
+    async def flood() -> None:
+        async with connected(app) as (reader, writer):
+            writer.write(b"\x81\x80\0\0\0\0" * 4000)
+            assert not await ends(reader)
+
+    run(flood)
+    # A frame has six octets at least, and a kibibyte is read at once.
+    assert 0 < most <= 1024 // 6 + 1
+
+
+def test_who_may_have_no_more_large_frames_in_memory_is_cut_off() -> None:
+    held = ExitStack()
+    given_back = asyncio.Event()
+    held.callback(given_back.set)
+    left = [held]
+
+    def take() -> ExitStack:
+        if not left:
+            raise BusyError
+        return left.pop()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        scope["state"]["take_frame"] = take
+        await send({"type": "websocket.accept"})
+        await receive()
+        assert not given_back.is_set()
+        scope["state"]["answered"]()
+        assert given_back.is_set()
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    async def two() -> None:
+        async with connected(app) as (reader, writer):
+            writer.write(frame(2 * BEFORE_LOGIN))
+            await given_back.wait()
+            writer.write(frame(2 * BEFORE_LOGIN))
+            assert await ends(reader)
+
+    run(two)
+
+
+def test_a_frame_of_endless_fragments_ends_the_socket() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        scope["state"]["take_frame"] = ExitStack
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    async def endless() -> None:
+        async with connected(app) as (reader, writer):
+            writer.write(b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 2000)
+            assert await ends(reader)
+
+    run(endless)
+
+
+def test_a_frame_in_pieces_is_one_message() -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for text, more in (("a", True), ("b", True), ("c", False)):
+            await send({"type": "websocket.send", "text": text, "more": more})
+        await send({"type": "websocket.send", "text": "d"})
+
+    async def pieces() -> None:
+        async with connected(app) as (reader, _):
+            assert await reader.readexactly(12) == b"\x01\x01a\x00\x01b\x80\x01c\x81\x01d"
+
+    run(pieces)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from types import SimpleNamespace
 from typing import Any, cast
 
 import uvicorn
 
 from mxdeliv_app.webimap.app import create_app
-from mxdeliv_app.webimap.mailbox import WebMailbox
-from mxdeliv_app.webimap.sessions import WebSessions
+from mxdeliv_app.webimap.sessions import WebSession, WebSessions
 from tests.unit.loop import run
 
 REQUEST = (
@@ -57,10 +56,13 @@ class OneSession:
         self.ended = asyncio.Event()
 
     @asynccontextmanager
-    async def mailbox(self, _client: str, _login: tuple[str, str]) -> AsyncIterator[WebMailbox]:
+    async def session(self, _client: str, _login: tuple[str, str]) -> AsyncIterator[WebSession]:
         with closing(self.box):
-            yield cast(WebMailbox, self.box)
+            yield cast(WebSession, SimpleNamespace(mailbox=self.box, work=self.work))
         self.ended.set()
+
+    def connected(self, _client: str) -> ExitStack:
+        return ExitStack()
 
     async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)

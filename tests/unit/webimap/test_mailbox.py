@@ -45,3 +45,15 @@ def test_a_long_line_is_read_whole_and_one_that_is_too_long_ends_the_session() -
     assert session.readline() == line
     with pytest.raises(imaplib.IMAP4.abort):
         session.readline()
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [("a) (", '"a) ("'), ("{5}", '"{5}"'), ('say "a\\b"', '"say \\"a\\\\b\\""'), ("NIL", '"NIL"')],
+)
+def test_what_is_searched_for_is_quoted(query: str, sent: str) -> None:
+    assert mailbox._criteria(query) == f"OR SUBJECT {sent} OR FROM {sent} TO {sent}"
+
+
+def test_what_is_not_ascii_is_left_to_a_literal() -> None:
+    assert mailbox._criteria("é)")[2] == "é)"
