@@ -6,7 +6,7 @@ import http.client
 import json
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -182,7 +182,9 @@ class TestSocket:
         moved = web.new_message()
         assert moved["uid"] == 2
         assert web.result("search", query=writer[0].partition("@")[0]) == web.result("list_messages")
-        assert web.result("search", query="not there") == []
+        # The last would be a literal, and parentheses another search.
+        for query in ("not there", ") ALL (", "{5}"):
+            assert web.result("search", query=query) == []
         assert web.result("rename_mailbox", old_name="Kept é", new_name="Other") == {"status": "renamed"}
         assert web.result("delete_mailbox", name="Other") == {"status": "deleted"}
         assert web.result("delete", uid=2) == {"status": "deleted"}
@@ -344,6 +346,12 @@ class TestMany:
             assert bystander.result("list_messages")[0]["uid"] == 1
             slow.cut()
             flood.cut()
+        # A request whose answer is not read, either: it is in no file of nginx.
+        with closing(http.client.HTTPSConnection(a.ip, context=any_certificate())) as unread:
+            fields = {"Host": a.domain, "X-Email": login[0], "X-Password": login[1]}
+            unread.request("GET", f"/webimap/message/{uid}", headers=fields)
+            assert unread.getresponse().status == 200
+            assert a.run("ls -l /proc/*/fd | grep /var/lib/nginx/proxy", check=False).stdout == ""
         assert web.result("fetch", uid=uid)["size"] > 7_000_000
         assert a.run("systemctl show --property=NRestarts --value chatmail-webimap").stdout.strip() == "0"
 
