@@ -1,14 +1,20 @@
-"""Login and logout. After ten failures a minute from an address (IPv6: /64), every login gets 429."""
+"""Login and logout. After ten failures a minute from an address (IPv6: /64), every login gets 429.
+
+So it does after forty from an IPv4 /24 or an IPv6 /48: with so many addresses, one client could guess all the
+time, and the operator could not log in.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 
 import falcon
 
-from chatmail_milter.address import network_named
+from chatmail_milter.address import network_of, site_of
+from chatmail_milter.fair_share import BusyError, FairShare
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from mxdeliv_app.admin import passwords
 from mxdeliv_app.admin.data import LoggedIn
@@ -18,10 +24,12 @@ from mxdeliv_app.admin.requests import HOME, ProblemError, busy, form, wants_htm
 from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
 
 FAILURES = Rate(per_minute=10, burst=10)
+FAILURES_OF_SITE = Rate(per_minute=40, burst=40)
 # A hash takes memory and a processor by design: one at a time, and who waits for longer is told so.
 _TURN_TIMEOUT = 5.0  # seconds
-# Fewer than the threads of gunicorn_conf: whoever is logged in gets pages while strangers guess.
-_WAITING = 4
+# Fewer than the threads of gunicorn_conf: whoever is logged in gets pages while strangers guess. Sites share
+# them.
+_WAITING = 6
 
 
 class LoginResource:
@@ -34,8 +42,8 @@ class LoginResource:
         self._sessions = sessions
         self._clock = clock
         self._turn = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(_WAITING)
-        self._failures = Limiter(FAILURES, slots=1 << 12)
+        self._waiting = FairShare(_WAITING)
+        self._failures = Limiter(FAILURES, slots=1 << 12), Limiter(FAILURES_OF_SITE, slots=1 << 12)
 
     def on_get(self, _request: falcon.Request, _response: falcon.Response) -> None:
         """Returns the login form."""
@@ -43,12 +51,14 @@ class LoginResource:
 
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
         """Begins a session."""
-        if not self._waiting.acquire(blocking=False):
-            raise busy()
+        networks, password = _networks(request), form(request).get("password", "")
+        # Before it waits: who is refused takes no place of others.
+        self._check(networks)
         try:
-            role = self._role(form(request).get("password", ""), _network(request))
-        finally:
-            self._waiting.release()
+            with self._waiting.taken(networks[-1], 1):
+                role = self._role(password, networks)
+        except BusyError:
+            raise busy() from None
         self._sessions.end(request.cookies.get(COOKIE, ""))
         response.set_cookie(
             COOKIE, self._sessions.begin(role), secure=True, http_only=True, same_site="Strict", path=HOME
@@ -57,16 +67,21 @@ class LoginResource:
             raise falcon.HTTPSeeOther(HOME)
         send_json(response, LoggedIn(role, LONGEST))
 
-    def _role(self, password: str, network: str) -> Role:
+    def _check(self, networks: tuple[str, ...]) -> None:
+        limits = zip(self._failures, networks, strict=True)
+        if not all(limit.may(network, self._clock()) for limit, network in limits):
+            raise ProblemError(429, "Too many wrong passwords from your address, wait a minute", None, 60)
+
+    def _role(self, password: str, networks: tuple[str, ...]) -> Role:
         if not self._turn.acquire(timeout=_TURN_TIMEOUT):
             raise busy()
         try:
             # Within the lock: of many that come at once, ten are looked at.
-            if not self._failures.may(network, self._clock()):
-                raise ProblemError(429, "Too many wrong passwords from your address, wait a minute", None, 60)
+            self._check(networks)
             found = passwords.role(self._hashes, password)
             if found is None:
-                self._failures.charge(network, self._clock())
+                for limit, network in zip(self._failures, networks, strict=True):
+                    limit.charge(network, self._clock())
                 raise ProblemError(401, "The password is wrong", "password")
             return found
         finally:
@@ -88,6 +103,10 @@ class LogoutResource:
         response.media = {}
 
 
-def _network(request: falcon.Request) -> str:
-    """The client's network, whose failures count together. Its address is from nginx, the only client."""
-    return network_named(request.get_header("X-Real-IP") or "") or ""
+def _networks(request: falcon.Request) -> tuple[str, str]:
+    """The client's network and site, whose failures count. Its address is from nginx, the only client."""
+    try:
+        peer = ip_address(request.get_header("X-Real-IP") or "")
+    except ValueError:
+        return "", ""
+    return network_of(peer), site_of(peer)

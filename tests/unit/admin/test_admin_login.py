@@ -91,18 +91,28 @@ class TestGettingIn:
         monkeypatch.setattr("mxdeliv_app.admin.login._TURN_TIMEOUT", 120.0)
         monkeypatch.setattr("mxdeliv_app.admin.passwords.role", lambda *_: may_end.wait(120) and None)
 
-        def guess(number: int) -> int:
-            return site.log_in("wrong", **{"X-Real-IP": f"192.0.2.{number}"}).status_code
+        def guess(client: str) -> int:
+            return site.log_in("wrong", **{"X-Real-IP": client}).status_code
 
-        with ThreadPoolExecutor(gunicorn_conf.threads) as pool:
-            guesses = [pool.submit(guess, number) for number in range(gunicorn_conf.threads)]
+        with ThreadPoolExecutor(gunicorn_conf.threads + 3) as pool:
+            guesses = [pool.submit(guess, f"192.0.2.{number}") for number in range(gunicorn_conf.threads)]
             done = as_completed(guesses, 30)
             try:
                 busy = [next(done).result() for _ in range(4)]
+                # Others than these wait for their turn, too.
+                others = [pool.submit(guess, f"198.51.{number}.1") for number in range(3)]
+                busy += [next(as_completed(others, 30)).result()]
             finally:
                 may_end.set()
-        assert busy == [503] * 4
+        assert busy == [503] * 5
         assert sorted(one.result() for one in guesses) == [401] * 4 + [503] * 4
+        assert sorted(one.result() for one in others) == [401, 401, 503]
+
+    def test_forty_failures_a_minute_from_all_networks_of_a_site(self, site: AdminSite) -> None:
+        guesses = [f"2001:db8:0:{number % 5}::1" for number in range(40)]
+        assert {site.log_in("wrong", **{"X-Real-IP": one}).status_code for one in guesses} == {401}
+        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8:0:99::1"}).status_code == 429
+        assert site.log_in(ACT, **{"X-Real-IP": "2001:db8:1::1"}).status_code == 200
 
     @pytest.mark.parametrize("body", ['{"password": "\\ud800"}', "[" * 16000, '{"password": ["x"]}'])
     def test_a_stranger_s_strange_json_is_no_fault_of_ours(self, site: AdminSite, body: str) -> None:
