@@ -10,8 +10,9 @@ from __future__ import annotations
 import imaplib
 import io
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from imapclient import IMAPClient
@@ -28,6 +29,12 @@ MOST = 200
 _SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
 # A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
 _LONGEST_LINE = 8 << 20
+# Octets of messages whose envelopes are read at once: an envelope that is all addresses takes a hundred times
+# as much memory as its header. A larger message comes alone, and with at most one other of all users.
+_AT_ONCE = 64 << 10
+_large = threading.BoundedSemaphore(2)
+# Addresses in one answer.
+_MOST_ADDRESSES = 10_000
 _NO_ENVELOPE = Envelope(*[None] * 10)
 
 
@@ -199,9 +206,22 @@ class WebMailbox:
             }
 
     def _described(self, uids: list[int]) -> list[dict[str, Any]]:
+        """Summaries of these messages, or of the first of them if they have very many addresses."""
+        summaries: list[dict[str, Any]] = []
         with _errors():
-            found = self._said_of(uids)
-        return [wire.summary(uid, found[uid]) for uid in uids if b"ENVELOPE" in found.get(uid, {})]
+            sizes = {
+                uid: said[b"RFC822.SIZE"] for uid, said in self._imap.fetch(uids, ["RFC822.SIZE"]).items()
+            }
+            for some in _batches([uid for uid in uids if uid in sizes], sizes):
+                with _large if sum(sizes[uid] for uid in some) > _AT_ONCE else nullcontext():
+                    found = self._said_of(some)
+                    summaries += [
+                        wire.summary(uid, found[uid]) for uid in some if b"ENVELOPE" in found.get(uid, {})
+                    ]
+                    del found
+                if sum(map(wire.addresses, summaries)) > _MOST_ADDRESSES:
+                    break
+        return summaries
 
     def _list_mailboxes(self, _data: Mapping[str, Any]) -> Any:
         found = []
@@ -274,6 +294,18 @@ _ACTIONS = {
         "create_mailbox", "rename_mailbox", "delete_mailbox",
     )
 }  # fmt: skip
+
+
+def _batches(uids: list[int], sizes: Mapping[int, int]) -> Iterator[list[int]]:
+    """Messages that are small together, and large ones one by one."""
+    batch: list[int] = []
+    for uid in uids:
+        if batch and sum(sizes[one] for one in (*batch, uid)) > _AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(uid)
+    if batch:
+        yield batch
 
 
 def _criteria(query: str) -> str | list[str]:

@@ -23,6 +23,8 @@ _UID_MAX = 2**32 - 1
 _FLAGS_MAX = 20
 # A thousand recipients are two thousand, in `to` and in the header of the message. Encrypted text has none.
 _VALUES_MAX = 20_000
+# Addresses of a field, of a message to as many recipients as one can have. A sender may write far more.
+_ADDRESSES_MAX = 1000
 OPS = ("add", "remove", "set")
 
 
@@ -139,6 +141,11 @@ def summary(uid: int, found: Mapping[bytes, Any]) -> dict[str, Any]:
     }
 
 
+def addresses(summary: Mapping[str, Any]) -> int:
+    """How many addresses a summary has."""
+    return sum(len(summary["envelope"][field]) for field in ("from", "to", "cc"))
+
+
 def decoder() -> codecs.IncrementalDecoder:
     """Makes text of a message's octets, piece by piece; `message` makes the same octets of it."""
     return codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -166,5 +173,5 @@ def _date(moment: datetime | None) -> str:
 def _addresses(found: Any) -> list[dict[str, str]]:
     return [
         {"name": _string(one.name), "mailbox": _string(one.mailbox), "host": _string(one.host)}
-        for one in found or ()
+        for one in (found or ())[:_ADDRESSES_MAX]
     ]

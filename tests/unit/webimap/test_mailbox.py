@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from imapclient.response_types import Envelope
+from imapclient.response_types import Address, Envelope
 
 from mxdeliv_app.webimap import mailbox
 
@@ -17,14 +17,19 @@ ENVELOPE = Envelope(None, b"hello", *[None] * 8)
 class DatesBeyondAllYears:
     """IMAPClient in front of a mailbox in which the messages of some UIDs have such a date."""
 
+    size = 5
+    envelope = ENVELOPE
+
     def __init__(self, *uids: int) -> None:
         self._uids = uids
+        self.asked: list[list[int]] = []
 
     def fetch(self, uids: list[int], items: list[str]) -> dict[int, dict[bytes, Any]]:
+        self.asked.append(uids)
         if "ENVELOPE" in items and set(uids) & set(self._uids):
             raise OverflowError("Python int too large to convert to C int")
-        said: dict[bytes, Any] = {b"SEQ": 1, b"FLAGS": (), b"RFC822.SIZE": 5, b"INTERNALDATE": None}
-        return {uid: said | ({b"ENVELOPE": ENVELOPE} if "ENVELOPE" in items else {}) for uid in uids}
+        said: dict[bytes, Any] = {b"SEQ": 1, b"FLAGS": (), b"RFC822.SIZE": self.size, b"INTERNALDATE": None}
+        return {uid: said | ({b"ENVELOPE": self.envelope} if "ENVELOPE" in items else {}) for uid in uids}
 
 
 def test_a_date_beyond_all_years_empties_the_envelope_of_its_message_alone() -> None:
@@ -57,3 +62,20 @@ def test_what_is_searched_for_is_quoted(query: str, sent: str) -> None:
 
 def test_what_is_not_ascii_is_left_to_a_literal() -> None:
     assert mailbox._criteria("é)")[2] == "é)"
+
+
+def test_envelopes_of_large_messages_are_read_one_by_one_and_few() -> None:
+    session = mailbox.WebMailbox.__new__(mailbox.WebMailbox)
+    large = DatesBeyondAllYears()
+    session._imap = large  # type: ignore[assignment]
+    large.size = 200_000
+    # What a header of 256 KiB has.
+    many = (Address(None, None, b"a", b"b"),) * 131_072
+    large.envelope = Envelope(None, None, many, None, None, many, None, None, None, None)
+    found = session._described(list(range(1, 21)))
+    assert large.asked == [list(range(1, 21))] + [[uid] for uid in range(1, 7)]
+    assert [len(one["envelope"]["to"]) for one in found] == [1000] * 6
+    large.size = 2000
+    large.envelope = ENVELOPE
+    session._described(list(range(1, 201)))
+    assert len(large.asked) == 7 + 1 + 7
