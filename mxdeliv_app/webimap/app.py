@@ -94,7 +94,7 @@ class RestResource:
             if self._actions["post"] == "send":
                 _answer(response, await session.send(data))
             else:
-                await self._act(session, self._actions["post"], response, data)
+                await self._act(session, self._actions["post"], request, response, data)
 
     async def _do(self, method: str, request: Request, response: Response, data: dict[str, Any]) -> None:
         self._check(method)
@@ -102,26 +102,37 @@ class RestResource:
         if action == "list_messages":
             _answer(response, await self._messages(request, session, data))
         else:
-            await self._act(session, action, response, data)
+            await self._act(session, action, request, response, data)
 
     async def _session(self, request: Request) -> WebSession:
         until_sent = _counted(self._sessions, request)
         session = self._sessions.session(_client(request), _login_of(request))
         return await until_sent.enter_async_context(session)
 
-    async def _act(self, session: WebSession, action: str, response: Response, data: dict[str, Any]) -> None:
+    async def _act(
+        self, session: WebSession, action: str, request: Request, response: Response, data: dict[str, Any]
+    ) -> None:
         mailbox = session.mailbox
         await session.work(mailbox.watch, wire.text(data, "mailbox", INBOX), 0)
-        if action != "fetch":
+        if action == "fetch":
+            await self._fetch(session, request, response, data)
+        else:
             _answer(response, await session.work(mailbox.do, action, data))
-            return
+
+    async def _fetch(
+        self, session: WebSession, request: Request, response: Response, data: dict[str, Any]
+    ) -> None:
         pieces = session.fetch(data)
         first = await anext(pieces)
 
         async def stream() -> AsyncIterator[bytes]:
             yield first.encode("ascii")
-            async for piece in pieces:
-                yield piece.encode("ascii")
+            async with gone(request) as ended:
+                async for piece in pieces:
+                    # uvicorn takes answers for who has left, and drops them.
+                    if ended.done():
+                        return
+                    yield piece.encode("ascii")
 
         response.content_type, response.stream = falcon.MEDIA_JSON, stream()
 

@@ -39,6 +39,7 @@ class OpenDovecot:
     def __init__(self) -> None:
         self.goes_on = threading.Event()
         self.occupied = threading.Semaphore(0)
+        self.closed = threading.Semaphore(0)
         self.octets = 0
 
     def log_in(self, _server: Any, _client: str, login: tuple[str, str]) -> OpenMailbox:
@@ -62,6 +63,7 @@ class OpenMailbox:
     def close(self) -> None:
         self._far.close()
         self._near.close()
+        self._dovecot.closed.release()
 
     def watch(self, _mailbox: str, _since: int) -> None:
         """Nothing to do."""
@@ -208,6 +210,18 @@ def test_who_does_not_read_large_messages_keeps_them_from_nobody(
             assert web.dovecot.octets < 2 * LARGE + 10 * UNREAD
 
     run(read)
+
+
+def test_for_who_has_left_no_message_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave() -> None:
+        async with site(tmp_path / "socket", monkeypatch) as web:
+            reader, writer = await web.ask("message/1", "192.0.2.1", "a@a.test")
+            await reader.readexactly(1000)
+            writer.transport.abort()
+            await asyncio.to_thread(web.dovecot.closed.acquire)
+            assert web.dovecot.octets < UNREAD
+
+    run(leave)
 
 
 def test_sockets_of_one_network_leave_connections_for_others(
