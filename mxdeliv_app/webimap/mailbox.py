@@ -30,7 +30,7 @@ _SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
 # A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
 _LONGEST_LINE = 8 << 20
 # Octets of messages whose envelopes are read at once: an envelope that is all addresses takes a hundred times
-# as much memory as its header. A larger message comes alone, and with at most one other of all users.
+# as much memory as its header. A message with a longer header comes alone, and with one other of all users.
 _AT_ONCE = 64 << 10
 _large = threading.BoundedSemaphore(2)
 # Addresses in one answer.
@@ -209,9 +209,7 @@ class WebMailbox:
         """Summaries of these messages, or of the first of them if they have very many addresses."""
         summaries: list[dict[str, Any]] = []
         with _errors():
-            sizes = {
-                uid: said[b"RFC822.SIZE"] for uid, said in self._imap.fetch(uids, ["RFC822.SIZE"]).items()
-            }
+            sizes = self._sizes(uids)
             for some in _batches([uid for uid in uids if uid in sizes], sizes):
                 with _large if sum(sizes[uid] for uid in some) > _AT_ONCE else nullcontext():
                     found = self._said_of(some)
@@ -222,6 +220,15 @@ class WebMailbox:
                 if sum(map(wire.addresses, summaries)) > _MOST_ADDRESSES:
                     break
         return summaries
+
+    def _sizes(self, uids: list[int]) -> dict[int, int]:
+        """Upper bounds for the headers of messages. Above `_AT_ONCE` are those whose header is."""
+        sizes = {uid: said[b"RFC822.SIZE"] for uid, said in self._imap.fetch(uids, ["RFC822.SIZE"]).items()}
+        large = [uid for uid, size in sizes.items() if size > _AT_ONCE]
+        # Only a long header has an octet there (RFC 3501, 6.4.5).
+        said_of = self._imap.fetch(large, [f"BODY.PEEK[HEADER]<{_AT_ONCE}.1>"])
+        long = [uid for uid in large if said_of.get(uid, {}).get(b"BODY[HEADER]<%d>" % _AT_ONCE)]
+        return sizes | dict.fromkeys(large, _AT_ONCE) | dict.fromkeys(long, _AT_ONCE + 1)
 
     def _list_mailboxes(self, _data: Mapping[str, Any]) -> Any:
         found = []

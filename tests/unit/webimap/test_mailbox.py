@@ -19,6 +19,7 @@ class DatesBeyondAllYears:
 
     size = 5
     envelope = ENVELOPE
+    header = b""
 
     def __init__(self, *uids: int) -> None:
         self._uids = uids
@@ -29,6 +30,7 @@ class DatesBeyondAllYears:
         if "ENVELOPE" in items and set(uids) & set(self._uids):
             raise OverflowError("Python int too large to convert to C int")
         said: dict[bytes, Any] = {b"SEQ": 1, b"FLAGS": (), b"RFC822.SIZE": self.size, b"INTERNALDATE": None}
+        said[b"BODY[HEADER]<65536>"] = self.header
         return {uid: said | ({b"ENVELOPE": self.envelope} if "ENVELOPE" in items else {}) for uid in uids}
 
 
@@ -64,18 +66,22 @@ def test_what_is_not_ascii_is_left_to_a_literal() -> None:
     assert mailbox._criteria("é)")[2] == "é)"
 
 
-def test_envelopes_of_large_messages_are_read_one_by_one_and_few() -> None:
+def test_envelopes_of_long_headers_are_read_one_by_one_and_few(monkeypatch: pytest.MonkeyPatch) -> None:
     session = mailbox.WebMailbox.__new__(mailbox.WebMailbox)
     large = DatesBeyondAllYears()
     session._imap = large  # type: ignore[assignment]
-    large.size = 200_000
+    large.size, large.header = 2_000_000, b"x"
     # What a header of 256 KiB has.
     many = (Address(None, None, b"a", b"b"),) * 131_072
     large.envelope = Envelope(None, None, many, None, None, many, None, None, None, None)
     found = session._described(list(range(1, 21)))
-    assert large.asked == [list(range(1, 21))] + [[uid] for uid in range(1, 7)]
+    assert large.asked == [list(range(1, 21))] * 2 + [[uid] for uid in range(1, 7)]
     assert [len(one["envelope"]["to"]) for one in found] == [1000] * 6
+    # Nobody waits for those who read such headers, with large messages neither.
+    monkeypatch.setattr(mailbox, "_large", None)
+    large.header, large.envelope = b"", ENVELOPE
+    assert len(session._described([1, 2])) == 2
     large.size = 2000
-    large.envelope = ENVELOPE
-    session._described(list(range(1, 201)))
-    assert len(large.asked) == 7 + 1 + 7
+    large.asked.clear()
+    assert len(session._described(list(range(1, 201)))) == 200
+    assert len(large.asked) == 2 + 7
