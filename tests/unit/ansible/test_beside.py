@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import jinja2
@@ -23,7 +24,7 @@ VARIABLES: dict[str, Any] = {
     "chatmail_max_relayed_size": DEFAULTS["chatmail_max_message_size"] + 1_048_576,
     "chatmail_domain": "chat.example",
     "chatmail_hostname": "mx.old.example",
-    "beside_parts": ["milter", "relay", "mxdeliv", "accounts"],
+    "beside_parts": ["milter", "relay", "mxdeliv", "accounts", "port_443"],
     "beside_own": dict.fromkeys(
         yaml.safe_load((ROLES / "beside/vars/main.yml").read_text("utf-8"))["beside_settings"], ""
     ),
@@ -33,6 +34,8 @@ VARIABLES: dict[str, Any] = {
     "beside_ipv6": {"stat": {"exists": True}},
     "beside_dovecot_has": {"stdout_lines": []},
     "beside_dovecot_users": {"auth-worker": "dovecot", "stats": "dovecot"},
+    "beside_submission": [],
+    "beside_nginx_user": "www-data",
 }
 
 
@@ -43,17 +46,16 @@ def rendered(template: str, **variables: Any) -> str:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.tests["search"] = lambda value, what: re.search(what, value) is not None
+    for name in ("search", "match"):
+        find = getattr(re, name)
+        environment.tests[name] = lambda value, what, find=find: find(what, value) is not None
     text = environment.get_template(template).render({**VARIABLES, **variables})
     return text.replace("# MARK\n", "").strip() + "\n"
 
 
 def documented(path: str) -> str:
-    """The blocks of the document for a file, without the lines that mark begin and end of a part.
-
-    Part (e), mail on 443, is done by hand only: the sites that are there have that port.
-    """
-    text = "".join(step.text for step in by_hand.steps() if step.path == path and step.part != "e")
+    """The blocks of the document for a file, without the lines that mark begin and end of a part."""
+    text = "".join(step.text for step in by_hand.steps() if step.path == path)
     return re.sub(r"^# chatmail (begin|end).*\n", "", text, flags=re.M)
 
 
@@ -64,12 +66,44 @@ def documented(path: str) -> str:
         ("master.cf.j2", "/etc/postfix/master.cf"),
         ("dovecot-first.conf.j2", "/etc/dovecot/conf.d/05-chatmail.conf"),
         ("dovecot-last.conf.j2", "/etc/dovecot/conf.d/95-chatmail.conf"),
-        ("nginx.conf.j2", "/etc/nginx/sites-available/chatmail"),
+        ("dovecot-443.conf.j2", "/etc/dovecot/conf.d/96-chatmail-443.conf"),
+        ("nginx-443-stream.conf.j2", "/etc/nginx/modules-enabled/90-chatmail-443.conf"),
+        ("nginx-443-http.conf.j2", "/etc/nginx/conf.d/chatmail-443.conf"),
         ("resolver.conf.j2", "/etc/systemd/system/chatmail-resolver.service.d/resolver.conf"),
     ],
 )
 def test_the_role_writes_what_the_document_says(template: str, path: str) -> None:
     assert re.sub(r"\n+", "\n", rendered(template)) == re.sub(r"\n+", "\n", documented(path))
+
+
+def test_the_role_s_site_is_the_document_s_before_and_after_part_e() -> None:
+    written = documented("/etc/nginx/sites-available/chatmail")
+    four = VARIABLES["beside_parts"][:4]
+    assert rendered("nginx.conf.j2", beside_parts=four) == written
+    (line,) = [
+        line
+        for step in by_hand.steps()
+        for line in step.text.splitlines()
+        if step.part == "e" and line.startswith("sed -i --follow-symlinks")
+    ]
+    command = line.replace(" -i --follow-symlinks", "").replace("/etc/nginx/sites-enabled/*", "")
+    moved = subprocess.run(["sh", "-c", command], input=written, capture_output=True, text=True, check=True)
+    assert rendered("nginx.conf.j2") == re.sub(
+        r"^ +# chatmail: .*\n| # chatmail: .*", "", moved.stdout, flags=re.M
+    )
+
+
+def test_users_on_port_443_may_do_what_they_may_do_at_the_operator_s_submissions() -> None:
+    own = [
+        "smtpd_relay_restrictions = reject_sender_login_mismatch, permit_sasl_authenticated, reject",
+        "x =",
+    ]
+    (text,) = re.findall(
+        r"^127\.0\.0\.1:11465 .*\n(?:  .*\n)+", rendered("master.cf.j2", beside_submission=own), re.M
+    )
+    assert [line.strip() for line in text.splitlines() if "restrictions" in line or " x " in line] == [
+        f"-o {{ {one} }}" for one in own
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +148,7 @@ def test_each_part_alone_has_its_own_entries_only() -> None:
             "smtpd_recipient_restrictions",
             "tls_server_sni_maps",
         ],
+        "port_443": [],
     }
 
 
@@ -124,7 +159,8 @@ def test_each_part_alone_has_its_own_entries_only() -> None:
         ("present", ["accounts"], [(10028, "dovecot"), (10031, "dovecot")]),
         ("present", ["relay"], [(10026, "chatmail-relay"), (10027, "postfix")]),
         ("present", ["mxdeliv"], [(10025, "chatmail-web"), (10029, "chatmail-web")]),
-        ("absent", ["relay", "mxdeliv"], []),
+        ("present", ["port_443"], [(11443, "www-data"), (11465, "www-data"), (11993, "www-data")]),
+        ("absent", ["relay", "mxdeliv", "port_443"], []),
     ],
 )
 def test_the_filter_closes_the_ports_of_the_parts_that_are_there_and_no_others(
