@@ -32,7 +32,7 @@ PORTS_OF_443 = (11443, 11465, 11993)
 PACKAGE = f"chatmail-milter_{version('chatmail-milter')}_amd64.deb"
 BESIDE = REPOSITORY / "ansible/beside.yml"
 # The sections of the document, and what the playbook calls them.
-PARTS = {"a": "milter", "b": "relay", "c": "mxdeliv", "d": "accounts"}
+PARTS = {"a": "milter", "b": "relay", "c": "mxdeliv", "d": "accounts", "e": "port_443"}
 NAMES = {
     "chat.example": CHAT,
     "mx.old.example": old.HOST.domain,
@@ -63,39 +63,55 @@ class ByHand:
         self._host = host
         host.run(CERTIFICATE)
         shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(old.HOST) / "root" / PACKAGE)
+        by_hand.do(host, "Before", NAMES)
 
-    def add(self, part: str) -> None:
-        by_hand.do(self._host, part, NAMES)
-        if part == "Install":
-            self._host.run("cat >> /etc/chatmail/chatmail.toml", input=OF_THE_LAB)
+    def steps(self, *parts: str) -> list[tuple[str, ...]]:
+        """Which of these are added together."""
+        return [(part,) for part in parts]
+
+    def add(self, *parts: str) -> None:
+        for part in parts:
+            by_hand.do(self._host, part, NAMES)
+            if part == "Install":
+                self._host.run("cat >> /etc/chatmail/chatmail.toml", input=OF_THE_LAB)
 
     def remove(self) -> None:
         by_hand.do(self._host, "Remove", NAMES)
 
 
 class ByPlaybook:
-    """beside.yml with one part more each time."""
+    """beside.yml with more parts each time."""
 
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self._lab, self._host = lab, host
         self._parts: list[str] = []
         host.run(CERTIFICATE)
 
+    def steps(self, *parts: str) -> list[tuple[str, ...]]:
+        """Which of these are added together: each run takes half a minute."""
+        return [parts]
+
     def run(self, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
         return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
 
-    def add(self, part: str, **variables: object) -> None:
-        # It leaves the sites of others as they are.
-        if part in ("Before", "e"):
-            return
-        if part != "Install":
-            self._parts.append(PARTS[part])
+    def add(self, *parts: str, **variables: object) -> None:
+        self._parts += [PARTS[part] for part in parts if part != "Install"]
+        if "e" in parts:
+            move_sites(self._host, "e")
         done = self.run(**variables)
         assert done.returncode == 0, done.stdout
 
     def remove(self) -> None:
+        move_sites(self._host, "Remove")
         done = self.run(beside_state="absent")
         assert done.returncode == 0, done.stdout
+
+
+def move_sites(host: LabHost, part: str) -> None:
+    """Change the sites of others as that part of the document does: the playbook leaves it to their owner."""
+    lines = [line for step in by_hand.steps() if step.part == part for line in step.text.splitlines()]
+    (line,) = [line for line in lines if line.startswith("sed -i --follow-symlinks")]
+    host.run(["sh", "-ec", line])
 
 
 def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -138,7 +154,8 @@ def by(author: str, message: bytes, mid: str = "1e240@localhost") -> bytes:
 @contextmanager
 def knocking(host: LabHost) -> Iterator[list[str]]:
     """Have a user connect to our loopback ports all the time. Afterwards: the ports that let him in."""
-    tries = "; ".join(f"(exec 3<>/dev/tcp/127.0.0.1/{port}) && echo {port}" for port in PORTS)
+    ports = PORTS + PORTS_OF_443
+    tries = "; ".join(f"(exec 3<>/dev/tcp/127.0.0.1/{port}) && echo {port}" for port in ports)
     host.run(
         [
             "systemd-run",

@@ -12,66 +12,82 @@ import pytest
 from tests import messages, packets
 from tests.chat import smtp
 from tests.chat.imap import ImapMailbox
+from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
-from tests.e2e.beside import CHAT, PARTS, SNAPSHOT, ByPlaybook, by, other_mail_flows
+from tests.e2e.beside import CHAT, PARTS, SNAPSHOT, ByPlaybook, by, move_sites, other_mail_flows, page
 from tests.lab import Lab, old
 from tests.lab.host import LabHost
-from tests.lab.old import PASSWORD, VIRTUAL
+from tests.lab.old import PAGE, PASSWORD, SITE, VIRTUAL
 from tests.lab.wait import until
 
-# What an operator may have, and what the playbook says of it.
+# What an operator may have, and what the playbook says of it. Those in one list are told in one run.
 IN_THE_WAY = {
-    "milters of a service": (
-        "postconf -P submissions/inet/smtpd_milters=inet:127.0.0.1:1",
-        "submissions/inet/smtpd_milters = inet:127.0.0.1:1: that service would not ask our milter",
-    ),
-    "no milters": (
-        "postconf -P smtp/inet/receive_override_options=no_milters",
-        "smtp/inet/receive_override_options = no_milters: that service asks no milter",
-    ),
-    "destination": (f"postconf -e 'mydestination=old.lab, {CHAT}'", f"take {CHAT} out of mydestination"),
-    "table": (
-        "postconf -e 'virtual_mailbox_domains=shop.lab, inline:{{_c.lab=x}}'",
-        f"take {CHAT} out of virtual_mailbox_domains",
-    ),
-    "service": (
-        "postconf -M mxdeliv/unix='mxdeliv unix - - n - - lmtp'",
-        "a service named mxdeliv is there already",
-    ),
-    "filter": (
-        "postconf -M 127.0.0.1:10050/inet='127.0.0.1:10050 inet n - y - - smtpd -o content_filter='; "
-        "postconf -e content_filter=smtp:[127.0.0.1]:10050",
-        "127.0.0.1:10050 takes back what content_filter gave away",
-    ),
-    "instances": (
-        "postconf -e multi_instance_directories=/etc/postfix-out",
-        "this Postfix has several instances",
-    ),
-    "no setting": (
-        "echo 'smtpd_milters inet:1' >>/etc/postfix/main.cf",
-        "correct Postfix's configuration first",
-    ),
-    "logins without domain": (
-        "echo 'auth_username_format = %n' >/etc/dovecot/conf.d/99-x.conf",
-        "auth_username_format takes the domain off a login",
-    ),
-    "Dovecot's error": (
-        "echo 'no such = x' >/etc/dovecot/conf.d/99-x.conf",
-        "correct Dovecot's configuration first",
-    ),
-    "Dovecot's file of root": (
-        "chmod 600 /etc/dovecot/conf.d/50-operator.conf",
-        "chatmail-expire, which runs as vmail, could not remove old mail",
-    ),
-    "site": (
-        f"echo 'server {{ listen 80; server_name x.lab {CHAT}; }}' >/etc/nginx/sites-available/x",
-        f"nginx: /etc/nginx/sites-available/x serves {CHAT} already",
-    ),
-    "port": (
-        "printf '127.0.0.1:10025 inet n - y - - smtpd\\n' >>/etc/postfix/master.cf; postfix reload; "
-        "until ss -Hltn 'sport = :10025' | grep -q .; do sleep 0.2; done",
-        "another program listens on port 10025 (",
-    ),
+    "much": [
+        (
+            "printf '127.0.0.1:10025 inet n - y - - smtpd\\n' >>/etc/postfix/master.cf; postfix reload; "
+            "until ss -Hltn 'sport = :10025' | grep -q .; do sleep 0.2; done",
+            "another program listens on port 10025 (",
+        ),
+        (
+            "postconf -P submissions/inet/smtpd_milters=inet:127.0.0.1:1",
+            "submissions/inet/smtpd_milters = inet:127.0.0.1:1: that service would not ask our milter",
+        ),
+        (
+            "postconf -P smtp/inet/receive_override_options=no_milters",
+            "smtp/inet/receive_override_options = no_milters: that service asks no milter",
+        ),
+        (f"postconf -e 'mydestination=old.lab, {CHAT}'", f"take {CHAT} out of mydestination"),
+        (
+            "postconf -e 'virtual_mailbox_domains=shop.lab, inline:{{_c.lab=x}}'",
+            f"take {CHAT} out of virtual_mailbox_domains",
+        ),
+        (
+            "postconf -M mxdeliv/unix='mxdeliv unix - - n - - lmtp'",
+            "a service named mxdeliv is there already",
+        ),
+        (
+            "postconf -M 127.0.0.1:10050/inet='127.0.0.1:10050 inet n - y - - smtpd -o content_filter='; "
+            "postconf -e content_filter=smtp:[127.0.0.1]:10050",
+            "127.0.0.1:10050 takes back what content_filter gave away",
+        ),
+        (
+            "postconf -e multi_instance_directories=/etc/postfix-out",
+            "this Postfix has several instances",
+        ),
+        (
+            "echo 'auth_username_format = %n' >/etc/dovecot/conf.d/99-x.conf",
+            "auth_username_format takes the domain off a login",
+        ),
+        (
+            "chmod 600 /etc/dovecot/conf.d/50-operator.conf",
+            "chatmail-expire, which runs as vmail, could not remove old mail",
+        ),
+        (
+            f"echo 'server {{ listen 80; server_name x.lab {CHAT}; }}' >/etc/nginx/sites-available/x",
+            f"nginx: /etc/nginx/sites-available/x serves {CHAT} already",
+        ),
+        # The shop, which was there before.
+        (
+            "true",
+            "nginx: /etc/nginx/sites-enabled/shop:3: `listen 443 ssl`: port_443 needs that port: write "
+            "`listen 127.0.0.1:11443 ssl proxy_protocol` there",
+        ),
+        (
+            "rm /etc/nginx/modules-enabled/50-mod-stream.conf",
+            "nginx: its module stream is installed, but turned off",
+        ),
+    ],
+    "no setting": [
+        ("echo 'smtpd_milters inet:1' >>/etc/postfix/main.cf", "correct Postfix's configuration first"),
+        ("echo 'no such;' >/etc/nginx/conf.d/x.conf", "correct nginx's configuration first"),
+    ],
+    "Dovecot's error": [
+        ("echo 'no such = x' >/etc/dovecot/conf.d/99-x.conf", "correct Dovecot's configuration first"),
+        (
+            "echo 'stream { server { listen 8853; return x; } }' >/etc/nginx/modules-enabled/60-x.conf",
+            "nginx: /etc/nginx/modules-enabled/60-x.conf:1: `stream`: nginx has one such block only",
+        ),
+    ],
 }
 
 
@@ -92,17 +108,19 @@ def before(host: LabHost) -> str:
     return host.run(SNAPSHOT).stdout
 
 
-@pytest.mark.parametrize(("change", "words"), IN_THE_WAY.values(), ids=IN_THE_WAY)
+@pytest.mark.parametrize("things", IN_THE_WAY.values(), ids=IN_THE_WAY)
 def test_a_host_with_something_in_the_way_is_refused_and_left_as_it_is(
-    host: LabHost, playbook: ByPlaybook, before: str, change: str, words: str
+    host: LabHost, playbook: ByPlaybook, before: str, things: list[tuple[str, str]]
 ) -> None:
-    host.run(["sh", "-ec", f"cp -a /etc/postfix /etc/dovecot /etc/nginx /root/\n{change}"])
+    changes = "\n".join(change for change, _ in things)
+    host.run(["sh", "-ec", f"cp -a /etc/postfix /etc/dovecot /etc/nginx /root/\n{changes}"])
     try:
         changed = host.run(SNAPSHOT).stdout
         assert changed != before
         done = playbook.run(beside_parts=list(PARTS.values()))
         assert done.returncode != 0
-        assert words in " ".join(done.stdout.split())
+        said = " ".join(done.stdout.replace("\\n", " ").split())
+        assert [words for _, words in things if words not in said] == [], done.stdout
         assert host.run(SNAPSHOT).stdout == changed
     finally:
         host.run("for one in postfix dovecot nginx; do rm -r /etc/$one; mv /root/$one /etc/; done")
@@ -111,9 +129,16 @@ def test_a_host_with_something_in_the_way_is_refused_and_left_as_it_is(
 
 
 def test_check_mode_changes_nothing(host: LabHost, playbook: ByPlaybook, before: str) -> None:
-    done = playbook.run("--check", "--diff", beside_parts=list(PARTS.values()))
+    move_sites(host, "e")
+    try:
+        moved = host.run(SNAPSHOT).stdout
+        done = playbook.run("--check", "--diff", beside_parts=list(PARTS.values()))
+        assert host.run(SNAPSHOT).stdout == moved
+    finally:
+        move_sites(host, "Remove")
     assert done.returncode == 0, done.stdout
     assert "+smtpd_milters = { unix:chatmail/milter.sock" in done.stdout
+    assert "+        ssl_preread on;" in done.stdout
     assert host.run(SNAPSHOT).stdout == before
     assert host.run("dpkg-query --show chatmail-milter", check=False).returncode != 0
 
@@ -152,12 +177,10 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     host.run(["sh", "-ec", UNUSUAL])
     before = host.run(SNAPSHOT).stdout
     other_mail_flows(host, mta)
-    for part in ("a", "b"):
-        playbook.add(part)
-        # The content filter's port is one of (c) by default, which is not there: nobody closes it.
-        other_mail_flows(host, mta)
-    for part in ("c", "d"):
-        playbook.add(part, chatmail_mixed_port=10039)
+    playbook.add("a", "b")
+    # The content filter's port is one of (c) by default, which is not there: nobody closes it.
+    other_mail_flows(host, mta)
+    playbook.add("c", "d", "e", chatmail_mixed_port=10039)
     other_mail_flows(host, mta)
     login = fresh_address(CHAT), fresh_password()
 
@@ -177,6 +200,13 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     clear = by(login[0], messages.text())
     assert smtp.submit(host.ip, login, [VIRTUAL], clear).code == 523
     assert host.run("postconf -h transport_maps").stdout.endswith(", inline:{ { x.example = discard: } }\n")
+    assert by_imap_on_443(host.ip, *login) == "OK"
+    refused = playbook.run(beside_state="absent")
+    assert refused.returncode != 0
+    inside = "sites-enabled/shop:3: `listen 127.0.0.1:11443 ssl proxy_protocol`: nothing reaches that site"
+    assert inside in refused.stdout
+    assert PAGE.encode() in page(host, SITE)
     playbook.remove()
     assert host.run(SNAPSHOT).stdout == before
+    assert PAGE.encode() in page(host, SITE)
     other_mail_flows(host, mta)
