@@ -16,6 +16,12 @@ WHEELHOUSE := dist/wheelhouse
 # Runs `make` in Debian 13, which is made in the lab's cache the first time, with an environment of its own. (root)
 MAKE_13 = $(BIN)/python -m tests.lab on trixie make VENV=.venv-13 WHEELHOUSE=dist/wheelhouse-13
 
+# The Debian releases of the lab's two relays, 12 or 13; the packages that are deployed there.
+LAB_A ?= 12
+LAB_B ?= 12
+export LAB_A LAB_B
+DEBS := deb $(if $(filter 13,$(LAB_A) $(LAB_B)),deb-13)
+
 # What the set-up takes from Debian: a compiler and libmilter's headers for pymilter, venv for everything.
 PACKAGES := gcc libmilter-dev python3-dev python3-venv
 
@@ -49,11 +55,11 @@ help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
-demo: $(VENV)/ready deb ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
+demo: $(VENV)/ready $(DEBS) ## two relays on this machine, Delta Chat to Delta Chat, and a table of what happened (root)
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready deb dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
 	# Half of the time of what needs the lab is waiting: the rest runs meanwhile.
@@ -80,28 +86,28 @@ fuzz: $(VENV)/ready ## look for input that breaks the gate's promises, FUZZ_SECO
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: $(VENV)/ready deb ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
+bench: $(VENV)/ready $(DEBS) ## ratios of speed and memory, each side measured in the same run (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench $(if $(JSON),--json) $(ONLY)
 
 # The commit to compare with.
 BASE ?= HEAD~1
 
 .PHONY: bench-compare
-bench-compare: $(VENV)/ready deb ## the same benches on this tree and on commit BASE, by turns (root; ONLY=gate, JSON=1)
+bench-compare: $(VENV)/ready $(DEBS) ## the same benches on this tree and on commit BASE, by turns (root; ONLY=gate, JSON=1)
 	$(BIN)/python -m tests.bench.compare $(if $(JSON),--json) $(BASE) $(ONLY)
 
 # Words of the causes' names, all of them if there are none.
 CAUSES ?=
 
 .PHONY: test-faults
-test-faults: $(VENV)/ready deb ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
+test-faults: $(VENV)/ready $(DEBS) ## break a relay in every way while mail flows, and look for each message (root; CAUSES=nginx, JSON=1)
 	$(BIN)/python -m tests.faults $(if $(JSON),--json) $(CAUSES)
 
 # Words of the attacks' names, all of them if there are none.
 ONLY ?=
 
 .PHONY: test-attacks
-test-attacks: $(VENV)/ready deb ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
+test-attacks: $(VENV)/ready $(DEBS) ## attack a relay in every way while others use it, and look what they notice (root; ONLY=silent, JSON=1)
 	$(BIN)/python -m tests.attacks $(if $(JSON),--json) $(ONLY)
 
 .PHONY: test-container
@@ -173,7 +179,7 @@ requirements: $(VENV)/ready ## pin with hashes what setup.cfg and pyproject.toml
 	$(COMPILE) --group lists -o requirements/lists.txt
 
 .PHONY: lab-up lab-down lab-status
-lab-up: $(VENV)/ready deb ## boot the lab and deploy the two relays (root)
+lab-up: $(VENV)/ready $(DEBS) ## boot the lab and deploy the two relays (root)
 	$(BIN)/python -m tests.lab up
 	$(BIN)/python -m tests.lab deploy
 lab-down: $(VENV)/ready ## take the lab down (root)

@@ -190,7 +190,7 @@ def test_the_overview_has_all_figures(a: LabHost, pages: AdminPages) -> None:
     assert found["accounts"]["number"] == len(created)
     assert {one["place"] for one in found["disks"]}
     states = {one["what"]: one["state"] for one in found["services"]}
-    for unit in ("chatmail-milter.service", "chatmail-admin.socket", "postfix@-.service", "nginx.service"):
+    for unit in ("chatmail-milter.service", "chatmail-admin.socket", f"{a.postfix}.service", "nginx.service"):
         assert states[unit] == "good"
     assert {one["subject"] for one in found["findings"]} >= {"services", "store", "ports", "dns", "queue"}
     # It is root's doctor, who sees all.

@@ -7,15 +7,18 @@ import re
 import pytest
 
 from tests.lab.host import LabHost
+from tests.lab.plan import BY_NAME
 
 # The most that `systemd-analyze security` may say of each, times ten; Debian's units have 85 to 96. And the
 # capabilities that it keeps (capabilities(7)), in the order of their numbers.
 MASTER = "chown dac_override fowner kill setgid setuid net_bind_service sys_chroot"
+POSTFIX = BY_NAME["a"].postfix
 UNITS = {
     "unbound": (30, "setgid setuid net_bind_service"),
     "opendkim": (15, ""),
     "dovecot": (35, MASTER),
-    "postfix@-": (35, MASTER),
+    # Debian 13's unit has one more, which dac_override includes.
+    POSTFIX: (35, MASTER if POSTFIX != "postfix" else MASTER.replace(" fowner", " dac_read_search fowner")),
     "nginx": (30, "chown kill setgid setuid net_bind_service"),
     "coturn": (15, ""),
 }
@@ -32,8 +35,8 @@ METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
 BOUNDS |= ADMIN | METRICS | CALLS | WEBIMAP
 NUMBERS = {
-    "chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7, "net_bind_service": 10,
-    "sys_chroot": 18,
+    "chown": 0, "dac_override": 1, "dac_read_search": 2, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7,
+    "net_bind_service": 10, "sys_chroot": 18,
 }  # fmt: skip
 
 

@@ -27,7 +27,6 @@ OF_ONE, LARGE_OF_ONE, LARGE_OF_48 = 50, 16, 32
 DISK = 4_294_967_296
 LARGEST = 75_497_472 + 2 * 1_048_576
 MORE = 5  # tried above a limit
-POSTFIX = "postfix@-.service"
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -124,7 +123,7 @@ def test_postfix_is_asked_no_more_once_the_peer_has_left(b: LabHost) -> None:
     """nginx hangs up on the app when its own client does, and the app on Postfix."""
     domain, since = f"{secrets.token_hex(6)}.lab", time.time()
     names = ",".join(f"{secrets.token_hex(6)}@{b.domain}" for _ in range(1000))
-    b.run(f"systemctl kill --signal=STOP {POSTFIX}")
+    b.run(f"systemctl kill --signal=STOP {b.postfix}.service")
     try:
         with connected(b, somewhere()) as peer:
             others = _held(b)
@@ -134,7 +133,7 @@ def test_postfix_is_asked_no_more_once_the_peer_has_left(b: LabHost) -> None:
         # Not "nothing is held": mail of an earlier test that is tried again waits for Postfix as well.
         until("nginx has hung up", lambda: held - _held(b), 30)
     finally:
-        b.run(f"systemctl kill --signal=CONT {POSTFIX}")
+        b.run(f"systemctl kill --signal=CONT {b.postfix}.service")
     said = f"event=failed domain={domain} status=503 reason=body-cut"
     until("the app has noticed", lambda: any(said in one.text for one in journal.read(b, since)), 30)
 

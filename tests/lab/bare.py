@@ -16,7 +16,8 @@ from tests.lab.errors import LabError
 from tests.lab.host import LabHost
 from tests.lab.plan import BY_NAME, PROGRAMS, Host, Paths
 
-HOST = Host("new", BY_NAME["a"].domain, "10.77.0.61", boots=True, relay=True, greets=(22,))
+_FIRST = BY_NAME["a"]
+HOST = Host("new", _FIRST.domain, "10.77.0.61", boots=True, relay=True, greets=(22,), release=_FIRST.release)
 
 SERVICES = "chatmail.target dovecot opendkim postfix nginx"
 
@@ -53,7 +54,7 @@ def up(paths: Paths, relay: LabHost) -> Iterator[LabHost]:
     network.plug(HOST)
     try:
         _copy(paths.root(relay.host).with_name("upper"), root.with_name("upper"))
-        container.mount(HOST, paths, base.path(paths))
+        container.mount(HOST, paths, base.path(paths, release=HOST.release))
         keys.introduce(paths, HOST)
         container.furnish(HOST, paths)
         container.boot(HOST, paths)

@@ -1,12 +1,14 @@
 """The base: a Debian root directory with every package a host needs, made once and cached.
 
-Its name holds a hash of what went into it, so a change makes another. It is built under another name and
-renamed when it is complete: an interrupted build leaves no half base. Package files are kept across builds.
+Each release of Debian that a host has needs one: `base-KEY` is of Debian 12, `base13-KEY` of Debian 13. The
+key is a hash of what went into it, so a change makes another. It is built under another name and renamed when
+it is complete: an interrupted build leaves no half base. Package files are kept across builds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,7 +19,7 @@ from tests.lab import nspawn
 from tests.lab.command import SEALED, Progress, run_long
 from tests.lab.debian import Repository, proxy_environment, renamed, repositories
 from tests.lab.errors import LabError
-from tests.lab.plan import SUITE, Paths
+from tests.lab.plan import RELEASE, SUITE, SUITES, Paths
 
 PACKAGES = Path(__file__).with_name("packages.txt")
 RECIPE = 1  # raise it when what is done with the packages changes
@@ -52,9 +54,9 @@ def package_list(text: str) -> list[str]:
     return sorted({line for line in lines if line})
 
 
-def key(packages: Sequence[str]) -> str:
+def key(packages: Sequence[str], release: str = RELEASE) -> str:
     """Twelve hex digits that change with the packages and with how the base is made."""
-    ingredients = [SUITE, f"recipe {RECIPE}", *packages, "off:", *QUIET]
+    ingredients = [SUITES[release], f"recipe {RECIPE}", *packages, "off:", *QUIET]
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:12]
 
 
@@ -63,24 +65,38 @@ def listed(*more: Path) -> list[str]:
     return package_list("\n".join(file.read_text(encoding="utf-8") for file in (PACKAGES, *more)))
 
 
-def path(paths: Paths, packages: Sequence[str] = ()) -> Path:
+def path(paths: Paths, packages: Sequence[str] = (), release: str = RELEASE) -> Path:
     """Where the base is, or will be. `packages`: others than those of this tree's list."""
-    return paths.cache / f"base-{key(packages or listed())}"
+    if release not in SUITES:
+        raise LabError(f"set LAB_A and LAB_B to one of {', '.join(SUITES)}: there is no Debian {release}")
+    tag = "" if release == RELEASE else release
+    return paths.cache / f"base{tag}-{key(packages or listed(), release)}"
 
 
-def ensure(paths: Paths, progress: Progress, packages: Sequence[str] = ()) -> Path:
+def ensure(paths: Paths, progress: Progress, packages: Sequence[str] = (), release: str = RELEASE) -> Path:
     """The base, built now if it isn't there. Takes minutes then."""
-    base = path(paths, packages)
+    base = path(paths, packages, release)
     if base.is_dir():
         return base
-    packages = packages or listed()
-    log = paths.cache / "build.log"
-    building = paths.cache / "building"
-    archives, environment = paths.cache / "archives", build_environment()
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    with (paths.cache / "base.lock").open("w") as lock:
+        # Labs in other network namespaces share the cache.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base.is_dir():
+            build(base, paths, progress, packages or listed(), release)
+    return base
+
+
+def build(base: Path, paths: Paths, progress: Progress, packages: Sequence[str], release: str) -> None:
+    """Make it, whatever is there."""
+    tag = "" if release == RELEASE else release
+    log = paths.cache / f"build{tag}.log"
+    building = paths.cache / f"building{tag}"
+    archives, environment = paths.cache / f"archives{tag}", build_environment()
     log.unlink(missing_ok=True)
     nspawn.forget(building.name, building)
     remove(building)
-    debootstrap(building, archives, progress, log)
+    debootstrap(building, archives, progress, log, SUITES[release])
     progress(f"apt: {len(packages)} packages and what they need (one or two minutes)")
     for words in (
         ["apt-get", "update", "-q"],
@@ -93,7 +109,6 @@ def ensure(paths: Paths, progress: Progress, packages: Sequence[str] = ()) -> Pa
     building.rename(base)
     progress(f"the base is complete: {base}")
     forget_others(paths, base)
-    return base
 
 
 def ensure_bare(paths: Paths, progress: Progress) -> Path:

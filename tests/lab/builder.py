@@ -23,16 +23,21 @@ PASSED = ("PIP_", "SOURCE_DATE_EPOCH", "SSL_CERT_FILE")
 
 def ensure(paths: Paths, suite: str, progress: Progress) -> Path:
     """The root, built now if it isn't there."""
-    root = paths.cache / f"builder-{suite}"
-    if not root.is_dir():
+    made = root(paths, suite)
+    if not made.is_dir():
         building = paths.cache / f"building-{suite}"
         base.remove(building)
         log = paths.cache / f"builder-{suite}.log"
         base.debootstrap(building, archives(paths, suite), progress, log, suite)
-        building.rename(root)
+        building.rename(made)
         words = f"apt-get update -qq && apt-get install -qq -y --no-install-recommends {' '.join(PACKAGES)}"
         run(paths, suite, ["sh", "-c", words]).check_returncode()
-    return root
+    return made
+
+
+def root(paths: Paths, suite: str) -> Path:
+    """Where it is, or will be."""
+    return paths.cache / f"builder-{suite}"
 
 
 def archives(paths: Paths, suite: str) -> Path:
@@ -42,8 +47,8 @@ def archives(paths: Paths, suite: str) -> Path:
 def run(paths: Paths, suite: str, command: list[str]) -> subprocess.CompletedProcess[bytes]:
     """Runs a command there, in this clone, as root."""
     environment = base.build_environment()
-    root = paths.cache / f"builder-{suite}"
-    words = base.contained(root, archives(paths, suite), environment)
+    directory = root(paths, suite)
+    words = base.contained(directory, archives(paths, suite), environment)
     ours = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     # A worktree's history is in the clone that it belongs to.
     history = Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir"))
@@ -55,7 +60,7 @@ def run(paths: Paths, suite: str, command: list[str]) -> subprocess.CompletedPro
         f"--chdir={REPOSITORY}",
     ]
     done = subprocess.run([*words, *options, *command], check=False)
-    nspawn.forget(root.name, root)
+    nspawn.forget(directory.name, directory)
     return done
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import builder
 from tests.lab.command import WITH_US, Progress
 from tests.lab.errors import LabError
-from tests.lab.plan import RELAYS, REPOSITORY, Paths
+from tests.lab.plan import RELAYS, RELEASE, REPOSITORY, SUITES, Paths
 
 PLAYBOOK = REPOSITORY / "ansible/site.yml"
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
@@ -81,12 +82,25 @@ def must_be_of_this_tree(*arguments: str) -> None:
         raise LabError(done.stderr.strip())
 
 
+def must_be_of_this_tree_on(release: str, paths: Paths) -> None:
+    """The same of the package for another release, which can be told on that release only."""
+    suite = SUITES[release]
+    there = builder.root(paths, suite).is_dir()
+    if (
+        not there
+        or builder.run(paths, suite, [f".venv-{release}/bin/python", "-m", "deb", "--check"]).returncode
+    ):
+        raise LabError(f"run `make deb-{release}`: there is no package of this tree for Debian {release}")
+
+
 def deploy(paths: Paths, progress: Progress) -> Recap:
     """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`."""
     program = Path(sys.executable).with_name("ansible-playbook")
     if not program.exists():
         raise LabError("run `make .venv/ready`: ansible-playbook is not beside this Python")
     must_be_of_this_tree()
+    for release in sorted({host.release for host in RELAYS} - {RELEASE}):
+        must_be_of_this_tree_on(release, paths)
     environment = {
         **os.environ,
         "ANSIBLE_STDOUT_CALLBACK": "default",

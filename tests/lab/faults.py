@@ -6,8 +6,9 @@ the host itself has in nftables is untouched and a fault can be undone without l
 
 from __future__ import annotations
 
+from tests.lab import container
 from tests.lab.command import run
-from tests.lab.plan import Host
+from tests.lab.plan import Host, Paths
 
 TABLE = "inet chatlab_faults"
 # Before the host's own filters: priority filter is 0.
@@ -72,4 +73,7 @@ def set_cable(host: Host, state: str) -> None:
 
 
 def nft(host: Host, script: str) -> None:
-    run("ip", "netns", "exec", host.netns, "nft", "-f", "-", input=script)
+    # The host's own: that of Debian 12 crashes over the tables that Debian 13's has made.
+    leader = container.leader(host, Paths.from_environment()) if host.boots else None
+    words = container.enter(leader) if leader else ["ip", "netns", "exec", host.netns]
+    run(*words, "nft", "-f", "-", input=script)

@@ -16,6 +16,7 @@ from tests.lab.plan import Host, Paths
 class LabHost:
     def __init__(self, host: Host, paths: Paths) -> None:
         self.name, self.domain, self.ip, self.netns = host.name, host.domain, host.ip, host.netns
+        self.postfix = host.postfix
         self.host, self.paths = host, paths
 
     def words(self, command: str | Sequence[str]) -> list[str]:

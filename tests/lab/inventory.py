@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.lab import keys
-from tests.lab.plan import DNS, NETWORK, NETWORK6, RELAYS, REPOSITORY, ZONE, Host, Paths
+from tests.lab.plan import DNS, NETWORK, NETWORK6, RELAYS, ZONE, Host, Paths
 
 GROUP = "relays"
 CLEAR_PEER = "peer.lab"
@@ -54,7 +54,6 @@ def shared_variables(paths: Paths) -> dict[str, Any]:
         "ansible_ssh_private_key_file": str(paths.ssh / keys.CLIENT_KEY),
         "ansible_ssh_args": " ".join([*keys.common_arguments(paths), *persistent]),
         "ansible_pipelining": True,
-        "chatmail_deb": str(REPOSITORY / "dist/chatmail-milter.deb"),
         "chatmail_allow_networks": [str(NETWORK), str(NETWORK6)],
         # As above.
         "nginx_ipv6": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,11 @@ def readable() -> Iterator[None]:
         os.umask(before)
 
 
+def stamped(roots: Mapping[str, Path]) -> str:
+    """What the lab stands on: a line for each host that boots."""
+    return "".join(f"{host.name} {roots[host.release]}\n" for host in BOOTING)
+
+
 @dataclass(frozen=True)
 class HostStatus:
     """`state`: up, down, or half (an interrupted run left something)."""
@@ -66,7 +71,7 @@ class Lab:
     """The lab on this machine. There is one, whoever asks for it."""
 
     def __init__(self, paths: Paths | None = None, packages: Sequence[str] = ()) -> None:
-        """`packages`: what the base of its hosts has, where that is not this tree's list."""
+        """`packages`: what the bases of its hosts have, where that is not this tree's list."""
         self.paths = paths or Paths.from_environment()
         self.packages = packages
 
@@ -76,22 +81,27 @@ class Lab:
         debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
         with self.locked(progress), readable():
             debian.install_tools(progress, self.paths.log / "tools")
-            root = base.ensure(self.paths, progress, self.packages)
-            if self.stands_on_another(root):
-                progress("the base has changed: taking down what stands on the old one")
+            releases = sorted({host.release for host in HOSTS})
+            roots = {
+                release: base.ensure(self.paths, progress, self.packages, release) for release in releases
+            }
+            if self.stands_on_others(roots):
+                progress("a base has changed: taking down what stands on the old one")
                 self.take_down(progress)
-                base.forget_others(self.paths, root)
-            self.raise_hosts(root, progress)
+                for root in roots.values():
+                    base.forget_others(self.paths, root)
+            self.raise_hosts(roots, progress)
 
-    def stands_on_another(self, root: Path) -> bool:
+    def stands_on_others(self, roots: Mapping[str, Path]) -> bool:
         stamp = self.paths.state / "base"
-        return stamp.exists() and stamp.read_text(encoding="utf-8") != str(root)
+        return stamp.exists() and stamp.read_text(encoding="utf-8") != stamped(roots)
 
-    def raise_hosts(self, root: Path, progress: Progress) -> None:
+    def raise_hosts(self, roots: Mapping[str, Path], progress: Progress) -> None:
+        """`roots`: the bases, by release."""
         paths = self.paths
         for directory in (paths.run, paths.log, paths.records(DNS).parent):
             directory.mkdir(parents=True, exist_ok=True)
-        (paths.state / "base").write_text(str(root), encoding="utf-8")
+        (paths.state / "base").write_text(stamped(roots), encoding="utf-8")
         limits.widen(paths.run / "limits.json")
         keys.ensure(paths)
         ca.ensure(paths.ca)
@@ -101,13 +111,13 @@ class Lab:
             network.plug(host)
         if process.alive(paths.process("dns")) is None:
             progress(f"name server at {DNS.ip}")
-            container.mount(DNS, paths, root)
+            container.mount(DNS, paths, roots[DNS.release])
             nameserver.start(paths)
         started = []
         for host in BOOTING:
             if process.alive(paths.process(host.name)) is None:
                 container.shut(host, paths)
-                container.mount(host, paths, root)
+                container.mount(host, paths, roots[host.release])
                 container.furnish(host, paths)
                 if host.name == "mta":
                     mta.furnish(paths.root(host), paths)

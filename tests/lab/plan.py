@@ -18,7 +18,10 @@ NETWORK = ipaddress.ip_network("10.77.0.0/24")
 NETWORK6 = ipaddress.ip_network("2001:db8:77::/64")
 CONTROL_ADDRESS = "10.77.0.1"
 ZONE = "lab."
-SUITE = "bookworm"
+# The releases of Debian that a host may have, by their numbers.
+SUITES = {"12": "bookworm", "13": "trixie"}
+RELEASE = "12"
+SUITE = SUITES[RELEASE]
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Of ours, on a relay.
 PROGRAMS = "/usr/lib/chatmail-milter/bin"
@@ -28,7 +31,7 @@ PROGRAMS = "/usr/lib/chatmail-milter/bin"
 class Host:
     """A host of the lab. `boots`: it runs systemd in a container; else it is a network namespace only.
 
-    `greets`: the ports on which a server greets once the host is up."""
+    `greets`: the ports on which a server greets once the host is up. `release`: Debian's, a key of SUITES."""
 
     name: str
     domain: str
@@ -36,11 +39,17 @@ class Host:
     boots: bool
     relay: bool = False
     greets: tuple[int, ...] = ()
+    release: str = RELEASE
 
     @property
     def ip6(self) -> str:
         """The address in `NETWORK6` with the same last number."""
         return str(NETWORK6[int(self.ip.rpartition(".")[2])])
+
+    @property
+    def postfix(self) -> str:
+        """The unit that Postfix runs in: in Debian 12 an instance, which postfix.service starts."""
+        return "postfix@-" if self.release == RELEASE else "postfix"
 
     @property
     def netns(self) -> str:
@@ -52,10 +61,15 @@ class Host:
         return f"chatlab-{self.name}"
 
 
+def _chosen(name: str) -> str:
+    """A relay's release, which a variable of the environment may name: `LAB_B=13 make demo`."""
+    return os.environ.get(name) or RELEASE
+
+
 HOSTS = (
     Host("dns", "dns.lab", "10.77.0.2", boots=False),
-    Host("a", "_a.lab", "10.77.0.11", boots=True, relay=True, greets=(22,)),
-    Host("b", "_b.lab", "10.77.0.12", boots=True, relay=True, greets=(22,)),
+    Host("a", "_a.lab", "10.77.0.11", boots=True, relay=True, greets=(22,), release=_chosen("LAB_A")),
+    Host("b", "_b.lab", "10.77.0.12", boots=True, relay=True, greets=(22,), release=_chosen("LAB_B")),
     Host("mta", "mta.lab", "10.77.0.21", boots=True, greets=(22, 25)),
     Host("client", "client.lab", "10.77.0.31", boots=False),
 )

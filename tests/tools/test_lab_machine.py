@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.lab import base, cgroup, debian, process
 from tests.lab.command import run
 from tests.lab.errors import LabError
-from tests.lab.plan import Paths
+from tests.lab.plan import REPOSITORY, Paths
 from tests.lab.wait import until
 
 INDEX_TARGETS = """\
@@ -61,6 +62,34 @@ def test_a_base_stays_while_a_lab_stands_on_it_in_another_mount_namespace(tmp_pa
         lab.communicate(b"\n")
     base.forget_others(Paths(tmp_path, tmp_path, tmp_path), wanted)
     assert list(tmp_path.iterdir()) == [wanted]
+
+
+def test_a_base_of_one_release_takes_not_the_place_of_the_others(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path, tmp_path)
+    first, second = (base.path(paths, release=release) for release in ("12", "13"))
+    assert first.name.startswith("base-")
+    assert second.name.startswith("base13-")
+    for one in (first, second):
+        one.mkdir()
+        base.forget_others(paths, one)
+    assert sorted(tmp_path.iterdir()) == sorted([first, second])
+
+
+def test_a_release_that_the_lab_does_not_have_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"^set LAB_A and LAB_B to one of 12, 13: there is no Debian 11$"):
+        base.path(Paths(tmp_path, tmp_path, tmp_path), release="11")
+
+
+@pytest.mark.parametrize(("chosen", "releases"), [({}, "12 12"), ({"LAB_B": "13"}, "12 13")])
+def test_the_environment_chooses_the_releases_of_the_relays(chosen: dict[str, str], releases: str) -> None:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+    program = "from tests.lab.plan import HOSTS, RELAYS as r; print(*(one.release for one in r)); "
+    program += "print({one.release for one in HOSTS if not one.relay})"
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(
+        words, env=known | chosen, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{releases}\n{{'12'}}\n"
 
 
 def test_another_list_of_packages_is_another_base() -> None:
