@@ -25,9 +25,9 @@ local REFUSED = { [400] = true, [403] = true, [413] = true, [423] = true }
 
 local clients, secret, dialect = {}, nil, nil
 
--- What differs between the two versions: settings of an HTTP client, the fingerprint (both give the same 12 bits),
--- fields of a user, and results. By default a client waits up to a minute after a refused connection before the next, and
--- its worker with it.
+-- What differs between the two versions: settings of an HTTP client, the fingerprint (both give the same 12 bits, in four
+-- digits), fields of a user, and results. By default a client waits up to a minute after a refused connection before the
+-- next, and its worker with it.
 local DIALECT_OF_2_3 = {
   client = function(seconds)
     return { request_absolute_timeout_msecs = seconds * 1000, connect_backoff_max_time_msecs = 1, }
@@ -44,7 +44,7 @@ local DIALECT_OF_2_4 = {
   client = function(seconds)
     return { request_absolute_timeout = seconds .. "s", connect_backoff_time = "1ms", connect_backoff_max_time = "1ms" }
   end,
-  fingerprint = function() return "%{password | sha256(salt='" .. secret .. "') | hexlify | substr(0, 3)}" end,
+  fingerprint = function() return "0%{password | sha256(salt='" .. secret .. "') | hexlify | substr(0, 3)}" end,
   capabilities = function(fields, prefix, names)
     for name in names:gmatch("[^+ ]+") do
       fields[prefix .. "imap_capability/" .. name] = "yes"
