@@ -24,7 +24,8 @@ ANSIBLE = Path(__file__).resolve().parent
 ROOT = ANSIBLE.parent
 DIST = ROOT / "dist"
 NAME = "chatmail.relay"
-PACKAGE = "chatmail-milter.deb"
+# For Debian 12, and where it has been built for Debian 13.
+PACKAGE, PACKAGE_13 = "chatmail-milter.deb", "chatmail-milter-13.deb"
 PLAYBOOKS = ("site.yml", "beside.yml")
 FILTERS = ("malformed_setting", "misspelt_variables", "set_twice", "with_settings")
 PHASES = ("install", "configure", "run")
@@ -33,7 +34,7 @@ HERE = {
     "playbook_dir ~ '/../postfix/'": "role_path ~ '/files/postfix/'",
     "{{ playbook_dir }}/../dovecot": "{{ role_path }}/files/dovecot",
     # The role `chatmail` has it, and `beside` asks that role.
-    f"{{{{ playbook_dir }}}}/../dist/{PACKAGE}": f"{{{{ role_path }}}}/files/{PACKAGE}",
+    "{{ playbook_dir }}/../dist/chatmail-milter{{": "{{ role_path }}/files/chatmail-milter{{",
     # To be published: written where the operator is.
     "{{ playbook_dir }}/../dist/{{": "{{ lookup('ansible.builtin.env', 'PWD') }}/{{",
 }
@@ -69,7 +70,9 @@ def lay_out(tree: Path) -> None:
     for name in ("postfix", "dovecot"):
         shutil.copytree(ROOT / name, tree / "roles" / name / "files" / name)
     (tree / "roles/chatmail/files").mkdir()
-    shutil.copyfile(DIST / PACKAGE, tree / "roles/chatmail/files" / PACKAGE)
+    for package in (PACKAGE, PACKAGE_13):
+        if (DIST / package).exists():
+            shutil.copyfile(DIST / package, tree / "roles/chatmail/files" / package)
     (tree / "playbooks").mkdir()
     for name in PLAYBOOKS:
         shutil.copyfile(ANSIBLE / name, tree / "playbooks" / name)

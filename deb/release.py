@@ -11,10 +11,10 @@ import platform
 
 _SYSTEM = platform.freedesktop_os_release()
 CODENAME = _SYSTEM.get("VERSION_CODENAME", "unstable")
-_NUMBER = _SYSTEM.get("VERSION_ID", "")
-_IS_FIRST = _NUMBER in ("12", "")
+_FIRST = "12"
+NUMBER = _SYSTEM.get("VERSION_ID") or _FIRST
 
-SUFFIX = "" if _IS_FIRST else f"-{_NUMBER}"
-REVISION = "" if _IS_FIRST else f"+deb{_NUMBER}"
+SUFFIX = "" if NUMBER == _FIRST else f"-{NUMBER}"
+REVISION = "" if NUMBER == _FIRST else f"+deb{NUMBER}"
 # pymilter is compiled here, against this one.
 LIBC = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")

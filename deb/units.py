@@ -13,6 +13,8 @@ from typing import Any
 import jinja2
 import yaml  # type: ignore[import-untyped]  # comes with ansible-core
 
+from deb import release
+
 ROLE = Path(__file__).resolve().parents[1] / "ansible/roles/chatmail"
 MANAGED = "From the Debian package chatmail-milter. Change it by a drop-in (systemctl edit)"
 KINDS = (
@@ -23,7 +25,11 @@ KINDS = (
 
 def variables() -> dict[str, Any]:
     """The role's variables, without those that Ansible would compute, which are errors in a unit."""
-    return _variables(ROLE) | {"ansible_managed": MANAGED}
+    known = _variables(ROLE)
+    return known | {
+        "ansible_managed": MANAGED,
+        "chatmail_postfix_unit": known["chatmail_postfix_units"].get(release.NUMBER, "postfix"),
+    }
 
 
 # Each unit asks for them, and YAML's parser is slow.

@@ -112,6 +112,11 @@ STOCK = [
     "mynetworks",
     "smtpd_use_tls",
     "html_directory",
+    # Of Debian 13.
+    "cyrus_sasl_config_path",
+    "mailbox_command",
+    "mynetworks_style",
+    "smtp_tls_CAfile",
 ]
 
 
@@ -204,6 +209,8 @@ def stock_main_cf(text: str) -> bool:
     return (
         set(values) <= set(STOCK)
         and not values.get("relayhost")
+        and not values.get("mailbox_command")
+        and values.get("mynetworks_style", "host") == "host"
         and set(re.split(r"[ ,]+", values.get("mydestination", ""))) <= own
         and all(
             re.match(r"127\.|\[::", net)

@@ -66,4 +66,4 @@ def check(listeners: Listeners = listeners) -> Iterator[Finding]:
             yield good(SUBJECT, str(port), program if holders else "a program listens; only root sees which")
 
 
-_UNITS = {"master": "postfix@-", "nginx": "nginx", "dovecot": "dovecot"}
+_UNITS = {"master": "postfix", "nginx": "nginx", "dovecot": "dovecot"}

@@ -9,9 +9,12 @@ from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "services"
 OURS = "chatmail.target"
+# In Debian 12, postfix.service starts an instance, which is Postfix. In Debian 13 it is Postfix itself, and
+# conflicts with the instance.
+INSTANCE, POSTFIX = "postfix@-.service", "postfix.service"
 # Debian's, without which no mail goes anywhere.
 STOCK = {
-    "postfix@-.service": "no mail is received or sent",
+    INSTANCE: "no mail is received or sent",
     "dovecot.service": "nobody can log in or read mail",
     "nginx.service": "peers must use SMTP, and apps can't create accounts",
     "opendkim.service": "no message is accepted",
@@ -36,7 +39,16 @@ CALLS = {
     "coturn.service": "users behind firewalls can't call",
     "chatmail-turn-secrets.timer": "secrets that were replaced stay valid",
 }
-_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Wants")
+_PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NRestarts",
+    "Wants",
+    "Conflicts",
+)
 
 # What `systemctl show` says of units: one mapping of properties each, in the order of the units.
 Show = Callable[[Sequence[str]], list[Mapping[str, str]]]
@@ -55,9 +67,11 @@ def show(units: Sequence[str]) -> list[Mapping[str, str]]:
 def check(show: Show = show, *, calls: bool = False) -> Iterator[Finding]:
     """Checks each unit that `chatmail.target` wants, and Debian's. `calls`: also the TURN server's."""
     try:
-        (target,) = show([OURS])
+        target, postfix = show([OURS, POSTFIX])
         ours = sorted(target.get("Wants", "").split())
-        units = show([*ours, *STOCK, *(CALLS if calls else ())])
+        is_instance = INSTANCE not in postfix.get("Conflicts", "").split()
+        stock = [POSTFIX if unit == INSTANCE and not is_instance else unit for unit in STOCK]
+        units = show([*ours, *stock, *(CALLS if calls else ())])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         yield unknown(SUBJECT, "systemd", f"systemctl does not answer: {error}")
         return
@@ -81,11 +95,12 @@ def _of(unit: Mapping[str, str]) -> Finding:
         restarts = int(unit.get("NRestarts") or 0)
         return good(SUBJECT, name, "is running" + (f", was restarted {restarts} times" if restarts else ""))
     stem = name.rpartition(".")[0]
-    why = STOCK.get(name) or CALLS.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
+    stock = STOCK | {POSTFIX: STOCK[INSTANCE]}
+    why = stock.get(name) or CALLS.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
     if unit.get("LoadState") == "not-found":
         return Finding(SUBJECT, name, FindingState.BAD, "is not installed", why, "run the playbook")
     # Ours are all started with the target: somebody stopped it.
-    if active == "inactive" and name not in STOCK:
+    if active == "inactive" and name not in stock:
         return Finding(SUBJECT, name, FindingState.BAD, "is stopped", why, f"systemctl start {name}")
     found = f"is {active} ({unit.get('SubState', '')})"
     return Finding(

@@ -46,6 +46,35 @@ inet_interfaces = all
 """
 
 
+# Without its comments.
+STOCK_MAIN_CF_13 = """\
+compatibility_level = 3.9
+myorigin = $myhostname
+smtpd_banner = $myhostname ESMTP $mail_name (Debian)
+inet_protocols = all
+mynetworks_style = host
+mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128
+mydestination = $myhostname, localdomain, localhost, localhost.localdomain, localhost
+mailbox_size_limit = 0
+mailbox_command =
+alias_maps = hash:/etc/aliases
+alias_database = hash:/etc/aliases
+biff = no
+recipient_delimiter = +
+relayhost =
+cyrus_sasl_config_path = /etc/postfix/sasl
+smtpd_tls_key_file = /etc/ssl/private/ssl-cert-snakeoil.key
+smtpd_tls_cert_file = /etc/ssl/certs/ssl-cert-snakeoil.pem
+smtpd_tls_security_level = may
+smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt
+smtp_tls_security_level = may
+smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache
+smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
+myhostname = mail.example.org
+inet_interfaces = all
+"""
+
+
 class TestDestinations:
     def tasks(self, node: Any) -> list[dict[str, Any]]:
         """Every task of a file, those in blocks too."""
@@ -68,7 +97,10 @@ class TestDestinations:
                     paths |= {f"/etc/postfix/{name}" for name in task["vars"]["names"]}
                 else:
                     # /etc/systemd/system/UNIT.d/chatmail.conf, /etc/dovecot/conf.d/05-chatmail.conf
-                    known = re.search("chatmail_drop_ins|beside_dovecot_files", files)
+                    path = task.get("vars", {}).get("path", "")
+                    known = re.search(
+                        "chatmail_drop_ins|beside_dovecot_files|chatmail[.]conf$", f"{files}{path}"
+                    )
                     assert known, f"{file}: which files does it write?"
         return paths
 
@@ -197,8 +229,9 @@ class TestSettings:
 
 
 class TestSomebodysWork:
-    def test_main_cf_as_the_package_makes_it_is_nobodys(self) -> None:
-        assert foreign.stock_main_cf(STOCK_MAIN_CF)
+    @pytest.mark.parametrize("text", [STOCK_MAIN_CF, STOCK_MAIN_CF_13], ids=["Debian 12", "Debian 13"])
+    def test_main_cf_as_the_package_makes_it_is_nobodys(self, text: str) -> None:
+        assert foreign.stock_main_cf(text)
 
     @pytest.mark.parametrize(
         "line",
@@ -207,6 +240,8 @@ class TestSomebodysWork:
             "mydestination = $myhostname, localhost, another.example",
             "virtual_mailbox_domains = another.example",
             "mynetworks = 127.0.0.0/8 192.0.2.0/24",
+            "mynetworks_style = subnet",
+            "mailbox_command = /usr/bin/procmail",
         ],
     )
     def test_main_cf_with_an_admins_word_is_somebodys(self, line: str) -> None:

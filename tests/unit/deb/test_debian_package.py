@@ -64,7 +64,7 @@ class TestUnits:
         (tmp_path / "vars").mkdir()
         (tmp_path / "templates").mkdir()
         (tmp_path / "defaults/main.yml").write_text('{computed_one: "{{ unknown }}"}')
-        (tmp_path / "vars/main.yml").write_text("{}")
+        (tmp_path / "vars/main.yml").write_text("{chatmail_postfix_units: {}}")
         monkeypatch.setattr(units, "ROLE", tmp_path)
         for text, error in (
             ("{{ unknown }}", "unknown"),
@@ -162,7 +162,9 @@ class TestDropIns:
         drop_ins = known["chatmail_drop_ins"]
         before = {unit: units.render(template) for unit, template in drop_ins.items()}
         operators = {
-            name: known[name] for name in known if name not in ("ansible_managed", "chatmail_programs")
+            name: known[name]
+            for name in known
+            if name not in ("ansible_managed", "chatmail_programs", "chatmail_postfix_unit")
         }
         other = {name: value + 1 for name, value in operators.items() if type(value) in (int, float)}
         other |= {name: f"{value}x" for name, value in operators.items() if isinstance(value, str)}

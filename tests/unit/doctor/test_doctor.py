@@ -47,13 +47,14 @@ def states(findings: Iterator[Finding]) -> dict[str, FindingState]:
     return {one.what: one.state for one in found}
 
 
-def systemd(**active: str) -> services.Show:
+def systemd(*, conflicts: str = "shutdown.target", **active: str) -> services.Show:
     def show(units: Sequence[str]) -> list[Mapping[str, str]]:
         def of(unit: str) -> Mapping[str, str]:
             wants = "chatmail-milter.service mxdeliv-app.socket" if unit == services.OURS else ""
             state = active.get(unit.partition(".")[0].replace("-", "_").rstrip("@_"), "active")
             loaded = "not-found" if state == "absent" else "loaded"
-            return {"Id": unit, "LoadState": loaded, "ActiveState": state, "NRestarts": "0", "Wants": wants}
+            known = {"Id": unit, "LoadState": loaded, "ActiveState": state, "NRestarts": "0", "Wants": wants}
+            return known | {"Conflicts": conflicts}
 
         return [of(unit) for unit in units]
 
@@ -155,6 +156,13 @@ def test_services_that_run_are_good() -> None:
     found = states(services.check(systemd()))
     assert set(found.values()) == {FindingState.GOOD}
     assert {"chatmail-milter.service", "mxdeliv-app.socket", *services.STOCK} == found.keys()
+
+
+def test_a_postfix_that_is_no_instance_is_asked_for_by_its_own_name() -> None:
+    # As in Debian 13, where nobody starts the instance.
+    found = states(services.check(systemd(conflicts="shutdown.target postfix@-.service", postfix="failed")))
+    assert "postfix@-.service" not in found
+    assert [what for what, how in found.items() if how is FindingState.BAD] == ["postfix.service"]
 
 
 @pytest.mark.parametrize("state", ["failed", "inactive", "activating", "absent"])
