@@ -10,7 +10,8 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.attacks import strangers
 from tests.chat import journal
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
+from tests.chat.waits import at_once
 from tests.lab.host import LabHost
 
 # Requests of one network (an IPv4 address, an IPv6 /64) at once; with a body of 1,000,000 octets or more, or
@@ -73,14 +75,13 @@ def test_all_networks_together(b: LabHost) -> None:
         served(b, strangers.ipv4(1)[0], "Content-Length: 1")
 
 
-def test_a_body_that_pauses_is_given_up(b: LabHost) -> None:
+def body_that_pauses(b: LabHost) -> bytes:
     with unfinished(b, strangers.ipv4(1), CHUNKED) as [peer]:
         peer.settimeout(100)
-        # Hung up, or told so.
-        assert peer.recv(4096)[:12] in (b"", b"HTTP/1.1 408")
+        return peer.recv(4096)[:12]
 
 
-def test_a_header_that_does_not_end_is_given_up(b: LabHost) -> None:
+def header_that_does_not_end(b: LabHost) -> bytes:
     """However much of it still comes."""
     with connected(b, strangers.ipv4(1)[0]) as peer:
         peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n")
@@ -97,6 +98,23 @@ def test_a_header_that_does_not_end_is_given_up(b: LabHost) -> None:
                 return True
 
         until("nginx hangs up", ended, 60, every=1.0)
+        return b""
+
+
+Peer = Callable[[LabHost], bytes]
+SLOW: tuple[Peer, ...] = (body_that_pauses, header_that_does_not_end)
+
+
+@pytest.fixture(scope="module")
+def ends(b: LabHost) -> Iterator[Mapping[Peer, Future[bytes]]]:
+    with at_once(lambda peer: peer(b), SLOW) as waits:
+        yield waits
+
+
+@pytest.mark.parametrize("peer", SLOW, ids=[one.__name__ for one in SLOW])
+def test_what_does_not_go_on_is_given_up(ends: Mapping[Peer, Future[bytes]], peer: Peer) -> None:
+    # Hung up, or told so.
+    assert ends[peer].result() in (b"", b"HTTP/1.1 408")
 
 
 def test_a_header_larger_than_any_legal_one_is_refused(b: LabHost) -> None:
