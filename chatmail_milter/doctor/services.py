@@ -50,6 +50,9 @@ _PROPERTIES = (
     "Conflicts",
 )
 
+# By the name of Postfix's unit in either release.
+_STOCK = STOCK | {POSTFIX: STOCK[INSTANCE]}
+
 # What `systemctl show` says of units: one mapping of properties each, in the order of the units.
 Show = Callable[[Sequence[str]], list[Mapping[str, str]]]
 
@@ -95,12 +98,11 @@ def _of(unit: Mapping[str, str]) -> Finding:
         restarts = int(unit.get("NRestarts") or 0)
         return good(SUBJECT, name, "is running" + (f", was restarted {restarts} times" if restarts else ""))
     stem = name.rpartition(".")[0]
-    stock = STOCK | {POSTFIX: STOCK[INSTANCE]}
-    why = stock.get(name) or CALLS.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
+    why = _STOCK.get(name) or CALLS.get(name) or _WHY_OURS.get(stem, "a part of the relay does not work")
     if unit.get("LoadState") == "not-found":
         return Finding(SUBJECT, name, FindingState.BAD, "is not installed", why, "run the playbook")
     # Ours are all started with the target: somebody stopped it.
-    if active == "inactive" and name not in stock:
+    if active == "inactive" and name not in _STOCK:
         return Finding(SUBJECT, name, FindingState.BAD, "is stopped", why, f"systemctl start {name}")
     found = f"is {active} ({unit.get('SubState', '')})"
     return Finding(

@@ -27,8 +27,8 @@ FAILURES = Rate(per_minute=10, burst=10)
 FAILURES_OF_SITE = Rate(per_minute=40, burst=40)
 # A hash takes memory and a processor by design: one at a time, and who waits for longer is told so.
 _TURN_TIMEOUT = 5.0  # seconds
-# Fewer than the threads of gunicorn_conf: whoever is logged in gets pages while strangers guess. Sites share
-# them.
+# Fewer than gunicorn_conf's threads, so that users with a session get pages while strangers guess. All sites
+# share these places.
 _WAITING = 6
 
 
@@ -104,7 +104,7 @@ class LogoutResource:
 
 
 def _networks(request: falcon.Request) -> tuple[str, str]:
-    """The client's network and site, whose failures count. Its address is from nginx, the only client."""
+    """Returns the client's network and site. nginx, which alone may connect, names the client's address."""
     try:
         peer = ip_address(request.get_header("X-Real-IP") or "")
     except ValueError:

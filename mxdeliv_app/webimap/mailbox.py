@@ -29,8 +29,9 @@ MOST = 200
 _SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
 # A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
 _LONGEST_LINE = 8 << 20
-# Octets of messages whose envelopes are read at once: an envelope that is all addresses takes a hundred times
-# as much memory as its header. A message with a longer header comes alone, and with one other of all users.
+# Octets of the messages whose envelopes one command asks for: a header full of addresses takes a hundred
+# times its size in memory. A message with a longer header has a command of its own, and all users together
+# run two such commands at a time.
 _AT_ONCE = 64 << 10
 _large = threading.BoundedSemaphore(2)
 # Addresses in one answer.
@@ -222,7 +223,7 @@ class WebMailbox:
         return summaries
 
     def _sizes(self, uids: list[int]) -> dict[int, int]:
-        """Upper bounds for the headers of messages. Above `_AT_ONCE` are those whose header is."""
+        """Returns upper bounds for the octets of headers: above `_AT_ONCE` only where the header is."""
         sizes = {uid: said[b"RFC822.SIZE"] for uid, said in self._imap.fetch(uids, ["RFC822.SIZE"]).items()}
         large = [uid for uid, size in sizes.items() if size > _AT_ONCE]
         # Only a long header has an octet there (RFC 3501, 6.4.5).

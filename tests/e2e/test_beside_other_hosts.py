@@ -20,7 +20,7 @@ from tests.lab.host import LabHost
 from tests.lab.old import PAGE, PASSWORD, SITE, VIRTUAL
 from tests.lab.wait import until
 
-# What an operator may have, and what the playbook says of it. Those in one list are told in one run.
+# Obstacles on an operator's host, and the playbook's words for each. One run names all obstacles of a list.
 IN_THE_WAY = {
     "much": [
         (
@@ -178,7 +178,7 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     before = host.run(SNAPSHOT).stdout
     other_mail_flows(host, mta)
     playbook.add("a", "b")
-    # The content filter's port is one of (c) by default, which is not there: nobody closes it.
+    # The content filter listens on a port that (c) has by default. Without (c), no rule closes it.
     other_mail_flows(host, mta)
     playbook.add("c", "d", "e", chatmail_mixed_port=10039)
     other_mail_flows(host, mta)

@@ -244,7 +244,7 @@ def test_a_client_cannot_name_another_address(b: LabHost) -> None:
                 any_certificate("imap").wrap_socket(plain)
 
 
-# What nginx or Postfix gives up after 20 s, and what neither may give up.
+# nginx ends a silent connection after 20 s, and Postfix bears a longer pause of an app.
 def app_that_pauses(b: LabHost) -> bytes:
     """Delta Chat core goes on with a session for 60 s; where that fails, it waits for 30 s."""
     with (
