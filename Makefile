@@ -62,8 +62,8 @@ demo: $(VENV)/ready $(DEBS) ## two relays on this machine, Delta Chat to Delta C
 test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
-	# Half of the time of what needs the lab is waiting: the rest runs meanwhile.
-	$(BIN)/pytest -n 2
+	# Half of the time of what needs the lab is waiting: tests/conftest.py says what runs meanwhile.
+	$(BIN)/pytest -n 3
 
 .PHONY: test-unit
 test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds

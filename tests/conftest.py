@@ -1,4 +1,4 @@
-"""What holds for all tests: Hypothesis too counts examples and no seconds, and `pytest -n 2` has one lab.
+"""What holds for all tests: Hypothesis too counts examples and no seconds, and `pytest -n 3` has one lab.
 
 By itself Hypothesis fails an example that takes 0.2 s, and a test whose inputs take long to make: a busy
 machine was enough for that.
@@ -20,9 +20,11 @@ settings.load_profile("untimed")
 
 
 class LabAndRest(LoadScopeScheduling):  # type: ignore[misc]  # xdist publishes no types
-    """There is one lab: one process runs what needs it, in order, and another all the rest."""
+    """One process runs what needs the relays, in order, one what boots hosts of its own, and one the rest."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/e2e/own_hosts/"):
+            return "own hosts"
         return "lab" if nodeid.startswith("tests/e2e/") else "rest"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
 import pytest
@@ -71,36 +71,43 @@ def _bound(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
-    """The lab with both relays deployed from this tree."""
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Shows a line as it comes: a lab takes minutes. What `pytest -n` starts has no terminal."""
     capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        # Shown as it happens: this takes a minute, or several. What `pytest -n` starts knows no terminal.
         with capture.global_and_fixture_disabled():
             print(f"  {text}", file=sys.stderr, flush=True)
 
-    pytestconfig.stash[LAB] = lab = Lab()
-    ours = any(host.state != "up" for host in lab.status())
-    try:
-        lab.up(say)
-        for name in ("a", "b", "client"):
-            firewall.reopen(lab.host(name))
-        lab.deploy(say)
-        # As if nothing had been tried with the peers before.
-        relay.forget_endpoints(lab.host("a"))
+    return say
+
+
+@pytest.fixture(scope="session")
+def hosts(say: Callable[[str], None]) -> Iterator[Lab]:
+    """The lab, up. Another process of this run may use it too."""
+    lab = Lab()
+    with lab.in_use(say, keep=bool(os.environ.get("KEEP"))):
         yield lab
-    finally:
-        if ours and not os.environ.get("KEEP"):
-            lab.down()
+
+
+@pytest.fixture(scope="session")
+def lab(hosts: Lab, say: Callable[[str], None], pytestconfig: pytest.Config) -> Lab:
+    """The lab with both relays deployed from this tree."""
+    pytestconfig.stash[LAB] = hosts
+    for name in ("a", "b", "client"):
+        firewall.reopen(hosts.host(name))
+    hosts.deploy(say)
+    # As if nothing had been tried with the peers before.
+    relay.forget_endpoints(hosts.host("a"))
+    return hosts
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _names_lead_where_they_did(lab: Lab) -> Iterator[None]:
+def _names_lead_where_they_did(hosts: Lab) -> Iterator[None]:
     """A module that publishes other DNS records takes them back: others would not find the relays."""
-    before = _records(lab)
+    before = _records(hosts)
     yield
-    assert _records(lab) == before
+    assert _records(hosts) == before
 
 
 def _records(lab: Lab) -> dict[str, str]:
@@ -127,9 +134,9 @@ def b(lab: Lab) -> LabHost:
 
 
 @pytest.fixture(scope="session")
-def mta(lab: Lab) -> LabHost:
+def mta(hosts: Lab) -> LabHost:
     """The SMTP-only host mta.lab."""
-    return lab.host("mta")
+    return hosts.host("mta")
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.chat import relay
-from tests.e2e.beside import BESIDE
 from tests.e2e.conftest import Login
+from tests.e2e.own_hosts.beside import BESIDE
 from tests.e2e.playbook import playbook, words
 from tests.lab import Lab
 from tests.lab.deployment import PLAYBOOK

@@ -11,13 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import base, container, keys, network
+from tests.lab import passing
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
-from tests.lab.plan import BY_NAME, PROGRAMS, Host, Paths
-
-_FIRST = BY_NAME["a"]
-HOST = Host("new", _FIRST.domain, "10.77.0.61", boots=True, relay=True, greets=(22,), release=_FIRST.release)
+from tests.lab.plan import NEW, PROGRAMS, Paths
 
 SERVICES = "chatmail.target dovecot opendkim postfix nginx"
 
@@ -38,10 +35,10 @@ systemctl stop {SERVICES}
 rm -rf /var/vmail/* /var/lib/chatmail/* /etc/opendkim/keys/* /etc/chatmail/*.key /etc/chatmail/*.secret
 {PROGRAMS.removesuffix("/bin")}/prepare
 install --mode=0660 --group=chatmail /dev/null /var/lib/chatmail/store.sqlite
-opendkim-genkey --bits=2048 --domain={HOST.domain} --selector=chatmail --directory=/etc/opendkim/keys
+opendkim-genkey --bits=2048 --domain={NEW.domain} --selector=chatmail --directory=/etc/opendkim/keys
 chown opendkim:opendkim /etc/opendkim/keys/*.private
 cd /etc/chatmail/tls
-openssl req -x509 -newkey rsa:2048 -noenc -subj /CN={HOST.domain} -keyout privkey.pem -out fullchain.pem
+openssl req -x509 -newkey rsa:2048 -noenc -subj /CN={NEW.domain} -keyout privkey.pem -out fullchain.pem
 systemctl start {SERVICES}
 """
 _SOME_CHANGED = 1  # tar(1): a file changed while it was read
@@ -50,24 +47,11 @@ _SOME_CHANGED = 1  # tar(1): a file changed while it was read
 @contextmanager
 def up(paths: Paths, relay: LabHost) -> Iterator[LabHost]:
     """The host, booted for as long as the block runs. The rest of the lab is up; `relay` is copied."""
-    root = paths.root(HOST)
-    network.plug(HOST)
-    try:
-        _copy(paths.root(relay.host).with_name("upper"), root.with_name("upper"))
-        container.mount(HOST, paths, base.path(paths, release=HOST.release))
-        keys.introduce(paths, HOST)
-        container.furnish(HOST, paths)
-        container.boot(HOST, paths)
-        container.await_ready(HOST, paths)
-        host = LabHost(HOST, paths)
+    with passing.up(
+        NEW, paths, beneath=lambda layer: _copy(paths.root(relay.host).with_name("upper"), layer)
+    ) as host:
         lay_bare(host)
         yield host
-    finally:
-        # Of the playbook: the next such host has the same address.
-        keys.close_connections(paths)
-        container.shut(HOST, paths)
-        container.unmount(HOST, paths)
-        network.unplug(HOST)
 
 
 def lay_bare(host: LabHost) -> None:

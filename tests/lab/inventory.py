@@ -46,8 +46,8 @@ def relay_variables(host: Host, paths: Paths) -> dict[str, Any]:
 
 
 def shared_variables(paths: Paths) -> dict[str, Any]:
-    control_path = paths.run / "ssh-%C"
-    persistent = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={control_path}"]
+    socket = keys.control_path(paths, "%h")
+    persistent = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={socket}"]
     return {
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",

@@ -1,4 +1,7 @@
-"""SSH between the machine and its lab: one key for the lab, a host key for each host, and who knows whom."""
+"""SSH between the machine and its lab: one key for the lab, a host key for each host, and who knows whom.
+
+All of it is made when the lab comes up, for passing hosts too: several processes of tests read it at once.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.command import run
-from tests.lab.plan import HOSTS, Host, Paths
+from tests.lab.files import write_whole
+from tests.lab.plan import HOSTS, PASSING, Host, Paths
 
 CLIENT_KEY = "id_ed25519"
 
@@ -15,21 +19,12 @@ def ensure(paths: Paths) -> None:
     """Make the keys that are missing, known_hosts and the ssh configuration from them."""
     paths.ssh.mkdir(parents=True, exist_ok=True, mode=0o700)
     generate(paths.ssh / CLIENT_KEY)
-    booting = [host for host in HOSTS if host.boots]
+    booting = [host for host in (*HOSTS, *PASSING) if host.boots]
     for host in booting:
         generate(host_key(paths, host))
     publics = {host: public(host_key(paths, host)) for host in booting}
-    (paths.ssh / "known_hosts").write_text(known_hosts(publics), encoding="ascii")
-    paths.ssh_config.write_text(ssh_config(paths), encoding="utf-8")
-
-
-def introduce(paths: Paths, host: Host) -> None:
-    """Make the keys of a host that is not always there, and let ssh know it."""
-    generate(host_key(paths, host))
-    file = paths.ssh / "known_hosts"
-    known, line = file.read_text(encoding="ascii"), known_hosts({host: public(host_key(paths, host))})
-    if line not in known:
-        file.write_text(known + line, encoding="ascii")
+    write_whole(paths.ssh / "known_hosts", known_hosts(publics))
+    write_whole(paths.ssh_config, ssh_config(paths))
 
 
 def host_key(paths: Paths, host: Host) -> Path:
@@ -71,7 +66,12 @@ def ssh_config(paths: Paths) -> str:
     )
 
 
-def close_connections(paths: Paths) -> None:
-    """End the ssh processes that keep a connection open for Ansible."""
-    for socket in paths.run.glob("ssh-*"):
+def control_path(paths: Paths, address: str) -> Path:
+    """The socket of the ssh process that keeps a connection to a host open for Ansible."""
+    return paths.run / f"ssh-{address}"
+
+
+def close_connections(paths: Paths, address: str = "*") -> None:
+    """End the ssh processes that keep a connection open for Ansible: to that host, or to all."""
+    for socket in paths.run.glob(control_path(paths, address).name):
         run("ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "lab", check=False)

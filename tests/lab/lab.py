@@ -6,12 +6,11 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import (
-    bare,
     base,
     ca,
     container,
@@ -23,19 +22,18 @@ from tests.lab import (
     mta,
     nameserver,
     network,
-    old,
     process,
     signers,
 )
 from tests.lab.command import Progress
 from tests.lab.errors import LabError
 from tests.lab.host import LabHost
-from tests.lab.plan import BRIDGE, BY_NAME, DNS, HOSTS, Host, Paths
+from tests.lab.plan import BRIDGE, BY_NAME, DNS, HOSTS, PASSING, Host, Paths
 
 BOOTING = tuple(host for host in HOSTS if host.boots)
-# A module of tests boots these for itself; one that is there when the lab goes is of an interrupted run.
-PASSING = (bare.HOST, old.HOST)
-ROOTED = (DNS, *BOOTING, *PASSING)  # those with a root directory of their own
+# Those with a root directory of their own. A passing host that is there when the lab goes is of an
+# interrupted run.
+ROOTED = (DNS, *BOOTING, *PASSING)
 
 
 def silent(_: str) -> None:
@@ -193,6 +191,28 @@ class Lab:
     def netns(self, name: str) -> str:
         """The network namespace of a host, for `ip netns exec`."""
         return self.host(name).netns
+
+    @contextmanager
+    def in_use(self, progress: Progress = silent, *, keep: bool = False) -> Iterator[None]:
+        """Up as long as a process is in this block. If one of them brought it up, the last takes it down.
+
+        `keep`: not this one.
+        """
+        mark = self.paths.run / "in-use"
+        with self.paths.run.with_suffix(".users").open("w", encoding="utf-8") as users:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            ours = any(host.state != "up" for host in self.status())
+            try:
+                self.up(progress)
+                if ours:
+                    mark.touch()
+                yield
+            finally:
+                fcntl.flock(users, fcntl.LOCK_UN)
+                with suppress(BlockingIOError):  # others are in it
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if (ours or mark.exists()) and not keep:
+                        self.down(progress)
 
     @contextmanager
     def locked(self, progress: Progress) -> Iterator[None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.lab.files import write_whole
+
 WANTED = {"max_user_instances": 65535, "max_user_watches": 65535}
 PROC = Path("/proc/sys/fs/inotify")
 
@@ -19,9 +21,7 @@ def widen(record: Path) -> None:
         if now < wanted:
             before.setdefault(name, now)
     # Recorded before it is changed, so that an interruption between the two loses nothing.
-    half = record.with_suffix(".half")
-    half.write_text(json.dumps(before), encoding="ascii")
-    half.rename(record)
+    write_whole(record, json.dumps(before))
     for name in before:
         (PROC / name).write_text(str(WANTED[name]), encoding="ascii")
 

@@ -15,6 +15,7 @@ import dns.query
 import dns.rdatatype
 
 from tests.lab import process
+from tests.lab.files import write_whole
 from tests.lab.plan import DNS, ZONE, Paths
 from tests.lab.wait import until
 from tests.lab.zone import BROKEN, ROOT_ZONE, lab_zone
@@ -74,10 +75,7 @@ def write_zone(paths: Paths) -> int:
     files = sorted(paths.signers_records.parent.glob("*.zone"))
     published = {str(file): file.read_text(encoding="utf-8") for file in files}
     serial = int(time.time())
-    zone = paths.root(DNS) / "etc/nsd/lab.zone"
-    half = zone.with_suffix(".half")
-    half.write_text(lab_zone(serial, published), encoding="utf-8")
-    half.rename(zone)
+    write_whole(paths.root(DNS) / "etc/nsd/lab.zone", lab_zone(serial, published))
     return serial
 
 

@@ -12,20 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import base, ca, container, keys, nameserver, network
+from tests.lab import ca, container, passing
 from tests.lab.command import run
 from tests.lab.host import LabHost
-from tests.lab.plan import Host, Paths
+from tests.lab.plan import OLD, Paths
 
-HOST = Host("old", "old.lab", "10.77.0.51", boots=True, greets=(22, 143))
 CHAT_DOMAIN = "_c.lab"
 USER, VIRTUAL = "bob@old.lab", "ann@shop.lab"
 PASSWORD = "correct horse battery"
-
-RECORDS = (
-    "".join(f"{name}.  A  {HOST.ip}\n{name}.  MX  10 {HOST.domain}.\n" for name in ("shop.lab", CHAT_DOMAIN))
-    + f"old.lab.  A  {HOST.ip}\nold.lab.  MX  10 old.lab.\n"
-)
 
 MAIN_CF = """
 # Of this host's operator.
@@ -88,29 +82,10 @@ server {{
 @contextmanager
 def up(paths: Paths) -> Iterator[LabHost]:
     """The host, booted for as long as the block runs. The rest of the lab is up."""
-    records = paths.records(HOST)
-    network.plug(HOST)
-    try:
-        records.write_text(RECORDS, encoding="ascii")
-        nameserver.publish(paths)
-        container.mount(HOST, paths, base.path(paths))
-        keys.introduce(paths, HOST)
-        container.furnish(HOST, paths)
-        furnish(paths.root(HOST), paths)
-        container.boot(HOST, paths)
-        container.await_ready(HOST, paths)
-        host = LabHost(HOST, paths)
+    with passing.up(OLD, paths, furnish=lambda root: furnish(root, paths)) as host:
         # It copies its chroot first, on a busy machine for longer than the host takes to boot.
         host.run(["systemctl", "start", "postfix.service", "postfix@-.service"], timeout=600)
         yield host
-    finally:
-        # Of the playbook: the next such host has the same address.
-        keys.close_connections(paths)
-        container.shut(HOST, paths)
-        container.unmount(HOST, paths)
-        network.unplug(HOST)
-        records.unlink(missing_ok=True)
-        nameserver.publish(paths)
 
 
 def furnish(root: Path, paths: Paths) -> None:
@@ -118,7 +93,7 @@ def furnish(root: Path, paths: Paths) -> None:
     for place, text in (("main.cf", MAIN_CF), ("master.cf", MASTER_CF)):
         file = root / "etc/postfix" / place
         known = file.read_text(encoding="utf-8")
-        for name, value in (("myhostname", HOST.domain), ("mydestination", f"{HOST.domain}, localhost")):
+        for name, value in (("myhostname", OLD.domain), ("mydestination", f"{OLD.domain}, localhost")):
             known = "".join(
                 f"{name} = {value}\n" if line.startswith(f"{name} =") else line
                 for line in known.splitlines(keepends=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab.command import run
+from tests.lab.files import write_whole
 from tests.lab.plan import Paths
 from tests.lab.zone import BROKEN
 
@@ -36,7 +37,7 @@ def ensure(paths: Paths) -> None:
             half.rename(key)
     lines = [f"*._domainkey.{domain}. TXT {strings(record(paths, domain))}\n" for domain in DOMAINS]
     lines += [f"{odd}._domainkey.peer.lab. {text}\n" for odd, text in _odd_records(paths)]
-    paths.signers_records.write_text("".join(lines), encoding="ascii")
+    write_whole(paths.signers_records, "".join(lines))
 
 
 def private_key(paths: Paths, domain: str) -> Path:

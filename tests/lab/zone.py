@@ -14,7 +14,7 @@ import dns.rdatatype
 import dns.zone
 
 from tests.lab.errors import LabError
-from tests.lab.plan import BY_NAME, CONTROL_ADDRESS, HOSTS, ZONE
+from tests.lab.plan import BY_NAME, CONTROL_ADDRESS, HOSTS, OLD, ZONE
 
 UNUSED_ADDRESS = "10.77.0.99"
 # A domain that is there, but its name server fails.
@@ -74,6 +74,11 @@ mx.unsigned-mx    A   {CONTROL_ADDRESS}
 unsigned-trouble  MX  10 mx.{BROKEN}.
 """
 
+# The domains of a host that served mail before us, and the chat domain that is added to it.
+OLD_DOMAINS = "".join(
+    f"{name}  A  {OLD.ip}\n{name}  MX  10 {OLD.domain}.\n" for name in ("old", "shop", "_c")
+)
+
 # Everything else does not exist: an empty root says NXDOMAIN at once where silence would cost a time-out.
 ROOT_ZONE = f"""\
 $TTL 60
@@ -93,7 +98,9 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
             lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    own = "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS + UNSIGNED_PEERS
+    own = (
+        "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS + UNSIGNED_PEERS + OLD_DOMAINS
+    )
     zone = parse("the lab's own records", own)
     for extra in extras:
         for name, rdataset in extra.iterate_rdatasets():

@@ -20,7 +20,7 @@ from tests.chat.imap import ImapMailbox
 from tests.lab import Lab, by_hand, inventory, old
 from tests.lab.host import LabHost
 from tests.lab.old import PASSWORD, USER, VIRTUAL
-from tests.lab.plan import DNS, REPOSITORY
+from tests.lab.plan import DNS, OLD, REPOSITORY
 from tests.lab.wait import until
 
 CHAT = old.CHAT_DOMAIN
@@ -35,7 +35,7 @@ BESIDE = REPOSITORY / "ansible/beside.yml"
 PARTS = {"a": "milter", "b": "relay", "c": "mxdeliv", "d": "accounts", "e": "port_443"}
 NAMES = {
     "chat.example": CHAT,
-    "mx.old.example": old.HOST.domain,
+    "mx.old.example": OLD.domain,
     "192.0.2.53": DNS.ip,
 }
 # The lab's peers live in a private network, its machine is busy, and nobody is to be told of notices.
@@ -62,7 +62,7 @@ class ByHand:
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self._host = host
         host.run(CERTIFICATE)
-        shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(old.HOST) / "root" / PACKAGE)
+        shutil.copyfile(REPOSITORY / "dist" / PACKAGE, lab.paths.root(OLD) / "root" / PACKAGE)
         by_hand.do(host, "Before", NAMES)
 
     def steps(self, *parts: str) -> list[tuple[str, ...]]:
@@ -119,12 +119,12 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subpr
     of_host = {
         "ansible_host": host.ip,
         "chatmail_domain": CHAT,
-        "chatmail_hostname": old.HOST.domain,
+        "chatmail_hostname": OLD.domain,
         "beside_resolver": DNS.ip,
         "chatmail_push_gateway": "",
     }
     shared = inventory.shared_variables(lab.paths)
-    tree = {inventory.GROUP: {"hosts": {old.HOST.domain: of_host}, "vars": shared}}
+    tree = {inventory.GROUP: {"hosts": {OLD.domain: of_host}, "vars": shared}}
     file = lab.paths.run / "old.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
     return subprocess.run(

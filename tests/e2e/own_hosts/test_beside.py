@@ -20,7 +20,7 @@ from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.stage import Stage
-from tests.e2e.beside import (
+from tests.e2e.own_hosts.beside import (
     CHAT,
     PORTS,
     PORTS_OF_443,
@@ -39,6 +39,7 @@ from tests.lab import Lab, old
 from tests.lab.deployment import recap
 from tests.lab.host import LabHost
 from tests.lab.old import PAGE, PASSWORD, SITE, USER, VIRTUAL
+from tests.lab.plan import OLD
 from tests.lab.visitor import seen_as
 from tests.lab.wait import until
 
@@ -48,15 +49,15 @@ CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
 
 
 @pytest.fixture(scope="module", params=[ByHand, ByPlaybook])
-def way(lab: Lab, request: pytest.FixtureRequest) -> Iterator[ByHand | ByPlaybook]:
-    with old.up(lab.paths) as host:
-        yield request.param(lab, host)
+def way(hosts: Lab, request: pytest.FixtureRequest) -> Iterator[ByHand | ByPlaybook]:
+    with old.up(hosts.paths) as host:
+        yield request.param(hosts, host)
 
 
 @pytest.fixture(scope="module")
-def host(lab: Lab, way: ByHand | ByPlaybook) -> LabHost:
+def host(hosts: Lab, way: ByHand | ByPlaybook) -> LabHost:
     assert way
-    return LabHost(old.HOST, lab.paths)
+    return LabHost(OLD, hosts.paths)
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, base, container, keys, network
+from tests.lab import Lab, passing
 from tests.lab.host import LabHost
-from tests.lab.plan import REPOSITORY, Host
+from tests.lab.plan import DEB, REPOSITORY
 from tests.lab.wait import until
 
-HOST = Host("deb", "deb.lab", "10.77.0.41", boots=True, greets=(22,))
 VERSION = version("chatmail-milter")
 PACKAGE = REPOSITORY / f"dist/chatmail-milter_{VERSION}_amd64.deb"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends"
@@ -74,20 +73,9 @@ print(asked, cut, *unanswered, sep="\n")
 
 
 @pytest.fixture(scope="module")
-def host(lab: Lab) -> Iterator[LabHost]:
-    paths = lab.paths
-    network.plug(HOST)
-    try:
-        container.mount(HOST, paths, base.path(paths))
-        keys.generate(keys.host_key(paths, HOST))
-        container.furnish(HOST, paths)
-        container.boot(HOST, paths)
-        container.await_ready(HOST, paths)
-        yield LabHost(HOST, paths)
-    finally:
-        container.shut(HOST, paths)
-        container.unmount(HOST, paths)
-        network.unplug(HOST)
+def host(hosts: Lab) -> Iterator[LabHost]:
+    with passing.up(DEB, hosts.paths) as host:
+        yield host
 
 
 @pytest.fixture
@@ -108,7 +96,7 @@ def difference(before: list[str], after: list[str]) -> list[str]:
 
 def bring(host: LabHost, package: Path) -> str:
     place = f"/root/{package.name}"
-    shutil.copyfile(package, host.paths.root(HOST) / place.lstrip("/"))
+    shutil.copyfile(package, host.paths.root(DEB) / place.lstrip("/"))
     return place
 
 

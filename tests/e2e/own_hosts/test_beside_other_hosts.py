@@ -14,7 +14,16 @@ from tests.chat import smtp
 from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
-from tests.e2e.beside import CHAT, PARTS, SNAPSHOT, ByPlaybook, by, move_sites, other_mail_flows, page
+from tests.e2e.own_hosts.beside import (
+    CHAT,
+    PARTS,
+    SNAPSHOT,
+    ByPlaybook,
+    by,
+    move_sites,
+    other_mail_flows,
+    page,
+)
 from tests.lab import Lab, old
 from tests.lab.host import LabHost
 from tests.lab.old import PAGE, PASSWORD, SITE, VIRTUAL
@@ -92,14 +101,14 @@ IN_THE_WAY = {
 
 
 @pytest.fixture(scope="module")
-def host(lab: Lab) -> Iterator[LabHost]:
-    with old.up(lab.paths) as host:
+def host(hosts: Lab) -> Iterator[LabHost]:
+    with old.up(hosts.paths) as host:
         yield host
 
 
 @pytest.fixture(scope="module")
-def playbook(lab: Lab, host: LabHost) -> ByPlaybook:
-    return ByPlaybook(lab, host)
+def playbook(hosts: Lab, host: LabHost) -> ByPlaybook:
+    return ByPlaybook(hosts, host)
 
 
 @pytest.fixture(scope="module")
