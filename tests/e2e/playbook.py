@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.lab import Lab
+from tests.lab import Lab, ansible
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
 
@@ -18,14 +15,7 @@ def playbook(
     lab: Lab, host: LabHost, *options: str, of: Path | str = PLAYBOOK, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run it on one host with more variables."""
-    return subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"), "-i", lab.paths.inventory,
-            "--limit", host.domain, "--extra-vars", json.dumps(variables), *options, of,
-        ],
-        cwd=PLAYBOOK.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return ansible.play(of, lab.paths.inventory, "--limit", host.domain, *options, **variables)
 
 
 def words(done: subprocess.CompletedProcess[str]) -> str:

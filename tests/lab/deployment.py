@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.lab import builder
+from tests.lab import ansible, builder
 from tests.lab.command import WITH_US, Progress
 from tests.lab.errors import LabError
 from tests.lab.plan import RELAYS, RELEASE, REPOSITORY, SUITES, Paths
@@ -95,8 +94,7 @@ def must_be_of_this_tree_on(release: str, paths: Paths) -> None:
 
 def deploy(paths: Paths, progress: Progress) -> Recap:
     """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`."""
-    program = Path(sys.executable).with_name("ansible-playbook")
-    if not program.exists():
+    if not ansible.PROGRAM.exists():
         raise LabError("run `make .venv/ready`: ansible-playbook is not beside this Python")
     must_be_of_this_tree()
     for release in sorted({host.release for host in RELAYS} - {RELEASE}):
@@ -113,7 +111,7 @@ def deploy(paths: Paths, progress: Progress) -> Recap:
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(
-            [*WITH_US, program, "-i", paths.inventory, PLAYBOOK],
+            [*WITH_US, ansible.PROGRAM, "-i", paths.inventory, PLAYBOOK],
             cwd=PLAYBOOK.parent,
             env=environment,
             stdin=subprocess.DEVNULL,

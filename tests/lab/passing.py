@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,14 @@ def _nothing(_: Path) -> None:
 
 
 @contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process at a time is in the block. The lock goes with the process that holds it."""
+    with lock.open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def up(
     host: Host,
     paths: Paths,
@@ -23,23 +32,24 @@ def up(
     beneath: Callable[[Path], None] = _nothing,
     furnish: Callable[[Path], None] = _nothing,
 ) -> Iterator[LabHost]:
-    """The host, booted for as long as the block runs. The rest of the lab is up.
+    """The host, booted for as long as the block runs; another process that wants it waits. The lab is up.
 
     `beneath` makes the directory that is laid over the base; `furnish` changes the root directory.
     """
     root = paths.root(host)
-    network.plug(host)
-    try:
-        beneath(root.with_name("upper"))
-        container.mount(host, paths, base.path(paths, release=host.release))
-        container.furnish(host, paths)
-        furnish(root)
-        container.boot(host, paths)
-        container.await_ready(host, paths)
-        yield LabHost(host, paths)
-    finally:
-        # Of the playbook: the next such host has the same address.
-        keys.close_connections(paths, host.ip)
-        container.shut(host, paths)
-        container.unmount(host, paths)
-        network.unplug(host)
+    with alone(paths.run / f"{host.name}.lock"):
+        network.plug(host)
+        try:
+            beneath(root.with_name("upper"))
+            container.mount(host, paths, base.path(paths, release=host.release))
+            container.furnish(host, paths)
+            furnish(root)
+            container.boot(host, paths)
+            container.await_ready(host, paths)
+            yield LabHost(host, paths)
+        finally:
+            # Of the playbook: the next such host has the same address.
+            keys.close_connections(paths, host.ip)
+            container.shut(host, paths)
+            container.unmount(host, paths)
+            network.unplug(host)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 from tests import messages
 from tests.chat import smtp
 from tests.chat.imap import ImapMailbox
-from tests.lab import Lab, by_hand, inventory, old
+from tests.lab import Lab, ansible, by_hand, inventory, old
 from tests.lab.host import LabHost
 from tests.lab.old import PASSWORD, USER, VIRTUAL
 from tests.lab.plan import DNS, OLD, REPOSITORY
@@ -91,14 +89,15 @@ class ByPlaybook:
         """Which of these are added together: each run takes half a minute."""
         return [parts]
 
-    def run(self, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
 
     def add(self, *parts: str, **variables: object) -> None:
+        first = not self._parts
         self._parts += [PARTS[part] for part in parts if part != "Install"]
         if "e" in parts:
             move_sites(self._host, "e")
-        done = self.run(**variables)
+        done = self.run(mitogen=not first, **variables)
         assert done.returncode == 0, done.stdout
 
     def remove(self) -> None:
@@ -114,7 +113,7 @@ def move_sites(host: LabHost, part: str) -> None:
     host.run(["sh", "-ec", line])
 
 
-def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subprocess.CompletedProcess[str]:
+def beside(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run beside.yml on the host, for the chat domain."""
     of_host = {
         "ansible_host": host.ip,
@@ -127,14 +126,7 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: object) -> subpr
     tree = {inventory.GROUP: {"hosts": {OLD.domain: of_host}, "vars": shared}}
     file = lab.paths.run / "old.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
-    return subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"), "-i", file,
-            "--extra-vars", json.dumps(variables), *options, BESIDE,
-        ],
-        cwd=BESIDE.parent, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return ansible.play(BESIDE, file, *options, **variables)
 
 
 def page(host: LabHost, name: str, path: str = "/") -> bytes:

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests import messages, packets
-from tests.chat import mxdeliv, relay, smtp
+from tests.chat import mxdeliv, smtp
 from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
-from tests.chat.stage import Stage
 from tests.e2e.own_hosts.beside import (
     CHAT,
     PORTS,
@@ -273,23 +272,6 @@ def test_port_443_has_mail_beside_the_site_with_the_clients_address(
         == 2
     )
     assert [line for line in lines if f"[{VISITOR}]" in line and f"sasl_username={login[0]}" in line]
-
-
-def test_delta_chat_talks_to_another_relay_both_ways_by_https(
-    host: LabHost, a: LabHost, stage: Stage
-) -> None:
-    # What was on its way to the domain's host before this one found none.
-    relay.forget_endpoints(a)
-    roads = ((host, a.domain, host.cursor()), (a, CHAT, a.cursor()))
-    here, there = stage.newcomer(CHAT), stage.newcomer(a.domain)
-    stage.acquaint(there, here)
-    for sender, receiver in ((here, there), (there, here)):
-        stage.say(sender, receiver, SECONDS)
-    for at, domain, began in roads:
-        lines = [str(one["MESSAGE"]) for one in at.journal("-u", "mxdeliv-relay", since=began)]
-        sent = [line for line in lines if f"event=delivery domain={domain} " in line]
-        assert sent
-        assert [line for line in sent if " road=https " not in line] == []
 
 
 def test_old_mail_of_the_chat_domain_is_removed_and_no_other(host: LabHost, login: tuple[str, str]) -> None:
