@@ -183,3 +183,16 @@ def test_the_filter_closes_the_ports_of_the_parts_that_are_there_and_no_others(
         beside_ports=valued(written["beside_ports"]), beside_state=state, beside_parts=parts,
     )  # fmt: skip
     assert [(one["port"], one["user"]) for one in found] == closed
+
+
+def test_the_document_says_which_packages_stay() -> None:
+    (task,) = [
+        one["vars"]["wanted"]
+        for one in yaml.safe_load((ROLES / "beside/tasks/install.yml").read_text("utf-8"))
+        if "wanted" in one.get("vars", {})
+    ]
+    installed = set(re.findall(r"'([a-z]+-?[a-z-]*)'(?=[\],])", task))
+    assert {"nftables", "libnginx-mod-stream"} < installed
+    document = (REPOSITORY / "docs/install-by-hand.md").read_text("utf-8")
+    stay = document.partition("Debian's packages stay")[2].partition("`apt-get purge`")[0]
+    assert set(re.findall(r"`([a-z-]+)`", stay)) == installed
