@@ -147,6 +147,7 @@ class InstalledRelay:
         self.sink = ReinjectSink()
         self.peers: list[ScriptedPeer] = []
         self.process: subprocess.Popen[str] | None = None
+        self.program = [str(BIN / "mxdeliv-relay")]
         self.lmtp_path = str(directory / "relay.sock")
         self._smtp = Reinject(self.sink)
         self.reinject_port: int = self._smtp.port
@@ -191,7 +192,7 @@ class InstalledRelay:
         listening = (self._lmtp, self._https_only, self._policy, self._dns_filter)
         numbers = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 10) for one in listening]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCH, *map(str, numbers), str(BIN / "mxdeliv-relay")],
+            [sys.executable, "-c", _LAUNCH, *map(str, numbers), *self.program],
             env=self.environment,
             pass_fds=numbers,
             stderr=(self.directory / "relay.log").open("a"),

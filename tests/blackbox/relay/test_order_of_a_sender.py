@@ -1,10 +1,36 @@
-"""Messages of one user to one domain leave the relay in the order in which Postfix hands them over."""
+"""Messages of one user to one domain leave the relay in the order in which Postfix hands them over.
+
+A message waits for the one before it for a moment only, which is over on a busy machine. Here it is long.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
+
+import pytest
 
 from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, SeenPost, accept_all, deliver
+
+_PATIENT = """
+import functools, sys
+from mxdeliv_app.relay import daemon, dispatch
+dispatch.SenderOrdering = functools.partial(dispatch.SenderOrdering, moment=600.0)
+sys.exit(daemon.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
+    relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
+    relay.program = [sys.executable, "-c", _PATIENT]
+    try:
+        relay.peer()
+        relay.start()
+        yield relay
+    finally:
+        relay.close()
 
 
 def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
