@@ -118,11 +118,18 @@ def dcaccount(settings: Config, token: str | None = None) -> str:
     return f"dcaccount:https://{authority}/new{query}"
 
 
+# Of `ic` and `sc` in `dclogin:`. By itself the core accepts any certificate of a name that begins with `_`,
+# but of an address only one that an authority vouches for, which the host can not make.
+_ANY_CERTIFICATE = 3
+
+
 def dclogin(settings: Config, account: str, password: str) -> str:
     """A `dclogin:` link to an existing account, with server names and ports, so the app looks nothing up."""
     host = host_name(settings.mail.host)
     imap = {"ih": host, "ip": 993, "is": "ssl"}
     smtp = {"sh": host, "sp": 465, "ss": "ssl"}
+    if address.ip_literal(settings.mail.host) is not None:
+        imap["ic"] = smtp["sc"] = _ANY_CERTIFICATE
     # Not quote_plus: programs disagree on whether `+` is a space in a query.
     query = urlencode({"p": password, "v": 1, **imap, **smtp}, quote_via=quote, safe="")
     return f"dclogin:{quote(account, safe='@')}?{query}"

@@ -34,7 +34,7 @@ def test_an_account_to_log_in_to() -> None:
     )
 
 
-def test_an_address_at_a_literal_is_encoded() -> None:
-    assert credentials.dclogin(settings("[1.2.3.4]"), "alice@[1.2.3.4]", "x").startswith(
-        "dclogin:alice@%5B1.2.3.4%5D?p=x&v=1&ih=1.2.3.4&"
+def test_an_address_at_a_literal_is_encoded_and_no_authority_vouches_for_it() -> None:
+    assert credentials.dclogin(settings("[1.2.3.4]"), "alice@[1.2.3.4]", "x") == (
+        "dclogin:alice@%5B1.2.3.4%5D?p=x&v=1&ih=1.2.3.4&ip=993&is=ssl&ic=3&sh=1.2.3.4&sp=465&ss=ssl&sc=3"
     )
