@@ -29,6 +29,9 @@ PACKAGES := gcc libmilter-dev python3-dev python3-venv
 DEB_PACKAGES := binutils chrpath
 DEB_TEST_PACKAGES := lintian
 
+# The ACME authority that a relay in the tests gets a certificate from.
+ACME_PACKAGES := pebble
+
 # Has Prometheus' own check of metrics and alerts. The package would start a server: only the program is taken.
 PROMTOOL_PACKAGE := prometheus
 
@@ -62,6 +65,7 @@ demo: $(VENV)/ready $(DEBS) ## two relays on this machine, Delta Chat to Delta C
 test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
+	@$(call installed,$(ACME_PACKAGES))
 	# Half of the time of what needs the lab is waiting: tests/conftest.py says what runs meanwhile.
 	$(BIN)/pytest -n 3
 

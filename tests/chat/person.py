@@ -71,6 +71,12 @@ class Person:
         self.core.rpc.start_io(self.account)
         self.core.rpc.wait_for_all_work_done(self.account)
 
+    def log_in_by(self, link: str) -> None:
+        """Configure the core by a `dclogin:` link of this account's relay."""
+        self.core.rpc.add_transport_from_qr(self.account, link)
+        self.core.rpc.start_io(self.account)
+        self.core.rpc.wait_for_all_work_done(self.account)
+
     def join_relay(self, domain: str, **more: str) -> str:
         """Use a further relay too, by a first login there; the address. `more`: of the core's parameters.
 

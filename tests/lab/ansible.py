@@ -22,6 +22,8 @@ PROGRAM = Path(sys.executable).with_name("ansible-playbook")
 MITOGEN = {
     "ANSIBLE_STRATEGY": "mitogen_linear",
     "ANSIBLE_STRATEGY_PLUGINS": str(Path(ansible_mitogen.__file__).with_name("plugins") / "strategy"),
+    # Seconds for a connection, in which Mitogen starts its Python, too. 10 are too few on a busy machine.
+    "ANSIBLE_TIMEOUT": "120",
     # That Ansible will know no strategies but its own one day.
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
 }

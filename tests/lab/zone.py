@@ -14,7 +14,7 @@ import dns.rdatatype
 import dns.zone
 
 from tests.lab.errors import LabError
-from tests.lab.plan import BY_NAME, CONTROL_ADDRESS, HOSTS, OLD, ZONE
+from tests.lab.plan import BY_NAME, CONTROL_ADDRESS, HOSTS, OLD, OTHER, ZONE
 
 UNUSED_ADDRESS = "10.77.0.99"
 # A domain that is there, but its name server fails.
@@ -79,6 +79,14 @@ OLD_DOMAINS = "".join(
     f"{name}  A  {OLD.ip}\n{name}  MX  10 {OLD.domain}.\n" for name in ("old", "shop", "_c")
 )
 
+# A relay whose certificate is from an authority, which runs where the clients are.
+OTHER_KIND = f"""\
+other-kind             A   {OTHER.ip}
+other-kind             MX  10 {OTHER.domain}.
+autoconfig.other-kind  A   {OTHER.ip}
+acme                   A   {BY_NAME["client"].ip}
+"""
+
 # Everything else does not exist: an empty root says NXDOMAIN at once where silence would cost a time-out.
 ROOT_ZONE = f"""\
 $TTL 60
@@ -98,8 +106,8 @@ def lab_zone(serial: int, published: Mapping[str, str]) -> str:
             lines.append(f"{host.domain}.  A  {host.ip}\n")
         if host.relay or host.name == "mta":
             lines.append(f"{host.domain}.  MX  10 {host.domain}.\n")
-    own = (
-        "".join(lines) + TRAPS + PEERS + MIXED_PEER + SIX_PEERS + STRICT_PEERS + UNSIGNED_PEERS + OLD_DOMAINS
+    own = "".join(
+        (*lines, TRAPS, PEERS, MIXED_PEER, SIX_PEERS, STRICT_PEERS, UNSIGNED_PEERS, OLD_DOMAINS, OTHER_KIND)
     )
     zone = parse("the lab's own records", own)
     for extra in extras:
