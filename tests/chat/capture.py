@@ -1,6 +1,7 @@
 """Peers that keep every octet of what a relay sends them: one with `/mxdeliv`, one that speaks only SMTP.
 
-They answer as a chatmail server that takes everything. What is kept is what crossed, out of its TLS.
+They answer as a chatmail server that takes everything, or refuses it. What is kept is what crossed, out of
+its TLS.
 """
 
 from __future__ import annotations
@@ -90,10 +91,18 @@ class CapturingPeer:
 
 
 def https_peer(
-    host: Host, certificate: Path, key: Path, *, address: str | None = None, hold: Event | None = None
+    host: Host,
+    certificate: Path,
+    key: Path,
+    *,
+    address: str | None = None,
+    hold: Event | None = None,
+    refusal: bytes | None = None,
 ) -> CapturingPeer:
-    """A peer that takes messages at `/mxdeliv`; while `hold` isn't set it answers none."""
-    handler = type("_Holding", (_CapturingHttps,), {"hold": hold})
+    """A peer that takes messages at `/mxdeliv`, or refuses them all with these octets in a 403.
+
+    While `hold` isn't set it answers none."""
+    handler = type("_Answering", (_CapturingHttps,), {"hold": hold, "refusal": refusal})
     return CapturingPeer(host, 443, handler, _context(certificate, key), address)
 
 
@@ -147,6 +156,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 class _CapturingHttps(_Handler):
     hold: Event | None = None
+    refusal: bytes | None = None
 
     def handle(self) -> None:
         head = b""
@@ -164,8 +174,9 @@ class _CapturingHttps(_Handler):
             return
         if self.hold is not None:
             self.hold.wait(self.timeout)
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ")
-        self.wfile.write(b"%d\r\n\r\n%s" % (len(_ACCEPTED), _ACCEPTED))
+        status, body = (b"200 OK", _ACCEPTED) if self.refusal is None else (b"403 Forbidden", self.refusal)
+        self.wfile.write(b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: " % status)
+        self.wfile.write(b"%d\r\n\r\n%s" % (len(body), body))
         self.keep(head, message)
 
 
