@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,32 @@ def play(
     playbook: Path | str, inventory: Path, *options: str, mitogen: bool = True, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a playbook to its end. `variables` are more than the inventory has."""
+    with _started(playbook, inventory, *options, mitogen=mitogen, **variables) as process:
+        out, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
+def cut(playbook: Path | str, inventory: Path, *options: str, before: str, **variables: Any) -> bool:
+    """Run a playbook, and kill it as it comes to a task whose line has `before`. Whether it came so far."""
+    with _started(playbook, inventory, *options, mitogen=False, **variables) as process:
+        assert process.stdout is not None
+        came = any(line.startswith("TASK ") and before in line for line in process.stdout)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return came
+
+
+def _started(
+    playbook: Path | str, inventory: Path, *options: str, mitogen: bool, **variables: Any
+) -> subprocess.Popen[str]:
     words = [PROGRAM, "-i", inventory, "--extra-vars", json.dumps(variables), *options, playbook]
-    return subprocess.run(
+    return subprocess.Popen(
         words,
         cwd=REPOSITORY / "ansible",  # its ansible.cfg
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", **(MITOGEN if mitogen else {})},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1", **(MITOGEN if mitogen else {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
         text=True,
-        check=False,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.stage import Stage
 from tests.e2e.own_hosts import acme, dynamic_dns
 from tests.e2e.own_hosts.dynamic_dns import DynamicZone
-from tests.e2e.own_hosts.whole import SECONDS, certificates, deploy
+from tests.e2e.own_hosts.whole import SECONDS, begin, certificates, deploy
 from tests.e2e.playbook import words
 from tests.e2e.test_unreadable import READ as CAN_READ
 from tests.lab import Lab, ca, passing
@@ -49,18 +48,22 @@ dns_rfc2136_algorithm = HMAC-SHA512
 """
 
 
-@contextmanager
-def deployed(hosts: Lab, variables: dict[str, Any]) -> Iterator[LabHost]:
-    with passing.up(OTHER, hosts.paths) as host:
-        done = deploy(hosts, host, **variables)
-        assert done.returncode == 0, done.stdout
-        yield host
+def deployed(hosts: Lab, host: LabHost, **variables: Any) -> LabHost:
+    done = deploy(hosts, host, **variables)
+    assert done.returncode == 0, done.stdout
+    return host
 
 
 @pytest.fixture(scope="class")
 def literal(hosts: Lab) -> Iterator[LabHost]:
-    with deployed(hosts, BY_ADDRESS) as host:
-        yield host
+    """Deployed by a run that was cut, and by the next one."""
+    with passing.up(OTHER, hosts.paths) as host:
+        # Our programs run by then, and nothing that they need.
+        assert begin(hosts, host, "Write Dovecot's configuration", **BY_ADDRESS)
+        assert (
+            host.run("systemctl is-active chatmail-milter dovecot", check=False).stdout.split()[0] == "active"
+        )
+        yield deployed(hosts, host, **BY_ADDRESS)
 
 
 @pytest.fixture(scope="class")
@@ -73,8 +76,9 @@ def zone(hosts: Lab) -> Iterator[DynamicZone]:
 @pytest.fixture(scope="class")
 def named(hosts: Lab, zone: DynamicZone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     assert zone
-    with acme.authority(hosts, tmp_path_factory.mktemp("acme")), deployed(hosts, BY_NAME) as host:
-        yield host
+    place = tmp_path_factory.mktemp("acme")
+    with acme.authority(hosts, place), passing.up(OTHER, hosts.paths) as host:
+        yield deployed(hosts, host, **BY_NAME)
 
 
 class TestAddressLiteral:

@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -23,6 +24,15 @@ TLS_PORTS = (443, 465, 993)
 
 def deploy(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run site.yml on it."""
+    return ansible.play(PLAYBOOK, _inventory(lab, host), *options, **variables)
+
+
+def begin(lab: Lab, host: LabHost, before: str, **variables: Any) -> bool:
+    """Run site.yml on it, and kill it as it comes to the task `before`. Whether it came so far."""
+    return ansible.cut(PLAYBOOK, _inventory(lab, host), before=before, **variables)
+
+
+def _inventory(lab: Lab, host: LabHost) -> Path:
     of_host = {
         "ansible_host": host.ip,
         "dns_records_ipv4": host.ip,
@@ -32,7 +42,7 @@ def deploy(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subproce
     tree = {inventory.GROUP: {"hosts": {OTHER.domain: of_host}, "vars": shared}}
     file = lab.paths.run / "other.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
-    return ansible.play(PLAYBOOK, file, *options, **variables)
+    return file
 
 
 def certificates(host: LabHost) -> list[x509.Certificate]:
