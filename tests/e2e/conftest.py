@@ -96,7 +96,7 @@ def lab(hosts: Lab, say: Callable[[str], None], pytestconfig: pytest.Config) -> 
     pytestconfig.stash[LAB] = hosts
     for name in ("a", "b", "client"):
         firewall.reopen(hosts.host(name))
-    hosts.deploy(say)
+    hosts.deploy(say, mitogen=True)
     # As if nothing had been tried with the peers before.
     relay.forget_endpoints(hosts.host("a"))
     return hosts

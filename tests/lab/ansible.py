@@ -1,8 +1,8 @@
 """ansible-playbook: as an operator starts it, and as most tests do.
 
 Most tests look at what a run changed or refused, not at how its tasks came to the host. They run it through
-Mitogen, which keeps one Python on a host for the whole run, where Ansible starts one for each task. The lab
-itself, and a chat domain's first part beside other mail, are deployed as operators do.
+Mitogen, which keeps one Python on a host for the whole run, where Ansible starts one for each task. In
+tests/e2e/own_hosts, a relay and the first part of a chat domain beside others are deployed as operators do.
 """
 
 from __future__ import annotations

@@ -92,8 +92,11 @@ def must_be_of_this_tree_on(release: str, paths: Paths) -> None:
         raise LabError(f"run `make deb-{release}`: there is no package of this tree for Debian {release}")
 
 
-def deploy(paths: Paths, progress: Progress) -> Recap:
-    """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`."""
+def deploy(paths: Paths, progress: Progress, *, mitogen: bool = False) -> Recap:
+    """Run the playbook; all that it says is in the log `deploy`. Raises `LabError`.
+
+    `mitogen`: as most tests run it, and not as an operator does; in half of the time.
+    """
     if not ansible.PROGRAM.exists():
         raise LabError("run `make .venv/ready`: ansible-playbook is not beside this Python")
     must_be_of_this_tree()
@@ -105,6 +108,7 @@ def deploy(paths: Paths, progress: Progress) -> Recap:
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0",
         "PYTHONUNBUFFERED": "1",
+        **(ansible.MITOGEN if mitogen else {}),
     }
     log = paths.log / "deploy"
     began = time.monotonic()

@@ -127,7 +127,7 @@ class Lab:
             container.await_ready(host, paths)
         progress("up: " + ", ".join(f"{host.domain} {host.ip}" for host in BOOTING))
 
-    def deploy(self, progress: Progress = silent) -> deployment.Recap:
+    def deploy(self, progress: Progress = silent, *, mitogen: bool = False) -> deployment.Recap:
         """Run the playbook on the relays and publish the DNS records that it wrote."""
         debian.require_root()
         if any(entry.state != "up" for entry in self.status()):
@@ -135,7 +135,7 @@ class Lab:
         with self.locked(progress):
             # Each time: it names this tree's wheels, and another clone may have brought the lab up.
             self.paths.inventory.write_text(inventory.inventory(self.paths), encoding="utf-8")
-            recap = deployment.deploy(self.paths, progress)
+            recap = deployment.deploy(self.paths, progress, mitogen=mitogen)
             nameserver.publish(self.paths)
             progress("published: " + ", ".join(f"{host.domain}" for host in HOSTS if host.relay))
         return recap

@@ -63,7 +63,8 @@ def literal(hosts: Lab) -> Iterator[LabHost]:
         assert (
             host.run("systemctl is-active chatmail-milter dovecot", check=False).stdout.split()[0] == "active"
         )
-        yield deployed(hosts, host, **BY_ADDRESS)
+        # Both runs are as operators start them.
+        yield deployed(hosts, host, mitogen=False, **BY_ADDRESS)
 
 
 @pytest.fixture(scope="class")
