@@ -111,7 +111,8 @@ class TestEarlierLayout:
         assert b.run(f"ls -d {left} 2>/dev/null", check=False).stdout == ""
         ours = "-name 'chatmail*' -o -name 'mxdeliv*'"
         found = b.run(f"find /etc/systemd/system -maxdepth 1 -type f \\( {ours} \\) -printf '%f\\n'").stdout
-        others = ("chatmail-limits", "chatmail-loopback", "chatmail-turn")  # of other roles
+        # Of other roles.
+        others = ("chatmail-certificate", "chatmail-limits", "chatmail-loopback", "chatmail-turn")
         assert all(name.startswith(others) for name in found.split())
         link = "/etc/systemd/system/multi-user.target.wants/chatmail.target"
         assert b.run(f"readlink {link}").stdout == "/lib/systemd/system/chatmail.target\n"
