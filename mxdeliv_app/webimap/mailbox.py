@@ -29,9 +29,9 @@ MOST = 200
 _SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
 # A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
 _LONGEST_LINE = 8 << 20
-# Octets of the messages whose envelopes one command asks for: a header full of addresses takes a hundred
-# times its size in memory. A message with a longer header has a command of its own, and all users together
-# run two such commands at a time.
+# One command asks for the envelopes of messages with so many octets: a header full of addresses takes a
+# hundred times its size in memory. A message with a longer header has a command of its own, and all users
+# together run two such commands at a time.
 _AT_ONCE = 64 << 10
 _large = threading.BoundedSemaphore(2)
 # Addresses in one answer.

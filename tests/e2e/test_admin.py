@@ -16,7 +16,7 @@ import pytest
 
 from mxdeliv_app.admin.sessions import COOKIE
 from tests.attacks import strangers
-from tests.blackbox.admin.chromium import Browser
+from tests.blackbox.admin.chromium import Browser, log_in
 from tests.chat import firewall, relay
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
@@ -322,11 +322,8 @@ def test_a_browser_logs_in_and_orders(a: LabHost, pages: AdminPages, tmp_path: P
     browser = Browser(tmp_path / "profile")
     try:
         home = f"https://{a.ip}/admin"
-        browser.open(home)
-        browser.type(ACT)
-        browser.leave(lambda: browser.press("Enter", 13, "\r"))
+        log_in(browser, home, ACT)
         assert browser.evaluate("document.querySelector('h1').textContent") == a.domain
-        browser.complaints.clear()  # of the 401 with the form
         until("all was looked at", lambda: not pages.get()["missing"], 90, every=1)
         for name, path in (("overview", ""), ("peers", "/peers")):
             browser.open(home + path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.admin.chromium import Browser
+from tests.blackbox.admin.chromium import Browser, log_in
 from tests.chat import capture, relay
 from tests.chat.deadline import until
 from tests.chat.person import fresh_address
@@ -42,10 +42,7 @@ def test_a_peer_s_words(a: LabHost, pages: AdminPages, tmp_path: Path) -> None:
     browser = Browser(tmp_path / "profile")
     try:
         home = f"https://{a.ip}/admin"
-        browser.open(home)
-        browser.type(ACT)
-        browser.leave(lambda: browser.press("Enter", 13, "\r"))
-        browser.complaints.clear()  # of the 401 with the form
+        log_in(browser, home, ACT)
         for one in (path, "/peers", "", "/queue"):
             browser.open(home + one)
             assert browser.evaluate(TAKEN) == 0

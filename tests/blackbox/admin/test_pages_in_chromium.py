@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.admin import sample
-from tests.blackbox.admin.chromium import Browser
+from tests.blackbox.admin.chromium import Browser, log_in
 from tests.blackbox.admin.served import served
 from tests.chat.deadline import until
 from tests.unit.admin.site import ACT, HASHES, READ, fill
@@ -31,16 +31,6 @@ UNNAMED = """
   !(one.textContent.trim() || one.getAttribute('aria-label') || (one.labels && one.labels[0]))
 ).map(one => one.outerHTML.slice(0, 100))
 """
-
-
-def log_in(browser: Browser, home: str, password: str) -> None:
-    """By the keyboard alone: the field has the focus, which it gets at the first frame after the page."""
-    browser.open(home)
-    focus = "document.activeElement.name"
-    until("the field has the focus", lambda: browser.evaluate(focus) == "password", 60, every=0.05)
-    browser.type(password)
-    browser.leave(lambda: browser.press("Enter", 13, "\r"))
-    browser.complaints.clear()  # of the 401 with the form
 
 
 @pytest.fixture(scope="module")

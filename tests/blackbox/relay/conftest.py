@@ -13,6 +13,7 @@ from tests.blackbox.relay.installed_relay import (
     ScriptedPeer,
     accept_all,
     refuse_the_empty,
+    running,
 )
 from tests.blackbox.relay.raw_peer import ADDRESS
 
@@ -20,12 +21,8 @@ from tests.blackbox.relay.raw_peer import ADDRESS
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
     relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
-    try:
-        relay.peer()
-        relay.start()
+    with running(relay):
         yield relay
-    finally:
-        relay.close()
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,8 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
     """As `relay`, of which a module has one or the other; but its attempts are soon given up."""
     relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
     relay.configure(**HASTY)
-    try:
-        relay.peer()
-        relay.start()
+    with running(relay):
         yield relay
-    finally:
-        relay.close()
 
 
 @pytest.fixture

@@ -317,6 +317,17 @@ class Lmtp(smtplib.LMTP):
 
 
 @contextmanager
+def running(relay: InstalledRelay) -> Iterator[InstalledRelay]:
+    """With one peer, for as long as the block runs."""
+    try:
+        relay.peer()
+        relay.start()
+        yield relay
+    finally:
+        relay.close()
+
+
+@contextmanager
 def lmtp(relay: InstalledRelay, timeout: float = 180.0) -> Iterator[Lmtp]:
     """A connection to the relay, closed without ceremony: it may have gone."""
     client = Lmtp(relay.lmtp_path, timeout=timeout)

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.blackbox.relay.installed_relay import InstalledRelay, ScriptedPeer, SeenPost, accept_all, deliver
+from tests.blackbox.relay.installed_relay import (
+    InstalledRelay,
+    ScriptedPeer,
+    SeenPost,
+    accept_all,
+    deliver,
+    running,
+)
 
 _PATIENT = """
 import functools, sys
@@ -25,12 +32,8 @@ sys.exit(daemon.main())
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledRelay]:
     relay = InstalledRelay(tmp_path_factory.mktemp("relay"))
     relay.program = [sys.executable, "-c", _PATIENT]
-    try:
-        relay.peer()
-        relay.start()
+    with running(relay):
         yield relay
-    finally:
-        relay.close()
 
 
 def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: ScriptedPeer, domain: str) -> None:
