@@ -30,10 +30,12 @@ ADMIN = {"chatmail-admin": 10, "chatmail-orders@*": 35}
 CALLS = {"chatmail-turn-secrets": 5}
 # Off by default, as the admin pages.
 WEBIMAP = {"chatmail-webimap": 15}
+# It has the servers read a new certificate, and ends.
+CERTIFICATE = {"chatmail-certificate": 15}
 # root's program that collects the metrics, and ends.
 METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
-BOUNDS |= ADMIN | METRICS | CALLS | WEBIMAP
+BOUNDS |= ADMIN | METRICS | CALLS | WEBIMAP | CERTIFICATE
 NUMBERS = {
     "chown": 0, "dac_override": 1, "dac_read_search": 2, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7,
     "net_bind_service": 10, "sys_chroot": 18,

@@ -12,11 +12,14 @@ import pytest
 from tests.lab import ca
 from tests.lab.plan import REPOSITORY
 
-TEMPLATE = REPOSITORY / "ansible/roles/tls/templates/chatmail-certificate.service.j2"
+FOLDERS = [REPOSITORY / "ansible/roles/tls/templates", REPOSITORY / "ansible/templates"]
+UNITS = jinja2.Environment(  # noqa: S701
+    loader=jinja2.FileSystemLoader(FOLDERS), undefined=jinja2.StrictUndefined
+)
 
 
 def is_read(certificate: Path, key: Path) -> bool:
-    text = jinja2.Template(TEMPLATE.read_text("utf-8"), undefined=jinja2.StrictUndefined).render(
+    text = UNITS.get_template("chatmail-certificate.service.j2").render(
         ansible_managed="MARK", chatmail_tls_certificate=certificate, chatmail_tls_key=key
     )
     (condition,) = [line for line in text.splitlines() if line.startswith("ExecCondition=")]
