@@ -1,4 +1,4 @@
-"""The playbook makes a self-signed certificate anew only when its names change, or when it is about to end."""
+"""The playbook makes a self-signed certificate anew only when its names change or its end is near."""
 
 from __future__ import annotations
 
