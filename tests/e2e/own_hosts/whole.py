@@ -22,9 +22,11 @@ SECONDS = 60.0
 TLS_PORTS = (443, 465, 993)
 
 
-def deploy(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run site.yml on it."""
-    return ansible.play(PLAYBOOK, _inventory(lab, host), *options, **variables)
+def deploy(
+    lab: Lab, host: LabHost, *options: str, of: Path | str = PLAYBOOK, **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on it, site.yml by default."""
+    return ansible.play(of, _inventory(lab, host), *options, **variables)
 
 
 def begin(lab: Lab, host: LabHost, before: str, **variables: Any) -> bool:

@@ -1,24 +1,17 @@
-"""site.yml deploys other relays: with an address as domain, and with an authority's certificate."""
+"""site.yml deploys a relay whose certificate is from an ACME authority, and later from its operator."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
 
-from tests.chat import mxdeliv, pgp, relay, signature
-from tests.chat.core import Core
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import Person, fresh_address, fresh_password
-from tests.chat.stage import Stage
 from tests.e2e.own_hosts import acme, dynamic_dns
 from tests.e2e.own_hosts.dynamic_dns import DynamicZone
-from tests.e2e.own_hosts.whole import SECONDS, begin, certificates, deploy
+from tests.e2e.own_hosts.whole import SECONDS, certificates, deploy
 from tests.e2e.playbook import words
 from tests.e2e.test_unreadable import READ as CAN_READ
 from tests.lab import Lab, ca, passing
@@ -27,12 +20,7 @@ from tests.lab.host import LabHost
 from tests.lab.plan import OTHER
 from tests.lab.wait import until
 
-LITERAL = f"[{OTHER.ip}]"
-SENDER = "someone12345@peer.lab"
-# Not among the ports that the role's filter leaves open.
-CLOSED = 8000
-# What each of the two is deployed with.
-BY_ADDRESS: dict[str, Any] = {"chatmail_domain": LITERAL, "nftables_enabled": True}
+# What it is deployed with.
 BY_NAME = {"chatmail_domain": OTHER.domain, "chatmail_acme_directory": acme.DIRECTORY}
 # For certbot's plugin, of a key that the name server knows.
 CREDENTIALS = f"""\
@@ -42,23 +30,6 @@ dns_rfc2136_name = {dynamic_dns.KEY}
 dns_rfc2136_secret = {dynamic_dns.SECRET}
 dns_rfc2136_algorithm = HMAC-SHA512
 """
-
-
-def deployed(hosts: Lab, host: LabHost, **variables: Any) -> LabHost:
-    done = deploy(hosts, host, **variables)
-    assert done.returncode == 0, done.stdout
-    return host
-
-
-@pytest.fixture(scope="class")
-def literal(hosts: Lab) -> Iterator[LabHost]:
-    """Deployed by a run that was cut, and by the next one."""
-    with passing.up(OTHER, hosts.paths) as host:
-        # Our programs run by then, and nothing that they need.
-        assert begin(hosts, host, "Write Dovecot's configuration", **BY_ADDRESS)
-        host.run("systemctl is-active chatmail-milter")
-        # Both runs are as operators start them.
-        yield deployed(hosts, host, mitogen=False, **BY_ADDRESS)
 
 
 @pytest.fixture(scope="class")
@@ -73,59 +44,12 @@ def named(hosts: Lab, zone: DynamicZone, tmp_path_factory: pytest.TempPathFactor
     assert zone
     place = tmp_path_factory.mktemp("acme")
     with acme.authority(hosts, place), passing.up(OTHER, hosts.paths) as host:
-        yield deployed(hosts, host, **BY_NAME)
-
-
-class TestAddressLiteral:
-    """Its domain is an address literal (RFC 5321, 4.1.3), and it has our example of a packet filter."""
-
-    def test_two_people_with_links_of_the_operator_write_to_each_other(
-        self, hosts: Lab, literal: LabHost
-    ) -> None:
-        with Core(hosts.netns("client")) as core:
-            stage = Stage(hosts, core)
-            one, other = self.guest(core, literal), self.guest(core, literal)
-            stage.acquaint(one, other)
-            for sender, receiver in ((one, other), (other, one)):
-                stage.say(sender, receiver, SECONDS)
-
-    @staticmethod
-    def guest(core: Core, host: LabHost) -> Person:
-        """The link tells the app to take the host's own certificate."""
-        made: dict[str, str] = relay.ctl(host, "account", "create")
-        guest = Person(core, made["address"], made["password"])
-        guest.log_in_by(made["link"])
-        return guest
-
-    def test_a_peer_s_mail_comes_in(self, hosts: Lab, literal: LabHost) -> None:
-        login, mid = (fresh_address(LITERAL), fresh_password()), pgp.message_id()
-        with ImapMailbox(literal.ip, *login) as mailbox:
-            message = signature.sign(pgp.encrypted(SENDER, login[0], mid), "peer.lab", hosts.paths)
-            answer = mxdeliv.post(literal, SENDER, [login[0]], message, Host=literal.ip)
-            assert answer.status == 200, answer.line
-            until(lambda: mailbox.find(mid), SECONDS, "the message did not come")
-
-    def test_a_second_run_changes_nothing(self, hosts: Lab, literal: LabHost) -> None:
-        done = deploy(hosts, literal, **BY_ADDRESS)
-        assert (done.returncode, recap(done.stdout).changed) == (0, 0), done.stdout
-
-    def test_what_listens_on_another_port_is_not_reached(self, literal: LabHost) -> None:
-        listen = f"import socket, time; one = socket.create_server(('', {CLOSED})); time.sleep(600)"
-        literal.run(["systemd-run", "--quiet", "--unit=listening", "python3", "-c", listen])
-        try:
-            until(lambda: literal.run(f"ss -Hltn sport = :{CLOSED}").stdout, SECONDS, "it does not listen")
-            literal.run(f"timeout 5 bash -c '</dev/tcp/127.0.0.1/{CLOSED}'")
-            for port in (22, 25, 80, 143, 443, 465, 587, 993):
-                socket.create_connection((literal.ip, port), SECONDS).close()
-            with pytest.raises(TimeoutError):
-                socket.create_connection((literal.ip, CLOSED), 3)
-        finally:
-            literal.run("systemctl stop listening")
+        done = deploy(hosts, host, **BY_NAME)
+        assert done.returncode == 0, done.stdout
+        yield host
 
 
 class TestAuthority:
-    """Its certificate is from an ACME authority, and later from its operator."""
-
     def test_all_servers_have_its_certificate(self, named: LabHost) -> None:
         until(lambda: self.issuers(named) == {acme.ISSUER}, SECONDS, "others have another certificate")
         (one, *others) = certificates(named)

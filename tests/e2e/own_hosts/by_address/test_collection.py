@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.own_hosts.by_address.relay_by_address import playbook
 from tests.e2e.playbook import words
-from tests.lab import Lab, ansible
+from tests.lab import Lab
 from tests.lab.deployment import recap
 from tests.lab.host import LabHost
 from tests.lab.plan import REPOSITORY
@@ -24,9 +25,8 @@ ROLES = (
 
 
 @pytest.fixture(scope="module")
-def collection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where it is installed."""
-    assert lab
     place = tmp_path_factory.mktemp("collections")
     build = [sys.executable, str(REPOSITORY / "ansible/build_collection.py")]
     built = subprocess.run(build, capture_output=True, text=True, check=True)
@@ -41,10 +41,9 @@ def _path(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(collection.parents[2]))
 
 
-def run(lab: Lab, host: LabHost, playbook: Path | str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    limit = ("--limit", host.domain)
+def run(hosts: Lab, host: LabHost, of: Path | str, **variables: Any) -> subprocess.CompletedProcess[str]:
     # Mitogen does not find a collection's own modules.
-    return ansible.play(playbook, lab.paths.inventory, *limit, mitogen=False, **variables)
+    return playbook(hosts, host, of=of, mitogen=False, **variables)
 
 
 def package(collection: Path) -> str:
@@ -53,15 +52,15 @@ def package(collection: Path) -> str:
 
 
 def test_its_playbook_changes_nothing_on_a_relay_of_the_repository_s(
-    lab: Lab, a: LabHost, collection: Path
+    hosts: Lab, literal: LabHost, collection: Path
 ) -> None:
-    done = run(lab, a, "chatmail.relay.site", chatmail_deb=package(collection))
+    done = run(hosts, literal, "chatmail.relay.site", chatmail_deb=package(collection))
     assert done.returncode == 0, done.stdout
     assert recap(done.stdout).changed == 0, done.stdout
 
 
 def test_each_role_works_alone_as_its_readme_says(
-    lab: Lab, a: LabHost, collection: Path, tmp_path: Path
+    hosts: Lab, literal: LabHost, collection: Path, tmp_path: Path
 ) -> None:
     alone = tmp_path / "alone.yml"
     plays = []
@@ -70,13 +69,13 @@ def test_each_role_works_alone_as_its_readme_says(
         plays += re.findall(r"```yaml\n(.*?)```", readme, re.S)
     assert len(plays) == len(ROLES)
     alone.write_text("".join(plays), "utf-8")
-    done = run(lab, a, alone, chatmail_deb=package(collection))
+    done = run(hosts, literal, alone, chatmail_deb=package(collection))
     assert done.returncode == 0, done.stdout
     assert recap(done.stdout).changed == 0, done.stdout
 
 
-def test_an_unknown_key_is_refused_there_too(lab: Lab, a: LabHost, collection: Path) -> None:
+def test_an_unknown_key_is_refused_there_too(hosts: Lab, literal: LabHost, collection: Path) -> None:
     assert collection
-    done = run(lab, a, "chatmail.relay.site", chatmail_settings={"relay": {"wokers": 3}})
+    done = run(hosts, literal, "chatmail.relay.site", chatmail_settings={"relay": {"wokers": 3}})
     assert done.returncode != 0
     assert "relay.wokers: no such key; the nearest is relay.workers" in words(done)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.chat import relay
-from tests.e2e.conftest import Login
 from tests.e2e.own_hosts.beside import BESIDE
-from tests.e2e.playbook import playbook, words
+from tests.e2e.own_hosts.by_address.relay_by_address import LITERAL, playbook
+from tests.e2e.playbook import words
 from tests.lab import Lab
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
@@ -49,8 +49,10 @@ FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.exam
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, Any], said: str) -> None:
-    done = playbook(lab, a, **variables)
+def test_variables_that_cannot_work(
+    hosts: Lab, literal: LabHost, variables: dict[str, Any], said: str
+) -> None:
+    done = playbook(hosts, literal, **variables)
     assert done.returncode != 0
     assert said in words(done)
     assert CLEARTEXT not in done.stdout + done.stderr
@@ -58,10 +60,11 @@ def test_variables_that_cannot_work(lab: Lab, a: LabHost, variables: dict[str, A
     assert "changed=0" in done.stdout
 
 
-def test_another_domain_while_the_old_one_has_accounts(lab: Lab, a: LabHost, writer: Login) -> None:
-    done = playbook(lab, a, chatmail_domain="_other.lab")
+def test_another_domain_while_the_old_one_has_accounts(hosts: Lab, literal: LabHost) -> None:
+    relay.ctl(literal, "account", "create")
+    done = playbook(hosts, literal, chatmail_domain="_other.lab")
     assert done.returncode != 0
-    assert f"the host has accounts at {a.domain}" in words(done)
+    assert f"the host has accounts at {LITERAL}" in words(done)
     assert "changed=0" in done.stdout
 
 
@@ -78,23 +81,23 @@ def test_another_domain_while_the_old_one_has_accounts(lab: Lab, a: LabHost, wri
     ("of", "wanted"), [(PLAYBOOK, "Debian 12 or Debian 13"), (BESIDE, "Debian 12")], ids=["site", "beside"]
 )
 def test_a_host_of_another_release(
-    lab: Lab, a: LabHost, of: Path, wanted: str, release: str, said: str
+    hosts: Lab, literal: LabHost, of: Path, wanted: str, release: str, said: str
 ) -> None:
-    refused_on(lab, a, of, release, f"the host must run {wanted}, {said}")
+    refused_on(hosts, literal, of, release, f"the host must run {wanted}, {said}")
 
 
-def test_a_domain_beside_others_on_debian_13(lab: Lab, a: LabHost) -> None:
+def test_a_domain_beside_others_on_debian_13(hosts: Lab, literal: LabHost) -> None:
     said = "the host must run Debian 12, not debian 13: "
-    refused_on(lab, a, BESIDE, 'ID=debian\nVERSION_ID="13"\n', said)
+    refused_on(hosts, literal, BESIDE, 'ID=debian\nVERSION_ID="13"\n', said)
 
 
-def refused_on(lab: Lab, a: LabHost, of: Path, release: str, said: str) -> None:
+def refused_on(hosts: Lab, literal: LabHost, of: Path, release: str, said: str) -> None:
     """`release`: the text of the host's /etc/os-release."""
-    a.run("cat >/run/os-release && mount --bind /run/os-release /etc/os-release", input=release)
+    literal.run("cat >/run/os-release && mount --bind /run/os-release /etc/os-release", input=release)
     try:
-        done = playbook(lab, a, of=of)
+        done = playbook(hosts, literal, of=of)
     finally:
-        a.run("umount /etc/os-release")
+        literal.run("umount /etc/os-release")
     assert done.returncode != 0
     assert said in words(done)
     assert "Give Ansible its Python" not in done.stdout
@@ -110,14 +113,14 @@ def refused_on(lab: Lab, a: LabHost, of: Path, release: str, said: str) -> None:
     ids=["processor", "python"],
 )
 def test_a_package_for_another_host(
-    lab: Lab, a: LabHost, tmp_path: Path, pattern: str, other: str, said: str
+    hosts: Lab, literal: LabHost, tmp_path: Path, pattern: str, other: str, said: str
 ) -> None:
     package = PLAYBOOK.parents[1] / "dist/chatmail-milter.deb"
     fields = subprocess.run(["dpkg-deb", "--field", package], capture_output=True, text=True, check=True)
     (tmp_path / "tree/DEBIAN").mkdir(parents=True)
     (tmp_path / "tree/DEBIAN/control").write_text(re.sub(pattern, other, fields.stdout), "utf-8")
     subprocess.run(["dpkg-deb", "--build", tmp_path / "tree", tmp_path / "other.deb"], check=True)
-    done = playbook(lab, a, chatmail_deb=str(tmp_path / "other.deb"))
+    done = playbook(hosts, literal, chatmail_deb=str(tmp_path / "other.deb"))
     assert done.returncode != 0
     assert said in words(done)
     assert "changed=0" in done.stdout
@@ -126,23 +129,23 @@ def test_a_package_for_another_host(
 @pytest.mark.parametrize(
     ("variable", "kind"), [("chatmail_inject_port", "STREAM"), ("chatmail_turn_port", "DGRAM")]
 )
-def test_a_port_that_another_program_has(lab: Lab, a: LabHost, variable: str, kind: str) -> None:
+def test_a_port_that_another_program_has(hosts: Lab, literal: LabHost, variable: str, kind: str) -> None:
     holds = f"import socket, sys; s = socket.socket(type=socket.SOCK_{kind}); s.bind(('0.0.0.0', 12345));"
     listens = "s.listen();" if kind == "STREAM" else ""
     program = ["python3", "-c", f"{holds}{listens}print('held', flush=True); sys.stdin.read()"]
-    with subprocess.Popen(a.words(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(literal.words(program), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        done = playbook(lab, a, **{variable: "12345"})
+        done = playbook(hosts, literal, **{variable: "12345"})
     assert done.returncode != 0
     assert "another program listens on a port that the relay needs" in words(done)
     assert '"python3"' in words(done)
     assert "changed=0" in done.stdout
 
 
-def test_a_package_that_is_none(lab: Lab, a: LabHost, tmp_path: Path) -> None:
+def test_a_package_that_is_none(hosts: Lab, literal: LabHost, tmp_path: Path) -> None:
     (tmp_path / "other.deb").write_bytes(b"")
-    done = playbook(lab, a, chatmail_deb=str(tmp_path / "other.deb"))
+    done = playbook(hosts, literal, chatmail_deb=str(tmp_path / "other.deb"))
     assert done.returncode != 0
     assert "other.deb: run `make deb` in the repository first" in words(done)
     assert "changed=0" in done.stdout
@@ -150,38 +153,40 @@ def test_a_package_that_is_none(lab: Lab, a: LabHost, tmp_path: Path) -> None:
 
 class TestForeignFiles:
     @pytest.fixture(autouse=True)
-    def _somebody_elses(self, a: LabHost) -> Iterator[None]:
-        a.run("cp -a /etc/postfix/main.cf /root/main.cf.ours")
-        a.run(f"printf '{FOREIGN}' > /etc/postfix/main.cf")
+    def _somebody_elses(self, literal: LabHost) -> Iterator[None]:
+        literal.run("cp -a /etc/postfix/main.cf /root/main.cf.ours")
+        literal.run(f"printf '{FOREIGN}' > /etc/postfix/main.cf")
         yield
-        a.run("cp -a /root/main.cf.ours /etc/postfix/main.cf")
+        literal.run("cp -a /root/main.cf.ours /etc/postfix/main.cf")
 
-    def test_they_are_neither_replaced_nor_lost(self, lab: Lab, a: LabHost) -> None:
-        done = playbook(lab, a)
+    def test_they_are_neither_replaced_nor_lost(self, hosts: Lab, literal: LabHost) -> None:
+        done = playbook(hosts, literal)
         assert done.returncode != 0
         assert "without effect: /etc/postfix/main.cf. Deploy on a fresh host" in words(done)
         assert "chatmail_take_over: true" in words(done)
         assert "changed=0" in done.stdout
-        assert a.run("cat /etc/postfix/main.cf").stdout == FOREIGN
-        assert a.run("ls /run/chatmail-playbook", check=False).stdout == ""
+        assert literal.run("cat /etc/postfix/main.cf").stdout == FOREIGN
+        assert literal.run("ls /run/chatmail-playbook", check=False).stdout == ""
 
-        done = playbook(lab, a, chatmail_take_over=True)
+        done = playbook(hosts, literal, chatmail_take_over=True)
         assert done.returncode == 0, done.stdout
-        assert "Ansible managed" in a.run("cat /etc/postfix/main.cf").stdout
-        copies = a.run("ls -d /var/backups/chatmail/*/etc/postfix/main.cf").stdout.split()
-        assert [a.run(f"cat {copy}").stdout for copy in copies] == [FOREIGN]
+        assert "Ansible managed" in literal.run("cat /etc/postfix/main.cf").stdout
+        copies = literal.run("ls -d /var/backups/chatmail/*/etc/postfix/main.cf").stdout.split()
+        assert [literal.run(f"cat {copy}").stdout for copy in copies] == [FOREIGN]
         assert copies[0].removesuffix("/etc/postfix/main.cf") in words(done)
-        assert relay.failed_units(a) == ""
+        assert relay.failed_units(literal) == ""
 
-    def test_a_host_without_python_gets_none_before_it_is_looked_at(self, lab: Lab, a: LabHost) -> None:
+    def test_a_host_without_python_gets_none_before_it_is_looked_at(
+        self, hosts: Lab, literal: LabHost
+    ) -> None:
         python = "/usr/lib/python3/dist-packages/apt_pkg.*.so"
         files = f"/etc/unbound/unbound.conf.d/chatmail.conf /etc/tmpfiles.d/chatmail.conf {python}"
-        a.run(f"for file in {files}; do mv $file $file.aside; done")
+        literal.run(f"for file in {files}; do mv $file $file.aside; done")
         try:
-            done = playbook(lab, a)
-            assert a.run(f"ls {python}", check=False).stdout == ""
+            done = playbook(hosts, literal)
+            assert literal.run(f"ls {python}", check=False).stdout == ""
         finally:
-            a.run(
+            literal.run(
                 "for file in $(find /etc/unbound /etc/tmpfiles.d /usr/lib/python3 -name '*.aside'); do"
                 " mv $file ${file%.aside}; done"
             )
@@ -198,9 +203,9 @@ class TestRedirected:
     FILTER = "add table inet admin; add chain inet admin in { type filter hook input priority 0; }; "
 
     @pytest.fixture
-    def admin(self, a: LabHost) -> Iterator[LabHost]:
-        yield a
-        a.run("nft delete table inet admin", check=False)
+    def admin(self, literal: LabHost) -> Iterator[LabHost]:
+        yield literal
+        literal.run("nft delete table inet admin", check=False)
 
     def seen(self, host: LabHost, ports: str = "465 587") -> tuple[int, str]:
         done = subprocess.run(
