@@ -36,8 +36,9 @@ def authority(lab: Lab, place: Path) -> Iterator[None]:
     file = place / "pebble.json"
     file.write_text(json.dumps({"pebble": config}), encoding="utf-8")
     words = ["pebble", "-config", str(file), "-dnsserver", f"{client.ip}:{dynamic_dns.PORT}"]
-    # It checks at once, and refuses no sound nonce to see whether its client tries again.
-    more = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
+    # By itself it waits before a check, refuses some sound nonces, and does not check again half of the names
+    # that it knows.
+    more = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
     with (
         (place / "pebble.log").open("wb") as log,
         subprocess.Popen(

@@ -68,6 +68,20 @@ def test_every_role_is_in_a_playbook() -> None:
     assert sorted(named) == [role.name for role in ROLES]
 
 
+@pytest.mark.parametrize(
+    "role", [role for role in ROLES if role.name != "chatmail"], ids=lambda role: role.name
+)
+def test_a_role_takes_no_variable_of_another_one(role: Path) -> None:
+    """By itself it has its own and those of `chatmail`, which alone may look at those of all."""
+    foreign = {name for other in ROLES if other.name != "chatmail" for name in options(other)} - {
+        *options(role)
+    }
+    files = [path for kind in ("*.j2", "*.yml") for path in role.rglob(kind) if path.parent.name != "meta"]
+    files += [path for path in (ANSIBLE.parent / role.name).glob("**/*") if path.is_file()]
+    assert files != []
+    assert {word for path in files for word in re.findall(r"\w+", path.read_text("utf-8"))} & foreign == set()
+
+
 def test_nothing_follows_an_included_template_on_its_last_line() -> None:
     # Ansible takes the line's end off the tag, and Jinja that off the file: an empty line keeps them apart.
     found = [

@@ -17,12 +17,6 @@ from tests.lab.deployment import recap
 from tests.lab.host import LabHost
 from tests.lab.plan import REPOSITORY
 
-# What site.yml has in its list of roles, each with a README of its own.
-ROLES = (
-    "unbound", "chatmail", "tls", "opendkim", "dovecot", "loopback", "mta_sts", "postfix",
-    "connection_limits", "nginx", "journald", "nftables", "dns_records",
-)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,11 +57,12 @@ def test_each_role_works_alone_as_its_readme_says(
     hosts: Lab, literal: LabHost, collection: Path, tmp_path: Path
 ) -> None:
     alone = tmp_path / "alone.yml"
+    # All but the one for a host that others have mail on.
+    roles = [role for role in (collection / "roles").iterdir() if role.name != "beside"]
     plays = []
-    for role in ROLES:
-        readme = (collection / "roles" / role / "README.md").read_text("utf-8")
-        plays += re.findall(r"```yaml\n(.*?)```", readme, re.S)
-    assert len(plays) == len(ROLES)
+    for role in roles:
+        plays += re.findall(r"```yaml\n(.*?)```", (role / "README.md").read_text("utf-8"), re.S)
+    assert len(plays) == len(roles) > 10
     alone.write_text("".join(plays), "utf-8")
     done = run(hosts, literal, alone, chatmail_deb=package(collection))
     assert done.returncode == 0, done.stdout
