@@ -26,6 +26,8 @@ TOP = Path(__file__).parents[3]
 # Those that try the store itself, on threads and in order of time.
 UNIT = (
     "store/test_accounts",
+    "store/test_all_tables",
+    "store/test_counters",
     "store/test_peer_counts",
     "ctl/test_account_export",
     "milter/test_ended_logins",
@@ -66,12 +68,12 @@ def url(server: PostgresqlServer) -> str:
     return server.database()
 
 
-@pytest.fixture
-def old(url: str) -> str:
-    """A store of schema 1."""
+@pytest.fixture(params=stores.EARLIER)
+def old(url: str, request: pytest.FixtureRequest) -> str:
+    """A store of an earlier schema."""
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql(stores.text(1, "postgresql"))
+        connection.exec_driver_sql(stores.text(request.param, "postgresql"))
     engine.dispose()
     return url
 
@@ -101,6 +103,17 @@ def chatmailctl(directory: Path, url: str, *words: str) -> subprocess.CompletedP
         timeout=300,
         check=False,
     )
+
+
+def test_no_unit_test_of_the_store_is_left_out() -> None:
+    """But those of SQLite's file, and of migrations and faults, which this module has in its own way."""
+    files = (TOP / "tests/unit/store").glob("test_*.py")
+    found = {f"store/{file.stem}" for file in files if "open_store" in file.read_text("utf-8")}
+    assert found - set(UNIT) == {
+        "store/test_checkpoint",
+        "store/test_migrations",
+        "store/test_unusable_store",
+    }
 
 
 @pytest.mark.parametrize("file", UNIT)
