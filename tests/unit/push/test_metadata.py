@@ -27,7 +27,7 @@ SERVER = f"{BOX}/vendor/vendor.dovecot/pvt/server"
 DELTACHAT = f"shared/{SERVER}/vendor/deltachat"
 SETTINGS = """
 mail = { domain = "a.example", max_recipients = 1000 }
-metadata.deltachat = { irohrelay = "https://iroh.example" }
+metadata.deltachat = { irohrelay = "https://iroh.example", appversions = "android: 2.1" }
 """
 
 
@@ -53,6 +53,7 @@ def test_each_set_adds_a_token_and_get_tells_all(metadata: Metadata) -> None:
 def test_what_the_configuration_sets_is_told(metadata: Metadata) -> None:
     assert metadata.lookup(ALICE, f"{DELTACHAT}/maxsmtprecipients") == "1000"
     assert metadata.lookup(ALICE, f"{DELTACHAT}/irohrelay") == "https://iroh.example"
+    assert metadata.lookup(ALICE, f"{DELTACHAT}/appversions") == "android: 2.1"
     assert metadata.lookup(ALICE, f"{DELTACHAT}/turn") is None
     assert metadata.lookup(ALICE, f"shared/{BOX}/comment") is None
 
