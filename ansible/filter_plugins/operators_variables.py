@@ -129,13 +129,13 @@ def _internal(roles: Path) -> set[str]:
 
 
 def _variables(template: str) -> dict[str, str]:
-    """Maps `section.key` of the configuration to the variable that it is rendered from."""
+    """Maps `section.key` of the configuration to the variable or the comment that it is rendered from."""
     found, section = {}, ""
     for line in template.splitlines():
         if head := re.match(r"\[(\w+)\]", line):
             section = head[1]
-        elif pair := re.match(r"(\w+) = .*?\{\{ (chatmail_\w+)", line):
-            found[f"{section}.{pair[1]}"] = pair[2]
+        elif pair := re.match(r"(\w+) = .*?\{(?:# (.+?) #|\{ (chatmail_\w+))", line):
+            found[f"{section}.{pair[1]}"] = pair[2] or pair[3]
     return found
 
 

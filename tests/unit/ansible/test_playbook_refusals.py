@@ -162,8 +162,13 @@ class TestValues:
 
 
 class TestSettings:
-    TEMPLATE = TestValues.TEMPLATE + "\n[listen]\nhooks = 1"
-    RENDERED = '[mail]\ndomain = "a.example"\n\n# Why.\n[expiry]\nmail = "20d"\n[listen]\nhooks = 1\n'
+    TEMPLATE = (
+        TestValues.TEMPLATE + "\n[pages]\nlog_days = {# journald_days (beside) #}{{ x }}\n[listen]\nhooks = 1"
+    )
+    RENDERED = (
+        '[mail]\ndomain = "a.example"\n\n# Why.\n[expiry]\nmail = "20d"\n'
+        "[pages]\nlog_days = 1\n[listen]\nhooks = 1\n"
+    )
 
     def test_without_any_the_file_stays_as_it_is(self) -> None:
         assert variables.with_settings(self.RENDERED, {}) == self.RENDERED
@@ -185,12 +190,28 @@ class TestSettings:
         [
             ({"expiry": {"mail": "1d"}}, ["expiry.mail: set chatmail_expire_mail instead"]),
             ({"listen": {"hooks": 2}}, ["listen.hooks: the playbook sets it"]),
+            ({"pages": {"log_days": 2}}, ["pages.log_days: set journald_days (beside) instead"]),
             ({"expiry": {"large": "1MB"}, "relay": {"workers": 32}}, []),
         ],
     )
     def test_a_key_that_a_variable_sets_is_refused(self, settings: dict[str, Any], said: list[str]) -> None:
         found = variables.set_twice(self.RENDERED, settings, self.TEMPLATE)
         assert found == [f"chatmail_settings: {one}" for one in said]
+
+    def test_every_key_of_the_configuration_can_be_set(self) -> None:
+        """By a variable, which the refusal names, or else by `chatmail_settings`."""
+        template = (ANSIBLE / "roles/chatmail/templates/chatmail.toml.j2").read_text("utf-8")
+        # With all that the template may render.
+        rendered = re.sub(r"(?m) = .*|^\{.*", lambda found: " = 0" if found[0][0] == " " else "", template)
+        every = example.tree(example.EXAMPLE)
+        known = set(variables._options(ANSIBLE / "roles"))
+        assert tomllib.loads(rendered).keys() <= every.keys()
+        said = variables.set_twice(rendered, every, template)
+        named = {
+            one.rpartition(": set ")[2].split()[0].rstrip(":") for one in said if "chat_domains" not in one
+        }
+        assert len(named) > 30
+        assert named - known == set()
 
     @pytest.mark.parametrize(
         ("settings", "said"),
