@@ -120,24 +120,33 @@ def take_included(templates: Path) -> None:
 
 def readme(role: Path) -> str:
     """What the role does, its variables, and a playbook with it alone."""
-    file = role / "meta/argument_specs.yml"
-    specs = yaml.safe_load(file.read_text("utf-8"))["argument_specs"] if file.exists() else {}
-    main = specs.get("main", {"short_description": "The certificate of the relay"})
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text("utf-8"))
+    main = specs["argument_specs"]["main"]
     lines = [f"# {NAME}.{role.name}", "", f"{main['short_description']}.", ""]
     about = main.get("description", [])
     lines += [about] if isinstance(about, str) else about
-    lines += [
-        "",
-        "```yaml",
+    play = [
         "- hosts: relays",
         "  become: true",
         "  pre_tasks:",
         f"    - ansible.builtin.import_role: {{name: {NAME}.chatmail, tasks_from: variables}}",
         "    - ansible.builtin.package_facts: {manager: apt}",
         f"  roles: [{NAME}.{role.name}]",
+    ]
+    guard = "The first task checks the variables, and gives this role those of the role `chatmail`."
+    if role.name == "beside":
+        # It needs what its preflight found out.
+        play = [f"- import_playbook: {NAME}.beside"]
+        guard = (
+            "The playbook first refuses variables that can't work, and a host where something is in the way."
+        )
+    lines += [
+        "",
+        "```yaml",
+        *play,
         "```",
         "",
-        "The first task checks the variables, and gives this role those of the role `chatmail`.",
+        guard,
         "Tags: " + ", ".join(f"`{role.name}_{phase}`" for phase in PHASES) + ".",
     ]
     if options := main.get("options"):
