@@ -180,7 +180,7 @@ def test_the_filter_closes_the_ports_of_the_parts_that_are_there_and_no_others(
 
     found = valued(
         written["beside_closed"],
-        beside_ports=valued(written["beside_ports"]), beside_state=state, beside_parts=parts,
+        beside_ports=valued(written["beside_ports"]), chatmail_state=state, beside_parts=parts,
     )  # fmt: skip
     assert [(one["port"], one["user"]) for one in found] == closed
 

@@ -56,14 +56,15 @@ def test_the_playbooks_defaults_are_those_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_every_option_says_what_it_is(role: Path) -> None:
+def test_every_role_and_every_option_says_what_it_is(role: Path) -> None:
+    assert read(role / "meta/argument_specs.yml")["argument_specs"]["main"]["short_description"]
     assert [name for name, spec in options(role).items() if not spec.get("description")] == []
 
 
 def test_every_role_is_in_a_playbook() -> None:
     named: set[str] = set()
     for file in ("site.yml", "beside.yml"):
-        [play] = yaml.safe_load((ANSIBLE / file).read_text("utf-8"))
+        play, *_ = yaml.safe_load((ANSIBLE / file).read_text("utf-8"))
         named |= set(play["roles"])
     assert sorted(named) == [role.name for role in ROLES]
 
