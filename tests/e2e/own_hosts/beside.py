@@ -8,8 +8,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 from tests import messages
@@ -89,10 +92,11 @@ class ByPlaybook:
         """Which of these are added together: each run takes half a minute."""
         return [parts]
 
-    def run(self, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        return beside(self._lab, self._host, *options, **{"beside_parts": self._parts, **variables})
+    def run(self, *options: str, of: Path = BESIDE, **variables: Any) -> subprocess.CompletedProcess[str]:
+        variables = {"beside_parts": self._parts, **variables}
+        return beside(self._lab, self._host, *options, of=of, **variables)
 
-    def add(self, *parts: str, **variables: object) -> None:
+    def add(self, *parts: str, **variables: Any) -> None:
         first = not self._parts
         self._parts += [PARTS[part] for part in parts if part != "Install"]
         if "e" in parts:
@@ -102,7 +106,7 @@ class ByPlaybook:
 
     def remove(self) -> None:
         move_sites(self._host, "Remove")
-        done = self.run(beside_state="absent")
+        done = self.run(chatmail_state="absent")
         assert done.returncode == 0, done.stdout
 
 
@@ -113,8 +117,10 @@ def move_sites(host: LabHost, part: str) -> None:
     host.run(["sh", "-ec", line])
 
 
-def beside(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-    """Run beside.yml on the host, for the chat domain."""
+def beside(
+    lab: Lab, host: LabHost, *options: str, of: Path, **variables: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run beside.yml on the host, for the chat domain; or another playbook, which runs it."""
     of_host = {
         "ansible_host": host.ip,
         "chatmail_domain": CHAT,
@@ -126,7 +132,7 @@ def beside(lab: Lab, host: LabHost, *options: str, **variables: Any) -> subproce
     tree = {inventory.GROUP: {"hosts": {OLD.domain: of_host}, "vars": shared}}
     file = lab.paths.run / "old.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
-    return ansible.play(BESIDE, file, *options, **variables)
+    return ansible.play(of, file, *options, **variables)
 
 
 def page(host: LabHost, name: str, path: str = "/") -> bytes:
@@ -165,6 +171,28 @@ def knocking(host: LabHost) -> Iterator[list[str]]:
         host.run("systemctl stop knocking")
         said = host.run("journalctl _SYSTEMD_UNIT=knocking.service -o cat").stdout
         open_ports += [line for line in said.splitlines() if line.isdecimal()]
+
+
+@contextmanager
+def other_mail_meanwhile(host: LabHost) -> Iterator[None]:
+    """Have a peer send mail to the host's own domains all the time. Afterwards: none was refused for good."""
+    done, replies = Event(), []
+
+    def send() -> None:
+        while not done.wait(0.5):
+            replies.append(smtp.deliver(host.ip, STRANGER, [USER, VIRTUAL], by(STRANGER, messages.text())))
+
+    with ThreadPoolExecutor(1) as pool:
+        sender = pool.submit(send)
+        try:
+            yield
+        finally:
+            done.set()
+        sender.result()
+    assert {one.code for one in replies} <= {250, 451}
+    assert replies[-1].code == 250
+    # A milter that is restarted, as with a new configuration, leaves the message that it reads.
+    assert [one.code for one in replies].count(451) <= 1
 
 
 def other_mail_flows(host: LabHost, mta: LabHost) -> None:

@@ -11,6 +11,7 @@ import imaplib
 import secrets
 import smtplib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.chat.imap import ImapMailbox
 from tests.chat.login import by_imap_on_443
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.own_hosts.beside import (
+    BESIDE,
     CHAT,
     PORTS,
     PORTS_OF_443,
@@ -32,10 +34,11 @@ from tests.e2e.own_hosts.beside import (
     knocking,
     move_sites,
     other_mail_flows,
+    other_mail_meanwhile,
     page,
 )
 from tests.lab import Lab, old
-from tests.lab.deployment import recap
+from tests.lab.deployment import PLAYBOOK, recap
 from tests.lab.host import LabHost
 from tests.lab.old import PAGE, PASSWORD, SITE, USER, VIRTUAL
 from tests.lab.plan import OLD
@@ -97,7 +100,8 @@ def test_other_mail_flows_after_each_part(
     host: LabHost, mta: LabHost, way: ByHand | ByPlaybook, parts: tuple[str, ...]
 ) -> None:
     for step in way.steps(*parts):
-        way.add(*step)
+        with other_mail_meanwhile(host):
+            way.add(*step)
         other_mail_flows(host, mta)
         assert PAGE.encode() in page(host, SITE)
     host.run("chatmailctl config check")
@@ -116,10 +120,16 @@ def test_values_that_the_operator_adds_go_behind_ours(host: LabHost, playbook: B
         host.run(["sh", "-ec", "cat >/etc/postfix/main.cf; postfix reload"], input=kept)
 
 
-def test_a_run_without_any_change_of_the_operator_s_changes_nothing(playbook: ByPlaybook) -> None:
-    done = playbook.run()
+@pytest.mark.parametrize(
+    ("of", "variables"), [(BESIDE, {}), (PLAYBOOK, {"chatmail_stack": "beside"})], ids=["beside", "site"]
+)
+def test_a_run_without_any_change_of_the_operator_s_changes_nothing(
+    playbook: ByPlaybook, of: Path, variables: dict[str, str]
+) -> None:
+    done = playbook.run(of=of, **variables)
     assert done.returncode == 0, done.stdout
     assert recap(done.stdout).changed == 0, done.stdout
+    assert "TASK [beside : Copy the configuration as it is, before the first change]" in done.stdout
 
 
 def test_the_milter_says_that_it_let_other_mail_by(host: LabHost) -> None:
@@ -239,6 +249,32 @@ def test_mail_to_a_peer_without_https_goes_by_smtp(
     assert "event=delivery domain=mta.lab mode=https-first road=smtp " in sent
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "transport_maps = inline:{ { mta.lab = mxdeliv:unix:chatmail/relay.sock } }",
+        "default_transport = mxdeliv:unix:chatmail/relay.sock",
+    ],
+    ids=["chosen domains", "all"],
+)
+def test_mail_of_all_senders_can_go_by_the_relay(host: LabHost, mta: LabHost, setting: str) -> None:
+    name, mid = setting.partition(" ")[0], f"{secrets.token_hex(8)}@old.test"
+    kept, began = host.run("cat /etc/postfix/main.cf").stdout, host.cursor()
+    maps = host.run("postconf -h transport_maps").stdout.strip()
+    host.run(["postconf", "-e", f"{setting}, {maps}" if name == "transport_maps" else setting])
+    try:
+        host.run("postfix reload")
+        clear = by(USER, messages.text(), mid)
+        reply = smtp.submit(host.ip, ("bob", PASSWORD), ["reader@mta.lab"], clear, sender=USER)
+        assert reply.code == 250
+        grep = f"grep --recursive --files-with-matches {mid} /home/reader/Maildir"
+        until(lambda: mta.run(grep, check=False).stdout, SECONDS, "the mail did not come to the SMTP host")
+    finally:
+        host.run(["sh", "-ec", "cat >/etc/postfix/main.cf; postfix reload"], input=kept)
+    sent = [str(one["MESSAGE"]) for one in host.journal("-u", "mxdeliv-relay", since=began)]
+    assert [line for line in sent if "event=delivery domain=mta.lab mode=https-first road=smtp " in line]
+
+
 @pytest.mark.parametrize("port", [465, 993])
 def test_each_name_has_its_own_certificate(host: LabHost, port: int) -> None:
     ask = f"openssl s_client -connect 127.0.0.1:{port} -servername NAME </dev/null 2>&1 | openssl x509 -text"
@@ -309,7 +345,7 @@ def test_the_ports_of_parts_that_are_taken_away_are_closed_to_users_until_nobody
 def test_after_removal_the_configuration_is_what_it_was_octet_for_octet(
     host: LabHost, mta: LabHost, before: str, way: ByHand | ByPlaybook
 ) -> None:
-    with knocking(host) as open_ports:
+    with knocking(host) as open_ports, other_mail_meanwhile(host):
         way.remove()
     assert open_ports == []
     assert host.run(SNAPSHOT).stdout == before

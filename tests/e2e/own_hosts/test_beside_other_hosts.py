@@ -29,6 +29,16 @@ from tests.lab.host import LabHost
 from tests.lab.old import PAGE, PASSWORD, SITE, VIRTUAL
 from tests.lab.wait import until
 
+
+def holding(port: int) -> str:
+    """Another program takes a port."""
+    listen = f"import socket, time; one = socket.create_server(('', {port})); time.sleep(9999)"
+    return (
+        f'systemd-run --quiet --unit=holds-{port} python3 -c "{listen}"; '
+        f"until ss -Hltn 'sport = :{port}' | grep -q .; do sleep 0.2; done"
+    )
+
+
 # Obstacles on an operator's host, and the playbook's words for each. One run names all obstacles of a list.
 IN_THE_WAY = {
     "much": [
@@ -36,6 +46,10 @@ IN_THE_WAY = {
             "printf '127.0.0.1:10025 inet n - y - - smtpd\\n' >>/etc/postfix/master.cf; postfix reload; "
             "until ss -Hltn 'sport = :10025' | grep -q .; do sleep 0.2; done",
             "another program listens on port 10025 (",
+        ),
+        (
+            holding(10026),
+            'another program listens on port 10026 ((("python3",',
         ),
         (
             "postconf -P submissions/inet/smtpd_milters=inet:127.0.0.1:1",
@@ -96,6 +110,10 @@ IN_THE_WAY = {
             "echo 'stream { server { listen 8853; return x; } }' >/etc/nginx/modules-enabled/60-x.conf",
             "nginx: /etc/nginx/modules-enabled/60-x.conf:1: `stream`: nginx has one such block only",
         ),
+        (
+            f"systemctl stop nginx; {holding(443)}",
+            'another program listens on port 443 ((("python3",',
+        ),
     ],
 }
 
@@ -128,13 +146,13 @@ def test_a_host_with_something_in_the_way_is_refused_and_left_as_it_is(
         assert changed != before
         done = playbook.run(beside_parts=list(PARTS.values()))
         assert done.returncode != 0
-        said = " ".join(done.stdout.replace("\\n", " ").split())
+        said = " ".join(done.stdout.replace("\\n", " ").replace('\\"', '"').split())
         assert [words for _, words in things if words not in said] == [], done.stdout
         assert host.run(SNAPSHOT).stdout == changed
     finally:
         host.run("for one in postfix dovecot nginx; do rm -r /etc/$one; mv /root/$one /etc/; done")
         # Not a reload, which ends before the files are read: those of the next test may be read then.
-        host.run("systemctl restart postfix@-")
+        host.run("systemctl restart postfix@-; systemctl stop 'holds-*'; systemctl start nginx")
     assert host.run(SNAPSHOT).stdout == before
 
 
@@ -211,7 +229,7 @@ def test_an_unusual_host_is_added_to_without_harm(host: LabHost, mta: LabHost, p
     assert smtp.submit(host.ip, login, [VIRTUAL], clear).code == 523
     assert host.run("postconf -h transport_maps").stdout.endswith(", inline:{ { x.example = discard: } }\n")
     assert by_imap_on_443(host.ip, *login) == "OK"
-    refused = playbook.run(beside_state="absent")
+    refused = playbook.run(chatmail_state="absent")
     assert refused.returncode != 0
     inside = "sites-enabled/shop:3: `listen 127.0.0.1:11443 ssl proxy_protocol`: nothing reaches that site"
     assert inside in refused.stdout
