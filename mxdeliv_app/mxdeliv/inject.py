@@ -83,7 +83,7 @@ class Injector:
             closing.callback(conversation.close)
             if each_is_told or not _mixed(answers):
                 replies = _give_message(conversation, answers, data)
-                if any(reply.accepted for reply in replies):
+                if any(one.reply.accepted for one in replies):
                     closing.pop_all()
                     self._pool.release(conversation)
                 else:
@@ -105,7 +105,7 @@ class Injector:
                 raise UnreportableError
             replies = _give_message(conversation, answers, data)
             conversation.quit()
-        if any(_unreportable(reply) for reply in replies):
+        if any(_unreportable(one.reply) for one in replies):
             raise UnreportableError
         return replies
 
@@ -182,14 +182,14 @@ def kept_secret(reply: Reply) -> bool:
     return (reply.code, reply.enhanced) == (_SECRET.code, _SECRET.enhanced)
 
 
-def _unreportable(reply: RecipientReply) -> bool:
+def _unreportable(reply: Reply) -> bool:
     """Whether it is the milter's reply to a message for which no bounce can be sent to the author."""
-    return reply.reply == codes.UNREPORTABLE_REFUSAL.said
+    return reply == codes.UNREPORTABLE_REFUSAL.said
 
 
 def _each(answers: dict[str, Reply]) -> tuple[RecipientReply, ...]:
     # Each has an enhanced status code on the wire: without Postfix's, one is made from the reply code.
     return tuple(
-        RecipientReply(one, reply.code, reply.enhanced or f"{reply.code // 100}.0.0", reply.text)
+        RecipientReply(one, Reply(reply.code, reply.enhanced or f"{reply.code // 100}.0.0", reply.text))
         for one, reply in answers.items()
     )

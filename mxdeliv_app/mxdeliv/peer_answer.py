@@ -14,6 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from chatmail_milter import codes
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
@@ -130,7 +131,7 @@ def _success(
     if content_type.partition(";")[0].strip().lower() == "application/json":
         replies = wire.decode_json(body, recipients) if status in (200, 207) else ()
         # This relay sends 207 if all recipients are refused, with different replies.
-        if replies and (status == 200 or not any(reply.accepted for reply in replies)):
+        if replies and (status == 200 or not any(one.reply.accepted for one in replies)):
             return Understood(Meaning.PER_RECIPIENT, replies)
         return Understood(Meaning.NOT_CHATMAIL)
     # In a truncated body, the line is complete only with its line end.
@@ -170,4 +171,5 @@ def _is_of_one(enhanced: str, text: str, recipients: Sequence[str]) -> bool:
 
 
 def _same(meaning: Meaning, recipients: Sequence[str], code: int, enhanced: str, text: str) -> Understood:
-    return Understood(meaning, tuple(RecipientReply(one, code, enhanced, text) for one in recipients))
+    reply = Reply(code, enhanced, text)
+    return Understood(meaning, tuple(RecipientReply(one, reply) for one in recipients))

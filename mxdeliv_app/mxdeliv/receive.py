@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from gunicorn.http.errors import ParseException
 from chatmail_milter import address, codes
 from chatmail_milter.address import network_of
 from chatmail_milter.fair_share import BusyError
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.verdict import Reply, Verdict
 from mxdeliv_app.mxdeliv import admission, dot_stuffing, inject, wire
 from mxdeliv_app.mxdeliv.admission import client_left
 from mxdeliv_app.mxdeliv.smtp_client import ClientLeftError, IPAddress, PostfixAwayError
@@ -163,8 +163,7 @@ class MxdelivResource:
             replies = self._injector.inject(
                 asked, _encoded(encoder, body), each_is_told=told, client_left=left
             )
-        many = codes.TOO_MANY_RECIPIENTS
-        return replies + tuple(RecipientReply(one, many.code, many.enhanced, many.text) for one in surplus)
+        return replies + tuple(RecipientReply(one, codes.TOO_MANY_RECIPIENTS.said) for one in surplus)
 
     def _note(
         self,
@@ -174,13 +173,14 @@ class MxdelivResource:
         seconds: float,
     ) -> None:
         domain = address.domain_of(envelope.sender)
-        accepted = sum(reply.accepted for reply in replies)
-        first = next((reply for reply in replies if not reply.accepted), replies[0])
+        said = [one.reply for one in replies]
+        accepted = sum(reply.accepted for reply in said)
+        first = next((reply for reply in said if not reply.accepted), said[0])
         _log.info(
             'event=received domain=%s recipients=%d accepted=%d status=%d reply="%d %s" seconds=%.3f'
             " queue=%s",
-            domain or "<>", len(replies), accepted, answer.status, first.code, first.status, seconds,
-            _queue_id(replies),
+            domain or "<>", len(replies), accepted, answer.status, first.code, first.enhanced, seconds,
+            _queue_id(said),
         )  # fmt: skip
 
     def _failed(self, envelope: inject.InjectedEnvelope, status: int, verdict: Verdict) -> HttpAnswer:
@@ -190,7 +190,7 @@ class MxdelivResource:
         return _verdict(status, verdict)
 
 
-def _queue_id(replies: tuple[RecipientReply, ...]) -> str:
+def _queue_id(replies: Sequence[Reply]) -> str:
     """Postfix's queue ID, from its reply to the end of data (smtpd(8)); `-` if it accepted no message."""
     found = (_QUEUED.search(reply.text) for reply in replies if reply.accepted)
     return next((one[1] for one in found if one), "-")
@@ -256,8 +256,7 @@ def _peer(text: str | None) -> IPAddress:
 
 
 def _verdict(status: int, verdict: Verdict, detail: str = "") -> HttpAnswer:
-    reply = RecipientReply("", verdict.code, verdict.enhanced, verdict.text + detail)
-    return wire.plain(status, reply)
+    return wire.plain(status, replace(verdict.said, text=verdict.text + detail))
 
 
 def _slowly(answer: HttpAnswer) -> HttpAnswer:

@@ -42,32 +42,10 @@ class MalformedRecipientError(MalformedRequestError):
 
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
-    """An SMTP reply for one recipient: `code` (RFC 5321), `status` (RFC 3463), `text` of one line."""
+    """The reply for one recipient, a canonical address. On the wire it has an enhanced status code."""
 
     address: str
-    code: int
-    status: str
-    text: str
-
-    @property
-    def reply(self) -> Reply:
-        """The reply without the recipient."""
-        return Reply(self.code, self.status, self.text)
-
-    @property
-    def line(self) -> str:
-        """The reply line, e.g. `550 5.1.1 User unknown`."""
-        return self.reply.line
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the code is 2yz."""
-        return self.code // 100 == 2
-
-    @property
-    def temporary(self) -> bool:
-        """Whether the code is 4yz."""
-        return self.code // 100 == 4
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,33 +141,34 @@ def http_answer(replies: Sequence[RecipientReply], wants_json: bool) -> HttpAnsw
     ones, or answers `UNREPORTABLE` instead. JSON is used only with 2xx: the same refusal for all is an error
     status with the reply line; different refusals are 207 (200 would mean that a message is on disk).
     """
-    accepted = [reply for reply in replies if reply.accepted]
-    uniform = len({reply.line for reply in replies}) == 1
+    said = [one.reply for one in replies]
+    accepted = [reply for reply in said if reply.accepted]
+    uniform = len({reply.line for reply in said}) == 1
     if wants_json and (accepted or not uniform):
         return HttpAnswer(200 if accepted else 207, (), encode_json(replies), "application/json")
     if accepted:
         return plain(200, accepted[0])
-    temporary = next((reply for reply in replies if reply.temporary), None)
+    temporary = next((reply for reply in said if reply.temporary), None)
     if temporary is not None:
         return plain(503, temporary)
-    statuses = {permanent_status(reply) for reply in replies}
-    return plain(statuses.pop() if len(statuses) == 1 else 400, replies[0])
+    statuses = {permanent_status(reply) for reply in said}
+    return plain(statuses.pop() if len(statuses) == 1 else 400, said[0])
 
 
 def encode_json(replies: Sequence[RecipientReply]) -> bytes:
     """The JSON body: `{"recipients": [{"address", "code", "status", "text"}, …]}`."""
-    rows = [_JsonReply(reply.address, reply.code, reply.status, reply.text) for reply in replies]
+    rows = [_JsonReply(one.address, one.reply.code, one.reply.enhanced, one.reply.text) for one in replies]
     return msgspec.json.encode(_JsonAnswer(rows))
 
 
-def permanent_status(reply: RecipientReply) -> int:
+def permanent_status(reply: Reply) -> int:
     """The HTTP status of a permanent refusal."""
-    if reply.code == codes.ENCRYPTION_NEEDED.code or reply.status.startswith("5.7."):
+    if reply.code == codes.ENCRYPTION_NEEDED.code or reply.enhanced.startswith("5.7."):
         return _POLICY
-    return _PERMANENT.get(reply.status, _OTHER)
+    return _PERMANENT.get(reply.enhanced, _OTHER)
 
 
-def plain(status: int, reply: RecipientReply) -> HttpAnswer:
+def plain(status: int, reply: Reply) -> HttpAnswer:
     """An HTTP answer whose body is one reply line; with `Retry-After` if the status is 503."""
     headers = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
     return HttpAnswer(status, headers, reply.line.encode("ascii", "replace") + b"\r\n")
@@ -221,13 +200,11 @@ def decode_json(body: bytes, recipients: Sequence[str]) -> tuple[RecipientReply,
         except MalformedAddressError:
             return ()
         text = one_line(row.text.encode("ascii", "replace"))
-        found.setdefault(name, RecipientReply(name, row.code, row.status, text))
+        found.setdefault(name, RecipientReply(name, Reply(row.code, row.status, text)))
     if not any(recipient in found for recipient in recipients):
         return ()
-    silent = codes.PEER_SILENT
-    return tuple(
-        found.get(one) or RecipientReply(one, silent.code, silent.enhanced, silent.text) for one in recipients
-    )
+    silent = codes.PEER_SILENT.said
+    return tuple(found.get(one) or RecipientReply(one, silent) for one in recipients)
 
 
 def one_line(raw: bytes) -> str:

@@ -67,7 +67,7 @@ def _understood(found: ProbeAttempt, step: Step, answer: requests.Response, reci
     if not told.replies:
         step.error = f"no answer that counts: {told.meaning.value}"
         return
-    (reply,) = told.replies
+    reply = told.replies[0].reply
     found.code, found.reply = reply.code, reply.line
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chatmail_milter import codes
 from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.allowed_addresses import ForbiddenAddressError
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.https.event_loop import may_wait
@@ -95,7 +96,7 @@ class Attempt:
         sender = self.message.canonical_sender or ""
         return self.tools.https.begin(target, sender, unique, self.message.content, deadline)
 
-    def run(self, recipients: Sequence[str], answers: dict[str, RecipientReply]) -> str | None:
+    def run(self, recipients: Sequence[str], answers: dict[str, Reply]) -> str | None:
         """Fills `answers` by canonical recipient. Returns the reason if some have none.
 
         Raises `SQLAlchemyError` only if no recipient has an answer.
@@ -131,7 +132,7 @@ class Attempt:
         return self.mode is Mode.HTTPS_FIRST and self.plan.https != "only"
 
     def _try_targets(
-        self, recipients: Sequence[str], answers: dict[str, RecipientReply], deadline: float
+        self, recipients: Sequence[str], answers: dict[str, Reply], deadline: float
     ) -> str | None:
         reason, trouble = "timeout", False
         for target in self.plan.targets:
@@ -146,7 +147,7 @@ class Attempt:
                 if error.last:
                     return reason
             else:
-                answers.update({reply.address: reply for reply in found})
+                answers.update({one.address: one.reply for one in found})
                 return None
         if trouble and self.mode is Mode.HTTPS_FIRST:
             # Not where SMTP has failed already: a mark would only send more mail that way.
@@ -230,10 +231,10 @@ class Attempt:
             last = understood.meaning is Meaning.UNEXPLAINED and self._smtp_is_left
             raise _NotTakenError(reason, trouble=trouble, last=last)
         self.tools.refusals.heard(understood.replies)
-        if any(reply.accepted for reply in understood.replies):
+        if any(one.reply.accepted for one in understood.replies):
             self.tools.recorder.https(self.domain, latency=answer.seconds)
         else:
-            first = understood.replies[0]
+            first = understood.replies[0].reply
             self._failed(f"refused-{first.code}", first.line, recipients)
         return understood.replies
 

@@ -20,7 +20,6 @@ from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.verdict import Reply
 from mxdeliv_app.https.event_loop import WouldWaitError, at_once
 from mxdeliv_app.https.exchange import Exchange
-from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.attempt import Attempt, Collaborators
 from mxdeliv_app.relay.fallback import Fallback, one_for_all
 from mxdeliv_app.relay.queued_message import Mode, QueuedMessage, Recipient
@@ -139,12 +138,12 @@ class Delivery:
         else:
             # What the message was sent by, whatever was decided since.
             plan, known, reason = begun.plan, begun.known, None
-        answers: dict[str, RecipientReply] = {}
+        answers: dict[str, Reply] = {}
         if reason is None:
             under_way = [] if begun is None else [begun.exchange]
             attempt = Attempt(self.tools, domain, plan, known, message, mode, under_way)
             reason = attempt.run(_canonical(recipients), answers)
-        answered = [answers[one.canonical].reply if one.canonical in answers else None for one in recipients]
+        answered = [None if one.canonical is None else answers.get(one.canonical) for one in recipients]
         left = [one for one, reply in zip(recipients, answered, strict=True) if reply is None]
         if not left:
             return Outcome([reply for reply in answered if reply is not None], "https", "answered")

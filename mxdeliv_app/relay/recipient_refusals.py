@@ -26,7 +26,7 @@ from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals
 from chatmail_milter.store.sanitize import anonymous
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.verdict import Reply, Verdict
 from mxdeliv_app.https.event_loop import may_wait
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
@@ -78,11 +78,11 @@ class RecipientRefusals:
 
     def heard(self, replies: Iterable[RecipientReply]) -> None:
         """Takes a peer's replies over HTTPS."""
-        for reply in replies:
-            if reply.accepted:
-                self.forget(reply.address)
-            elif reply.code // 100 == 5 and reply.status in ABOUT_RECIPIENT:
-                self._remember(reply.address, reply.code, reply.status, reply.text, None)
+        for one in replies:
+            if one.reply.accepted:
+                self.forget(one.address)
+            elif one.reply.final and one.reply.enhanced in ABOUT_RECIPIENT:
+                self._remember(one.address, one.reply, None)
 
     def logged(self, message: str, at: datetime) -> bool:
         """Takes a log line of smtp(8). Returns whether it reports the outcome for a recipient."""
@@ -103,7 +103,8 @@ class RecipientRefusals:
         # A reply to the message goes for all recipients: filtermail refuses all because of one.
         if said["command"] != "RCPT TO" and recipient not in said["words"].lower():
             return False
-        self._remember(recipient, int(said["code"]), found["status"], said["words"], at.timestamp())
+        reply = Reply(int(said["code"]), found["status"], said["words"])
+        self._remember(recipient, reply, at.timestamp())
         return True
 
     def verdict(self, recipient: str) -> Verdict | None:
@@ -118,9 +119,9 @@ class RecipientRefusals:
         """Deletes the entry of `recipient`, for which the peer accepted mail."""
         self._tried(lambda: self.refusals.forget(recipient) or None)
 
-    def _remember(self, recipient: str, code: int, status: str, text: str, at: float | None) -> None:
+    def _remember(self, recipient: str, reply: Reply, at: float | None) -> None:
         may_wait()
-        refusal = Refusal(code, status, words_about(recipient, text))
+        refusal = Refusal(reply.code, reply.enhanced, words_about(recipient, reply.text))
         self._tried(lambda: self.refusals.remember(recipient, refusal, at))
 
     def _tried(self, do: Callable[[], _T | None]) -> _T | None:

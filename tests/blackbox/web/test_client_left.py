@@ -68,5 +68,5 @@ def test_a_client_that_waits_has_all_recipients_named(queue: QueuePort) -> None:
         return False
 
     replies = injector(queue).inject(envelope(1000), MESSAGE, each_is_told=True, client_left=client_left)
-    assert [reply.code for reply in replies] == [250] * 1000
+    assert [one.reply.code for one in replies] == [250] * 1000
     assert asked == list(range(FIRST_BATCH, 1000, 100))

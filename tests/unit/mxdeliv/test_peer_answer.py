@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmail_milter import codes
-from chatmail_milter.verdict import Verdict
+from chatmail_milter.verdict import Reply, Verdict
 from mxdeliv_app.mxdeliv import peer_answer, wire
 from mxdeliv_app.mxdeliv.peer_answer import Meaning, Proof, Understood
 from mxdeliv_app.mxdeliv.wire import RecipientReply
@@ -17,7 +17,7 @@ ALICE, BOB = "alice@a.example", "bob@a.example"
 
 def reply(line: str, address: str = ALICE) -> RecipientReply:
     code, status, text = line.split(" ", 2)
-    return RecipientReply(address, int(code), status, text)
+    return RecipientReply(address, Reply(int(code), status, text))
 
 
 OK = reply("250 2.0.0 OK queued")
@@ -44,7 +44,7 @@ class TestDelivered:
     def test_is_one_of_three_bodies_to_the_letter(self, body: bytes) -> None:
         understood = peer_answer.understand(200, "", body, [ALICE, BOB])
         assert understood.meaning is Meaning.DELIVERED
-        assert [(one.address, one.code) for one in understood.replies] == [(ALICE, 250), (BOB, 250)]
+        assert [(one.address, one.reply.code) for one in understood.replies] == [(ALICE, 250), (BOB, 250)]
 
     @pytest.mark.parametrize(
         "body",
@@ -121,7 +121,8 @@ class TestRefused:
         body = line.encode() + b"\r\nmore"
         understood = peer_answer.understand(status, "text/plain", body, [ALICE])
         assert understood.meaning is Meaning.FINAL
-        assert {(one.code, one.status) for one in understood.replies} == {(int(line[:3]), enhanced)}
+        said = {(one.reply.code, one.reply.enhanced) for one in understood.replies}
+        assert said == {(int(line[:3]), enhanced)}
 
     @pytest.mark.parametrize(
         ("line", "of_one"),
@@ -262,9 +263,9 @@ def test_one_answer_of_ours_for_all_is_understood_as_it_was_meant(line: str, wan
         assert understood == Understood(Meaning.OF_ONE)
         understood = peer_answer.understand(answer.status, answer.content_type, answer.body, [ALICE])
     code = int(line[:3])
-    assert {one.code for one in understood.replies} == {code}
+    assert {one.reply.code for one in understood.replies} == {code}
     if code >= 400:
-        assert {one.line for one in understood.replies} == {line}
+        assert {one.reply.line for one in understood.replies} == {line}
 
 
 @given(st.lists(st.sampled_from(OURS), min_size=1, max_size=4))
@@ -276,7 +277,7 @@ def test_answers_of_ours_that_differ_are_understood_one_by_one(lines: list[str])
     if len(lines) > 1 and len(set(lines)) == 1 and lines[0][4:7] in ("5.1", "5.2", "4.2"):
         assert understood == Understood(Meaning.OF_ONE)
     else:
-        assert [one.line for one in understood.replies] == lines
+        assert [one.reply.line for one in understood.replies] == lines
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_answers_of_ours_that_differ_are_understood_one_by_one(lines: list[str])
 def test_what_our_receiver_says_itself_is_final_or_not_as_its_code_has_it(
     verdict: Verdict, status: int
 ) -> None:
-    answer = wire.plain(status, reply(verdict.reply))
+    answer = wire.plain(status, verdict.said)
     told = peer_answer.understand(answer.status, answer.content_type, answer.body, [ALICE])
     assert told.meaning is (Meaning.FINAL if verdict.code >= 500 else Meaning.TEMPORARY)
 
@@ -333,11 +334,12 @@ class TestJson:
         body = wire.encode_json([OK, reply("550 5.1.1 No such user", BOB)])
         understood = peer_answer.understand(200, "application/json; charset=utf-8", body, [BOB, ALICE])
         assert understood.meaning is Meaning.PER_RECIPIENT
-        assert [one.line for one in understood.replies] == ["550 5.1.1 No such user", "250 2.0.0 OK queued"]
+        lines = [one.reply.line for one in understood.replies]
+        assert lines == ["550 5.1.1 No such user", "250 2.0.0 OK queued"]
 
     def test_a_recipient_that_json_does_not_name_is_tried_again(self) -> None:
         understood = peer_answer.understand(200, "application/json", wire.encode_json([OK]), [ALICE, BOB])
-        assert [one.code for one in understood.replies] == [250, 451]
+        assert [one.reply.code for one in understood.replies] == [250, 451]
 
     @pytest.mark.parametrize(
         "body",
@@ -366,8 +368,8 @@ class TestJson:
     def test_text_from_a_peer_becomes_one_short_printable_line(self) -> None:
         body = b"550 5.1.1 a\0b\x1b[31m" + b"c" * 100_000 + b"\r\nsecond"
         (only,) = peer_answer.understand(400, "", body, [ALICE]).replies
-        assert only.text.isprintable()
-        assert len(only.line) <= 512
+        assert only.reply.text.isprintable()
+        assert len(only.reply.line) <= 512
 
     @given(
         status=st.integers(100, 999),

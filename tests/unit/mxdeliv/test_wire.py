@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 
@@ -14,7 +15,7 @@ ALICE, BOB = "alice@a.example", "bob@a.example"
 
 def reply(line: str, address: str = ALICE) -> RecipientReply:
     code, status, text = line.split(" ", 2)
-    return RecipientReply(address, int(code), status, text)
+    return RecipientReply(address, Reply(int(code), status, text))
 
 
 OK = reply("250 2.0.0 OK queued")

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.refusals import RECIPIENT, Refusals
+from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals, words_about
 from tests import stores
@@ -32,6 +33,10 @@ def refusals(engine: Engine) -> RecipientRefusals:
 def said(refusals: RecipientRefusals, recipient: str = CAROL) -> str | None:
     verdict = refusals.verdict(recipient)
     return None if verdict is None else verdict.reply
+
+
+def answered(code: int, enhanced: str, text: str) -> RecipientReply:
+    return RecipientReply(CAROL, Reply(code, enhanced, text))
 
 
 def logged(
@@ -63,7 +68,7 @@ def logged(
 def test_a_final_refusal_of_a_recipient_is_repeated(
     refusals: RecipientRefusals, code: int, status: str
 ) -> None:
-    refusals.heard([RecipientReply(CAROL, code, status, "No such user")])
+    refusals.heard([answered(code, status, "No such user")])
     assert said(refusals) == f"{code} {status} No such user"
     assert said(refusals, "dave1234@b.test") is None
 
@@ -90,19 +95,19 @@ def test_a_final_refusal_of_a_recipient_is_repeated(
 def test_what_is_temporary_or_about_a_message_or_a_sender_is_not(
     refusals: RecipientRefusals, code: int, status: str
 ) -> None:
-    refusals.heard([RecipientReply(CAROL, code, status, "No")])
+    refusals.heard([answered(code, status, "No")])
     assert said(refusals) is None
 
 
 def test_a_reply_never_tells_postfix_to_hang_up(refusals: RecipientRefusals) -> None:
     # access(5): 521 does.
-    refusals.heard([RecipientReply(CAROL, 521, "5.1.1", "Go away")])
+    refusals.heard([answered(521, "5.1.1", "Go away")])
     assert said(refusals) == "550 5.1.1 Go away"
 
 
 def test_mail_that_is_taken_ends_it(refusals: RecipientRefusals) -> None:
-    refusals.heard([RecipientReply(CAROL, 550, "5.1.1", "No such user")])
-    refusals.heard([RecipientReply(CAROL, 250, "2.0.0", "OK")])
+    refusals.heard([answered(550, "5.1.1", "No such user")])
+    refusals.heard([answered(250, "2.0.0", "OK")])
     assert said(refusals) is None
 
 
@@ -192,7 +197,7 @@ def test_words_name_nobody(text: str, words: str) -> None:
 
 def test_words_reach_postfix_in_one_line_of_ascii(refusals: RecipientRefusals) -> None:
     # The policy protocol is lines; SMTPUTF8 is off.
-    refusals.heard([RecipientReply(CAROL, 550, "5.1.1", "nié\naction=OK\r\n\r\n" + CAROL)])
+    refusals.heard([answered(550, "5.1.1", "nié\naction=OK\r\n\r\n" + CAROL)])
     assert said(refusals) == f"550 5.1.1 ni? action=OK {CAROL}"
 
 
@@ -201,7 +206,7 @@ def test_a_store_that_is_away_is_no_trouble(
 ) -> None:
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE recipient_refusals"))
-    refusals.heard([RecipientReply(CAROL, 550, "5.1.1", "No"), RecipientReply(CAROL, 250, "2.0.0", "OK")])
+    refusals.heard([answered(550, "5.1.1", "No"), answered(250, "2.0.0", "OK")])
     assert said(refusals) is None
     assert "event=refusals-away error=OperationalError" in caplog.text
     assert "carol" not in caplog.text
