@@ -6,7 +6,7 @@ connection to a peer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from itertools import takewhile
@@ -80,14 +80,9 @@ class Router:
         literal = ip_literal(domain)
         if literal is not None:
             return None if self._guard.permits(literal) else codes.FORBIDDEN_ADDRESS
-        try:
-            hosts = self._names.mail_hosts(domain)
-        except NoSuchDomainError:
-            return codes.NO_SUCH_DOMAIN
-        except NullMxError:
-            return codes.NULL_MX
-        except NameTroubleError:
-            return codes.DNS_TROUBLE
+        hosts = self._mail_hosts(domain)
+        if isinstance(hosts, Verdict):
+            return hosts
         refusal = codes.NO_HOST
         for host in hosts:
             try:
@@ -101,6 +96,17 @@ class Router:
                 refusal = codes.NO_PUBLIC_ADDRESS
         return refusal
 
+    def _mail_hosts(self, domain: str) -> Sequence[str] | Verdict:
+        """The mail hosts of `domain` by DNS, or the refusal without any."""
+        try:
+            return self._names.mail_hosts(domain)
+        except NoSuchDomainError:
+            return codes.NO_SUCH_DOMAIN
+        except NullMxError:
+            return codes.NULL_MX
+        except NameTroubleError:
+            return codes.DNS_TROUBLE
+
     def _hosts(self, domain: str, known: Endpoint | None) -> list[str] | Verdict:
         literal = LOOPBACK if _is_localhost(domain) else ip_literal(domain)
         if literal is not None:
@@ -108,15 +114,10 @@ class Router:
             if self._own_host.has(literal):
                 return codes.MAIL_LOOP
             return [str(literal)] if self._guard.permits(literal) else codes.FORBIDDEN_ADDRESS
-        try:
-            hosts = [*self._names.mail_hosts(domain), domain]
-        except NoSuchDomainError:
-            return codes.NO_SUCH_DOMAIN
-        except NullMxError:
-            return codes.NULL_MX
-        except NameTroubleError:
-            return codes.DNS_TROUBLE
-        hosts = list(dict.fromkeys(host for host in hosts if _is_name(host)))
+        mail_hosts = self._mail_hosts(domain)
+        if isinstance(mail_hosts, Verdict):
+            return mail_hosts
+        hosts = list(dict.fromkeys(host for host in (*mail_hosts, domain) if _is_name(host)))
         # By address only the first: each lookup may take seconds. `dial` looks at the others' addresses.
         if self._own_host.is_reached_by(hosts[0]):
             return codes.MAIL_LOOP
