@@ -1,12 +1,13 @@
-"""Listening sockets by name: passed by systemd (sd_listen_fds(3)), or opened for `--listen`.
+"""Listening sockets by name, passed by systemd (sd_listen_fds(3)) or opened for `--listen`; and the log.
 
-`substitute` puts one under a library that only knows how to open its own.
+`substitute` puts a socket under a library that only knows how to open its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import grp
+import logging
 import os
 import socket
 import sys
@@ -23,6 +24,11 @@ _GROUP = "postfix"
 
 class NotActivatedError(Exception):
     """The required sockets were not passed. The message tells the operator how to start the program."""
+
+
+def log_to_stderr() -> None:
+    """Logs to stderr, from INFO on; the journal adds the time."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s %(message)s")
 
 
 def activated(environment: Mapping[str, str] = os.environ) -> bool:

@@ -16,11 +16,12 @@ import os
 import re
 import secrets
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+from chatmail_milter.atomic_file import replaced
 
 SECRETS_PATH = Path("/etc/chatmail/turn.secrets")
 DATABASE_PATH = Path("/var/lib/turn/turndb")
@@ -84,19 +85,13 @@ def rotated(kept: Sequence[TurnSecret], now: float, overlap: float) -> list[Turn
 def write(path: Path, kept: Sequence[TurnSecret]) -> None:
     """Replaces the file at once, with the owner, group and mode that it had. Raises `OSError`."""
     before = path.stat()
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
-        try:
-            for one in kept:
-                new.write(one.value if one.until is None else f"{one.value} {one.until}")
-                new.write("\n")
-            new.flush()
-            os.fsync(new.fileno())
-            os.fchown(new.fileno(), before.st_uid, before.st_gid)
-            os.fchmod(new.fileno(), before.st_mode & 0o777)
-            os.replace(new.name, path)
-        except OSError:
-            os.unlink(new.name)
-            raise
+    lines = (one.value if one.until is None else f"{one.value} {one.until}" for one in kept)
+    with replaced(path) as new:
+        new.write("".join(f"{line}\n" for line in lines).encode())
+        new.flush()
+        os.fsync(new.fileno())
+        os.fchown(new.fileno(), before.st_uid, before.st_gid)
+        os.fchmod(new.fileno(), before.st_mode & 0o777)
 
 
 def publish(kept: Sequence[TurnSecret], realm: str, database: Path) -> bool:

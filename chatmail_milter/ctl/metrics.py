@@ -1,14 +1,13 @@
 """`chatmailctl metrics`: the figures as Prometheus metrics, on stdout or in a file.
 
-No process serves them: chatmail-metrics.timer has the file written, and nginx serves it on loopback. So the
-processes that carry mail have no part in it, and between two collections nothing of it is in memory.
+chatmail-metrics.timer starts it to write the file, which nginx serves on loopback. So the metrics cost the
+programs that carry mail nothing, and take no memory between two collections.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import TypeVar
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter.atomic_file import replaced
 from chatmail_milter.calls import coturn
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl.calls import is_turn_server
@@ -119,14 +119,7 @@ def _name(pid: int) -> str:
 
 
 def _replace(file: Path, text: bytes) -> None:
-    """Replaces the file's text at once: a reader sees the old one or the new one."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as new:
-        try:
-            new.write(text)
-            new.flush()
-            # There is no secret in it, and node_exporter runs as another user.
-            os.fchmod(new.fileno(), 0o644)
-            os.replace(new.name, file)
-        except OSError:
-            os.unlink(new.name)
-            raise
+    with replaced(file) as new:
+        new.write(text)
+        # There is no secret in it, and node_exporter runs as another user.
+        os.fchmod(new.fileno(), 0o644)

@@ -1,20 +1,14 @@
-"""The journal's lines about messages, read with journalctl(1).
-
-Any local user can log under any name. But journald stores the user who logged, from the kernel (`_UID`,
-systemd.journal-fields(7)), and a line counts only if its user is one that the program runs as.
-"""
+"""Reads the journal's lines about messages, with journalctl(1), if the programs' own users logged them."""
 
 from __future__ import annotations
 
-import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 
-import msgspec
-
+from chatmail_milter.journal_line import decoded, user_ids
 from chatmail_milter.trace.steps import TracedLine
 
 # By the beginning of the syslog identifier; programs of Postfix and Dovecot begin as root.
@@ -32,14 +26,6 @@ _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,_UID,_SOURCE_REALTIME_TIMESTAMP"
 
 class JournalError(Exception):
     """The journal can't be read; the text begins with what to do."""
-
-
-class _Line(msgspec.Struct):
-    received: str = msgspec.field(name="__REALTIME_TIMESTAMP", default="0")
-    sent: str = msgspec.field(name="_SOURCE_REALTIME_TIMESTAMP", default="")
-    message: str | list[int] | None = msgspec.field(name="MESSAGE", default=None)
-    program: str = msgspec.field(name="SYSLOG_IDENTIFIER", default="")
-    user: str = msgspec.field(name="_UID", default="")
 
 
 def read(since: datetime | None = None) -> Iterator[TracedLine]:
@@ -66,26 +52,18 @@ def read(since: datetime | None = None) -> Iterator[TracedLine]:
 
 def parse(line: bytes, allowed: Mapping[str, frozenset[str]]) -> TracedLine | None:
     """The entry in a line of `journalctl --output=json`; None where another program or user logged it."""
-    found = _DECODER.decode(line)
-    beginning = next((name for name in allowed if found.program.startswith(name)), None)
-    # Octets that are not UTF-8 come as a list of numbers.
-    if beginning is None or found.user not in allowed[beginning] or not isinstance(found.message, str):
+    found = decoded(line)
+    if found is None:
         return None
-    microseconds = int(found.sent or found.received)
-    return TracedLine(datetime.fromtimestamp(microseconds / 1e6, UTC), found.program, found.message)
+    beginning = next((name for name in allowed if found.program.startswith(name)), None)
+    if beginning is None or found.user not in allowed[beginning]:
+        return None
+    return TracedLine(found.sent, found.program, found.message)
 
 
 def _allowed() -> dict[str, frozenset[str]]:
     """The IDs of the users of this host."""
-    ids: dict[str, str] = {}
-    for name in {one for names in USERS.values() for one in names}:
-        try:
-            ids[name] = str(pwd.getpwnam(name).pw_uid)
-        except KeyError:
-            continue
+    ids = user_ids(name for names in USERS.values() for name in names)
     return {
         beginning: frozenset(ids[name] for name in names if name in ids) for beginning, names in USERS.items()
     }
-
-
-_DECODER = msgspec.json.Decoder(_Line)

@@ -24,10 +24,11 @@ from mxdeliv_app.admin.order_client import AwayError
 from mxdeliv_app.admin.pages import PAGES, AdminPage
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.render import FIELDS, View, html, send, send_json
-from mxdeliv_app.admin.requests import HOME, ProblemError, form, wants_html
+from mxdeliv_app.admin.requests import HOME, ProblemError, form
 from mxdeliv_app.admin.sessions import COOKIE, Session, Sessions
 from mxdeliv_app.admin.sources import Sources
 from mxdeliv_app.serving import faults
+from mxdeliv_app.serving.browsers import wants_html
 
 LOGIN = f"{HOME}/login"
 # Where an order's page was: one of ours, and no other host's.

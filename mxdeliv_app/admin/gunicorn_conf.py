@@ -44,12 +44,12 @@ def on_starting(_server: Any) -> None:
 def application() -> Any:
     """The application with this host's sources."""
     from chatmail_milter.config import load_or_exit
+    from chatmail_milter.systemd import log_to_stderr
     from mxdeliv_app.admin import passwords
     from mxdeliv_app.admin.app import create_app
     from mxdeliv_app.admin.order_client import Orders, place
     from mxdeliv_app.admin.sources import Sources, outside
-    from mxdeliv_app.serving import faults
 
     config = load_or_exit()
-    faults.log_to_stderr()
+    log_to_stderr()
     return create_app(Sources(config, outside(config, Orders(place()))), passwords.read(passwords.place()))

@@ -20,8 +20,9 @@ from mxdeliv_app.admin import passwords
 from mxdeliv_app.admin.data import LoggedIn
 from mxdeliv_app.admin.passwords import Role
 from mxdeliv_app.admin.render import send_json
-from mxdeliv_app.admin.requests import HOME, ProblemError, busy, form, wants_html
+from mxdeliv_app.admin.requests import HOME, ProblemError, busy, form
 from mxdeliv_app.admin.sessions import COOKIE, LONGEST, Sessions
+from mxdeliv_app.serving.browsers import wants_html
 
 FAILURES = Rate(per_minute=10, burst=10)
 FAILURES_OF_SITE = Rate(per_minute=40, burst=40)

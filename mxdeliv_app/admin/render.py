@@ -1,7 +1,7 @@
 """Renders answers: HTML for browsers, the same values as JSON for programs, with security headers.
 
 Strangers wrote some of the texts: domain names, peers' errors, addresses in the queue. Templates escape all
-text, and remove control and bidirectional characters (`words.printable`).
+text, and remove control and bidirectional characters (`sanitize.printable`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from chatmail_milter.ctl.output import ago, counts, milliseconds
 from chatmail_milter.store.sanitize import printable
 from mxdeliv_app.admin import charts
 from mxdeliv_app.admin.data import shallow
-from mxdeliv_app.admin.requests import HOME, wants_html
+from mxdeliv_app.admin.requests import HOME
 from mxdeliv_app.admin.sessions import Session
+from mxdeliv_app.serving.browsers import wants_html
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

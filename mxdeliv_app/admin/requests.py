@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import falcon
-from falcon import HTTPError, mediatypes
+from falcon import HTTPError
 
 HOME = "/admin"
 _LONGEST = 16384  # octets of a form
@@ -24,14 +24,6 @@ class ProblemError(HTTPError):
 def busy() -> ProblemError:
     """The error while others wait for the same slow value."""
     return ProblemError(503, "Too many requests at once, try again", retry_after=5)
-
-
-def wants_html(request: falcon.Request) -> bool:
-    """Whether the client is a browser. Programs ask for JSON, for no type or for any (RFC 9110, 12.5.1)."""
-    try:
-        return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
-    except falcon.errors.InvalidMediaRange:
-        return False
 
 
 def form(request: falcon.Request) -> dict[str, str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 import click
 
 from chatmail_milter.mailboxes.home import home
-from chatmail_milter.systemd import listening_or_exit
+from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.dovecot.deliveries import delivery_listener, secret_path
 
 URL_FILE = Path("/etc/chatmail/wake.url")
@@ -90,7 +89,7 @@ def main(mailboxes: Path, listen: tuple[str, ...]) -> None:
 
     An event_exporter of Dovecot posts deliveries to the URL in /etc/chatmail/wake.url.
     """
-    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     path = secret_path("chatmail-wake", Path(os.environ.get("CHATMAIL_WAKE_URL", URL_FILE)))
     (found,) = listening_or_exit("chatmail-wake", listen, {"deliveries"}).values()
     waker = Waker(mailboxes)

@@ -17,7 +17,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 import time
 from array import array
 from collections.abc import Callable, Mapping
@@ -31,7 +30,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.processes.prefork import stop_requested
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.existence import StoreAwayError, existence
-from chatmail_milter.systemd import listening_or_exit
+from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.postfix import policy_service
 from mxdeliv_app.postfix.policy_service import NOTHING_TO_SAY
 
@@ -161,7 +160,7 @@ def main(listen: tuple[str, ...]) -> None:
     A policy service (check_policy_service unix:chatmail/recipients.sock), only for addresses of mail.domain.
     """
     config = load_or_exit()
-    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     (found,) = listening_or_exit("chatmail-recipients", listen, {"recipients"}).values()
     limit = EnumerationLimit(Rate(config.inbound.unknown_per_minute, config.inbound.unknown_burst))
     is_account = existence(config.store.url, config.store.file)

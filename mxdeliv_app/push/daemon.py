@@ -29,7 +29,7 @@ from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.store import fault
 from chatmail_milter.store.engine import existing_store
 from chatmail_milter.store.push import DeviceTokens, Notices
-from chatmail_milter.systemd import listening_or_exit
+from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.dovecot.deliveries import DeliveryEvent, delivery_listener, secret_path
 from mxdeliv_app.https.connection import Tls
 from mxdeliv_app.push.connections import QUERY_TIMEOUT, ConnectedUsers
@@ -149,7 +149,7 @@ def main(listen: tuple[str, ...]) -> None:
     event_exporter of Dovecot posts deliveries, at the URL in /etc/chatmail/push.url.
     """
     config = load_or_exit()
-    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     # urllib3's warnings contain the URL and the data sent.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     path = secret_path("chatmail-push", Path(os.environ.get("CHATMAIL_PUSH_URL", URL_FILE)))

@@ -33,7 +33,7 @@ from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.pseudonyms import load_key
 from chatmail_milter.store.refusals import Refusals
 from chatmail_milter.store.routes import Routes
-from chatmail_milter.systemd import listening_or_exit
+from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.dial import OwnHost, dialer
 from mxdeliv_app.https.event_loop import may_wait
@@ -188,7 +188,7 @@ def main(listen: tuple[str, ...]) -> None:
     (a policy service, asked at submission) and `dns-filter` (smtp(8)'s filter of DNS replies).
     """
     config = load_or_exit()
-    logging.basicConfig(level=logging.INFO, format="level=%(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     names = {*_MODES, _RECIPIENT_POLICY, _DNS_FILTER}
     found = listening_or_exit("mxdeliv-relay", listen, {_REQUIRED}, names - {_REQUIRED})
     try:

@@ -1,1 +1,1 @@
-"""gunicorn settings and worker, and the error handler, shared by `mxdeliv-app` and `chatmail-hooks`."""
+"""What our web applications share: gunicorn's settings and worker, faults, browsers or programs."""

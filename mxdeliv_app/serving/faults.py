@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from typing import Any
 
@@ -13,11 +12,6 @@ from chatmail_milter import codes
 from mxdeliv_app.mxdeliv import wire
 
 _log = logging.getLogger(__name__)
-
-
-def log_to_stderr() -> None:
-    """Logs to stderr; systemd adds the time."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="level=%(levelname)s %(message)s")
 
 
 def our_fault(request: falcon.Request, response: falcon.Response, error: Exception, _params: Any) -> None:

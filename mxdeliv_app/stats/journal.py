@@ -6,29 +6,26 @@ The journal's cursor is stored in one transaction with the counts. So each line 
 process ends (except for a delivery with lines before and after a restart). Lines that arrive together are
 counted together.
 
-Any local user can log under any name. But journald stores the user who logged, from the kernel (`_UID`,
-systemd.journal-fields(7)), and a line counts only if its user is the one that the program runs as. (The unit
-does not suffice: journald can't find it for a process that has already ended.)
+A line is counted only if its user is the one that the program runs as. (The unit does not suffice: journald
+can't find it for a process that has already ended.)
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pwd
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.config.values import HostPort
+from chatmail_milter.journal_line import JournalLine, decoded, user_ids
 from chatmail_milter.store.contacts import Contact, CountedEvent
 from chatmail_milter.store.peers import Peers
 from mxdeliv_app.stats import inbound_log, smtp_log
@@ -47,17 +44,6 @@ _AGAIN_AFTER = 5.0  # seconds, when journalctl ends or the store is away
 _MOST = 1 << 18  # octets that are counted together: about 500 lines
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of the journal. `cursor`: journalctl's name for its position."""
-
-    identifier: str
-    pid: int
-    message: str
-    at: datetime
-    cursor: str
 
 
 class Follower(threading.Thread):
@@ -139,51 +125,49 @@ class Follower(threading.Thread):
             finally:
                 child.terminate()
 
-    def _recipients(self, entries: Iterable[Entry]) -> int:
+    def _recipients(self, entries: Iterable[JournalLine]) -> int:
         """Passes lines to `about_recipient`; returns the number of lines with an outcome."""
         if self._about_recipient is None:
             return 0
         number = 0
         for one in entries:
-            if one.identifier == smtp_log.IDENTIFIER:
+            if one.program == smtp_log.IDENTIFIER:
                 try:
-                    number += self._about_recipient(one.message, one.at)
+                    number += self._about_recipient(one.message, one.received)
                 except Exception:
                     log.exception("event=line-not-noted")  # as in `_contact`
         return number
 
 
-def _contact(entry: Entry, smtp: smtp_log.SmtpLog) -> Contact | None:
+def _contact(entry: JournalLine, smtp: smtp_log.SmtpLog) -> Contact | None:
     try:
-        if entry.identifier == smtp_log.IDENTIFIER:
-            return smtp.contact(entry.pid, entry.message, entry.at)
-        return inbound_log.contact(entry.identifier, entry.message, entry.at)
+        if entry.program == smtp_log.IDENTIFIER:
+            return smtp.contact(entry.pid, entry.message, entry.received)
+        return inbound_log.contact(entry.program, entry.message, entry.received)
     except Exception:
         # One line that we can't read must not keep us from those that follow.
         log.exception("event=line-not-counted")
         return None
 
 
-def _event(entry: Entry) -> CountedEvent | None:
+def _event(entry: JournalLine) -> CountedEvent | None:
     try:
-        return inbound_log.event(entry.identifier, entry.message)
+        return inbound_log.event(entry.program, entry.message)
     except Exception:
         log.exception("event=line-not-counted")  # as in `_contact`
         return None
 
 
-def _uids(users: Mapping[str, str]) -> dict[str, int]:
-    """The ID of each user of this host."""
-    known = {}
-    for identifier, name in users.items():
-        try:
-            known[identifier] = pwd.getpwnam(name).pw_uid
-        except KeyError:
+def _uids(users: Mapping[str, str]) -> dict[str, str]:
+    """The user's ID of each program whose user this host has."""
+    ids = user_ids(users.values())
+    for name in users.values():
+        if name not in ids:
             log.warning("event=no-user name=%s consequence=lines-are-not-counted", name)
-    return known
+    return {program: ids[name] for program, name in users.items() if name in ids}
 
 
-def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterator[list[Entry]]:
+def _together(child: subprocess.Popen[bytes], uids: Mapping[str, str]) -> Iterator[list[JournalLine]]:
     """The output of journalctl since the last call, at least a line."""
     if child.stdout is None:
         raise RuntimeError("journalctl has no standard output")
@@ -195,14 +179,7 @@ def _together(child: subprocess.Popen[bytes], uids: Mapping[str, int]) -> Iterat
             yield entries
 
 
-def _entry(line: bytes, uids: Mapping[str, int]) -> Entry | None:
+def _entry(line: bytes, uids: Mapping[str, str]) -> JournalLine | None:
     """The line, if it is text and its user is the one that its program runs as."""
-    fields = json.loads(line)
-    message = fields.get("MESSAGE")
-    if not isinstance(message, str):  # octets that are not UTF-8 come as a list of numbers
-        return None
-    at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
-    identifier, pid = fields.get("SYSLOG_IDENTIFIER", ""), int(fields.get("_PID", "0"))
-    if fields.get("_UID") != str(uids.get(identifier)):
-        return None
-    return Entry(identifier, pid, message, at, fields["__CURSOR"])
+    found = decoded(line)
+    return found if found is not None and found.user == uids.get(found.program) else None

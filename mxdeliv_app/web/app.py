@@ -12,6 +12,7 @@ import falcon
 from chatmail_milter import config
 from chatmail_milter.accounts import limits
 from chatmail_milter.lazy import once
+from chatmail_milter.systemd import log_to_stderr
 from mxdeliv_app.mxdeliv import admission, wire
 from mxdeliv_app.mxdeliv.inject import Injector, InjectPorts
 from mxdeliv_app.mxdeliv.receive import MxdelivResource
@@ -50,7 +51,7 @@ def create_app(
 def app_from_environment() -> falcon.App[Any, Any]:
     """The application for the present configuration; gunicorn's entry point."""
     settings = config.load_or_exit()
-    faults.log_to_stderr()
+    log_to_stderr()
     ports = InjectPorts(settings.listen.inject.pair, settings.listen.mixed.pair)
     mail = settings.mail
     receive = MxdelivResource(Injector(ports), mail.max_relayed_size, mail.max_recipients)

@@ -21,7 +21,8 @@ from chatmail_milter.accounts.limits import Shortage
 from chatmail_milter.address import network_named
 from chatmail_milter.processes.ratelimit import Limiter
 from mxdeliv_app.mxdeliv import wire
-from mxdeliv_app.web.pages import HTML, Pages, send, wants_html
+from mxdeliv_app.serving.browsers import wants_html
+from mxdeliv_app.web.pages import HTML, Pages, send
 
 if TYPE_CHECKING:
     from chatmail_milter.store.tokens import Tokens

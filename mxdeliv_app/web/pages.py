@@ -1,8 +1,7 @@
 """The web pages: what the server is, how to get an account, privacy, contact.
 
 Pages have no scripts, nothing from other hosts, and one inline style sheet, whose hash is in the
-Content-Security-Policy (https://www.w3.org/TR/CSP3/). Templates escape all values. `wants_html` tells
-browsers from apps, which get JSON.
+Content-Security-Policy (https://www.w3.org/TR/CSP3/). Templates escape all values.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from urllib.parse import urlencode, urlsplit
 
 import falcon
 import segno
-from falcon import mediatypes
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from chatmail_milter import config
 from chatmail_milter.accounts import credentials
 from chatmail_milter.accounts.credentials import Credentials
+from mxdeliv_app.serving.browsers import wants_html
 from mxdeliv_app.web.lifetimes import duration, lifetimes, size
 
 HTML = "text/html; charset=utf-8"
@@ -76,14 +75,6 @@ def send(response: falcon.Response, content_type: str, body: bytes) -> None:
     # The URL of the page may contain a registration token.
     response.set_header("Referrer-Policy", "no-referrer")
     response.data = body
-
-
-def wants_html(request: falcon.Request) -> bool:
-    """Whether the client is a browser. Apps send no Accept, `*/*` or JSON (RFC 9110, 12.5.1)."""
-    try:
-        return mediatypes.best_match((falcon.MEDIA_JSON, "text/html"), request.accept.lower()) == "text/html"
-    except falcon.errors.InvalidMediaRange:
-        return False
 
 
 class Pages:

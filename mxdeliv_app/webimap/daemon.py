@@ -1,4 +1,4 @@
-"""`chatmail-webimap`: the application under uvicorn, behind nginx. One process: sockets are cheap in it."""
+"""`chatmail-webimap`: the application under uvicorn, behind nginx. One process serves all clients."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from websockets.http11 import Request
 
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.fair_share import BusyError
-from chatmail_milter.systemd import listening_or_exit
-from mxdeliv_app.serving import faults
+from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.webimap.app import create_app
 from mxdeliv_app.webimap.sessions import CONNECTIONS, WebSessions
 
@@ -160,7 +159,7 @@ def main(listen: str | None) -> None:
     Each client's requests go to Dovecot and Postfix on this host, with the client's own password.
     """
     config = load_or_exit()
-    faults.log_to_stderr()
+    log_to_stderr()
     # These tell of passwords below WARNING.
     for name in ("imapclient", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

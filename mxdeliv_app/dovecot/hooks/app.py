@@ -46,6 +46,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import existing_store, load
 from chatmail_milter.store.policies import Policies
 from chatmail_milter.store.reserved_names import ReservedNames
+from chatmail_milter.systemd import log_to_stderr
 from mxdeliv_app.dovecot import guesses
 from mxdeliv_app.dovecot.guesses import Guesses
 from mxdeliv_app.dovecot.hooks.create import Create
@@ -100,7 +101,7 @@ def create_app(
 def app_from_environment() -> falcon.App[Any, Any]:
     """The application for the present configuration; gunicorn's entry point."""
     settings = config.load_or_exit()
-    faults.log_to_stderr()
+    log_to_stderr()
     secret = read_secret(secret_path())
     # Without a store Dovecot is told so at once; nobody would answer it if this ended here.
     engine = once(lambda: existing_store(settings.store.url))

@@ -26,7 +26,8 @@ class Room:
 ROOMS = (
     Room(
         "chatmail_milter",
-        "the vocabulary: addresses, replies, verdicts; lazy initialisation; fair shares; systemd's sockets",
+        "the vocabulary: addresses, replies, verdicts; and what all programs share: fair shares, lazy"
+        " initialisation, systemd's sockets, lines of the journal, atomic replacement of a file",
     ),
     Room("chatmail_milter/gate", "the PGP-only rule: classifies the bytes of a message. Pure"),
     Room(
@@ -106,7 +107,7 @@ ROOMS = (
     ),
     Room(
         "mxdeliv_app/serving",
-        "what our applications under gunicorn share",
+        "what our web applications share: gunicorn's settings, faults, browsers",
         ("config", "processes", "mxdeliv"),
     ),
     Room(
