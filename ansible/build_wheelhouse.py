@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
+"""Builds `dist/wheelhouse`: our wheel and every dependency that `requirements/relay.txt` lists.
 
 pip refuses a file with another hash. It builds with this environment's setuptools and wheel, which must
 be those of `requirements/build.txt`. The Debian package (`deb/`) is built from the wheelhouse alone, without

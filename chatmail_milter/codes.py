@@ -1,6 +1,6 @@
 """Every SMTP reply that our own programs give. No reply is written anywhere else.
 
-Texts are what deployed clients and peers look for, to the letter. Enhanced codes: RFC 3463 and its registry.
+Deployed clients and peers look for some texts, to the letter. Enhanced codes: RFC 3463 and its registry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A limited resource that many share, of which no one may take what others need.
+"""Shares a limited resource among clients, so that none takes what the others need.
 
-Each may take more while it has less than twice what is free. One alone gets up to two thirds, each of two
-gets two fifths, and some is always free for another. (Choudhury and Hahne, "Dynamic queue length thresholds
-for shared-memory packet switches", 1998.)
+A client may take more while it has less than twice the free amount. One alone gets up to two thirds, each of
+two gets two fifths, and some is always free for another. (Choudhury and Hahne, "Dynamic queue length
+thresholds for shared-memory packet switches", 1998.)
 """
 
 from __future__ import annotations

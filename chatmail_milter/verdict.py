@@ -1,7 +1,8 @@
 """`Verdict`, the immutable result of a rule, and `Reply`, an SMTP reply (RFC 5321, 4.2), ours or another's.
 
-A rule returns a verdict, also to refuse; it never raises and does no I/O. The protocol layers turn it into a
-reply. The replies are in `codes.py`.
+The rules make the verdicts: `rules.inbound` for peers' mail, `rules.submission` for users'. A rule returns a
+verdict, also to refuse; it never raises and does no I/O. The protocol layers turn it into a reply. `codes.py`
+has all replies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Units, users and directories as files of the package, rendered from the playbook's templates.
 
-The values are the defaults of the role. The values of a host are in drop-ins, which the playbook writes, or
-the operator without the playbook.
+The values are the defaults of the role. A host's own values are in drop-ins, which the playbook writes, or
+the operator who does without it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Finds the files of others that the playbook would replace, and copies them.
+"""Finds files that the playbook would replace and others wrote, and copies them.
 
 A file has no author if it has only comments, if it is the one of Debian's package (dpkg's and ucf's
 checksums), or if it is the main.cf that Postfix's package generates. It is the playbook's if it has Ansible's

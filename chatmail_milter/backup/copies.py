@@ -1,9 +1,9 @@
 """Copies mailboxes and the store to a backup while the relay runs, and back while it is stopped.
 
 The store is copied if it is SQLite's; database servers have tools of their own. Mailboxes are copied by
-doveadm: doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that clients notice no change. In
-directories of the mailboxes' user only that user writes, never root: one of its processes could put a link in
-the place of any file at any moment.
+doveadm: doveadm-sync(1) keeps UIDs and UIDVALIDITY, so that clients notice no change. Root never
+writes in directories of the mailboxes' user, because a process of that user could replace any file by a link;
+the copy there runs as that user.
 """
 
 from __future__ import annotations

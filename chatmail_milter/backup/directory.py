@@ -1,11 +1,11 @@
-"""The directory of a backup, which only root can read; its mail only the mailboxes' user can read.
+"""The directory of a backup. Only root can read it, and in `mail/` the mailboxes' user.
 
     manifest.json   domain, time and counts; written last: without it a backup is incomplete
     files.tar       keys, certificates and configuration, by their paths; owners by name
     store.sqlite    the store
     mail/LOCAL-PART/Maildir   the output of `doveadm backup`
 
-A backup into the directory of an earlier one writes only what is new. Not in a backup: Postfix's queue, the
+A backup into the directory of an earlier one writes only what is new. Left out are Postfix's queue and the
 journal.
 """
 

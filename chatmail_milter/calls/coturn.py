@@ -1,4 +1,4 @@
-"""How many ports coturn holds for calls, from the kernel's table of UDP sockets (proc(5), /proc/net/udp).
+"""Counts the ports that coturn has open for calls, in the kernel's table of UDP sockets (proc(5)).
 
 Debian's coturn counts nothing itself (it is built without Prometheus).
 """

@@ -186,7 +186,8 @@ class InboundSettings(Section, frozen=True):
     unknown_burst: Annotated[
         int,
         msgspec.Meta(
-            ge=1, description="Unknown recipients at once: a large provider's, or those of two messages."
+            ge=1,
+            description="Unknown recipients at once, before that rate applies: two large messages.",
         ),
     ] = 2000
     missing_key: Annotated[
@@ -285,7 +286,9 @@ class WebimapSettings(Section, frozen=True):
 
     origins: Annotated[
         tuple[Url, ...],
-        _doc("Origins of web clients on other sites: `https://app.example`. The relay's own may always ask."),
+        _doc(
+            "Origins of web clients on other sites: `https://app.example`. The relay's own is allowed."
+        ),
     ] = ()
     query_login: Annotated[
         bool, _doc("Whether a WebSocket's address may hold the password (`?email=…&password=…`).")
@@ -296,9 +299,9 @@ class WebimapSettings(Section, frozen=True):
     frame: Annotated[
         Size, _doc("Maximum size of a frame from a client. Larger messages are sent by `POST`.")
     ] = Size(1 << 20)
-    certificate: Annotated[
-        str, _doc("File with the certificate of Dovecot and Postfix, which must show this one.")
-    ] = "/etc/chatmail/tls/fullchain.pem"
+    certificate: Annotated[str, _doc("File with the certificate that Dovecot and Postfix must show.")] = (
+        "/etc/chatmail/tls/fullchain.pem"
+    )
 
     def __post_init__(self) -> None:
         # RFC 6454, 6.2: an origin has no path.

@@ -1,0 +1,1 @@
+"""`chatmailctl`, the operator's command. One file per noun; `main.py` lists them."""

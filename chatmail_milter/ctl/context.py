@@ -1,4 +1,4 @@
-"""What commands take: the store as `chatmailctl` opens it, arguments in canonical form, a password."""
+"""Input of commands: the store as `chatmailctl` opens it, arguments in canonical form, a password."""
 
 from __future__ import annotations
 

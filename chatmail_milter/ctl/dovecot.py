@@ -1,4 +1,4 @@
-"""Applies to Dovecot what a command changed: ends IMAP sessions, flushes the cache of user lookups.
+"""Applies the change of a command to Dovecot: ends IMAP sessions, flushes the cache of user lookups.
 
 Sessions of users who may no longer log in are ended. `doveadm kick` ends processes. Hibernated clients share
 a process, which must not be ended. So a file is created in the client's mailbox first: Dovecot wakes the

@@ -1,15 +1,14 @@
-"""A message in a file as our milter would see it, had a client sent it by SMTP: what Postfix does first.
+"""Changes a message in a file as Postfix would before our milter, if a client sent the file by SMTP.
 
-A file is lines; a client doubles dots and ends the last line, and Postfix undoes that. What stays is what
-smtpd(8) and cleanup(8) do with those lines as they are set up here (postfix/main.cf, header checks):
+These are the changes of smtpd(8) and cleanup(8) with our settings (postfix/main.cf, header checks):
 
 - A bare LF ends a line like CRLF (smtpd_forbid_bare_newline = normalize), and a CR anywhere else is a space
   (cleanup_replace_stray_cr_lf). NULs go (message_strip_characters).
 - Lines before the first that begin with `From `, as in an mbox, become a field `X-Mailbox-Line`. Where the
   first line begins with white space, the header is empty.
 - The header ends at an empty line or before a line that is no field, such as one with a byte order mark.
-- A field is cut off at 60,000 octets, and the line of it that a fold begins is there whole or not at all.
-- Fields that Postfix drops by itself or by our header checks are gone.
+- A field is cut off at 60,000 octets; a folded line of it is kept whole or dropped.
+- Fields that Postfix drops, by itself or by our header checks, are missing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Aliases that carry mail of other domains into a chat domain, where Postfix serves both.
 
-Postfix resolves them after the milter, which judged the message by its recipient of then: cleartext comes in.
-What a program does that an alias or a `.forward` file runs can't be seen here, nor a server that is asked
-(LDAP, SQL). Mail to an address of a chat domain was checked, so its aliases do no harm.
+Postfix resolves aliases after the milter, which judged the message by the recipient before that. So cleartext
+can come in. Programs that an alias or a `.forward` file runs are not checked, nor tables on servers (LDAP,
+SQL). Aliases of a chat domain's own addresses do no harm, because the milter checked that mail.
 https://www.postfix.org/ADDRESS_REWRITING_README.html
 """
 

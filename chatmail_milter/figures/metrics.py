@@ -2,7 +2,7 @@
 
 `METRICS` lists all of them; docs/metrics.md has the same table. Counters are those of the store and of
 Dovecot, so they don't restart with the program that prints them. Units are seconds and octets. The values of
-every label are from fixed lists: no address, no domain and no IP address is in it.
+every label are from fixed lists, so no label has an address, a domain or an IP address.
 """
 
 from __future__ import annotations

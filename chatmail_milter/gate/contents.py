@@ -1,7 +1,7 @@
 """Checks of OpenPGP packet bodies: plausible size, and octets that are statistically like ciphertext.
 
 Nothing is decrypted. Of a body only the fields that its version fixes are parsed, so that future algorithms
-pass. A body that can't be ciphertext, by its size or by its statistics (`noise`), is refused.
+pass. A body that can't be ciphertext, by its size or by its statistics (`randomness`), is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Users' mail, accessed by doveadm: expiry, full mailboxes, removal of an account's mail."""

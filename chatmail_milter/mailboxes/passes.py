@@ -1,4 +1,4 @@
-"""Expiry passes: how far one came, when the last was, and whether the clock can be trusted since.
+"""State of expiry passes: progress of the present one, time of the last, and trust in the clock.
 
 Two files beside the mailboxes. One exists while a pass is running or interrupted, and is locked while it is
 running, so that the next can resume an interrupted one. The modification time of the other is the time of

@@ -2,8 +2,8 @@
 
 The rules apply to a submission if its sender, login or a recipient is in a chat domain. They apply to a
 peer's mail if a recipient is; if its envelope sender is in a chat domain, it is refused, because our own
-senders log in. Other mail passes unchanged, with one exception: whom a signer like OpenDKIM takes for one of
-this host, a user of another domain or a program here, must not name a chat domain in From.
+senders log in. Other mail passes unchanged, with one exception: OpenDKIM may sign mail of users of other
+domains and of programs on this host, so their mail must not have a chat domain in From.
 """
 
 from __future__ import annotations

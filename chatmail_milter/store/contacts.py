@@ -51,7 +51,7 @@ Door = Literal["smtp", "mxdeliv"]
 class Contact:
     """One attempt and its result.
 
-    `latency`: seconds. `reason` (a slug) and `words` (the peer's reply, through `words.anonymous`): only for
+    `latency`: seconds. `reason` (a slug) and `words` (the peer's reply, after `sanitize.anonymous`): only for
     failures. `instead_of`: the attempt was counted before, as a failure with this reason; this corrects it.
     `claimed`: the sender's domain is not verified, so the attempt counts for `domain` only if the store knows
     that domain already, or if `named`, so that operators see which domains are refused for being unverified.

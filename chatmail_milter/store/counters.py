@@ -1,9 +1,8 @@
-"""Counters for monitoring: what was counted since the store exists. No counter ever decreases.
+"""Counters for monitoring, since the store was created. No counter ever decreases.
 
-They are the rows of the hour `TOTAL` in the tables of `traffic`, which has the same sums by the hour; those
-are deleted after 90 days, and corrected, so that their sum can decrease. Written in the transaction of the
-other sums (`peers.Peers.add`). The rows are bounded by the lists of ways, kinds and reasons. No peer is in
-it.
+They are the rows of the hour `TOTAL` in the tables of `traffic`, which has the same sums by the hour. Those
+are deleted after 90 days, and can be corrected, so their sum can decrease. `Peers.add` writes both in one
+transaction. The lists of ways, kinds and reasons limit the number of rows. They name no peer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether there is an account, for a program that asks the store nothing else.
+"""Looks up whether an account exists, for a program that asks the store nothing else.
 
 SQLite's file is read by Python's own driver, without SQLAlchemy, which would be more than half of the memory
 of such a program. Any other database is asked through `Accounts`.

@@ -1,7 +1,7 @@
 """Present trouble with peers, for operators: the latest delivery failures, and open circuit breakers.
 
 The failures per peer and road, with the peer's reply text, are kept no longer than the journal keeps the same
-lines, and only a few. The caller has removed addresses from the texts (`words.anonymous`).
+lines, and only a few. The caller has removed addresses from the texts (`sanitize.anonymous`).
 
 A breaker is in the memory of a relay process (`mxdeliv_app.relay.breaker`), which makes no further attempts
 to the peer. Its report here has an expiry time, so it also ends when the process does.

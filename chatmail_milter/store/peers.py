@@ -1,7 +1,7 @@
 """Delivery statistics per peer domain and road: `https` and `smtp` are outgoing, `inbound` is incoming.
 
 An attempt is one POST or one SMTP transaction for one domain. Latency is in seconds, of successes only.
-Failure reasons are slugs from fixed lists, so there are few rows. `contacts` has the sums, `latency` the
+Failure reasons are slugs from fixed lists, so there are few rows. `contacts` has the sums and the
 quantiles.
 """
 

@@ -1,9 +1,9 @@
 """Traffic by the hour: of the relay by each way that mail takes, and of each peer by road.
 
-A rate, a share and a latency over time are made of it. An hour is written with the counts of peers, in one
-transaction (`peers.Peers.add`), and kept for 90 days. The relay's own rows are bounded by the lists of
-ways and reasons; those of peers, of which strangers can make many, by a number. No address is in it, and no
-domain that nobody vouches for. The rows of the hour `TOTAL` are those of `counters`.
+Rates, shares and latencies over time are computed from it. `Peers.add` writes an hour and the counts of peers
+in one transaction; an hour is kept for 90 days. The lists of ways and reasons limit the relay's own rows; a
+number limits those of peers, because strangers can cause many. No row has an address
+or an unproved domain. The rows of the hour `TOTAL` are those of `counters`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Steps to the ways of messages: what belongs to one message, what became of it, what to do next.
+"""Groups steps by message: the way of each message, its outcome, and what to do next.
 
 A message has a queue ID for each time that it enters Postfix's queue on this host: again when mxdeliv-relay
-hands it back for SMTP, and the bounce about it has one of its own. What Postfix refused without one is a way
-by itself. For a message that is not in its mailboxes yet, `advice` says whom an operator asks, and for what.
-Pure: no journal is read here.
+hands it back for SMTP, and the bounce about it has one of its own. A refusal without a queue ID is a way by
+itself. For a message that has not arrived, `advice` says whom the operator should ask, and for what. Pure:
+reads no journal.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The path is secret, because any local user can connect; requests to other paths are ignored. Octets per
 request, time to wait for data, and threads are limited. Further connections wait in the listen queue.
 
-The head of a request is read here, and not by http.server, which took more time for an event than all else
-does. Only Dovecot is to be understood: a POST with a Content-Length.
+This module itself parses the head of a request, because http.server took more time for an event than all else
+together. It understands what Dovecot sends and no more: a POST with a Content-Length.
 https://www.rfc-editor.org/rfc/rfc9112
 """
 

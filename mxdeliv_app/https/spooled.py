@@ -1,4 +1,4 @@
-"""A large message in a file without a name, so that it takes no memory while a peer receives it.
+"""Keeps a large message in a file without a name, so that it takes no memory while a peer receives it.
 
 The kernel may keep the file in its cache, and drops it there when memory is short.
 """

@@ -1,7 +1,7 @@
 """Caches routes, endpoints and hosts of domains from the store, for at most `LEASE`.
 
-Who changes a route or forgets an endpoint waits for `LEASE`, so the change is in force for the next message.
-What this process learns itself is in its cache at once.
+A command that changes a route or forgets an endpoint waits for `LEASE`, so the next message goes by the
+change. What this process learns itself is in its cache at once.
 """
 
 from __future__ import annotations

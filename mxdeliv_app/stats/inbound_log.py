@@ -3,9 +3,10 @@
 Mail from peers is counted from these lines, for port 25 and `/mxdeliv` alike:
 
 - The milter's verdict on each message. If the message passed, the author's domain is proved (DKIM), and
-`seconds` is the time from MAIL to the verdict. - Postfix's refusals before the message: unknown users, full
-mailboxes, senders of this relay. Each such recipient counts as an attempt. - Messages that the app could not
-give to Postfix: cut off, too large, or Postfix failed.
+  `seconds` is the time from MAIL to the verdict.
+- Postfix's refusals before the message: unknown users, full mailboxes, senders of this relay. Each such
+  recipient counts as an attempt.
+- Messages that the app could not give to Postfix: cut off, too large, or Postfix failed.
 
 The domain of a refused message is not proved, so a refusal is counted under its name only if the store knows
 the domain. If the refusal is for that missing proof, the name is counted in any case: the operator should see

@@ -1,6 +1,6 @@
 """The Falcon application behind `/webimap/` and `/websmtp/`: logins, REST, and the WebSocket.
 
-docs/wire.md, section 5, has the wire.
+docs/wire.md, section 5, specifies the protocol.
 """
 
 from __future__ import annotations

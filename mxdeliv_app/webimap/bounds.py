@@ -1,7 +1,7 @@
-"""What web clients share: places, threads, and octets of messages in memory. For one event loop.
+"""Limits on what web clients share: connections, threads, and octets in memory. For one event loop.
 
-No account and no site (an IPv4 /24, an IPv6 /48) can take what others need: each has a `FairShare`. Who may
-have no more waits, and of those who wait each gets one in turn.
+No account and no site (an IPv4 /24, an IPv6 /48) can take what others need: each has a `FairShare`. A client
+beyond its share waits, and waiting clients are served in turn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A user's IMAP session with Dovecot: what the actions of WebIMAP do in it.
+"""Carries out the actions of WebIMAP, in a user's IMAP session with Dovecot.
 
-One session for a web client: between its commands it is in IDLE, where Dovecot keeps it without a process.
+A web client has one session. Between commands it is in IDLE, where Dovecot keeps it without a process.
 All methods block, and are for one thread at a time. They raise `WireError`, and `OSError` if the session is
 lost.
 """

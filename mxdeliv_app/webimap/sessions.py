@@ -1,4 +1,4 @@
-"""Sessions of web clients: threads for what blocks, and what all of them share."""
+"""Sessions of web clients: runs their blocking calls in threads, within the limits that all share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The wire of WebIMAP: JSON to checked values, and messages of IMAP to JSON. Pure; docs/wire.md, section 5.
+"""The wire format of WebIMAP: JSON to values, messages of IMAP to JSON. Pure; docs/wire.md, section 5.
 
-A message is any octets, JSON is text. The text of a message is its octets in UTF-8, and an octet that is not
-UTF-8 is the lone surrogate that stands for it (PEP 383), so that nothing is lost in either direction.
+A message may have any octets, but JSON is text. So octets are decoded as UTF-8, and any that is not UTF-8
+becomes a lone surrogate (PEP 383): nothing is lost in either direction.
 """
 
 from __future__ import annotations

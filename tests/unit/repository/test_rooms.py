@@ -84,7 +84,7 @@ def room_of(name: str) -> str:
 def test_each_module_is_in_a_room_of_the_table() -> None:
     here = {room_of(name) for name in MODULES} - {"mxdeliv_app"}
     assert here == {room.folder for room in ROOMS}
-    assert MODULES["mxdeliv_app"].read_text() == ""
+    assert len(tree(MODULES["mxdeliv_app"]).body) == 1  # its docstring
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.folder)

@@ -1,4 +1,4 @@
-"""See that a host answers the connections that it redirects: `redirected.py HOST COUNT PORT…`, elsewhere.
+"""Checks that a host answers connections that it redirects: `redirected.py HOST COUNT PORT…`, elsewhere.
 
 Holds COUNT connections to each port at once. Ends with an error where the first one was answered and a later
 one is not: a packet filter of the host's admin lets the port in, and not the port that the relay redirects it

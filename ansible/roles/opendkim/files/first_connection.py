@@ -1,7 +1,7 @@
-"""The first connection to OpenDKIM, at which it makes its resolver. `first_connection.py SOCKET`, as root.
+"""Makes the first connection to OpenDKIM, which then creates its resolver: `first_connection.py SOCKET`.
 
-Waits for the socket. Ends with an error unless OpenDKIM answers as a milter that is ready for mail. Knows
-nothing but Python's own library: it runs where no package of ours may be yet.
+Waits for the socket. Ends with an error unless OpenDKIM answers as a milter that is ready for mail. Run it
+as root. It uses only Python's own library, because no package of ours may be installed yet.
 
 The protocol is that of libmilter's `mfdef.h`: a length, a letter, data.
 """
