@@ -85,15 +85,21 @@ def write(random: Random, each: Packet) -> bytes:
     return random.choice(forms)()
 
 
+def _armored(octets: bytes) -> tuple[re.Match[bytes], bytes] | None:
+    """Where the armor is, and the packets in it; None if there is none that can be decoded."""
+    found = _ARMOR.search(octets)
+    try:
+        return found and (found, base64.b64decode(_CHECKSUM.sub(b"", found[1])))
+    except binascii.Error:
+        return None
+
+
 def packet(random: Random, octets: bytes) -> bytes:
     """The armored packets otherwise: more, fewer, in another order, with other headers or versions."""
-    found = _ARMOR.search(octets)
-    if not found:
+    armored = _armored(octets)
+    if armored is None:
         return octets
-    try:
-        plain = base64.b64decode(_CHECKSUM.sub(b"", found[1]))
-    except binascii.Error:
-        return octets
+    found, plain = armored
     crooked = _crooked(random, plain)
     width = random.choice((64, 64, 64, 76, 5, 1, 100_000))
     armor = packets.armored(crooked, crc=random.random() < 0.5, headers=(), width=width)
@@ -157,13 +163,10 @@ def _crooked(random: Random, plain: bytes) -> bytes:
 
 def raw_packets(random: Random, octets: bytes) -> bytes:
     """The armor replaced by what is in it, then and there something readable."""
-    found = _ARMOR.search(octets)
-    if not found:
+    armored = _armored(octets)
+    if armored is None:
         return octets
-    try:
-        plain = base64.b64decode(_CHECKSUM.sub(b"", found[1]))
-    except binascii.Error:
-        return octets
+    found, plain = armored
     return (
         octets[: found.start()]
         + plain

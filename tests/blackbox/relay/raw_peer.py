@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.blackbox.relay.installed_relay import InstalledRelay, deliver
+
 ADDRESS = "127.0.0.4"
 # What the relay answers: by which road a message went.
 SMTP = (250, "2.0.0 Ok: queued as SINK")
@@ -168,3 +170,14 @@ def raw_peer(address: str, behaviour: Behaviour, context: ssl.SSLContext | None)
         yield peer
     finally:
         peer.close()
+
+
+def assert_one_attempt_then_smtp(
+    relay: InstalledRelay, domain: str, behaviour: Behaviour, encrypted: bool, reason: str
+) -> None:
+    """A message to a peer of this behaviour goes by SMTP, after one connection, counted under `reason`."""
+    context = tls(relay.directory / "_peer.test.pem") if encrypted else None
+    with raw_peer(ADDRESS, behaviour, context) as wrong:
+        assert deliver(relay, f"ann@{domain}") == [SMTP]
+        assert relay.peers_row(domain, "https", 1)["reasons"] == {reason: 1}
+        assert wrong.connections == 1

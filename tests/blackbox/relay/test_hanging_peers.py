@@ -16,6 +16,7 @@ from tests.blackbox.relay.raw_peer import (
     SMTP,
     Behaviour,
     PeerConnection,
+    assert_one_attempt_then_smtp,
     dribbling,
     endless,
     hang,
@@ -57,12 +58,7 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 def test_ill_peer_costs_one_attempt_then_smtp(
     relay: InstalledRelay, peer: ScriptedPeer, ill: str, name: str
 ) -> None:
-    behaviour, encrypted, reason = ILL[name]
-    context = tls(relay.directory / "_peer.test.pem") if encrypted else None
-    with raw_peer(ADDRESS, behaviour, context) as wrong:
-        assert deliver(relay, f"ann@{ill}") == [SMTP]
-        assert relay.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
-        assert wrong.connections == 1
+    assert_one_attempt_then_smtp(relay, ill, *ILL[name])
 
 
 def test_a_port_that_does_not_answer_or_is_closed(

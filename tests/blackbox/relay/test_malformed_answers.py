@@ -13,19 +13,15 @@ from tests.blackbox.relay.installed_relay import (
     ScriptedPeer,
     SeenPost,
     accept_all,
-    deliver,
     lmtp,
 )
 from tests.blackbox.relay.raw_peer import (
-    ADDRESS,
     HEAD,
-    SMTP,
     Behaviour,
     PeerConnection,
+    assert_one_attempt_then_smtp,
     endless,
-    raw_peer,
     then_close,
-    tls,
 )
 
 
@@ -70,12 +66,7 @@ ILL: dict[str, tuple[Behaviour, bool, str]] = {
 def test_ill_peer_costs_one_attempt_then_smtp(
     relay: InstalledRelay, peer: ScriptedPeer, ill: str, name: str
 ) -> None:
-    behaviour, encrypted, reason = ILL[name]
-    context = tls(relay.directory / "_peer.test.pem") if encrypted else None
-    with raw_peer(ADDRESS, behaviour, context) as wrong:
-        assert deliver(relay, f"ann@{ill}") == [SMTP]
-        assert relay.peers_row(ill, "https", 1)["reasons"] == {reason: 1}
-        assert wrong.connections == 1
+    assert_one_attempt_then_smtp(relay, ill, *ILL[name])
 
 
 def test_hanging_domain_does_not_delay_another(

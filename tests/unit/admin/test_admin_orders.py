@@ -203,6 +203,18 @@ def value(snapshot: Snapshot[Any]) -> Any:
     return found.value
 
 
+class SlowLook:
+    """Computes a value that has changed before it is there."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        self.may_end.wait(10)
+        return "before the change"
+
+
 class TestSnapshot:
     def test_one_look_serves_all_until_it_is_old(self) -> None:
         now, looks = [0.0], []
@@ -229,38 +241,26 @@ class TestSnapshot:
         until("the second look is there", lambda: value(snapshot) == "second", 10, every=0.01)
 
     def test_what_was_dropped_is_not_shown_again(self) -> None:
-        begun, may_end = threading.Event(), threading.Event()
-
-        def slow() -> str:
-            begun.set()
-            may_end.wait(10)
-            return "before the change"
-
-        values: Iterator[Callable[[], str]] = iter([slow, lambda: "after it"])
+        look = SlowLook()
+        values: Iterator[Callable[[], str]] = iter([look, lambda: "after it"])
         snapshot: Snapshot[str] = Snapshot(lambda: next(values)(), 5.0, first=0.0)
         assert snapshot.get() is None
-        assert begun.wait(10)
+        assert look.begun.wait(10)
         snapshot.drop()
         until("it is looked at anew", lambda: snapshot.get() is not None, 10, every=0.01)
-        may_end.set()
+        look.may_end.set()
         assert value(snapshot) == "after it"
 
     def test_who_waits_for_what_was_dropped_gets_the_next(self) -> None:
-        begun, may_end = threading.Event(), threading.Event()
-
-        def slow() -> str:
-            begun.set()
-            may_end.wait(10)
-            return "before the change"
-
-        values: Iterator[Callable[[], str]] = iter([slow, lambda: "after it"])
+        look = SlowLook()
+        values: Iterator[Callable[[], str]] = iter([look, lambda: "after it"])
         snapshot: Snapshot[str] = Snapshot(lambda: next(values)(), 5.0, first=3.0)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(value, snapshot)
-            assert begun.wait(10)
+            assert look.begun.wait(10)
             snapshot.drop()
             assert waiting.result(10) == "after it"
-            may_end.set()
+            look.may_end.set()
 
     def test_a_look_that_fails_says_why_until_one_does_not(self) -> None:
         now = [0.0]
