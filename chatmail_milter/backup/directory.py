@@ -91,7 +91,7 @@ class Directory:
             if found is None or found.st_mode & 0o001 or (found.st_gid == gid and found.st_mode & 0o010):
                 continue
             raise BackupError(
-                "choose a directory that the mailboxes' user can come to, like /var/backups/relay: "
+                "choose a directory that the mailboxes' user can reach, like /var/backups/relay: "
                 f"{above} is closed to other users"
             )
 

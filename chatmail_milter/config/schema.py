@@ -286,9 +286,7 @@ class WebimapSettings(Section, frozen=True):
 
     origins: Annotated[
         tuple[Url, ...],
-        _doc(
-            "Origins of web clients on other sites: `https://app.example`. The relay's own is allowed."
-        ),
+        _doc("Origins of web clients on other sites: `https://app.example`. The relay's own is allowed."),
     ] = ()
     query_login: Annotated[
         bool, _doc("Whether a WebSocket's address may hold the password (`?email=…&password=…`).")

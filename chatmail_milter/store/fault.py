@@ -18,20 +18,20 @@ _DATA, _NO_INPUT, _UNAVAILABLE, _SOFTWARE, _IO, _LATER, _PERMISSION, _CONFIG = 6
 # (Part of the database's error text, exit status, advice); the first match counts. SQLite's texts are those
 # of https://www.sqlite.org/rescode.html
 _ADVICE = (
-    ("is locked", _LATER, "try again, for another program is writing to the store"),
+    ("is locked", _LATER, "try again: another program is writing to the store"),
     ("unable to open database file", _PERMISSION, "run this as root, or correct store.url"),
     ("readonly database", _PERMISSION, "run this as root, or correct the permissions of the store"),
     ("database or disk is full", _IO, "make room on the disk of the store"),
-    ("disk I/O error", _IO, "look after the disk of the store"),
+    ("disk I/O error", _IO, "check the disk of the store"),
     ("not a database", _DATA, "correct store.url, or restore the store from a copy"),
-    ("malformed", _DATA, "restore the store from a copy, for it is corrupt"),
+    ("malformed", _DATA, "restore the store from a copy: it is corrupt"),
     ("no such", _DATA, "restore the store from a copy, or install the program that wrote it"),
     ("has no column", _DATA, "restore the store from a copy, or install the program that wrote it"),
     # PostgreSQL's, only in English: its messages are in the language of the server.
     ("authentication failed", _PERMISSION, "correct the user or the password in store.url"),
     ("permission denied", _PERMISSION, "let the user in store.url own the database"),
     ('relation "', _DATA, "restore the store from a copy, or install the program that wrote it"),
-    ("does not exist", _NO_INPUT, "make the database and its user, or correct store.url"),
+    ("does not exist", _NO_INPUT, "create the database and its user, or correct store.url"),
     ("too many clients", _LATER, "try again, or raise the server's max_connections"),
     ("connection slots", _LATER, "try again, or raise the server's max_connections"),
     ("No space left on device", _IO, "make room on the disk of the store"),
@@ -66,7 +66,7 @@ def look(url: str) -> None:
                 _NO_INPUT, f"correct store.url, or run the playbook, which makes a store: there is no {path}"
             )
     except PermissionError:
-        raise StoreError(_PERMISSION, f"run this as root, for {path} can't be looked at") from None
+        raise StoreError(_PERMISSION, f"run this as root: {path} can't be read") from None
     if not os.access(path, os.R_OK | os.W_OK):
         raise StoreError(_PERMISSION, f"run this as root, or correct the permissions of {path}")
 
@@ -74,13 +74,13 @@ def look(url: str) -> None:
 def newer(found: str, known: int) -> StoreError:
     """The error for a database with schema `found`, newer than this program's, `known`."""
     return StoreError(
-        _DATA, f"install the newer program again, for it made this store (schema {found}; here {known})"
+        _DATA, f"install the newer program again, which made this store (schema {found}; here {known})"
     )
 
 
 def corrupt(why: str) -> StoreError:
     """The error for a corrupt database; `why` is a clause such as "it has no table peers"."""
-    return StoreError(_DATA, f"restore the store from a copy, for {why}")
+    return StoreError(_DATA, f"restore the store from a copy: {why}")
 
 
 def missing_driver(error: ImportError) -> StoreError:

@@ -110,9 +110,11 @@ def examine(url: str) -> str:
             _check_file(connection)
         found = number(connection)
         if not found and not present(connection):
-            return "The store is empty. The first program that opens it makes its tables."
+            return "The store is empty. The first program that opens it creates its tables."
         if found < SCHEMA:
-            return f"The store has schema {found or 1}. The first program that opens it makes it {SCHEMA}."
+            return (
+                f"The store has schema {found or 1}. The first program that opens it migrates it to {SCHEMA}."
+            )
         _compare(connection)
     return f"The store is fine, with schema {found}."
 

@@ -181,4 +181,4 @@ def _about(way: TracedMessage, one: TracedRecipient) -> Iterator[str]:
     elif one.state == "returned":
         yield f"The bounce to the sender says why: {one.answer}"
     elif one.state == "refused":
-        yield f"Who sent it was told: {one.answer}"
+        yield f"The sender was told: {one.answer}"

@@ -198,7 +198,7 @@ class TestFaults:
     def test_of_no_such_database(self, server: PostgresqlServer, tmp_path: Path) -> None:
         said = chatmailctl(tmp_path, server.url("nowhere"), "account", "list")
         assert (said.returncode, said.stderr.count("\n")) == (66, 1), said.stderr
-        assert said.stderr.startswith("Error: make the database and its user, or correct store.url: ")
+        assert said.stderr.startswith("Error: create the database and its user, or correct store.url: ")
 
     def test_of_a_server_that_is_not_there(self, tmp_path: Path) -> None:
         said = chatmailctl(tmp_path, f"postgresql:///store?host={tmp_path}", "account", "list")
@@ -219,11 +219,11 @@ class TestFaults:
             said = chatmailctl(tmp_path, url, *words)
             assert said.returncode == 65
             assert said.stderr == (
-                "Error: install the newer program again, for it made this store (schema 4; here 3)\n"
+                "Error: install the newer program again, which made this store (schema 4; here 3)\n"
             )
 
     def test_the_check_of_the_configuration_changes_nothing(self, url: str, tmp_path: Path) -> None:
-        empty = "The store is empty. The first program that opens it makes its tables.\n"
+        empty = "The store is empty. The first program that opens it creates its tables.\n"
         for _ in range(2):
             said = chatmailctl(tmp_path, url, "config", "check")
             assert (said.returncode, said.stdout) == (0, "The configuration is fine.\n" + empty)

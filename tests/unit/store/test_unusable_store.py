@@ -144,7 +144,7 @@ FAULTS: list[tuple[Callable[[Path], None], int, str]] = [
     (corrupt, 65, "correct store.url, or restore the store from a copy: file is not a database"),
     (directory, 78, "correct store.url, which names a directory: "),
     (missing, 66, "correct store.url, or run the playbook, which makes a store: there is no "),
-    (newer, 65, "install the newer program again, for it made this store (schema 4; here 3)"),
+    (newer, 65, "install the newer program again, which made this store (schema 4; here 3)"),
     (of_another_program, 65, "install the newer program again, "),
 ]
 
@@ -153,9 +153,9 @@ FAULTS: list[tuple[Callable[[Path], None], int, str]] = [
     ("spoil", "status", "begins"),
     [
         *FAULTS,
-        (damaged, 65, "restore the store from a copy, "),
-        (without_a_table, 65, "restore the store from a copy, for it has no table routes"),
-        (without_a_column, 65, "restore the store from a copy, for table routes has no column target"),
+        (damaged, 65, "restore the store from a copy: "),
+        (without_a_table, 65, "restore the store from a copy: it has no table routes"),
+        (without_a_column, 65, "restore the store from a copy: table routes has no column target"),
     ],
     ids=lambda one: getattr(one, "__name__", None),
 )
@@ -179,9 +179,9 @@ def test_the_check_of_the_configuration_changes_nothing_in_the_store(store: str,
         assert (result.exit_code, path.read_bytes()) == (0, before), result.output
         return result.stdout.splitlines()[1]
 
-    assert said() == "The store is empty. The first program that opens it makes its tables."
+    assert said() == "The store is empty. The first program that opens it creates its tables."
     stores.make(path)
-    assert said() == "The store has schema 1. The first program that opens it makes it 3."
+    assert said() == "The store has schema 1. The first program that opens it migrates it to 3."
     open_store(store).dispose()
     assert said() == "The store is fine, with schema 3."
 
