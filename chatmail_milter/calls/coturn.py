@@ -24,7 +24,7 @@ class CallFigures:
 
 
 def figures(port: int) -> CallFigures:
-    """Of the coturn that listens on `port`. Raises `OSError`, `KeyError` without its user, `ValueError`."""
+    """The figures of the coturn on `port`. Raises `OSError`, `KeyError` without its user, `ValueError`."""
     user = pwd.getpwnam(USER).pw_uid
     return count((line for table in _TABLES for line in _lines(table)), user, port)
 

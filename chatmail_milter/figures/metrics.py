@@ -104,7 +104,7 @@ _STATUS = re.compile(r"http-([1-5])\d\d\Z")
 
 @dataclass(frozen=True, slots=True)
 class DovecotFigures:
-    """What Dovecot says. `logins`: by outcome (`success`, `failure`). `connections`: by state (`active`,
+    """Figures from Dovecot. `logins`: by outcome (`success`, `failure`). `connections`: by state (`active`,
     `idle`)."""
 
     logins: Mapping[str, int]
@@ -113,7 +113,7 @@ class DovecotFigures:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What there is to render; None for what could not be read. `seconds`: how long it took to collect.
+    """All figures to render; None if a source could not be read. `seconds`: how long it took to collect.
 
     `calls`: None where the host has no coturn of the relay.
     """

@@ -58,7 +58,7 @@ class TracedMessage:
 
 
 def ways(steps: Iterable[TracedStep]) -> list[TracedMessage]:
-    """The ways that these steps make, in the order of their first steps."""
+    """Groups steps into the ways of messages, in the order of their first steps."""
     legs: dict[str, list[TracedStep]] = {}
     alone: list[list[TracedStep]] = []
     for one in sorted(steps, key=lambda one: one.at):

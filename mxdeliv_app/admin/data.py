@@ -131,14 +131,14 @@ class RoutesPage:
 
 @dataclass(frozen=True, slots=True)
 class EndpointWithHosts(Endpoint):
-    """What is known of HTTPS at a peer."""
+    """Cached facts about HTTPS at a peer."""
 
     hosts: Sequence[HostState]
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointsPage(PartOfList):
-    """What is known of HTTPS at peers."""
+    """Cached facts about HTTPS at peers."""
 
     endpoints: Sequence[EndpointWithHosts]
 
@@ -188,7 +188,7 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What `chatmailctl` printed."""
+    """The output of `chatmailctl`."""
 
     said: str
 

@@ -31,7 +31,7 @@ _CLOSE = 4000
 
 
 class Origins:
-    """Middleware: pages of other sites may not ask, unless they are listed. (Programs send no Origin.)"""
+    """Middleware: refuses pages of other sites, unless they are listed. (Programs send no Origin.)"""
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         self._allowed = allowed
@@ -52,7 +52,7 @@ class Origins:
 
 @asynccontextmanager
 async def gone(request: Request) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that is done when the client of a request without a body has closed its connection."""
+    """A task that ends when the client of a request without a body closes its connection."""
 
     async def wait() -> None:
         while (await request.scope["state"]["receive"]())["type"] != "http.disconnect":

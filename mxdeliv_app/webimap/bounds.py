@@ -19,7 +19,7 @@ from mxdeliv_app.webimap.wire import WireError
 
 
 class Owner(NamedTuple):
-    """Who takes something: an account, or before its login a network, and the site that it comes from."""
+    """A client that takes units: an account, or before its login a network; and its site."""
 
     site: str
     name: str
@@ -73,7 +73,7 @@ class Shares:
 
 
 class Turns:
-    """Units that are shared: who may have no more waits for `seconds`."""
+    """Units that clients share. A client beyond its share waits for `seconds` at most."""
 
     def __init__(self, size: int, seconds: float = 30.0) -> None:
         self._shares = Shares(size)
@@ -112,7 +112,7 @@ class Turns:
             pass
 
     def _give(self, owner: Owner) -> bool:
-        """Gives the owner's first what it waits for, if it may have it. Its next comes after all others."""
+        """Serves the owner's first request, if its share allows it. Its next one goes behind all others."""
         waiting = self._waiting.pop(owner)
         while waiting and waiting[0][1].done():
             waiting.popleft()

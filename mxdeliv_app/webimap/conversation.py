@@ -59,7 +59,7 @@ def _frame(action: str, data: Any, req_id: Any) -> str:
 
 
 class Conversation:
-    """What is said on a socket after the login."""
+    """The frames on a socket after the login."""
 
     def __init__(
         self, socket: WebSocket, session: WebSession, send: Send, answered: Callable[[], None]

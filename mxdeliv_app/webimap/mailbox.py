@@ -88,7 +88,7 @@ class _ProxiedClient(IMAPClient):  # type: ignore[misc]  # IMAPClient has no typ
 
 
 class WebMailbox:
-    """The session, with one mailbox of which news are told."""
+    """A session, which watches one mailbox for new messages."""
 
     def __init__(self, server: Server, client: str, login: tuple[str, str]) -> None:
         """Logs in."""
@@ -108,7 +108,7 @@ class WebMailbox:
             self._imap.shutdown()
 
     def watch(self, mailbox: str, since: int) -> None:
-        """Opens the mailbox of which `news` tells, from the message after `since`."""
+        """Opens the mailbox whose messages `news` returns, from the one after `since` on."""
         self._watched, self._since = mailbox, since
         self._open(mailbox)
 
@@ -138,7 +138,7 @@ class WebMailbox:
         return found
 
     def do(self, action: Any, data: Mapping[str, Any]) -> Any:
-        """The result of an action."""
+        """Carries out an action; returns its result."""
         if not isinstance(action, str) or action not in _ACTIONS:
             raise WireError(400, "unknown action")
         self._end_idle()
@@ -195,7 +195,7 @@ class WebMailbox:
             return self._described(sorted(uids)[:MOST])
 
     def _said_of(self, uids: list[int]) -> dict[int, dict[bytes, Any]]:
-        """What IMAP says of messages, with an empty envelope where the sender's date is beyond all years."""
+        """Fetches data of messages. The envelope is empty if the date in it is out of Python's range."""
         try:
             return dict(self._imap.fetch(uids, _SUMMARY))
         except OverflowError:
@@ -328,7 +328,7 @@ def _criteria(query: str) -> str | list[str]:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """What Dovecot says as what the client is told. A session that is lost is an `OSError`."""
+    """Turns Dovecot's errors into errors for the client. A lost session is an `OSError`."""
     try:
         yield
     except imaplib.IMAP4.abort as error:

@@ -80,7 +80,7 @@ class WebSessions:
                 return await _in(self._login_threads, function, *arguments)
 
     async def work(self, owner: Owner, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a function returns that blocks, or takes the processor for long."""
+        """Runs a blocking or slow function in a thread; returns its result."""
         async with self.turns.take(owner):
             return await _in(self._threads, function, *arguments)
 
@@ -102,7 +102,7 @@ class WebSession:
         self._owner = Owner.at(client, login[0])
 
     async def work(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What a method of the mailbox returns."""
+        """Runs a method of the mailbox in a thread; returns its result."""
         return await self._sessions.work(self._owner, function, *arguments)
 
     def hold(self, octets: int) -> AbstractAsyncContextManager[None]:

@@ -29,7 +29,7 @@ OPS = ("add", "remove", "set")
 
 
 class WireError(Exception):
-    """What the client is told: an HTTP status, and a text."""
+    """An error for the client: an HTTP status, and a text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
