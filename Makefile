@@ -41,6 +41,9 @@ BROWSER_PACKAGES := chromium
 # What a web client in the tests encrypts with, at the version and with the hash in package-lock.json.
 WEBCLIENT := tests/webclient/node_modules/.package-lock.json
 
+# The oldest core of Delta Chat that tests use, beside the current one in the environment.
+OLDEST_CORE := dist/oldest-core/ready
+
 # $(call installed,PACKAGES): those that are missing are installed, or root is asked to.
 installed = missing=$$({ dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null || true; } \
 	    | sed -n 's/^installed //p' | sort | comm -23 <(printf '%s\n' $(1) | sort) -); \
@@ -62,7 +65,7 @@ demo: $(VENV)/ready $(DEBS) ## two relays on this machine, Delta Chat to Delta C
 	$(BIN)/python -m tests.demo
 
 .PHONY: test
-test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) ## unit, black-box and end-to-end tests, on two real relays (root)
+test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) $(OLDEST_CORE) ## unit, black-box and end-to-end tests, on two real relays (root)
 	@$(call installed,$(DEB_TEST_PACKAGES))
 	@$(call installed,$(BROWSER_PACKAGES))
 	@$(call installed,$(ACME_PACKAGES))
@@ -158,6 +161,11 @@ dist/promtool:
 	dpkg-deb --fsys-tarfile dist/$(PROMTOOL_PACKAGE)_*.deb | tar --extract --directory=dist --strip-components=3 ./usr/bin/promtool
 	rm dist/$(PROMTOOL_PACKAGE)_*.deb && touch $@
 
+$(OLDEST_CORE): requirements/oldest-core.txt | $(VENV)/ready
+	rm -rf $(@D)
+	$(PIP_INSTALL) --no-deps --target $(@D) -r requirements/oldest-core.txt
+	@touch $@
+
 $(WEBCLIENT): tests/webclient/package.json tests/webclient/package-lock.json
 	@command -v npm >/dev/null || { $(call installed,npm); }
 	npm ci --prefix tests/webclient --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -181,6 +189,7 @@ requirements: $(VENV)/ready ## pin with hashes what setup.cfg and pyproject.toml
 	$(COMPILE) --group ansible -c requirements/dev.txt -o requirements/ansible.txt
 	$(COMPILE) --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 	$(COMPILE) --group lists -o requirements/lists.txt
+	$(COMPILE) --group oldest-core -o requirements/oldest-core.txt
 
 .PHONY: lab-up lab-down lab-status
 lab-up: $(VENV)/ready $(DEBS) ## boot the lab and deploy the two relays (root)

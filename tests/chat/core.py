@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import deltachat_rpc_server  # type: ignore[import-untyped]
 from deltachat_rpc_client import Rpc
@@ -19,7 +19,7 @@ from deltachat_rpc_client import Rpc
 from tests.chat.events import EventLog
 
 
-class _Rpc(Rpc):
+class LoggedRpc(Rpc):
     """The library's client with our event logs in place of its queues."""
 
     def __init__(self, accounts: Path, command: list[str]) -> None:
@@ -35,13 +35,16 @@ class _Rpc(Rpc):
 class Core:
     """A running core. Use as a context manager: it ends the process and removes its directory."""
 
+    server = Path(deltachat_rpc_server.__file__).parent / "deltachat-rpc-server"
+    client: type[LoggedRpc] = LoggedRpc
+
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self.directory = Path(tempfile.mkdtemp(prefix="chatlab-core-"))
-        server = Path(deltachat_rpc_server.__file__).parent / "deltachat-rpc-server"
-        self.rpc: Any = _Rpc(self.directory / "accounts", ["ip", "netns", "exec", namespace, str(server)])
+        command = ["ip", "netns", "exec", namespace, str(self.server)]
+        self.rpc: Any = self.client(self.directory / "accounts", command)
 
-    def __enter__(self) -> Core:
+    def __enter__(self) -> Self:
         try:
             self.rpc.start()
         except BaseException:

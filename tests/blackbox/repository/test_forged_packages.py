@@ -24,7 +24,7 @@ from tests.lab.plan import REPOSITORY
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 REFUSAL = "THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE"
-LISTS = ["build", "dev", "fuzz", "lists"]
+LISTS = ["build", "dev", "fuzz", "lists", "oldest-core"]
 
 
 def forged_wheel(directory: Path, name: str, version: str) -> None:
@@ -82,8 +82,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install_command(name: str) -> list[str]:
     """What the Makefile runs for a list."""
+    targets = [".venv/ready", "dist/oldest-core/ready", "fuzz", "requirements"]
     done = subprocess.run(
-        ["make", "--dry-run", "--always-make", ".venv/ready", "fuzz", "requirements"],
+        ["make", "--dry-run", "--always-make", *targets],
         cwd=REPOSITORY, env=with_registry(Path("/nonexistent")), capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = {line for line in done.stdout.splitlines() if f"-r requirements/{name}.txt" in line}
