@@ -1,11 +1,13 @@
 """Logins as they go over the wire, whatever is in the name: SASL PLAIN (RFC 4616), by IMAP and by SMTP.
 
-On port 443 the client names the protocol by ALPN, as Delta Chat does.
+On port 443 the client names the protocol by ALPN, as Delta Chat does; a web client asks for its mailboxes.
 """
 
 from __future__ import annotations
 
+import http.client
 import imaplib
+import json
 import smtplib
 from base64 import b64encode
 from collections.abc import Callable
@@ -59,6 +61,17 @@ def _by_submission(connected: smtplib.SMTP_SSL, user: str, password: str) -> str
         session.ehlo("client.lab")
         code, text = session.docmd("AUTH", "PLAIN " + b64encode(_plain(user, password)).decode())
         return "OK" if code == 235 else f"{code} {text.decode('utf-8', 'replace')}"
+
+
+def by_webimap(ip: str, user: str, password: str) -> str:
+    """Status and error of an answer; `OK` for 200."""
+    client = http.client.HTTPSConnection(ip, 443, timeout=_TIMEOUT, context=any_certificate())
+    fields = {"Host": user.partition("@")[2], "X-Email": user, "X-Password": password}
+    client.request("GET", "/webimap/mailboxes", headers=fields)
+    answer = client.getresponse()
+    said = json.load(answer)
+    client.close()
+    return "OK" if answer.status == 200 else f"{answer.status} {said['error']}"
 
 
 def _plain(user: str, password: str) -> bytes:

@@ -6,6 +6,7 @@ import http.client
 import json
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 
 import pytest
@@ -24,7 +25,7 @@ from tests.lab.visitor import seen_as
 
 VISITOR, OTHERS = "10.77.0.98", ("10.77.0.101", "10.77.0.102")
 # The default of each setting.
-OF_ONE_ACCOUNT = 20
+OF_ONE_ACCOUNT, OF_ONE_ADDRESS = 20, 150
 FRAME = 1 << 20
 BEFORE_LOGIN = 32 << 10
 
@@ -311,12 +312,19 @@ class TestMany:
     def test_two_hundred_sockets_idle_and_each_is_told(self, a: LabHost, writer: Login) -> None:
         logins = [new_account(a) for _ in range(10)]
         with ExitStack() as stack:
-            sockets = []
-            for number, address in enumerate(OTHERS):
+            sockets: list[Socket] = []
+            for address, number in zip(OTHERS, (OF_ONE_ADDRESS, 50), strict=True):
                 # The address stays for as long as the sockets: they would be cut off without it.
                 stack.enter_context(seen_as(address, a.ip))
-                for one in logins[5 * number : 5 * number + 5]:
-                    sockets += [stack.enter_context(logged_in(a, one)) for _ in range(OF_ONE_ACCOUNT)]
+                for _ in range(number):
+                    one = logins[len(sockets) // OF_ONE_ACCOUNT]
+                    sockets.append(stack.enter_context(logged_in(a, one)))
+                if number == OF_ONE_ADDRESS:
+                    # More of the address get no socket, and end none.
+                    for _ in range(50):
+                        with pytest.raises(InvalidStatus) as caught:
+                            Socket(a)
+                        assert caught.value.response.status_code == 429
             assert len(sockets) == 200
             message = pgp.encrypted(writer[0], logins[0][0], pgp.message_id())
             assert smtp.submit(a.ip, writer, [one[0] for one in logins], message).code == 250
@@ -325,6 +333,16 @@ class TestMany:
             with Socket(a) as web:
                 assert web.refused(logins[0]) == "too many connections of this account"
             assert sockets[0].result("list_messages")[0]["uid"] == 1
+
+    def test_each_socket_gets_its_own_account_s_answers(self, a: LabHost, writer: Login) -> None:
+        logins = [new_account(a) for _ in range(3)]
+        texts = [armored(deliver(a, writer, one[0], one[0])) for one in logins]
+        with ExitStack() as stack, ThreadPoolExecutor(12) as pool:
+            sockets = [stack.enter_context(logged_in(a, one)) for one in logins * 4]
+            assert [one.new_message()["uid"] for one in sockets] == [1] * 12
+            # All of them name their requests r1, r2, …
+            found = pool.map(lambda web: {web.result("fetch", uid=1)["body"] for _ in range(20)}, sockets)
+            assert [{armored(one) for one in bodies} for bodies in found] == [{one} for one in texts * 4]
 
     def test_who_does_not_read_and_who_floods_harm_nobody(
         self, a: LabHost, login: Login, writer: Login, web: Socket
