@@ -347,7 +347,7 @@ def test_a_store_that_fails_says_what_mends_it(store: str) -> None:
         raise OperationalError("", {}, Exception("database is locked"))
 
     (finding,) = store_check.check(store, locked)
-    assert (finding.state, finding.mend.partition(",")[0]) == (FindingState.BAD, "try again")
+    assert (finding.state, finding.mend.partition(":")[0]) == (FindingState.BAD, "try again")
     assert states(store_check.check(store)) == {"store": FindingState.GOOD}
 
 
