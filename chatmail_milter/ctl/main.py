@@ -24,6 +24,10 @@ COMMANDS = {
     "dns": ("chatmail_milter.ctl.dns", "Show which DNS records are published."),
     "doctor": ("chatmail_milter.ctl.doctor", "Find what is wrong with this relay, and how to fix it."),
     "endpoints": ("chatmail_milter.ctl.endpoints", "Cached facts about HTTPS at peers."),
+    "expire": (
+        "chatmail_milter.ctl.expire",
+        "Remove expired mail, empty folders and unused accounts (section [expiry] of chatmail.toml).",
+    ),
     "federation": (
         "chatmail_milter.ctl.federation",
         "Choose the domains with which this relay exchanges mail.",

@@ -204,12 +204,8 @@ def is_left_over(folder: Folder, made_before: float) -> bool:
 @click.option("--clock-is-right", is_flag=True, help="Trust the clock, however long ago the last run was.")
 def main(dry_run: bool, clock_is_right: bool) -> None:
     """Remove expired mail, empty folders and unused accounts (section [expiry] of chatmail.toml)."""
-    settings = config.load_or_exit()
-    root = Path(settings.store.mail)
-    os.umask(0o007)
     try:
-        _become_owner(root)
-        status = _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
+        status = run(dry_run=dry_run, clock_is_right=clock_is_right)
     except SQLAlchemyError as error:
         explained = fault.explained(error)
         print(f"chatmail-expire: {explained.advice}", file=sys.stderr)
@@ -217,6 +213,18 @@ def main(dry_run: bool, clock_is_right: bool) -> None:
     except (OSError, UnderWayError) as error:
         sys.exit(f"chatmail-expire: {type(error).__name__}: {error}")
     sys.exit(status)
+
+
+def run(*, dry_run: bool, clock_is_right: bool) -> int:
+    """Runs one pass as the mailboxes' user; returns the exit status.
+
+    Raises `SQLAlchemyError`, `OSError`, and `UnderWayError` while another pass runs.
+    """
+    settings = config.load_or_exit()
+    root = Path(settings.store.mail)
+    os.umask(0o007)
+    _become_owner(root)
+    return _run(settings, root, dry_run=dry_run, clock_is_right=clock_is_right)
 
 
 def _run(settings: config.Config, root: Path, *, dry_run: bool, clock_is_right: bool) -> int:

@@ -135,6 +135,17 @@ def test_a_pass_says_what_it_did_and_names_nobody(host: ExpiryHost) -> None:
     )
 
 
+def test_chatmailctl_does_the_same(host: ExpiryHost) -> None:
+    host.account("alice123")
+    host.account("unused12", days=91)
+    runs = [host.run(*words, "--dry-run")[:2] for words in (["chatmail-expire"], ["chatmailctl", "expire"])]
+    first, second = ((status, re.sub(r"seconds=\S+", "", printed)) for status, printed in runs)
+    assert first == second
+    assert first[0] == 0
+    assert host.run("chatmailctl", "expire")[0] == 0
+    assert [one.address for one in host.accounts.list()] == addresses(["alice123"])
+
+
 def test_names_of_unused_accounts_are_reserved_and_forgotten_when_their_time_is_over(
     host: ExpiryHost,
 ) -> None:

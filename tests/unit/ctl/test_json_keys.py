@@ -33,6 +33,7 @@ NO_TABLE = {
     "calls publish", "calls rotate",
     "config check", "config example",
     "endpoints forget",
+    "expire",
     "metrics",
     "federation add", "federation closed", "federation open", "federation remove",
     "queue delete", "queue flush", "queue hold", "queue release",

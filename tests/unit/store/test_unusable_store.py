@@ -191,6 +191,7 @@ def test_every_command_says_in_one_line_what_to_do(
     name: str, store: str, tmp_path: Path, postqueue: Path
 ) -> None:
     (tmp_path / "store.sqlite").unlink()
+    (tmp_path / "mail").mkdir()
     file = tmp_path / "file"
     file.write_text("b.test\n")
     result = run(*line(name, file))
