@@ -1,4 +1,7 @@
-"""Generates the manual pages: of each program from click's help, and chatmail.toml(5) from the types."""
+"""Generates the manual pages: of each program from click's help, and chatmail.toml(5) from the types.
+
+Applications under gunicorn have no help; their pages say which unit starts them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,12 @@ from deb import troff
 from deb.units import names
 
 STARTED = "systemd(1) starts it, by the unit {0}.service; messages go to its journal: journalctl \\-u {0}."
+# Services that are applications under gunicorn, and so no programs of their own.
+APPLICATIONS = {
+    "chatmail-admin": "serve the admin pages of a chatmail relay",
+    "chatmail-hooks": "tell Dovecot about accounts",
+    "mxdeliv-app": "take mail from peers by HTTPS, and serve the web pages",
+}
 FILES = {
     str(DEFAULT_PATH): "The configuration of all programs, chatmail.toml(5). $CHATMAIL_CONFIG names another.",
     "/usr/share/doc/chatmail-milter/examples/chatmail.toml": "Every setting with its default.",
@@ -21,11 +30,42 @@ FILES = {
 def pages(programs: Iterable[EntryPoint], epoch: int, version: str) -> dict[str, str]:
     """Maps a path in the package to the page."""
     found = {"usr/share/man/man5/chatmail.toml.5": settings(epoch, version)}
-    programs = sorted(programs, key=lambda one: one.name)
-    for one in programs:
-        others = [f"{other.name}(8)" for other in programs if other.name != one.name]
-        found[f"usr/share/man/man8/{one.name}.8"] = program(one, epoch, version, others)
+    by_name = {one.name: one for one in programs}
+    every = sorted([*by_name, *APPLICATIONS])
+    for name in every:
+        others = [f"{other}(8)" for other in every if other != name]
+        found[f"usr/share/man/man8/{name}.8"] = (
+            program(by_name[name], epoch, version, others)
+            if name in by_name
+            else application(name, epoch, version, others)
+        )
     return found
+
+
+def application(name: str, epoch: int, version: str, others: list[str]) -> str:
+    """The page of a service without a command line."""
+
+    def body() -> Iterator[str]:
+        yield troff.heading("NAME")
+        yield f"{troff.escape(name)} \\- {troff.formatted(APPLICATIONS[name])}"
+        yield troff.heading("SYNOPSIS")
+        yield troff.escape(f"systemctl start {name}.service")
+        yield troff.heading("DESCRIPTION")
+        yield "An application under gunicorn(1). It has no options."
+        yield ".PP"
+        yield STARTED.format(troff.escape(name))
+        yield from last(others)
+
+    return troff.page(name, 8, epoch, version, body())
+
+
+def last(others: list[str]) -> Iterator[str]:
+    """The last sections of each page."""
+    yield troff.heading("FILES")
+    for path, what in FILES.items():
+        yield from troff.item(path, what)
+    yield troff.heading("SEE ALSO")
+    yield troff.escape(", ".join(["chatmail.toml(5)", *others]))
 
 
 def program(one: EntryPoint, epoch: int, version: str, others: list[str]) -> str:
@@ -45,11 +85,7 @@ def program(one: EntryPoint, epoch: int, version: str, others: list[str]) -> str
             yield ".PP"
             yield STARTED.format(troff.escape(one.name))
         yield from commands(main, context)
-        yield troff.heading("FILES")
-        for path, what in FILES.items():
-            yield from troff.item(path, what)
-        yield troff.heading("SEE ALSO")
-        yield troff.escape(", ".join(["chatmail.toml(5)", *others]))
+        yield from last(others)
 
     return troff.page(one.name, 8, epoch, version, body())
 

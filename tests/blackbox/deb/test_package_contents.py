@@ -76,10 +76,20 @@ def test_lintian_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_every_program_of_setup_cfg_is_there_with_its_page(unpacked: Path, programs: list[str]) -> None:
+def test_every_program_of_setup_cfg_is_there(unpacked: Path, programs: list[str]) -> None:
     for name in programs:
         first, _, _ = (unpacked / HOME / "bin" / name).read_text("utf-8").partition("\n")
         assert first == "#!/usr/lib/chatmail-milter/bin/python3"
+
+
+def test_every_program_and_every_service_of_gunicorn_has_a_page(unpacked: Path, programs: list[str]) -> None:
+    services = [
+        unit.stem
+        for unit in (unpacked / "lib/systemd/system").glob("*.service")
+        if "/gunicorn " in unit.read_text("utf-8")
+    ]
+    assert len(services) == 3
+    for name in (*programs, *services):
         page = unpacked / f"usr/share/man/man8/{name}.8.gz"
         said = subprocess.run(
             ["man", "--warnings", "--local-file", page],
