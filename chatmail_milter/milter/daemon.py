@@ -56,7 +56,7 @@ def _callback(stage: str, settings: RuleSettings, control: AdmissionControl) -> 
         try:
             return method(session, ctx, *args)
         except Exception as fault:
-            _log_fault(stage, type(fault), fault.__traceback__)
+            _log_fault(stage, type(fault), fault.__traceback__, ctx.getsymval("i") or "-")
         session.spoil()
         return answer(ctx, codes.OUR_FAULT) if stage in ANSWERED else NO_REPLY
 
@@ -68,10 +68,12 @@ def _close(ctx: Any) -> int:
     return CONTINUE
 
 
-def _log_fault(stage: str, kind: type[BaseException], trace: TracebackType | None) -> None:
+def _log_fault(
+    stage: str, kind: type[BaseException], trace: TracebackType | None, queue_id: str = "-"
+) -> None:
     # Where, but not str(fault): that may hold what the message said.
     frames = "".join(traceback.format_tb(trace))
-    log.error("stage=%s fault=%s\n%s", stage, kind.__name__, frames.rstrip())
+    log.error("stage=%s fault=%s queue=%s\n%s", stage, kind.__name__, queue_id, frames.rstrip())
 
 
 def _uncallable(kind: type[BaseException], _fault: BaseException, trace: TracebackType | None) -> None:

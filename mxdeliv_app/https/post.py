@@ -120,9 +120,11 @@ class HttpsPool:
         message: Octets,
         deadline: float,
         begun: Exchange | None = None,
+        queue_id: str = "-",
     ) -> Answer:
         """Makes or continues a POST of `message` for canonical `recipients`, until `deadline` (monotonic).
 
+        `queue_id` is for the log.
         Raises `NoHttpsError`, or `ForbiddenAddressError` if all addresses of `target` are forbidden.
         """
         if begun is not None and begun.answer is not None:
@@ -140,7 +142,7 @@ class HttpsPool:
                 if not again or time.monotonic() >= deadline:
                     raise
                 # If the peer had all of the message by then, it gets it twice, as SMTP would have it.
-                log.info("event=repeated host=%s reason=%s", target.host, error.reason)
+                log.info("event=repeated host=%s reason=%s queue=%s", target.host, error.reason, queue_id)
         raise AssertionError("a connection that is not kept is a fresh one")
 
     def _fields(self, sender: str, recipients: Sequence[str]) -> Sequence[tuple[str, str]]:

@@ -174,6 +174,7 @@ class Attempt:
                     self.message.content,
                     deadline,
                     begun,
+                    self.message.queue_id,
                 )
         except ForbiddenAddressError:
             raise _NotTakenError(codes.FORBIDDEN_ADDRESS.reason) from None

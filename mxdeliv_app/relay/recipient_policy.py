@@ -171,7 +171,7 @@ class RecipientPolicy:
         """Like `_elsewhere`, but once for all concurrent questions about a domain: its DNS may hang."""
         asked = self._asked.get(domain)
         if asked is None:
-            asked = asyncio.get_running_loop().run_in_executor(self._pool, self._elsewhere, domain)
+            asked = asyncio.get_running_loop().run_in_executor(self._pool, self._elsewhere, domain, queue_id)
             self._asked[domain] = asked
             asked.add_done_callback(lambda _: self._asked.pop(domain))
         try:
@@ -183,12 +183,12 @@ class RecipientPolicy:
             )
             return None
 
-    def _elsewhere(self, domain: str) -> Verdict | None:
-        """The permanent refusal of mail for `domain`; None if it can be tried."""
+    def _elsewhere(self, domain: str, queue_id: str) -> Verdict | None:
+        """The permanent refusal of mail for `domain`; None if it can be tried. `queue_id` is for the log."""
         try:
             verdict = self.policies.current().outgoing(domain)
             plan = self.where.plan(domain, None) if verdict.action is Action.PASS else verdict
         except SQLAlchemyError as error:
-            log.error("event=recipient-policy-unknown error=%s", type(error).__name__)
+            log.error("event=recipient-policy-unknown error=%s queue=%s", type(error).__name__, queue_id)
             return None
         return plan if isinstance(plan, Verdict) and plan.action is Action.REJECT else None
