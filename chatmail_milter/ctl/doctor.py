@@ -11,6 +11,7 @@ from typing import Any
 import click
 from dns.exception import DNSException
 from dns.rdatatype import AAAA, MX, A
+from sqlalchemy.exc import SQLAlchemyError
 
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.ctl.calls import is_turn_server
@@ -21,7 +22,10 @@ from chatmail_milter.doctor import (
     FindingState,
     aliases,
     certificates,
+    files,
     machine,
+    optional_records,
+    outbound,
     ports,
     queue,
     records,
@@ -29,7 +33,10 @@ from chatmail_milter.doctor import (
     sockets,
     store,
     unknown,
+    versions,
 )
+from chatmail_milter.store.engine import existing_store
+from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.sanitize import printable
 
 POSTFIX = Path("/var/spool/postfix")
@@ -52,8 +59,30 @@ def _certificates(config: Config) -> Iterator[Finding]:
 
 def _dns(config: Config) -> Iterator[Finding]:
     yield from records.check()
+    for exchange in [str(one.exchange).rstrip(".") for one in _wanted(MX)]:
+        yield from optional_records.check(config.mail.domain, exchange)
     addresses = [str(one.address) for kind in (A, AAAA) for one in _wanted(kind)]
     yield from records.check_reverse(config.mail.host, sorted({*addresses}), records.reverse)
+
+
+def _outbound(config: Config) -> Iterator[Finding]:
+    yield from outbound.check(_peers(config))
+
+
+def _peers(config: Config) -> list[str]:
+    """The domains that took mail of this relay, the last one first; none if the store can't be used."""
+    try:
+        found = Peers(existing_store(config.store.url)).list()
+    except SQLAlchemyError:
+        return []
+    took = [one for one in found if one.road != "inbound" and one.successes]
+    took.sort(key=lambda one: one.last_contact, reverse=True)
+    return [*dict.fromkeys(one.domain for one in took)]
+
+
+def _files(_config: Config) -> Iterator[Finding]:
+    yield from files.check_written()
+    yield from files.check_unread()
 
 
 def _machine(config: Config) -> Iterator[Finding]:
@@ -82,12 +111,19 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     machine.SUBJECT: _machine,
     queue.SUBJECT: _queue,
     aliases.SUBJECT: lambda config: aliases.check(config.mail.chat_domains),
+    outbound.SUBJECT: _outbound,
+    files.SUBJECT: _files,
+    versions.SUBJECT: lambda _: versions.check(),
 }
 
 
 @click.command()
 @click.option(
-    "--only", type=click.Choice([*CHECKS]), multiple=True, help="Check only this subject; repeatable."
+    "--only",
+    metavar="SUBJECT",
+    type=click.Choice([*CHECKS]),
+    multiple=True,
+    help=f"Check only this subject; repeatable: {', '.join(CHECKS)}.",
 )
 @click.option("--all", "everything", is_flag=True, help="Also show checks without findings.")
 @json_option

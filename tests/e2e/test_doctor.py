@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from tests.chat import relay
-from tests.lab.host import LabHost
+import json
 
-SUBJECTS = ("services", "store", "ports", "sockets", "certificates")
+from tests.chat import firewall, pgp, relay, smtp
+from tests.chat.deadline import until
+from tests.e2e.conftest import Login
+from tests.lab.host import LabHost
+from tests.lab.plan import PROGRAMS
+
+SUBJECTS = ("services", "store", "ports", "sockets", "certificates", "versions")
 
 
 def found(host: LabHost, *subjects: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -46,3 +51,71 @@ def test_a_socket_that_is_open_to_all_is_found(a: LabHost) -> None:
         assert f"{place}/x" in wrong
     finally:
         a.run(f"rm {place}/x; chmod {mode} {place}")
+
+
+def test_what_was_changed_since_the_playbook_and_what_nothing_reads_is_found(a: LabHost) -> None:
+    # What tests before have changed is not this test's.
+    _, before = found(a, "files")
+    place, file = "/etc/systemd/system/mxdeliv-relay-prospect.socket.d", "/etc/nginx/conf.d/own.conf"
+    changed = "/etc/postfix/master.cf"
+    assert not {place, file, changed} & before.keys()
+    a.run(f"mkdir {place} && printf '[Socket]\\nBacklog=9\\n' >{place}/own.conf")
+    a.run(f"echo 'gzip off;' >{file} && cp -a {changed} {changed}.kept && echo '# mine' >>{changed}")
+    a.run("echo smtpd_recipent_limit = 5 >>/etc/postfix/main.cf")
+    try:
+        status, wrong = found(a, "files")
+    finally:
+        a.run(f"rm -r {place} {file}; mv {changed}.kept {changed}; sed -i '$d' /etc/postfix/main.cf")
+    assert status == 1
+    new = {what: one["found"] for what, one in wrong.items() if what not in before}
+    assert new == {
+        place: "there is no unit mxdeliv-relay-prospect.socket",
+        file: "/etc/nginx/nginx.conf does not include it",
+        changed: "was changed after the playbook wrote it",
+        "/etc/postfix/main.cf": "was changed after the playbook wrote it",
+        "/etc/postfix/main.cf: smtpd_recipent_limit": "is no parameter of Postfix, and no other one uses it",
+    }
+    assert found(a, "files")[1] == before
+
+
+def test_a_service_that_runs_since_before_its_update_is_found(a: LabHost) -> None:
+    # As dpkg does when it unpacks the package, an hour after the service was started.
+    listed = "/var/lib/dpkg/info/opendkim.list"
+    since = int(a.run(f"stat -c %Y {listed}").stdout)
+    a.run(f"touch --date='1 hour' {listed}")
+    try:
+        status, wrong = found(a, "versions")
+    finally:
+        a.run(f"touch --date=@{since} {listed}")
+    assert (status, [*wrong]) == (1, ["opendkim"])
+    assert wrong["opendkim"]["mend"] == "systemctl restart opendkim.service"
+    assert found(a, "versions") == (0, {})
+
+
+def test_ports_that_are_blocked_on_the_way_out_are_found(
+    a: LabHost, b: LabHost, writer: Login, reader: Login
+) -> None:
+    message = pgp.encrypted(writer[0], reader[0], pgp.message_id())
+    assert smtp.submit(a.ip, writer, [reader[0]], message).code == 250
+    until("b has taken mail", lambda: relay.successes(a, b.domain, "https"), 30)
+    assert found(a, "outbound") == (0, {})
+    with firewall.blocked_outbound(a, 25):
+        status, wrong = found(a, "outbound")
+    assert (status, [*wrong]) == (1, ["TCP 25"])
+    assert b.domain in wrong["TCP 25"]["found"]
+
+
+def test_an_optional_record_that_does_not_fit_is_found(a: LabHost) -> None:
+    """The lab publishes none; asked is as on the relay, with an answer of another certificate."""
+    code = (
+        "import json\n"
+        "from chatmail_milter.doctor import optional_records\n"
+        f"look = lambda one: {{'3 1 1 ' + 'ab' * 32}} if one.rdtype.name == 'TLSA' else set()\n"
+        f"print(json.dumps([one.mend for one in optional_records.check('{a.domain}', '{a.domain}', look)]))"
+    )
+    (mend,) = json.loads(a.run(f"{PROGRAMS}/python3 -", input=code).stdout)
+    digest = a.run(
+        f"openssl s_client -starttls smtp -connect 127.0.0.1:25 -servername {a.domain} </dev/null 2>/dev/null"
+        " | openssl x509 -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum"
+    ).stdout.split()[0]
+    assert mend == f"publish: _25._tcp.{a.domain}. TLSA 3 1 1 {digest}"

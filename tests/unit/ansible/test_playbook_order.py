@@ -86,3 +86,59 @@ def test_a_run_of_a_part_is_complete_where_no_other_was_interrupted() -> None:
     verify = loaded("roles/chatmail/tasks/verify.yml")
     (restart,) = [task for task in verify if task.get("register") == "chatmail_restarts"]
     assert restart["name"] == "Restart everything after an interrupted run"
+
+
+class TestChecksums:
+    """What a run leaves for `chatmailctl doctor`."""
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> Path:
+        """A file of the list, two in a directory that has others' files too, and the mark of a run."""
+        (tmp_path / "etc/place").mkdir(parents=True)
+        (tmp_path / "etc/main.cf").write_text("first\n")
+        (tmp_path / "etc/place/ours").write_text("# Ansible managed\n")
+        (tmp_path / "etc/place/others").write_text("# of Debian\n")
+        (tmp_path / "mark").touch()
+        return tmp_path
+
+    def record(self, host: Path, *, whole: bool) -> tuple[str, list[str]]:
+        """What the task prints, and the files that are as the record says."""
+        (task,) = loaded("roles/chatmail/tasks/record.yml")
+        command = task["ansible.builtin.shell"]["cmd"]
+        values = {
+            "chatmail_written | join(' ')": f"{host}/etc/main.cf {host}/etc/none",
+            "chatmail_places | join(' ')": f"{host}/etc/place",
+            "'' if whole else '-newercm /run/chatmail-playbook'": "" if whole else f"-newercm {host}/mark",
+        }
+        for expression, value in values.items():
+            assert expression in command
+            command = command.replace(f"{{{{ {expression} }}}}", value)
+        record = host / "written.sha256"
+        command = command.replace("/etc/chatmail/written.sha256", str(record))
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        assert len({line.split("  ")[1] for line in record.read_text().splitlines()}) == 2
+        checked = subprocess.run(
+            ["sha256sum", "--check", record], capture_output=True, text=True, check=False
+        ).stdout.splitlines()
+        return done.stdout.strip(), [Path(line[:-4]).name for line in checked if line.endswith(": OK")]
+
+    def test_a_run_records_what_it_writes_and_the_next_changes_nothing(self, host: Path) -> None:
+        assert self.record(host, whole=True) == ("changed", ["main.cf", "ours"])
+        assert self.record(host, whole=True) == ("", ["main.cf", "ours"])
+
+    def test_a_run_of_a_part_does_not_take_others_changes_for_its_own(self, host: Path) -> None:
+        self.record(host, whole=True)
+        (host / "etc/main.cf").write_text("of an admin\n")
+        later = (host / "etc/main.cf").stat().st_ctime + 10
+        os.utime(host / "mark", (later, later))
+        assert self.record(host, whole=False) == ("", ["ours"])
+        os.utime(host / "mark", (1, 1))
+        assert self.record(host, whole=False) == ("changed", ["main.cf", "ours"])
+
+    def test_only_a_run_of_all_parts_is_whole(self) -> None:
+        (task,) = loaded("roles/chatmail/tasks/record.yml")
+        assert (
+            "ansible_run_tags | list == ['all'] and ansible_skip_tags | length == 0" in task["vars"]["whole"]
+        )
+        step = next(one for one in loaded("site.yml")[0]["post_tasks"] if "record" in str(one))
+        assert (step["tags"], step["when"]) == ("always", "not ansible_check_mode")

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,17 +34,9 @@ from chatmail_milter.doctor import (
 )
 from chatmail_milter.doctor import store as store_check
 from chatmail_milter.doctor.certificates import ServedCertificate
+from tests.unit.doctor.found import states
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
-
-
-def states(findings: Iterator[Finding]) -> dict[str, FindingState]:
-    found = list(findings)
-    # What needs doing says why and how; what doesn't says neither.
-    for one in found:
-        assert bool(one.why) == (one.state is not FindingState.GOOD), one
-        assert bool(one.mend) == (one.state in (FindingState.BAD, FindingState.SOON)), one
-    return {one.what: one.state for one in found}
 
 
 def systemd(*, conflicts: str = "shutdown.target", **active: str) -> services.Show:

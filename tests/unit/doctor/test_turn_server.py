@@ -9,7 +9,8 @@ import pytest
 from chatmail_milter import config
 from chatmail_milter.ctl import doctor as command
 from chatmail_milter.doctor import FindingState, services
-from tests.unit.doctor.test_doctor import states, systemd
+from tests.unit.doctor.found import states
+from tests.unit.doctor.test_doctor import systemd
 
 
 @pytest.mark.parametrize("state", ["failed", "inactive", "activating", "absent"])

@@ -1,0 +1,90 @@
+"""Checks that this host can connect to other servers on the ports of HTTPS and SMTP.
+
+Many providers block outbound port 25. The hosts are those of peers that took mail, else of two public
+chatmail relays. Each connection is closed at once. One that succeeds is enough: other hosts may be down.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from dns.exception import DNSException
+from dns.resolver import NXDOMAIN, NoAnswer, Resolver
+
+from chatmail_milter import address
+from chatmail_milter.doctor import Finding, FindingState, good, unknown
+
+SUBJECT = "outbound"
+WELL_KNOWN = ("nine.testrun.org", "mehl.cloud")
+MOST = 4  # domains
+TIMEOUT = 5.0  # seconds, for a connection
+_DNS_SECONDS = 5.0
+HTTPS, SMTP = 443, 25
+_WHY = {
+    HTTPS: "mail to other relays goes by SMTP, or waits",
+    SMTP: "mail to servers without /mxdeliv waits, and bounces after two days",
+}
+
+# The host that takes the mail of a domain on a port; None if DNS does not say.
+HostOf = Callable[[str, int], str | None]
+# Connects to a host and port. Raises `OSError`.
+Connect = Callable[[str, int], None]
+
+
+def host_of(domain: str, port: int) -> str | None:
+    """The domain itself for HTTPS; for SMTP its best MX (RFC 5321, 5.1)."""
+    literal = address.ip_literal(domain)
+    if literal is not None or port == HTTPS:
+        return str(literal or domain)
+    try:
+        found = Resolver().resolve(domain, "MX", search=False, lifetime=_DNS_SECONDS)
+    except (NXDOMAIN, NoAnswer):
+        return domain
+    except (DNSException, OSError):
+        return None
+    return str(min(found, key=lambda one: one.preference).exchange).rstrip(".")
+
+
+def connect(host: str, port: int) -> None:
+    """Connects, and closes the connection. Raises `OSError`, of which `gaierror`: no such host."""
+    socket.create_connection((host, port), TIMEOUT).close()
+
+
+def check(domains: Sequence[str], host_of: HostOf = host_of, connect: Connect = connect) -> Iterator[Finding]:
+    """Checks both ports at hosts of `domains`, the first of them, else of `WELL_KNOWN`."""
+    tried = domains[:MOST] or WELL_KNOWN
+    with ThreadPoolExecutor(2 * MOST) as threads:
+        for port in (HTTPS, SMTP):
+            answers = list(threads.map(partial(_try, port, host_of, connect), tried))
+            yield _of(port, [one for one in answers if one is not None])
+
+
+def _try(port: int, host_of: HostOf, connect: Connect, domain: str) -> tuple[str, str] | None:
+    """The host, and why it could not be reached, empty if it could; None if DNS does not know it."""
+    host = host_of(domain, port)
+    if host is None:
+        return None
+    try:
+        connect(host, port)
+    except (socket.gaierror, UnicodeError):
+        return None
+    except OSError as error:
+        return host, error.strerror or str(error)
+    return host, ""
+
+
+def _of(port: int, answers: Sequence[tuple[str, str]]) -> Finding:
+    what = f"TCP {port}"
+    reached = [host for host, error in answers if not error]
+    if reached:
+        return good(SUBJECT, what, f"{reached[0]} can be reached")
+    if not answers:
+        return unknown(SUBJECT, what, "no host to try: DNS knows none")
+    tried = ", ".join(f"{host} ({error})" for host, error in answers)
+    return Finding(
+        SUBJECT, what, FindingState.BAD, f"no host can be reached: {tried}", _WHY[port],
+        f"allow outbound TCP port {port} in this host's packet filter, and ask your provider to open it",
+    )  # fmt: skip
