@@ -6,7 +6,7 @@ import copy
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -85,6 +85,12 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
     size = abs(seconds)
     unit, length = next((u, n) for u, n in _UNITS if size >= n or n == 1)
     return f"{int(size / length)} {unit} ago" if seconds >= 0 else f"in {int(size / length)} {unit}"
+
+
+def after(passed: timedelta) -> str:
+    """Time since a first step: `+0.012 s`, `+1:02:03`."""
+    seconds = passed.total_seconds()
+    return f"+{seconds:.3f} s" if seconds < 60 else f"+{timedelta(seconds=int(seconds))}"
 
 
 def milliseconds(seconds: float | None) -> str:

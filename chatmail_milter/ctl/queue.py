@@ -39,17 +39,28 @@ def list_(as_json: bool) -> None:
     _print(as_json)
 
 
+def _ids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _QUEUE_ID.fullmatch(value):
+            raise click.BadParameter(f"{value!r} is no queue ID: see `chatmailctl queue`")
+    return values
+
+
 @queue.command()
 @click.argument("domain", required=False, callback=canonical_domain)
-def flush(domain: str | None) -> None:
-    """Retry deferred messages now, all or those for DOMAIN.
+@click.option(
+    "--id", "ids", metavar="ID", multiple=True, callback=_ids, help="Retry only this message; repeatable."
+)
+def flush(domain: str | None, ids: tuple[str, ...]) -> None:
+    """Retry deferred messages now: all, those for DOMAIN, or some by --id.
 
     If HTTPS to these domains is suspended after failures, the suspension is lifted first.
     """
+    if domain is not None and ids:
+        raise click.UsageError("name a domain, or queue IDs with --id")
     postqueue = Postqueue.here()
-    waiting = [one for one in postqueue.list() if one.queue == "deferred"]
-    if domain is not None:
-        waiting = [one for one in waiting if domain in one.domains]
+    chosen = postqueue.list() if domain is None and not ids else _chosen(postqueue, ids, domain)
+    waiting = [one for one in chosen if one.queue == "deferred"]
     endpoints = Endpoints(store())
     for name in {name for one in waiting for name in one.domains} if domain is None else {domain}:
         endpoints.unmark(name)
@@ -59,13 +70,6 @@ def flush(domain: str | None) -> None:
         postqueue.hurry(one.queue_id)
     where = "" if domain is None else f" for {domain}"
     click.echo(f"Retrying {_number(waiting)}{where}." if waiting else f"Nothing is deferred{where}.")
-
-
-def _ids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not _QUEUE_ID.fullmatch(value):
-            raise click.BadParameter(f"{value!r} is no queue ID: see `chatmailctl queue`")
-    return values
 
 
 def _which(function: Callable[..., None]) -> Callable[..., None]:

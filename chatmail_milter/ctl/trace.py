@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import click
 
 from chatmail_milter.ctl import context
-from chatmail_milter.ctl.output import json_option, print_json, print_table
+from chatmail_milter.ctl.output import after, json_option, print_json, print_table
 from chatmail_milter.ctl.postqueue import Postqueue, QueueEntry
 from chatmail_milter.store.sanitize import printable
 from chatmail_milter.trace import journal
@@ -156,7 +156,7 @@ def _print(way: TracedMessage, waiting: dict[str, QueueEntry]) -> None:
     print_table(
         ("After", "Queue ID", "Step"),
         [
-            (_after(one.at - began), one.queue_id or "-", one.text)
+            (after(one.at - began), one.queue_id or "-", one.text)
             for one in way.steps
             if one.kind != "message-id"
         ],
@@ -166,12 +166,6 @@ def _print(way: TracedMessage, waiting: dict[str, QueueEntry]) -> None:
     for sentence in advice(way):
         click.echo(printable(sentence))
     click.echo()
-
-
-def _after(passed: timedelta) -> str:
-    """Time since the first step: `+0.012 s`, `+1:02:03`."""
-    seconds = passed.total_seconds()
-    return f"+{seconds:.3f} s" if seconds < 60 else f"+{timedelta(seconds=int(seconds))}"
 
 
 def _sender(way: TracedMessage) -> str:

@@ -21,6 +21,7 @@ from chatmail_milter.store.endpoint_hosts import HostState
 from chatmail_milter.store.endpoints import Endpoint
 from chatmail_milter.store.policies import Block
 from chatmail_milter.store.routes import Route
+from chatmail_milter.trace.ways import TracedMessage
 from mxdeliv_app.admin.passwords import Role
 
 if TYPE_CHECKING:
@@ -89,10 +90,21 @@ class QueuePage(PartOfList):
 
 
 @dataclass(frozen=True, slots=True)
+class TracedWay(TracedMessage):
+    """What `chatmailctl trace --json` prints of a message. `waits`: its queue IDs that are in the queue."""
+
+    outcome: str
+    waits: Sequence[str]
+    advice: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class MessagePage:
-    """The envelope of one message."""
+    """The envelope of one message, and its way so far; None if the journal has nothing of it."""
 
     message: QueueEntry
+    way: TracedWay | None
+    missing: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,10 @@ def _token_create(given: Values) -> list[str]:
     return ["token", "create", *(f"--{name}={given[name]}" for name in ("uses", "expires") if name in given)]
 
 
+def _trace(given: Values) -> list[str]:
+    return ["trace", "--json", f"--since={given['since']}", "--", given["id"]]
+
+
 def _simple(*command: str, **fields: Field) -> Order:
     """An order whose arguments are its fields."""
 
@@ -164,6 +168,7 @@ _ENTRY = _line(
 )
 _DOMAINS = _line(blocklist.domain_entry, "domain, or .domain (all below it)", ".example.org")
 _QUEUE_ID = _matching("[0-9A-Za-z]{5,30}", "queue ID")
+_SINCE = _line(_duration, "how much of the journal to read, a duration with its unit", "2h")
 
 ORDERS: Mapping[str, Order] = MappingProxyType(
     {
@@ -188,6 +193,7 @@ ORDERS: Mapping[str, Order] = MappingProxyType(
         "federation-add": _simple("federation", "add", domain=_DOMAINS),
         "federation-remove": _simple("federation", "remove", domain=_DOMAINS),
         "queue-flush": _simple("queue", "flush", domain=_optional(_DOMAIN)),
+        "queue-retry": Order({"id": _QUEUE_ID}, lambda given: ["queue", "flush", f"--id={given['id']}"]),
         "queue-hold": _simple("queue", "hold", id=_QUEUE_ID),
         "queue-release": _simple("queue", "release", id=_QUEUE_ID),
         "queue-delete": _simple("queue", "delete", "--yes", id=_QUEUE_ID),
@@ -203,6 +209,7 @@ ORDERS: Mapping[str, Order] = MappingProxyType(
         ),
         "token-revoke": _simple("token", "remove", token=_matching("[0-9A-Za-z]{1,100}", "token")),
         "queue": _simple("queue", "--json"),
+        "trace": Order({"id": _QUEUE_ID, "since": _SINCE}, _trace),
         "doctor": _simple("doctor", "--json"),
         "services": _simple("doctor", "--only", "services", "--json"),
     }

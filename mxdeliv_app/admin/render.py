@@ -19,7 +19,7 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from chatmail_milter.ctl.output import ago, counts, milliseconds
+from chatmail_milter.ctl.output import after, ago, counts, milliseconds
 from chatmail_milter.store.sanitize import printable
 from mxdeliv_app.admin import charts
 from mxdeliv_app.admin.data import shallow
@@ -143,6 +143,13 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    ago=ago, counts=counts, ms=milliseconds, percent=percent, size=size, when=when, printable=printable
+    after=after,
+    ago=ago,
+    counts=counts,
+    ms=milliseconds,
+    percent=percent,
+    size=size,
+    when=when,
+    printable=printable,
 )
 _templates.globals.update(ways=charts.NAMES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -24,16 +24,23 @@ from chatmail_milter.figures.traffic import SPANS
 from chatmail_milter.figures.waiting import QueueAwayError, queue
 from chatmail_milter.lazy import once
 from chatmail_milter.store.engine import existing_store
+from mxdeliv_app.admin.data import TracedWay
 from mxdeliv_app.admin.order_client import AwayError, Done
 from mxdeliv_app.admin.snapshot import Look, Snapshot
 
 # Seconds for which a look is fresh.
 _FIGURES, _SERVICES, _DOCTOR = 5.0, 15.0, 600.0
+# A message that was handed back for SMTP arrived before with another queue ID.
+_BEFORE = timedelta(hours=1)
 # Longer than a queue of ten thousand takes; then a page says that Postfix has not answered.
 _QUEUE_PATIENCE = 10.0
 
 GiveOrder = Callable[[str, dict[str, str]], Done]
 Findings = list[dict[str, str]]
+
+
+class _Traced(msgspec.Struct):
+    messages: list[TracedWay]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,16 @@ class Sources:
         if found is None:
             raise QueueAwayError("wait a moment: Postfix has not answered yet")
         return found.value
+
+    def way(self, message: QueueEntry) -> TracedWay | None:
+        """The way of a message so far; None if the journal has nothing of it. Raises `AwayError`."""
+        age = datetime.now(UTC) - message.arrived + _BEFORE
+        done = self._order("trace", {"id": message.queue_id, "since": f"{max(age.total_seconds(), 1):.0f}s"})
+        try:
+            found = msgspec.json.decode(done.out, type=_Traced)
+        except msgspec.DecodeError:
+            raise AwayError(done.err.removeprefix("Error: ").strip()[-200:]) from None
+        return next(iter(found.messages), None)
 
     def findings(self, which: Snapshot[Findings]) -> tuple[Look[Findings] | None, str]:
         """The findings, or why there are none."""

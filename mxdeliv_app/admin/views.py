@@ -19,6 +19,7 @@ from chatmail_milter.figures.waiting import QueueAwayError, queue
 from chatmail_milter.store.peers import UNPROVEN
 from mxdeliv_app.admin import charts
 from mxdeliv_app.admin.data import MessagePage, OverviewPage, PeerPage, PeersPage, QueuePage, shallow
+from mxdeliv_app.admin.order_client import AwayError
 from mxdeliv_app.admin.render import View
 from mxdeliv_app.admin.requests import ProblemError
 from mxdeliv_app.admin.sources import Sources
@@ -157,14 +158,19 @@ def mail_queue(sources: Sources, request: falcon.Request) -> View[QueuePage]:
 
 
 def message(sources: Sources, _request: falcon.Request, queue_id: str) -> View[MessagePage]:
-    """The envelope of one message, without content."""
+    """The envelope of one message and its way so far, without content."""
     try:
         found = next((one for one in sources.messages() if one.queue_id == queue_id), None)
     except QueueAwayError as error:
         raise ProblemError(503, str(error)) from None
     if found is None:
         raise ProblemError(404, "No such message is in the queue")
-    return View("message.html", f"Message {found.queue_id}", MessagePage(found))
+    way, missing = None, {}
+    try:
+        way = sources.way(found)
+    except AwayError as error:
+        missing["way"] = str(error)
+    return View("message.html", f"Message {found.queue_id}", MessagePage(found, way, missing))
 
 
 def choice(request: falcon.Request, name: str, among: Mapping[str, Any], default: str) -> str:

@@ -252,11 +252,25 @@ def test_a_message_of_the_queue_is_held_released_and_deleted(
         message = until("it is deferred", lambda: {*deferred(a, "mta.lab")} - before, 20).pop()
         assert pages.order("queue-hold", id=message)[0] == 200
         assert waits_in(message) == "hold"
-        found = pages.get(f"/queue/{message}")["message"]
+        page = pages.get(f"/queue/{message}")
+        found = page["message"]
         assert (found["queue"], found["recipients"]) == ("hold", [CAROL])
+        # From the journal, as `chatmailctl trace` has it.
+        assert page["missing"] == {}
+        kinds = [one["kind"] for one in page["way"]["steps"]]
+        assert {"door", "verdict", "delivery"} <= {*kinds}
+        assert page["way"]["recipients"][0]["state"] == "waiting"
         assert "mta.lab" in [one["domain"] for one in pages.get("/queue")["queue"]["destinations"]]
         assert pages.order("queue-release", id=message)[0] == 200
         until("it waits as before", lambda: waits_in(message) == "deferred", 20)
+        tried = kinds.count("delivery")
+        assert pages.order("queue-retry", id=message)[0] == 200
+
+        def is_tried_again() -> bool:
+            steps = pages.get(f"/queue/{message}")["way"]["steps"]
+            return [one["kind"] for one in steps].count("delivery") > tried
+
+        until("it was tried again", is_tried_again, 30, every=0.5)
         assert pages.order("queue-delete", id=message)[0] == 200
         assert waits_in(message) is None
         assert pages.ask("GET", f"/queue/{message}")[0] == 404

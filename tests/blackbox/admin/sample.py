@@ -10,13 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
+from chatmail_milter.trace.steps import TracedStep
+from chatmail_milter.trace.ways import TracedMessage, TracedRecipient
 from tests import stores
 
 DOMAIN = "chat.example.org"
+QUEUE_IDS = ("4jXjz71Ts6z7LNm", "4jXk0q2Vb1z7LNp")
 # Domain, road, messages an hour each way at noon, seconds of a delivery.
 _PEERS: tuple[tuple[str, Literal["https", "smtp"], int, float], ...] = (
     ("nine.example", "https", 40, 0.18), ("chat.example.net", "https", 25, 0.24),
@@ -58,7 +63,7 @@ def answered(connection: socket.socket) -> None:
     """What `chatmail-orders` says there: two messages wait, one thing is to be done."""
     with connection.makefile("rb") as asked, connection.makefile("wb") as to:
         order = json.loads(asked.readline())["order"]
-        found = {"queue": _queue, "doctor": _doctor, "services": _services}[order]()
+        found = {"queue": _queue, "doctor": _doctor, "services": _services, "trace": _trace}[order]()
         to.write(json.dumps({"status": 0, "out": json.dumps(found), "err": ""}).encode() + b"\n")
 
 
@@ -71,7 +76,27 @@ def _queue() -> list[dict[str, object]]:
         "sender": f"user00007@{DOMAIN}",
     }
     to = {"recipients": ["bob@gone.example"], "domains": ["gone.example"], "reasons": [_REFUSED]}
-    return [{"queue_id": one, **common, **to} for one in ("4jXjz71Ts6z7LNm", "4jXk0q2Vb1z7LNp")]
+    return [{"queue_id": one, **common, **to} for one in QUEUE_IDS]
+
+
+def _trace() -> dict[str, object]:
+    """The way of the first of them."""
+    came = datetime.now(UTC) - timedelta(minutes=44)
+    texts = (
+        (0.0, "postfix/submission/smtpd", "door", "came by submission, ports 465 and 587"),
+        (0.02, "chatmail-milter", "verdict", "passed: encrypted"),
+        (0.4, "postfix/smtp-mx/smtp", "delivery", f"to bob@gone.example by SMTP: deferred: {_REFUSED}"),
+    )
+    steps = [
+        TracedStep(came + timedelta(seconds=after), program, QUEUE_IDS[0], kind, text)
+        for after, program, kind, text in texts
+    ]
+    recipient = TracedRecipient("bob@gone.example", "waiting", "smtp", _REFUSED, "", steps[-1].at)
+    sender = f"user00007@{DOMAIN}"
+    found = TracedMessage("1@client.invalid", sender, (QUEUE_IDS[0],), (recipient,), tuple(steps))
+    known: dict[str, object] = msgspec.to_builtins(found)
+    further = {"outcome": "waiting", "waits": [QUEUE_IDS[0]], "advice": ["Ask the operator of gone.example."]}
+    return {"messages": [{**known, **further}], "queue": []}
 
 
 def _doctor() -> list[dict[str, str]]:

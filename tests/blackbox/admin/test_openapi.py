@@ -25,8 +25,8 @@ from tests.unit.admin.site import ACT, HASHES, READ, fill
 
 EXAMPLES = 4  # of each operation, besides those of its schema's bounds
 SECONDS = 600.0
-# These look at this machine and at the DNS, and have no fields. And whoever logs out is out.
-LEFT_OUT = ("/admin/orders/doctor", "/admin/orders/services", "/admin/logout")
+# These look at this machine, its journal and at the DNS. And whoever logs out is out.
+LEFT_OUT = ("/admin/orders/doctor", "/admin/orders/services", "/admin/orders/trace", "/admin/logout")
 
 
 def answered(connection: socket.socket) -> None:

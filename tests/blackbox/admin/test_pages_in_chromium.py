@@ -108,6 +108,30 @@ def test_light_and_dark_wide_and_on_a_phone(origin: str, opened: Callable[[str],
     assert browser.complaints == []
 
 
+def test_the_way_of_a_message_on_a_phone(tmp_path: Path) -> None:
+    sample.fill(tmp_path / "store.sqlite")
+    with served(tmp_path, HASHES, execute=sample.answered, domain=sample.DOMAIN) as port:
+        browser = Browser(tmp_path / "profile")
+        try:
+            home = f"https://localhost:{port}/admin"
+            log_in(browser, home, ACT)
+            browser.look(dark=True, width=390)
+
+            def is_complete() -> bool:
+                browser.open(f"{home}/queue/{sample.QUEUE_IDS[0]}")
+                return "Its way" in browser.text()
+
+            until("the queue was listed", is_complete, 60, every=1)
+            for words in ("came by submission", "passed: encrypted", "Ask the operator", "Try it now"):
+                assert words in browser.text()
+            browser.picture(PICTURES / "phone-dark-message.png")
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+            assert browser.evaluate(UNNAMED) == []
+            assert browser.complaints == []
+        finally:
+            browser.close()
+
+
 def test_an_order_by_keyboard(origin: str, opened: Callable[[str], Browser]) -> None:
     browser = opened(ACT)
     for entry, where, said in (

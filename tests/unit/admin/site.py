@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import falcon
+import msgspec
 from argon2 import PasswordHasher
 from falcon.testing import Result, TestClient
 from sqlalchemy import Engine
@@ -28,6 +29,8 @@ from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.policies import Blocks, Federations
 from chatmail_milter.store.routes import Route, Routes
 from chatmail_milter.store.tokens import Tokens
+from chatmail_milter.trace.steps import TracedStep
+from chatmail_milter.trace.ways import TracedMessage, TracedRecipient
 from mxdeliv_app.admin.app import create_app
 from mxdeliv_app.admin.order_client import AwayError, Done
 from mxdeliv_app.admin.pages import PAGES
@@ -80,6 +83,19 @@ def queued(queue_id: str = QUEUE_ID, domain: str = "b.test", queue: str = "defer
     )
 
 
+def way() -> dict[str, Any]:
+    """The way of a message that a hostile peer put off, as `chatmailctl trace --json` has it."""
+    at = datetime.now(UTC)
+    steps = [
+        TracedStep(at, "postfix/cleanup", QUEUE_ID, "message-id", "Message-ID <1@a.test>"),
+        TracedStep(at, "postfix/mxdeliv/lmtp", QUEUE_ID, "delivery", f"b.test put it off: {HOSTILE}"),
+    ]
+    recipient = TracedRecipient("bob@b.test", "waiting", "https", HOSTILE, "", at)
+    found = asdict(TracedMessage("1@a.test", "user00001@a.test", (QUEUE_ID,), (recipient,), tuple(steps)))
+    found |= {"outcome": "waiting", "waits": [QUEUE_ID], "advice": ["Ask the operator of b.test."]}
+    return {**found, **json.loads(msgspec.json.encode(found))}
+
+
 @dataclass
 class AdminSite:
     """The admin application with fake sources, and a client with the cookie of its last login."""
@@ -88,6 +104,9 @@ class AdminSite:
     messages: list[QueueEntry] | None = field(default_factory=lambda: [queued()])
     done: Done | None = field(default_factory=lambda: Done(0, "It is done.\n", ""))
     orders: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    traced: list[dict[str, str]] = field(default_factory=list)
+    # What the journal has of each message.
+    trace: Done = field(default_factory=lambda: Done(0, json.dumps({"messages": [way()], "queue": []}), ""))
     # What doctor has found.
     findings: list[dict[str, str]] = field(default_factory=list)
     clock: float = 0.0
@@ -144,6 +163,9 @@ class AdminSite:
             raise AwayError("chatmail-orders does not answer")
         if name in ("doctor", "services"):
             return Done(0, json.dumps(self.findings), "")
+        if name == "trace":
+            self.traced.append(values)
+            return self.trace
         self.orders.append((name, values))
         return self.done
 

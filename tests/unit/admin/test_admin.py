@@ -247,6 +247,43 @@ class TestOrders:
         assert (result.status_code, admin.orders) == (422, [])
 
 
+class TestOneMessage:
+    def test_its_way_is_that_of_trace(self, admin: AdminSite) -> None:
+        found = admin.json(f"/queue/{QUEUE_ID}")
+        assert found["missing"] == {}
+        assert [one["kind"] for one in found["way"]["steps"]] == ["message-id", "delivery"]
+        assert found["way"]["recipients"][0]["state"] == "waiting"
+        words = SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).words
+        assert "b.test put it off: <script>" in words
+        assert "Ask the operator of b.test." in words
+        # From before it arrived.
+        (asked, _) = admin.traced
+        assert (asked["id"], 3600 <= int(asked["since"].removesuffix("s")) < 4200) == (QUEUE_ID, True)
+
+    def test_where_the_journal_has_nothing_or_does_not_answer_the_rest_is_there(
+        self, admin: AdminSite
+    ) -> None:
+        admin.trace = Done(0, '{"messages": [], "queue": []}', "")
+        assert "The journal has nothing of it" in SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).words
+        admin.trace = Done(1, "", "Error: run this as root: journalctl says: no\n")
+        found = admin.json(f"/queue/{QUEUE_ID}")
+        assert (found["way"], found["missing"]["way"]) == (None, "run this as root: journalctl says: no")
+        words = SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).words
+        assert "run this as root" in words
+        assert "bob@b.test" in words
+
+    @pytest.mark.parametrize("queue", ["deferred", "hold", "active"])
+    def test_what_can_be_done_depends_on_where_it_is(self, admin: AdminSite, queue: str) -> None:
+        admin.messages = [queued(queue=queue)]
+        forms = {
+            one["action"] for tag, one in SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).tags if tag == "form"
+        }
+        orders = {str(one).rpartition("/")[2] for one in forms} - {"logout"}
+        assert orders == {"queue-delete"} | {
+            "deferred": {"queue-retry", "queue-hold"}, "hold": {"queue-release"}, "active": {"queue-hold"},
+        }[queue]  # fmt: skip
+
+
 class TestWhatIsAway:
     def test_without_the_store_the_rest_is_there(self) -> None:
         site = AdminSite(None)

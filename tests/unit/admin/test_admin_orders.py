@@ -46,6 +46,7 @@ GOOD: list[tuple[str, dict[str, str], str]] = [
     ("federation-remove", {"domain": "f.test"}, "federation remove -- f.test"),
     ("queue-flush", {"domain": ""}, "queue flush"),
     ("queue-flush", {"domain": "b.test"}, "queue flush -- b.test"),
+    ("queue-retry", {"id": QUEUE_ID}, f"queue flush --id={QUEUE_ID}"),
     ("queue-hold", {"id": QUEUE_ID}, f"queue hold -- {QUEUE_ID}"),
     ("queue-release", {"id": QUEUE_ID}, f"queue release -- {QUEUE_ID}"),
     ("queue-delete", {"id": QUEUE_ID}, f"queue delete --yes -- {QUEUE_ID}"),
@@ -56,6 +57,7 @@ GOOD: list[tuple[str, dict[str, str], str]] = [
     ("token-create", {"uses": "3", "expires": "12h"}, "token create --uses=3 --expires=12h"),
     ("token-revoke", {"token": "0123abcd"}, "token remove -- 0123abcd"),
     ("queue", {}, "queue --json"),
+    ("trace", {"id": QUEUE_ID, "since": "90s"}, f"trace --json --since=90s -- {QUEUE_ID}"),
     ("doctor", {}, "doctor --json"),
     ("services", {}, "doctor --only services --json"),
 ]

@@ -95,6 +95,22 @@ class TestFlush:
         assert run("queue", "flush").output == "Retrying 1 message.\n"
         assert hurried(postqueue) == ["A"]
 
+    def test_one_message(self, postqueue: Path, store: str) -> None:
+        endpoints = Endpoints(open_store(store))
+        for domain in ("b.test", "c.test"):
+            endpoints.failed(domain, "connect", datetime.now(UTC), None)
+        write(postqueue, message("AAAA1", "x@b.test"), message("AAAA2", "x@b.test"))
+        assert run("queue", "flush", "--id", "AAAA2").output == "Retrying 1 message.\n"
+        assert hurried(postqueue) == ["AAAA2"]
+        assert [one.domain for one in endpoints.list() if one.marked(datetime.now(UTC))] == ["c.test"]
+
+    def test_one_that_is_not_there_or_held(self, postqueue: Path) -> None:
+        write(postqueue, message("AAAA1", "x@b.test"), message("AAAA2", "x@b.test", queue="hold"))
+        assert run("queue", "flush", "--id", "AAAA2").output == "Nothing is deferred.\n"
+        missing = run("queue", "flush", "--id", "AAAA1", "--id", "BBBB1")
+        assert (missing.exit_code, "no message BBBB1" in missing.output) == (1, True)
+        assert hurried(postqueue) == []
+
     def test_ip_literals(self, postqueue: Path) -> None:
         write(postqueue, message("A", "x@[192.0.2.1]"))
         assert run("queue", "flush", "192.0.2.1").output == "Retrying 1 message for [192.0.2.1].\n"
@@ -118,7 +134,18 @@ class TestFlush:
         assert [one.domain for one in endpoints.list() if one.marked(now)] == ["d.test"]
         assert [one.failures for one in endpoints.list()] == [1, 1, 1]
 
-    @pytest.mark.parametrize("words", [["b..test"], ["x@b.test"], ["--all"], ["b.test", "c.test"], ["-i"]])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["b..test"],
+            ["x@b.test"],
+            ["--all"],
+            ["b.test", "c.test"],
+            ["-i"],
+            ["--id", "-r"],
+            ["b.test", "--id", "AAAA1"],
+        ],
+    )
     def test_bad_input(self, postqueue: Path, words: list[str]) -> None:
         write(postqueue, message("A", "x@b.test"))
         assert run("queue", "flush", *words).exit_code == 2

@@ -148,7 +148,7 @@ ROOMS = (
     Room(
         "mxdeliv_app/admin",
         "the admin pages, and `chatmail-orders`, which executes their orders as root",
-        ("rules", "config", "processes", "store", "figures", "ctl", "serving"),
+        ("rules", "config", "processes", "store", "figures", "trace", "ctl", "serving"),
     ),
     Room(
         "mxdeliv_app/webimap",
