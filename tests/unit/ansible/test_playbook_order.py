@@ -116,6 +116,7 @@ class TestChecksums:
         record = host / "written.sha256"
         command = command.replace("/etc/chatmail/written.sha256", str(record))
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        assert record.stat().st_mode & 0o077 == 0
         assert len({line.split("  ")[1] for line in record.read_text().splitlines()}) == 2
         checked = subprocess.run(
             ["sha256sum", "--check", record], capture_output=True, text=True, check=False
