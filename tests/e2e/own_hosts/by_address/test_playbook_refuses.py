@@ -41,6 +41,8 @@ FOREIGN = "myhostname = mail.other.example\nvirtual_mailbox_domains = other.exam
             "chatmail_settings: accounts.quota: set chatmail_quota instead",
         ),
         ({"chatmail_settings": {"relay": 3}}, "chatmail_settings: relay: wants keys with values"),
+        ({"chatmail_state": "absent"}, "must be `present` where chatmail_stack is `whole`"),
+        ({"chatmail_stack": "both"}, "value of chatmail_stack must be one of: whole, beside, got: both"),
         ({"chatmail_domain": "192.0.2.1"}, "in brackets: [192.0.2.1]"),
         ({"chatmail_admin_passwords": {"privileged": CLEARTEXT}}, "the hash that `chatmailctl admin hash`"),
         ({"chatmail_admin_passwords": {"root": HASH}}, "may have `privileged` and `read_only`"),
