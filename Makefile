@@ -73,8 +73,8 @@ test: $(VENV)/ready $(DEBS) dist/promtool $(WEBCLIENT) $(OLDEST_CORE) ## unit, b
 	$(BIN)/pytest -n 3
 
 .PHONY: test-unit
-test-unit: $(VENV)/ready ## the tests that need neither root nor lab; seconds
-	$(BIN)/pytest tests/unit
+test-unit: $(VENV)/ready ## the quick tests that need neither root nor lab
+	$(BIN)/pytest -m 'not slow' tests/unit
 
 .PHONY: test-unit-13
 test-unit-13: $(VENV)/ready ## the same on Debian 13 with its Python 3.13, in a root directory made for it (root)

@@ -96,6 +96,7 @@ def test_the_body_comes_in_chunks_as_a_milter_gets_them() -> None:
     assert [len(chunk) for chunk in found.body] == [65_535, 65_535, 65_535, 200_002 - 3 * 65_535]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [

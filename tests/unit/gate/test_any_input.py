@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def mutated(draw: st.DrawFn, most: int = 3) -> bytes:
     return mutate(Random(draw(st.integers(0, 2**32))), octets, draw(st.integers(0, most)))  # noqa: S311
 
 
+@pytest.mark.slow
 @given(directions, mutated(), st.lists(st.integers(0, 5000), max_size=30))
 @settings(max_examples=500)
 def test_chunks_never_change_the_verdict(direction: Direction, octets: bytes, cuts: list[int]) -> None:
@@ -61,12 +63,14 @@ def test_not_even_octet_by_octet(direction: Direction, octets: bytes, step: int)
     assert classify(direction, octets, every) is classify(direction, octets, [])
 
 
+@pytest.mark.slow
 @given(directions, st.one_of(st.binary(max_size=400), mutated(8)))
 @settings(max_examples=400)
 def test_any_octets_get_an_answer(direction: Direction, octets: bytes) -> None:
     assert check(direction, ENVELOPE, octets).code in (250, 523)
 
 
+@pytest.mark.slow
 @given(directions, grammar.encrypted(), st.lists(st.integers(0, 5000), max_size=5))
 @settings(max_examples=200)
 def test_whatever_delta_chat_encrypts_passes(direction: Direction, octets: bytes, cuts: list[int]) -> None:

@@ -79,6 +79,7 @@ def test_a_name_in_any_charset_is_no_matter() -> None:
     assert author(["Jörg <alice@a.example>".encode("latin-1")]) == "alice@a.example"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["(", '"', "\\", "<", ",", "a ", "=?", "()", " ", "a@", '""', "\r\n "])
 def test_hostile_fields_cost_work_in_proportion(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(size: int) -> None:

@@ -110,6 +110,7 @@ def _encoded(text: str, place: int, typed: str) -> str:
     return multipart(parts)
 
 
+@pytest.mark.slow
 @given(
     directions,
     clear_text,
@@ -126,6 +127,7 @@ def test_text_in_a_part(
     assert not passes(direction, put(text, place, typed))
 
 
+@pytest.mark.slow
 @given(
     directions,
     clear_text,

@@ -26,6 +26,7 @@ def test_the_gate_says_what_the_maker_does(sample: Sample, direction: Direction)
     assert found == expected(sample, direction), verdict.reason
 
 
+@pytest.mark.slow
 @each_direction
 @each_sample
 @pytest.mark.parametrize("reader", rule.READERS, ids=lambda reader: reader.__name__)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import pytest
+
 from tests.corpus import ENCRYPTED, rule
 from tests.corpus.by_mailparse import Passed, passed, recorded
 
@@ -24,6 +26,7 @@ def leaves(tree: Any) -> list[tuple[str, str]]:
     return [(part["type"], part["body"]) for part in tree["parts"]]
 
 
+@pytest.mark.slow
 def test_every_message_that_passes_is_to_mailparse_what_it_is_to_the_gate() -> None:
     messages = list(passed())
     record = recorded()

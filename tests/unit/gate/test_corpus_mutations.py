@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from tests.corpus.mutations import mutate
 PASSING = [sample for sample in committed() if sample.incoming != NONE and len(sample.octets) < 8000]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(Direction), st.sampled_from(PASSING), st.integers(0, 2**32), st.integers(1, 4))
 @settings(max_examples=600)
 def test_what_passes_is_encrypted_to_all_readers(

@@ -26,6 +26,7 @@ def test_real_ones_are_reports_to_all_readers(octets: bytes, reader: Reader) -> 
     assert not is_report(octets.replace(b"message/", b"text/html; x="), reader)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(list(reports.REAL.values())), st.integers(0, 2**32), st.integers(1, 4))
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_passes_is_a_report_to_all_readers(report: bytes, chance: int, times: int) -> None:

@@ -271,6 +271,7 @@ def answer_to_file(_: Fields, message: bytes) -> str:
     return gate.finish().reason
 
 
+@pytest.mark.slow
 @headers
 @pytest.mark.parametrize("ask", [answer_to_fields, answer_to_file])
 def test_a_flood_in_the_header_costs_as_little(
@@ -290,6 +291,7 @@ def test_a_flood_in_the_header_costs_as_little(
 UNENDING = 400_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit", [b";", b"\\a", b"; x*1=y", b";\r\n x", b" ", b"\t;", b'"', b"; x=", b"x", b"(x)", b"()", b"("]
 )
@@ -329,6 +331,7 @@ def answer(flood: Flood, size: int, chunk: int) -> str:
     return gate.finish().reason
 
 
+@pytest.mark.slow
 @floods
 def test_a_flood_gets_its_verdict_and_makes_work_in_proportion(flood: Flood) -> None:
     assert answer(flood, flood.size, BLOCK) == flood.reason
@@ -337,6 +340,7 @@ def test_a_flood_gets_its_verdict_and_makes_work_in_proportion(flood: Flood) -> 
     assert_linear(lambda size: answer(flood, size, MIB), flood.counted)
 
 
+@pytest.mark.slow
 @floods
 def test_in_small_pieces_too(flood: Flood) -> None:
     assert (answer(flood, 10_000, 1) == "encrypted") == (answer(flood, 10_000, BLOCK) == "encrypted")

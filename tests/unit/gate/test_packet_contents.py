@@ -238,6 +238,7 @@ def test_what_readers_must_know_is_refused(tag: int) -> None:
     assert walk(p.new(tag, b"hi") + p.seipd(), strict=False) == f"packets-tag-{tag}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [40, 63, 64, 65, 80, 100, 255, 1000, 1024, 2304, 4096])
 def test_the_probability_of_a_false_alarm(count: int) -> None:
     """Exactly: the sum of the binomial distribution over all counts that are refused."""

@@ -87,6 +87,7 @@ def test_refuses_everything_else(octets: bytes, reason: str) -> None:
     assert walk(octets, 1) == reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "unit", "after"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
+import pytest
+
 from chatmail_milter.gate.gate import Direction, Envelope, Gate, Kind
 from chatmail_milter.gate.message import read
 from tests import messages, packets
@@ -30,6 +32,7 @@ def test_a_chat_message_is_handed_on_less_than_thirty_times() -> None:
     assert work(lambda: pass_through(opened.fields, [body])) < 30 * len(octets)
 
 
+@pytest.mark.slow
 def test_27_megabytes_are_handed_on_less_than_15_times_and_2_mib_of_them_are_in_memory() -> None:
     octets = messages.sealed(
         packets.pkesk() + packets.partial(packets.SEIPD, b"\x01" + packets.noise(19_500_000), 16)

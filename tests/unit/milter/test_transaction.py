@@ -24,6 +24,7 @@ def _fields(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
         yield name, value % number if b"%" in value else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize(
     ("name", "value"),

@@ -176,6 +176,7 @@ def test_who_is_idle_is_forgotten() -> None:
     assert limiter.remembered(3.0) == 0
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_who_send_at_once_are_each_held_to_their_rate() -> None:
     limiter = Limiter(Rate(60, 1))
     users = [f"u{number}@a.example" for number in range(100_000)]

@@ -124,6 +124,7 @@ def test_only_what_changes_something_may_be_too_long() -> None:
         dialogue.hear(b"Lx\ty", whole=False)
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.binary(max_size=60), st.from_regex(rb"[HLIBSUCDRAT]\d?\t[a-z\t\x01]{0,20}"))))
 def test_no_line_is_a_bug(lines: list[bytes]) -> None:
     dialogue = DictSession(Entries())

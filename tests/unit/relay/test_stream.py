@@ -71,6 +71,7 @@ def test_large_message_is_in_a_file_as_it_went_in(
     assert (found, after) == (content, b"QUIT")
 
 
+@pytest.mark.slow
 def test_large_message_takes_little_memory() -> None:
     content = (b"." + b"x" * 61 + b"\r\n") * 300_000
     octets = stuffed(content)
@@ -119,6 +120,7 @@ def test_line_that_is_too_long_is_none_and_the_next_is_read() -> None:
     assert read(b"x" * (3 * MAX_LINE) + b"\r\nNOOP\n", 1000, work) == (None, b"NOOP")
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_replies_are_one_printable_line_each(text: str) -> None:
     stream = SmtpStream(cast(asyncio.StreamReader, None), cast(asyncio.StreamWriter, None))

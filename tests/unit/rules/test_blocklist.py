@@ -147,6 +147,7 @@ networks = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(listed=st.lists(networks, max_size=20), stranger=st.ip_addresses(), data=st.data())
 def test_networks_are_found_as_by_looking_at_each(
     listed: list[ipaddress.IPv4Network | ipaddress.IPv6Network],
