@@ -118,11 +118,19 @@ def test_what_does_not_go_on_is_given_up(ends: Mapping[Peer, Future[bytes]], pee
 
 
 def test_a_header_larger_than_any_legal_one_is_refused(b: LabHost) -> None:
+    line = b"X-Mail-To: %b\r\n" % (b"a" * 900)
     with connected(b, strangers.ipv4(1)[0]) as peer:
-        peer.settimeout(60)
-        with contextlib.suppress(OSError):
-            peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n" + b"X-Mail-To: %b\r\n" % (b"a" * 900) * 400)
-        assert peer.recv(4096).startswith(b"HTTP/1.1 400 ")
+        peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n")
+        for _ in range(400):
+            peer.settimeout(60)
+            peer.sendall(line)
+            # What is sent after nginx has hung up makes TLS forget the answer.
+            if said := heard(peer):
+                break
+        else:
+            peer.settimeout(60)
+            said = peer.recv(4096)
+        assert said.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("joined", [False, True])
