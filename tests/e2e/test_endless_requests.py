@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from tests.attacks import strangers
-from tests.chat import journal
+from tests.chat import early_answer, journal
 from tests.chat.deadline import until
 from tests.chat.smtp import any_certificate
 from tests.chat.waits import at_once
@@ -118,18 +118,9 @@ def test_what_does_not_go_on_is_given_up(ends: Mapping[Peer, Future[bytes]], pee
 
 
 def test_a_header_larger_than_any_legal_one_is_refused(b: LabHost) -> None:
-    line = b"X-Mail-To: %b\r\n" % (b"a" * 900)
     with connected(b, strangers.ipv4(1)[0]) as peer:
-        peer.sendall(b"POST /mxdeliv HTTP/1.1\r\n")
-        for _ in range(400):
-            peer.settimeout(60)
-            peer.sendall(line)
-            # What is sent after nginx has hung up makes TLS forget the answer.
-            if said := heard(peer):
-                break
-        else:
-            peer.settimeout(60)
-            said = peer.recv(4096)
+        header = b"POST /mxdeliv HTTP/1.1\r\n" + b"X-Mail-To: %b\r\n" % (b"a" * 900) * 400
+        said = early_answer.send(peer, header) or peer.recv(4096)
         assert said.startswith(b"HTTP/1.1 400 ")
 
 
@@ -205,7 +196,7 @@ def assert_refused(peers: Sequence[ssl.SSLSocket], number: int) -> None:
 
     def all_of_them() -> bool:
         for peer in peers:
-            if more := heard(peer):
+            if more := early_answer.heard(peer):
                 said[peer] = said.get(peer, b"") + more
         return sum(b"\r\n\r\n450 4.7.1 " in one for one in said.values()) >= number
 
@@ -214,15 +205,6 @@ def assert_refused(peers: Sequence[ssl.SSLSocket], number: int) -> None:
     for one in said.values():
         assert one.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: " in one
-
-
-def heard(peer: ssl.SSLSocket) -> bytes:
-    """What came, of the answer: not TLS's own messages."""
-    peer.setblocking(False)
-    try:
-        return peer.recv(4096)
-    except ssl.SSLWantReadError:
-        return b""
 
 
 def served(host: LabHost, source: str, length: str) -> None:

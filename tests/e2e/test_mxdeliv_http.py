@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import messages, packets
-from tests.chat import mxdeliv, pgp, signature
+from tests.chat import early_answer, mxdeliv, pgp, signature
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.smtp import any_certificate
@@ -55,9 +55,7 @@ def connect(host: LabHost) -> ssl.SSLSocket:
 def say(host: LabHost, octets: bytes) -> bytes:
     """All that is answered on a connection of its own; what nginx does not wait for may be cut."""
     with connect(host) as connection:
-        with contextlib.suppress(OSError):  # it has hung up already: what it said is there
-            connection.sendall(octets)
-        answer = b""
+        answer = early_answer.send(connection, octets)
         with contextlib.suppress(OSError):
             while more := connection.recv(65536):
                 answer += more
