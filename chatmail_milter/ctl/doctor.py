@@ -52,9 +52,8 @@ def _queue(_config: Config) -> Iterator[Finding]:
 
 
 def _certificates(config: Config) -> Iterator[Finding]:
-    names = [config.mail.domain, config.mail.host]
-    names += [str(one.exchange).rstrip(".") for one in _wanted(MX)]
-    yield from certificates.check(names)
+    exchanges = [str(one.exchange).rstrip(".") for one in _wanted(MX)]
+    yield from certificates.check([config.mail.domain, config.mail.host], exchanges)
 
 
 def _dns(config: Config) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from chatmail_milter.address import trusts_any_certificate
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "certificates"
+SMTP = 25
 PORTS = (443, 465, 993)
 # certbot renews with 30 days left: with fewer than this it has failed for two weeks.
 SOON_DAYS = 14
@@ -38,42 +40,62 @@ def look(name: str, port: int) -> ServedCertificate:
         _handshake(name, port, ssl.create_default_context())
     except ssl.SSLCertVerificationError as failure:
         error = failure.verify_message
+    return ServedCertificate(x509.load_der_x509_certificate(shown(name, port)).not_valid_after_utc, error)
+
+
+def shown(name: str, port: int) -> bytes:
+    """The certificate that a port of this host shows for SNI `name`, in DER. Raises `OSError`."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return ServedCertificate(_handshake(name, port, context), error)
+    return _handshake(name, port, context)
 
 
-def _handshake(name: str, port: int, context: ssl.SSLContext) -> datetime:
-    with (
-        socket.create_connection(("127.0.0.1", port), _TIMEOUT) as plain,
-        context.wrap_socket(plain, server_hostname=name) as tls,
-    ):
-        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"").not_valid_after_utc
+def _handshake(name: str, port: int, context: ssl.SSLContext) -> bytes:
+    with _connected(port) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+        return tls.getpeercert(binary_form=True) or b""
 
 
-def check(names: Sequence[str], now: datetime | None = None, look: Look = look) -> Iterator[Finding]:
-    """Checks each name at each port. For IP literals and names that begin with `_`, only the days left."""
-    for name in dict.fromkeys(names):
-        for port in PORTS:
-            what = f"{name}:{port}"
-            try:
-                shown = look(name.strip("[]").removeprefix("IPv6:"), port)
-            except (OSError, ValueError) as error:
-                yield unknown(SUBJECT, what, f"no TLS: {error}")
-                continue
-            yield _of(name, what, shown, now or datetime.now(UTC))
+def _connected(port: int) -> socket.socket:
+    """A connection on which TLS comes next, with port 25 after STARTTLS."""
+    if port != SMTP:
+        return socket.create_connection(("127.0.0.1", port), _TIMEOUT)
+    # Its own `starttls` sends the address as SNI.
+    client = smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT)
+    client.ehlo()
+    client.docmd("STARTTLS")
+    if client.sock is None:
+        raise smtplib.SMTPServerDisconnected("the server hung up")
+    return client.sock
 
 
-def _of(name: str, what: str, shown: ServedCertificate, now: datetime) -> Finding:
-    days = (shown.until - now).days
+def check(
+    names: Sequence[str], exchanges: Sequence[str], now: datetime | None = None, look: Look = look
+) -> Iterator[Finding]:
+    """Checks each name at each port of apps, and the names of MX records at port 25, too.
+
+    For IP literals and names that begin with `_`, only the days left.
+    """
+    pairs = [(name, port) for name in (*names, *exchanges) for port in PORTS]
+    for name, port in dict.fromkeys([*pairs, *((name, SMTP) for name in exchanges)]):
+        what = f"{name}:{port}"
+        try:
+            served = look(name.strip("[]").removeprefix("IPv6:"), port)
+        except (OSError, ValueError) as error:
+            yield unknown(SUBJECT, what, f"no TLS: {error}")
+            continue
+        yield _of(name, what, served, now or datetime.now(UTC))
+
+
+def _of(name: str, what: str, served: ServedCertificate, now: datetime) -> Finding:
+    days = (served.until - now).days
     renew = "see `chatmail_tls_mode` of the playbook; with ACME: certbot renew"
     if days < 0:
         return Finding(
             SUBJECT, what, FindingState.BAD, f"expired {-days} days ago", "apps and peers refuse it", renew
         )
-    if shown.error and not trusts_any_certificate(name):
-        return Finding(SUBJECT, what, FindingState.BAD, shown.error, "apps and peers refuse it", renew)
+    if served.error and not trusts_any_certificate(name):
+        return Finding(SUBJECT, what, FindingState.BAD, served.error, "apps and peers refuse it", renew)
     if days < SOON_DAYS:
         return Finding(SUBJECT, what, FindingState.SOON, f"{days} days left", "it was not renewed", renew)
     return good(SUBJECT, what, f"{days} days left")

@@ -7,8 +7,6 @@ look for SRV records (RFC 6186, RFC 8314) connect where they lead.
 from __future__ import annotations
 
 import hashlib
-import smtplib
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 
 from cryptography import x509
@@ -20,6 +18,7 @@ from dns.rdatatype import SRV, TLSA, TXT
 from dns.rrset import RRset
 
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
+from chatmail_milter.doctor.certificates import SMTP, shown
 from chatmail_milter.doctor.records import SUBJECT, Lookup, authoritative
 
 SERVICES = {"_imaps": 993, "_imap": 143, "_submissions": 465, "_submission": 587}
@@ -29,26 +28,15 @@ _OWN = {"1", "3"}
 _TIMEOUT = 5.0  # seconds
 _LONGEST = 1 << 16  # octets of a policy (RFC 8461, 3.2)
 
-# The certificate that port 25 shows for a name, in DER. Raises `OSError` or `SMTPException`.
+# The certificate that port 25 shows for a name, in DER. Raises `OSError`.
 Certificate = Callable[[str], bytes]
 # The MTA-STS policy of a domain. Raises `OSError`, of which requests' errors are.
 Policy = Callable[[str], str]
 
 
 def certificate(name: str) -> bytes:
-    """Asks this host's port 25 by STARTTLS with SNI `name`."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with smtplib.SMTP(timeout=_TIMEOUT) as client:
-        client.connect("127.0.0.1", 25)
-        client.ehlo()
-        client.docmd("STARTTLS")
-        if client.sock is None:
-            raise smtplib.SMTPServerDisconnected
-        with context.wrap_socket(client.sock, server_hostname=name) as tls:
-            client.sock = None
-            return tls.getpeercert(binary_form=True) or b""
+    """Asks this host's port 25. Raises `OSError`."""
+    return shown(name, SMTP)
 
 
 def policy(domain: str) -> str:
@@ -112,7 +100,7 @@ def check(
 def _tlsa(what: str, host: str, texts: Sequence[str], certificate: Certificate) -> Finding:
     try:
         shown = x509.load_der_x509_certificate(certificate(host))
-    except (OSError, smtplib.SMTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         return unknown(SUBJECT, what, f"port 25 shows no certificate: {error}")
     key = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     objects = {"0": shown.public_bytes(Encoding.DER), "1": key}

@@ -25,6 +25,12 @@ def test_a_sound_relay_has_nothing_to_mend(a: LabHost) -> None:
     assert found(a, *SUBJECTS) == (0, {})
 
 
+def test_each_port_shows_its_certificate(a: LabHost) -> None:
+    _, findings = relay.asked(a, "doctor", "--only", "certificates")
+    assert {one["what"] for one in findings} == {f"{a.domain}:{port}" for port in (25, 443, 465, 993)}
+    assert {one["state"] for one in findings} == {"good"}
+
+
 def test_its_records_are_published(a: LabHost) -> None:
     _, wrong = found(a, "dns")
     assert all(what.endswith(" PTR") for what in wrong), wrong

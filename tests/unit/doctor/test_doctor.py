@@ -226,16 +226,29 @@ def test_a_certificate_is_for_the_name_and_for_a_while(
     name: str, days: int, error: str, state: FindingState
 ) -> None:
     found = certificates.check(
-        [name, name], NOW, lambda *_: ServedCertificate(NOW + timedelta(days, hours=1), error)
+        [name, name], [], NOW, lambda *_: ServedCertificate(NOW + timedelta(days, hours=1), error)
     )
     assert states(found) == {f"{name}:{port}": state for port in (443, 465, 993)}
+
+
+def test_servers_that_deliver_ask_for_the_name_of_the_mx_on_port_25() -> None:
+    asked = set()
+
+    def look(name: str, port: int) -> ServedCertificate:
+        asked.add((name, port))
+        return ServedCertificate(NOW + timedelta(60), "")
+
+    found = states(certificates.check(["a.example", "mx.example"], ["mx.example"], NOW, look))
+    assert {port for name, port in asked if name == "a.example"} == {443, 465, 993}
+    assert {port for name, port in asked if name == "mx.example"} == {25, 443, 465, 993}
+    assert found.keys() == {f"{name}:{port}" for name, port in asked}
 
 
 def test_a_port_without_tls_is_no_certificate() -> None:
     def refuse(_name: str, _port: int) -> ServedCertificate:
         raise ConnectionRefusedError("refused")
 
-    assert set(states(certificates.check(["a.example"], NOW, refuse)).values()) == {FindingState.UNKNOWN}
+    assert set(states(certificates.check(["a.example"], [], NOW, refuse)).values()) == {FindingState.UNKNOWN}
 
 
 def test_the_clock_is_the_networks() -> None:
