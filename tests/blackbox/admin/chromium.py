@@ -20,6 +20,8 @@ from typing import Any
 from tests.chat.deadline import until
 
 SECONDS = 60.0
+# The browser gives up what it loads, because another process boots or ends a host of the lab.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 
 
 class Browser:
@@ -104,8 +106,14 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Go there, and wait until it is there."""
-        self.evaluate("document.documentElement.dataset.old = 'yes'")
-        self.call("Page.navigate", url=url)
+
+        def gone() -> bool:
+            self.evaluate("document.documentElement.dataset.old = 'yes'")
+            error = self.call("Page.navigate", url=url).get("errorText", "")
+            assert error in ("", NETWORK_CHANGED), f"{url}: {error}"
+            return not error
+
+        until("the browser goes there", gone, SECONDS)
         self.arrived()
 
     def arrived(self) -> None:

@@ -46,7 +46,7 @@ from tests.lab.visitor import seen_as
 from tests.lab.wait import until
 
 SEALED = messages.sealed(packets.pkesk() + packets.seipd())
-VISITOR = "10.77.0.97"
+VISITOR = "10.77.0.95"
 CLEARTEXT = "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
 
 
