@@ -159,7 +159,7 @@ def _event(entry: JournalLine) -> CountedEvent | None:
 
 
 def _uids(users: Mapping[str, str]) -> dict[str, str]:
-    """The user's ID of each program whose user this host has."""
+    """User IDs of the programs, where this host has the user."""
     ids = user_ids(users.values())
     for name in users.values():
         if name not in ids:

@@ -59,7 +59,7 @@ def in_place_of(client: LabHost, address: str, host: LabHost, ports: Sequence[in
 
 @contextmanager
 def blocked_outbound(host: LabHost, port: int) -> Iterator[None]:
-    """The host's provider lets nobody connect to this TCP port of others while the block runs."""
+    """The host's provider blocks connections from it to this TCP port while the block runs."""
     rule = f'oifname != "lo" tcp dport {port} reject with tcp reset'
     hook = "type filter hook output priority 0;"
     host.run(["nft", "-f", "-"], input=f"table inet blocked {{\nchain output {{\n{hook}\n{rule}\n}}\n}}\n")

@@ -1,1 +1,1 @@
-"""What is tried on one relay whose domain is an address literal."""
+"""Tests on one relay whose domain is an address literal."""
