@@ -24,7 +24,8 @@ from chatmail_milter.ctl.output import confirm, json_option, print_json
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 
 # The services that read what is restored, in the order of their start. Postfix starts last: it takes mail.
-READERS = ("chatmail.target", "dovecot.service")
+TARGET = "chatmail.target"
+READERS = (TARGET, "dovecot.service")
 UNITS = (*READERS, "opendkim.service", "postfix.service")
 
 # More than a mailbox gets between a backup and a loss, and few of the 2^32 that there are.
@@ -101,7 +102,7 @@ def restore(directory: Path, yes: bool, as_json: bool) -> None:
         _fits(config, found)
         if not yes:
             confirm(f"Make this host {found.domain} as of {found.made}, with {found.accounts} accounts")
-        with _stopped():
+        with stopped():
             if config.store.file is not None:
                 copies.restore_store(place.store, config.store.file)
             files = place.read_files()
@@ -149,9 +150,11 @@ def _fits(config: Config, found: Manifest) -> None:
 
 
 @contextmanager
-def _stopped() -> Iterator[None]:
+def stopped() -> Iterator[None]:
     """Stops the programs that read the store, the keys or mail; always starts them again at the end."""
-    _systemctl("stop", *reversed(UNITS))
+    # systemctl waits for the units that it is given, and not for those that stop with a target.
+    ours = _systemctl("show", "--property=ConsistsOf", "--value", TARGET).split()
+    _systemctl("stop", *reversed(UNITS), *ours)
     try:
         yield
     finally:
@@ -160,5 +163,7 @@ def _stopped() -> Iterator[None]:
         _systemctl("try-reload-or-restart", "nginx.service")
 
 
-def _systemctl(*words: str) -> None:
-    subprocess.run(["/usr/bin/systemctl", *words], check=True)  # noqa: S603  (our own words, no shell)
+def _systemctl(*words: str) -> str:
+    """What it printed. Raises `CalledProcessError`."""
+    command = ["/usr/bin/systemctl", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603  (our own words, no shell)

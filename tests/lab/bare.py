@@ -31,7 +31,8 @@ LEFT_OUT = (
 # What the playbook makes once; all else is the same on each host of a relay.
 _BARE = f"""
 set -eu
-systemctl stop {SERVICES}
+# With each unit of ours: systemctl does not wait for those that only stop with their target.
+systemctl stop {SERVICES} $(systemctl show --property=ConsistsOf --value chatmail.target)
 rm -rf /var/vmail/* /var/lib/chatmail/* /etc/opendkim/keys/* /etc/chatmail/*.key /etc/chatmail/*.secret
 {PROGRAMS.removesuffix("/bin")}/prepare
 install --mode=0660 --group=chatmail /dev/null /var/lib/chatmail/store.sqlite

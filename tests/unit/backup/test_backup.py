@@ -16,6 +16,7 @@ import pytest
 
 from chatmail_milter.backup import copies
 from chatmail_milter.backup.directory import NEEDED, BackupError, Directory, manifest
+from chatmail_milter.ctl.backup import stopped
 from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
@@ -340,6 +341,21 @@ class TestMail:
             copies.copy_mail(doveadm, tmp_path / "vmail", [ALICE, BOB], tmp_path / "out", errors.append) == 0
         )
         assert [one.status for one in errors] == [67, 67]
+
+
+def test_restore_waits_for_each_unit_of_ours_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemctl itself waits only for those that it is given: the store must have no writer."""
+    orders: list[tuple[str, ...]] = []
+
+    def systemctl(*words: str) -> str:
+        orders.append(words)
+        return "chatmail-hooks.service mxdeliv-relay.socket\n" if words[0] == "show" else ""
+
+    monkeypatch.setattr("chatmail_milter.ctl.backup._systemctl", systemctl)
+    with stopped():
+        stop = orders[-1]
+    assert stop[:2] == ("stop", "postfix.service")
+    assert {"chatmail.target", "chatmail-hooks.service", "mxdeliv-relay.socket"} < {*stop}
 
 
 @root
