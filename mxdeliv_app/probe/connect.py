@@ -1,8 +1,8 @@
 """Connects to a host, step by step: DNS, TCP, TLS.
 
-Only to addresses that the relay itself may connect to (`https.allowed_addresses`), and never to this host,
-whose answers say nothing about a peer. The caller verifies the certificate; if that fails, it connects
-again without verification, to show the certificate.
+It connects only to addresses that the relay may connect to (`https.allowed_addresses`), and never to this
+host, because its answers say nothing about a peer. The caller verifies the certificate; if that fails, it
+connects again without verification, to show the certificate.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class WebMailbox:
             self._imap.shutdown()
 
     def watch(self, mailbox: str, since: int) -> None:
-        """Opens the mailbox whose messages `news` returns, from the one after `since` on."""
+        """Opens a mailbox. `news` then returns its messages with UIDs above `since`."""
         self._watched, self._since = mailbox, since
         self._open(mailbox)
 

@@ -25,7 +25,7 @@ from tests.unit.admin.site import ACT, HASHES, READ, fill
 
 EXAMPLES = 4  # of each operation, besides those of its schema's bounds
 SECONDS = 600.0
-# These look at this machine, its journal and at the DNS. And whoever logs out is out.
+# The orders look at this machine, its journal and DNS. Logging out would end the session of the fuzz.
 LEFT_OUT = ("/admin/orders/doctor", "/admin/orders/services", "/admin/orders/trace", "/admin/logout")
 
 

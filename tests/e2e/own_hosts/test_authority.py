@@ -1,4 +1,4 @@
-"""site.yml deploys a relay whose certificate is from an ACME authority, and later from its operator."""
+"""site.yml deploys a relay with a certificate of an ACME authority, and later with one of its operator."""
 
 from __future__ import annotations
 

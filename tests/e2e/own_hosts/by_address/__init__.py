@@ -1,1 +1,1 @@
-"""Tests on one relay whose domain is an address literal."""
+"""Tests on one relay with an address literal as its domain."""

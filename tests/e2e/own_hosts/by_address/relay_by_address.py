@@ -1,4 +1,4 @@
-"""The host `other`, a whole relay whose domain is an address literal (RFC 5321, 4.1.3)."""
+"""The host `other`, a whole relay with an address literal as its domain (RFC 5321, 4.1.3)."""
 
 from __future__ import annotations
 

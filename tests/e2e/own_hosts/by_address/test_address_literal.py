@@ -1,4 +1,4 @@
-"""People write to each other on a relay whose domain is an address, and a peer writes to them."""
+"""People on a relay with an address literal as its domain write to each other, and a peer writes to them."""
 
 from __future__ import annotations
 
