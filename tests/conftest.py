@@ -20,11 +20,14 @@ settings.load_profile("untimed")
 
 
 class LabAndRest(LoadScopeScheduling):  # type: ignore[misc]  # xdist publishes no types
-    """One process runs what needs the relays, in order, one what boots hosts of its own, and one the rest."""
+    """One process runs what needs the relays, in order, one what boots hosts of its own, and one the rest.
+
+    The first to end is the last of them: it boots the relay without a name then.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/e2e/own_hosts/"):
-            return "own hosts"
+            return "a relay by address" if "/by_address/" in nodeid else "own hosts"
         return "lab" if nodeid.startswith("tests/e2e/") else "rest"
 
 

@@ -75,12 +75,13 @@ HOSTS = (
 )
 BY_NAME = {name: host for host in HOSTS for name in (host.name, host.domain)}
 # What a module of tests boots for itself: a host to install the package on, one that served mail before us,
-# a second one for `_a.lab`, and one that is deployed as relays of other kinds.
+# a second one for `_a.lab`, and two that are deployed as relays of other kinds: one of them has no name.
 DEB = Host("deb", "deb.lab", "10.77.0.41", boots=True, greets=(22,))
 OLD = Host("old", "old.lab", "10.77.0.51", boots=True, greets=(22, 143))
 NEW = Host("new", "_a.lab", "10.77.0.61", boots=True, relay=True, greets=(22,), release=BY_NAME["a"].release)
 OTHER = Host("other", "other-kind.lab", "10.77.0.71", boots=True, greets=(22,))
-PASSING = (DEB, OLD, NEW, OTHER)
+UNNAMED = Host("unnamed", "unnamed.lab", "10.77.0.81", boots=True, greets=(22,))
+PASSING = (DEB, OLD, NEW, OTHER, UNNAMED)
 RELAYS = tuple(host for host in HOSTS if host.relay)
 DNS = BY_NAME["dns"]
 

@@ -1,4 +1,4 @@
-"""The host `other`, deployed by site.yml as a whole relay, with what its operator chose."""
+"""A host that a module boots, deployed by site.yml as a whole relay, with what its operator chose."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tests.chat.smtp import any_certificate
 from tests.lab import Lab, ansible, inventory
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
-from tests.lab.plan import OTHER
 
 SECONDS = 60.0
 TLS_PORTS = (443, 465, 993)
@@ -38,11 +37,11 @@ def _inventory(lab: Lab, host: LabHost) -> Path:
     of_host = {
         "ansible_host": host.ip,
         "dns_records_ipv4": host.ip,
-        "chatmail_dns_records_file": str(lab.paths.run / "other-kind.zone"),
+        "chatmail_dns_records_file": str(lab.paths.run / f"{host.domain}.zone"),
     }
     shared = inventory.shared_variables(lab.paths)
-    tree = {inventory.GROUP: {"hosts": {OTHER.domain: of_host}, "vars": shared}}
-    file = lab.paths.run / "other.json"
+    tree = {inventory.GROUP: {"hosts": {host.domain: of_host}, "vars": shared}}
+    file = lab.paths.run / f"{host.domain}.json"
     file.write_text(json.dumps(tree), encoding="utf-8")
     return file
 

@@ -1,4 +1,4 @@
-"""The host `other`, a whole relay with an address literal as its domain (RFC 5321, 4.1.3)."""
+"""The host `unnamed`, a whole relay with an address literal as its domain (RFC 5321, 4.1.3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.e2e.own_hosts import whole
 from tests.lab import Lab
 from tests.lab.deployment import PLAYBOOK
 from tests.lab.host import LabHost
-from tests.lab.plan import OTHER
+from tests.lab.plan import UNNAMED
 
-LITERAL = f"[{OTHER.ip}]"
+LITERAL = f"[{UNNAMED.ip}]"
 # What it is deployed with: our example of a packet filter, too.
 BY_ADDRESS: dict[str, Any] = {"chatmail_domain": LITERAL, "nftables_enabled": True}
 
