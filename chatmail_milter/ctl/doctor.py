@@ -13,6 +13,8 @@ from dns.exception import DNSException
 from dns.rdatatype import AAAA, MX, A
 from sqlalchemy.exc import SQLAlchemyError
 
+from chatmail_milter import address
+from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.config import Config, load_or_exit
 from chatmail_milter.ctl.calls import is_turn_server
 from chatmail_milter.ctl.output import json_option, print_json, print_table
@@ -64,19 +66,15 @@ def _dns(config: Config) -> Iterator[Finding]:
     yield from records.check_reverse(config.mail.host, sorted({*addresses}), records.reverse)
 
 
-def _outbound(config: Config) -> Iterator[Finding]:
-    yield from outbound.check(_peers(config))
-
-
 def _peers(config: Config) -> list[str]:
-    """The domains that took mail of this relay, the last one first; none if the store can't be used."""
+    """The domains that took mail of this relay last; none if the store can't be used."""
     try:
         found = Peers(existing_store(config.store.url)).list()
     except SQLAlchemyError:
         return []
     took = [one for one in found if one.road != "inbound" and one.successes]
     took.sort(key=lambda one: one.last_contact, reverse=True)
-    return [*dict.fromkeys(one.domain for one in took)]
+    return [*dict.fromkeys(one.domain for one in took)][: outbound.MOST]
 
 
 def _files(_config: Config) -> Iterator[Finding]:
@@ -110,10 +108,17 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     machine.SUBJECT: _machine,
     queue.SUBJECT: _queue,
     aliases.SUBJECT: lambda config: aliases.check(config.mail.chat_domains),
-    outbound.SUBJECT: _outbound,
+    outbound.SUBJECT: lambda config: outbound.check(_peers(config)),
     files.SUBJECT: _files,
     versions.SUBJECT: lambda _: versions.check(),
 }
+
+
+def _domain(value: str) -> str:
+    try:
+        return address.domain(value)
+    except MalformedAddressError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -124,16 +129,25 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     multiple=True,
     help=f"Check only this subject; repeatable: {', '.join(CHECKS)}.",
 )
+@click.option(
+    "--outbound",
+    "others",
+    metavar="DOMAIN",
+    type=_domain,
+    multiple=True,
+    help="Check outbound ports at this domain's hosts, not at those of peers that took mail; repeatable.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also show checks without findings.")
 @json_option
-def doctor(only: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def doctor(only: tuple[str, ...], others: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Find what is wrong with this relay, and how to fix it.
 
     Run it as root, on the relay. It changes nothing. Exit status: 0 nothing to do, 1 something to do,
     3 something could not be checked.
     """
     config = load_or_exit()
-    found = [one for name, check in CHECKS.items() if not only or name in only for one in check(config)]
+    checks = CHECKS | ({outbound.SUBJECT: lambda _: outbound.check(others)} if others else {})
+    found = [one for name, check in checks.items() if not only or name in only for one in check(config)]
     found.sort(key=lambda one: _WORST_FIRST.index(one.state))
     if as_json:
         print_json([{**asdict(one), "state": one.state.value} for one in found])

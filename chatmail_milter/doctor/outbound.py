@@ -1,7 +1,8 @@
 """Checks that this host can connect to other servers on the ports of HTTPS and SMTP.
 
-Many providers block outbound port 25. The hosts are those of peers that took mail, else of two public
-chatmail relays. Each connection is closed at once. One that succeeds is enough: other hosts may be down.
+Many providers block outbound port 25. The hosts are those of peers that took mail, or of domains that the
+operator names: nobody else learns that this relay exists. Each connection is closed at once. One that
+succeeds is enough: other hosts may be down.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from dns.exception import DNSException
 from dns.resolver import NXDOMAIN, NoAnswer, Resolver
 
 from chatmail_milter import address
-from chatmail_milter.doctor import Finding, FindingState, good, unknown
+from chatmail_milter.doctor import Finding, FindingState, good
 
 SUBJECT = "outbound"
-WELL_KNOWN = ("nine.testrun.org", "mehl.cloud")
-MOST = 4  # domains
+MOST = 4  # peers that are tried
 TIMEOUT = 5.0  # seconds, for a connection
 _DNS_SECONDS = 5.0
 HTTPS, SMTP = 443, 25
@@ -54,11 +54,10 @@ def connect(host: str, port: int) -> None:
 
 
 def check(domains: Sequence[str], host_of: HostOf = host_of, connect: Connect = connect) -> Iterator[Finding]:
-    """Checks both ports at hosts of `domains`, the first of them, else of `WELL_KNOWN`."""
-    tried = domains[:MOST] or WELL_KNOWN
+    """Checks both ports at hosts of `domains`. Without any, both are unknown."""
     with ThreadPoolExecutor(2 * MOST) as threads:
         for port in (HTTPS, SMTP):
-            answers = list(threads.map(partial(_try, port, host_of, connect), tried))
+            answers = list(threads.map(partial(_try, port, host_of, connect), domains))
             yield _of(port, [one for one in answers if one is not None])
 
 
@@ -82,7 +81,10 @@ def _of(port: int, answers: Sequence[tuple[str, str]]) -> Finding:
     if reached:
         return good(SUBJECT, what, f"{reached[0]} can be reached")
     if not answers:
-        return unknown(SUBJECT, what, "no host to try: DNS knows none")
+        return Finding(
+            SUBJECT, what, FindingState.UNKNOWN, "no host to try, of peers that have taken mail", _WHY[port],
+            "run, with the domain of another mail server: chatmailctl doctor --outbound DOMAIN",
+        )  # fmt: skip
     tried = ", ".join(f"{host} ({error})" for host, error in answers)
     return Finding(
         SUBJECT, what, FindingState.BAD, f"no host can be reached: {tried}", _WHY[port],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl import doctor as command
-from chatmail_milter.doctor import FindingState, outbound
+from chatmail_milter.ctl.main import main
+from chatmail_milter.doctor import Finding, FindingState, outbound
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
@@ -59,13 +62,30 @@ def test_without_names_nothing_can_be_said() -> None:
     assert found == {"TCP 443": FindingState.UNKNOWN, "TCP 25": FindingState.UNKNOWN}
 
 
-def test_a_relay_without_peers_tries_well_known_ones_and_one_with_many_only_some() -> None:
+def test_a_relay_without_peers_connects_nowhere_and_says_how_to_name_a_host() -> None:
     there = Internet()
-    list(outbound.check([], mx, there.connect))
-    assert {host for host, port in there.tried if port == 443} == {*outbound.WELL_KNOWN}
-    many = Internet()
-    list(outbound.check([f"{number}.test" for number in range(50)], mx, many.connect))
-    assert {host for host, port in many.tried if port == 443} == {f"{n}.test" for n in range(outbound.MOST)}
+    found = list(outbound.check([], mx, there.connect))
+    assert {one.state for one in found} == {FindingState.UNKNOWN}
+    assert there.tried == set()
+    assert all("chatmailctl doctor --outbound DOMAIN" in one.mend for one in found)
+
+
+def test_the_operator_names_the_hosts_to_try(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Peers(open_store(store)).add([Contact("peer.test", "smtp", True, 0.1, "", NOW)])
+    tried = list[str]()
+
+    def check(domains: Sequence[str]) -> Sequence[Finding]:
+        tried.extend(domains)
+        return ()
+
+    monkeypatch.setattr(outbound, "check", check)
+    words = ["doctor", "--only", "outbound"]
+    for named in ([], ["--outbound", "B.test", "--outbound", "[192.0.2.1]"]):
+        assert CliRunner().invoke(main, [*words, *named]).exit_code == 0
+    assert tried == ["peer.test", "b.test", "[192.0.2.1]"]
+    refused = CliRunner().invoke(main, [*words, "--outbound", "https://b.test"])
+    assert refused.exit_code == 2
+    assert "--outbound" in refused.output
 
 
 @pytest.mark.parametrize(
@@ -88,6 +108,13 @@ def test_peers_that_took_mail_are_tried_the_last_one_first(store: str) -> None:
     assert command._peers(load_or_exit()) == ["new.test", "old.test"]
 
 
-def test_a_store_that_can_t_be_used_leaves_the_well_known(store: str) -> None:
+def test_only_some_of_many_peers_are_tried(store: str) -> None:
+    Peers(open_store(store)).add(
+        [Contact(f"{number}.test", "smtp", True, 0.1, "", NOW) for number in range(50)]
+    )
+    assert len(command._peers(load_or_exit())) == 4
+
+
+def test_a_store_that_can_t_be_used_leaves_no_peers(store: str) -> None:
     Path(store.removeprefix("sqlite:///")).write_bytes(b"no store" * 1000)
     assert command._peers(load_or_exit()) == []
