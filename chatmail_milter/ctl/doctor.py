@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from chatmail_milter.doctor import (
     machine,
     optional_records,
     outbound,
+    outside,
     ports,
     queue,
     records,
@@ -112,6 +114,21 @@ CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     files.SUBJECT: _files,
     versions.SUBJECT: lambda _: versions.check(),
 }
+OUTSIDE: dict[str, Callable[[str, list[str]], Iterator[Finding]]] = {
+    ports.SUBJECT: outside.check_ports,
+    certificates.SUBJECT: outside.check_certificates,
+    records.SUBJECT: outside.check_records,
+    outside.MXDELIV: lambda domain, exchanges: outside.check_mxdeliv([domain, *exchanges]),
+}
+
+
+def _checks(of: str | None, others: Sequence[str]) -> dict[str, Callable[[], Iterator[Finding]]]:
+    if of is not None:
+        exchanges = outside.exchanges(of)
+        return {name: partial(look, of, exchanges) for name, look in OUTSIDE.items()}
+    config = load_or_exit()
+    checks = CHECKS | ({outbound.SUBJECT: lambda _: outbound.check(others)} if others else {})
+    return {name: partial(check, config) for name, check in checks.items()}
 
 
 def _domain(value: str) -> str:
@@ -125,9 +142,16 @@ def _domain(value: str) -> str:
 @click.option(
     "--only",
     metavar="SUBJECT",
-    type=click.Choice([*CHECKS]),
+    type=click.Choice([*CHECKS, outside.MXDELIV]),
     multiple=True,
     help=f"Check only this subject; repeatable: {', '.join(CHECKS)}.",
+)
+@click.option(
+    "--of",
+    metavar="DOMAIN",
+    type=_domain,
+    help="Check another host, the relay of this domain, as clients and peers see it"
+    f" ({', '.join(OUTSIDE)}); needs no configuration here.",
 )
 @click.option(
     "--outbound",
@@ -139,15 +163,19 @@ def _domain(value: str) -> str:
 )
 @click.option("--all", "everything", is_flag=True, help="Also show checks without findings.")
 @json_option
-def doctor(only: tuple[str, ...], others: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def doctor(
+    only: tuple[str, ...], of: str | None, others: tuple[str, ...], everything: bool, as_json: bool
+) -> None:
     """Find what is wrong with this relay, and how to fix it.
 
-    Run it as root, on the relay. It changes nothing. Exit status: 0 nothing to do, 1 something to do,
-    3 something could not be checked.
+    Run it as root, on the relay; with `--of`, on any other host. It changes nothing. Exit status: 0 nothing
+    to do, 1 something to do, 3 something could not be checked.
     """
-    config = load_or_exit()
-    checks = CHECKS | ({outbound.SUBJECT: lambda _: outbound.check(others)} if others else {})
-    found = [one for name, check in checks.items() if not only or name in only for one in check(config)]
+    checks = _checks(of, others)
+    if not {*only} <= checks.keys():
+        where = "on the relay" if of is None else "with --of"
+        raise click.UsageError(f"--only: subjects {where} are {', '.join(checks)}.")
+    found = [one for name, check in checks.items() if not only or name in only for one in check()]
     found.sort(key=lambda one: _WORST_FIRST.index(one.state))
     if as_json:
         print_json([{**asdict(one), "state": one.state.value} for one in found])

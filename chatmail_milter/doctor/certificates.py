@@ -15,11 +15,12 @@ from chatmail_milter.address import trusts_any_certificate
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
 
 SUBJECT = "certificates"
-SMTP = 25
-PORTS = (443, 465, 993)
+SMTP, SUBMISSION = 25, 587
+PORTS = (443, 465, SUBMISSION, 993)
 # certbot renews with 30 days left: with fewer than this it has failed for two weeks.
 SOON_DAYS = 14
 _TIMEOUT = 5.0  # seconds
+_HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +34,41 @@ class ServedCertificate:
 Look = Callable[[str, int], ServedCertificate]
 
 
-def look(name: str, port: int) -> ServedCertificate:
-    """Connects to this host as a client with SNI `name`. Raises `OSError`."""
+def look(name: str, port: int, host: str = _HERE) -> ServedCertificate:
+    """Connects to `host`, by default this one, as a client with SNI `name`. Raises `OSError`."""
     error = ""
     try:
-        _handshake(name, port, ssl.create_default_context())
+        _handshake(name, port, host, ssl.create_default_context())
     except ssl.SSLCertVerificationError as failure:
         error = failure.verify_message
-    return ServedCertificate(x509.load_der_x509_certificate(shown(name, port)).not_valid_after_utc, error)
+    served = x509.load_der_x509_certificate(shown(name, port, host))
+    return ServedCertificate(served.not_valid_after_utc, error)
 
 
-def shown(name: str, port: int) -> bytes:
-    """The certificate that a port of this host shows for SNI `name`, in DER. Raises `OSError`."""
+def shown(name: str, port: int, host: str = _HERE) -> bytes:
+    """The certificate that a port of `host` shows for SNI `name`, in DER. Raises `OSError`."""
+    return _handshake(name, port, host, trusting())
+
+
+def trusting() -> ssl.SSLContext:
+    """A context that takes any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return _handshake(name, port, context)
+    return context
 
 
-def _handshake(name: str, port: int, context: ssl.SSLContext) -> bytes:
-    with _connected(port) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+def _handshake(name: str, port: int, host: str, context: ssl.SSLContext) -> bytes:
+    with _connected(host, port) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
         return tls.getpeercert(binary_form=True) or b""
 
 
-def _connected(port: int) -> socket.socket:
-    """A connection on which TLS comes next, with port 25 after STARTTLS."""
-    if port != SMTP:
-        return socket.create_connection(("127.0.0.1", port), _TIMEOUT)
+def _connected(host: str, port: int) -> socket.socket:
+    """A connection on which TLS comes next, with ports 25 and 587 after STARTTLS."""
+    if port not in (SMTP, SUBMISSION):
+        return socket.create_connection((host, port), _TIMEOUT)
     # Its own `starttls` sends the address as SNI.
-    client = smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT)
+    client = smtplib.SMTP(host, port, timeout=_TIMEOUT)
     client.ehlo()
     client.docmd("STARTTLS")
     if client.sock is None:

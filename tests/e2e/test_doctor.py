@@ -27,7 +27,7 @@ def test_a_sound_relay_has_nothing_to_mend(a: LabHost) -> None:
 
 def test_each_port_shows_its_certificate(a: LabHost) -> None:
     _, findings = relay.asked(a, "doctor", "--only", "certificates")
-    assert {one["what"] for one in findings} == {f"{a.domain}:{port}" for port in (25, 443, 465, 993)}
+    assert {one["what"] for one in findings} == {f"{a.domain}:{port}" for port in (25, 443, 465, 587, 993)}
     assert {one["state"] for one in findings} == {"good"}
 
 

@@ -228,7 +228,7 @@ def test_a_certificate_is_for_the_name_and_for_a_while(
     found = certificates.check(
         [name, name], [], NOW, lambda *_: ServedCertificate(NOW + timedelta(days, hours=1), error)
     )
-    assert states(found) == {f"{name}:{port}": state for port in (443, 465, 993)}
+    assert states(found) == {f"{name}:{port}": state for port in (443, 465, 587, 993)}
 
 
 def test_servers_that_deliver_ask_for_the_name_of_the_mx_on_port_25() -> None:
@@ -239,8 +239,8 @@ def test_servers_that_deliver_ask_for_the_name_of_the_mx_on_port_25() -> None:
         return ServedCertificate(NOW + timedelta(60), "")
 
     found = states(certificates.check(["a.example", "mx.example"], ["mx.example"], NOW, look))
-    assert {port for name, port in asked if name == "a.example"} == {443, 465, 993}
-    assert {port for name, port in asked if name == "mx.example"} == {25, 443, 465, 993}
+    assert {port for name, port in asked if name == "a.example"} == {443, 465, 587, 993}
+    assert {port for name, port in asked if name == "mx.example"} == {25, 443, 465, 587, 993}
     assert found.keys() == {f"{name}:{port}" for name, port in asked}
 
 
