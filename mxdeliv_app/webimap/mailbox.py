@@ -10,32 +10,31 @@ from __future__ import annotations
 import imaplib
 import io
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
 from imapclient.response_types import Envelope
 
-from mxdeliv_app.webimap import wire
+from mxdeliv_app.webimap import long_header, wire
 from mxdeliv_app.webimap.loopback import TIMEOUT, Server, connect
 from mxdeliv_app.webimap.wire import WireError
 
 INBOX = "INBOX"
 # Messages in one answer; with `since_uid` a client asks for those after it.
 MOST = 200
-_SUMMARY = ("ENVELOPE", "FLAGS", "RFC822.SIZE", "INTERNALDATE")
-# A header has 256 KiB at most (docs/limits.md), of which Dovecot makes up to twenty times as much.
-_LONGEST_LINE = 8 << 20
-# One command asks for the envelopes of messages with so many octets: a header full of addresses takes a
-# hundred times its size in memory. A message with a longer header has a command of its own, and all users
-# together run two such commands at a time.
+_SUMMARY = ("FLAGS", "RFC822.SIZE", "INTERNALDATE")
+# One command asks for the envelopes of messages with headers of so many octets: one full of addresses takes a
+# hundred times its size in memory.
 _AT_ONCE = 64 << 10
-_large = threading.BoundedSemaphore(2)
-# Addresses in one answer.
-_MOST_ADDRESSES = 10_000
+# Of a longer header, which may have 256 KiB (docs/limits.md), only the begin of these fields is read.
+_FIELDS = f"HEADER.FIELDS ({long_header.FIELDS})"
+# Dovecot makes of a header an ENVELOPE of up to twenty times as much.
+_LONGEST_LINE = 2 << 20
+# Octets of summaries in one answer, but for the last one.
+_MOST_OCTETS = 1_000_000
 _NO_ENVELOPE = Envelope(*[None] * 10)
 
 
@@ -197,28 +196,36 @@ class WebMailbox:
     def _said_of(self, uids: list[int]) -> dict[int, dict[bytes, Any]]:
         """Fetches data of messages. The envelope is empty if the date in it is out of Python's range."""
         try:
-            return dict(self._imap.fetch(uids, _SUMMARY))
+            return dict(self._imap.fetch(uids, ("ENVELOPE", *_SUMMARY)))
         except OverflowError:
             if len(uids) > 1:
                 return {uid: said for one in uids for uid, said in self._said_of([one]).items()}
-            rest = [name for name in _SUMMARY if name != "ENVELOPE"]
             return {
-                uid: {**said, b"ENVELOPE": _NO_ENVELOPE} for uid, said in self._imap.fetch(uids, rest).items()
+                uid: {**said, b"ENVELOPE": _NO_ENVELOPE}
+                for uid, said in self._imap.fetch(uids, _SUMMARY).items()
             }
 
+    def _said_of_long(self, uid: int) -> dict[int, dict[bytes, Any]]:
+        """The same of a message with a long header, as far as its first octets have it."""
+        part = f"BODY.PEEK[{_FIELDS}]<0.{_AT_ONCE}>"
+        return {
+            uid: {**said, b"ENVELOPE": long_header.envelope(said.get(f"BODY[{_FIELDS}]<0>".encode(), b""))}
+            for uid, said in self._imap.fetch([uid], (part, *_SUMMARY)).items()
+        }
+
     def _described(self, uids: list[int]) -> list[dict[str, Any]]:
-        """Summaries of these messages, or of the first of them if they have very many addresses."""
+        """Summaries of these messages, or of the first of them if they are very long."""
         summaries: list[dict[str, Any]] = []
         with _errors():
             sizes = self._sizes(uids)
             for some in _batches([uid for uid in uids if uid in sizes], sizes):
-                with _large if sum(sizes[uid] for uid in some) > _AT_ONCE else nullcontext():
-                    found = self._said_of(some)
-                    summaries += [
-                        wire.summary(uid, found[uid]) for uid in some if b"ENVELOPE" in found.get(uid, {})
-                    ]
-                    del found
-                if sum(map(wire.addresses, summaries)) > _MOST_ADDRESSES:
+                is_long = sizes[some[0]] > _AT_ONCE
+                found = self._said_of_long(some[0]) if is_long else self._said_of(some)
+                summaries += [
+                    wire.summary(uid, found[uid]) for uid in some if b"ENVELOPE" in found.get(uid, {})
+                ]
+                del found
+                if sum(map(wire.octets, summaries)) > _MOST_OCTETS:
                     break
         return summaries
 

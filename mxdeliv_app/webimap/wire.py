@@ -141,9 +141,11 @@ def summary(uid: int, found: Mapping[bytes, Any]) -> dict[str, Any]:
     }
 
 
-def addresses(summary: Mapping[str, Any]) -> int:
-    """How many addresses a summary has."""
-    return sum(len(summary["envelope"][field]) for field in ("from", "to", "cc"))
+def octets(summary: Mapping[str, Any]) -> int:
+    """About how many octets a summary has as JSON."""
+    envelope = summary["envelope"]
+    texts = sum(len(envelope[field]) for field in ("subject", "message_id", "in_reply_to"))
+    return texts + 100 * sum(len(envelope[field]) for field in ("from", "to", "cc"))
 
 
 def decoder() -> codecs.IncrementalDecoder:
