@@ -96,6 +96,27 @@ def test_each_command_of_chatmailctl_that_the_pages_name_is_one() -> None:
     assert len(named) > 30
 
 
+def test_each_target_and_playbook_that_the_pages_name_is_there() -> None:
+    """With the variables that a command sets."""
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    options = "".join(path.read_text() for path in ROOT.glob("ansible/roles/*/meta/argument_specs.yml"))
+    made, played = set(), set()
+    for page, text in pages().items():
+        # CHANGELOG: also what older versions had.
+        blocks = re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+        for command in [*re.findall(r"`([^`\n]+)`", text), *"\n".join(blocks).splitlines()]:
+            if page != "CHANGELOG.md":
+                made |= {(page, name) for name in re.findall(r"(?:^|&& )make ([a-z0-9-]+)", command.strip())}
+            for playbook in re.findall(r"ansible-playbook (?:-i \S+ )?([a-z]+\.yml)", command):
+                assert (ROOT / "ansible" / playbook).exists(), f"{page}: {command}"
+                played.add(playbook)
+            for name in re.findall(r"--extra-vars (\w+)=", command):
+                assert f"\n      {name}:" in options, f"{page}: {command}"
+    assert {one for one in made if one[1] not in targets} == set()
+    assert {"deb", "test-upgrade"} <= {name for _, name in made}
+    assert played == {"site.yml", "beside.yml"}
+
+
 def _command(words: list[str], where: str) -> str:
     """The names of the command that `words` call."""
     command: click.Command = chatmailctl
