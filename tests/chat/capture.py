@@ -27,7 +27,7 @@ _ACCEPTED = b"250 2.0.0 OK\r\n"
 
 @dataclass(frozen=True)
 class Captured:
-    """A message as it crossed the wire; `head` is that of the HTTP request, or the SMTP commands."""
+    """A message as it crossed the wire; `head` is that of the HTTP request, or EHLO and its SMTP commands."""
 
     head: bytes
     message: bytes
@@ -190,22 +190,27 @@ class _Smtp(_Handler):
             self._converse()
 
     def _converse(self) -> None:
-        offer, said = self.context, b""
+        offer, hello, said = self.context, b"", b""
         while line := self.rfile.readline():
             said += line
             verb = line[:4].upper()
             if verb == b"EHLO":
+                hello, said = line, b""
                 keyword = b"250-STARTTLS\r\n" if offer else b""
                 self.wfile.write(b"250-peer.lab\r\n250-8BITMIME\r\n" + keyword + b"250 SIZE 52428800\r\n")
             elif verb == b"STAR" and offer:
                 self.wfile.write(b"220 2.0.0 Go ahead\r\n")
                 self.request = offer.wrap_socket(self.request, server_side=True)
                 self.setup()
-                offer, said = None, b""
+                offer, hello, said = None, b"", b""
             elif verb == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
-                self._take(said)
+                self._take(hello + said)
+                # Another message may come in the same session.
+                said = b""
             else:
+                if verb == b"RSET":
+                    said = b""
                 self.wfile.write(b"221 2.0.0 Bye\r\n" if verb == b"QUIT" else _ACCEPTED)
 
     def _take(self, said: bytes) -> None:
