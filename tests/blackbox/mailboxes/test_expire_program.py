@@ -18,7 +18,7 @@ from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.reserved_names import ReservedNames
 from chatmail_milter.store.tables import reserved_names
-from tests.chat.deadline import until
+from tests.chat.deadline import PATIENCE, until
 
 BIN = Path(sys.executable).parent
 SECONDS = 60.0
@@ -95,7 +95,7 @@ class ExpiryHost:
     def run(self, *words: str) -> tuple[int, str, str]:
         """Exit status, what it printed, and what it complained of."""
         with self.start(*words) as program:
-            printed, complained = program.communicate(timeout=SECONDS)
+            printed, complained = program.communicate(timeout=SECONDS * PATIENCE)
         return program.returncode, printed, complained
 
     def told(self, name: str) -> list[str]:

@@ -134,8 +134,9 @@ class ScriptedPeer:
         self._server.server_close()
 
 
-# The second is longer than the first, so that it is certain which of them ends an attempt.
-HASTY = {"connect_timeout": '"1s"', "attempt_timeout": '"2s"'}
+# The second is longer than the first, so that it is certain which of them ends an attempt. Both are longer
+# than a peer takes to shake hands and to answer on a busy machine.
+HASTY = {"connect_timeout": '"4s"', "attempt_timeout": '"8s"'}
 
 
 class InstalledRelay:
@@ -204,7 +205,7 @@ class InstalledRelay:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(120)
         self.process = None
         return code
 

@@ -17,7 +17,7 @@ class Asking:
 
     def __init__(self, path: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         self.socket.connect(path)
         self._stream = self.socket.makefile("rb")
 

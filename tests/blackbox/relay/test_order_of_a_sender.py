@@ -58,10 +58,10 @@ def test_a_message_waits_for_the_one_before(relay: InstalledRelay, peer: Scripte
 def test_messages_of_others_do_not_wait_for_it(
     relay: InstalledRelay, peer: ScriptedPeer, domain: str
 ) -> None:
-    all_there = threading.Barrier(4)
+    all_there = threading.Barrier(4, timeout=120)
 
     def script(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
-        all_there.wait(20)
+        all_there.wait()
         return accept_all(seen)
 
     peer.script = script

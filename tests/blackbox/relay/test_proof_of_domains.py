@@ -86,17 +86,17 @@ def delivered_at_once(
     until("one asks", lambda: peer.probes, 10, every=0.01)
     go.set()
     for letter in letters:
-        letter.join(20)
+        letter.join(120)
     return found
 
 
 def test_many_at_once_ask_once_and_go_together(
     relay: InstalledRelay, peer: ScriptedPeer, unproven: str
 ) -> None:
-    go, together = threading.Event(), threading.Barrier(8, timeout=20)
+    go, together = threading.Event(), threading.Barrier(8, timeout=120)
 
     def slowly(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
-        go.wait(20)
+        go.wait(120)
         return answer(400)(seen)
 
     def all_at_once(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
@@ -114,7 +114,7 @@ def test_all_that_wait_go_by_smtp_where_there_is_no_proof(
     go = threading.Event()
 
     def slowly(seen: SeenPost) -> tuple[int, dict[str, str], bytes]:
-        go.wait(20)
+        go.wait(120)
         return answer(200)(seen)
 
     peer.proof = slowly

@@ -69,7 +69,7 @@ def test_a_thousand_messages_need_a_few_handshakes(
         for sender in senders:
             sender.start()
         for sender in senders:
-            sender.join(60)
+            sender.join()  # of a thousand messages, each has a bound
         assert relay.peers_row(ill, "https", 1000)["successes"] == 1000
         assert len(bodies) == 1000, "each was sent once"
         assert one.connections <= 8

@@ -58,7 +58,7 @@ def with_registry(directory: Path, **more: str) -> Mapping[str, str]:
 
 def run(words: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False
+        words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

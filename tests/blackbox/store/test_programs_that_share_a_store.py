@@ -43,7 +43,7 @@ def run(program: str, path: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", program, f"sqlite:///{path}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -57,7 +57,7 @@ def test_a_program_that_only_opens_a_new_store_makes_all_tables(tmp_path: Path) 
         "\"SELECT name FROM sqlite_master WHERE type = 'table'\")))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", opening, path], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", opening, path], capture_output=True, text=True, timeout=300, check=True
     )
     assert {"accounts", "breakers", "missing_keys", "recipient_refusals"} <= set(done.stdout.split())
 

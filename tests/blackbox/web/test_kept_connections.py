@@ -157,7 +157,7 @@ def test_recipients_of_mixed_fortune_leave_nothing_behind(receiver: Receiver) ->
 def test_a_slow_message_holds_up_no_other(receiver: Receiver) -> None:
     assert receiver.post(ALICE).status == 200
     verdict = threading.Event()
-    receiver.inject.script = {f"RCPT TO:<{BOB}>": lambda: "250 2.1.5 Ok" if verdict.wait(30) else None}
+    receiver.inject.script = {f"RCPT TO:<{BOB}>": lambda: "250 2.1.5 Ok" if verdict.wait(120) else None}
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(receiver.post, BOB)
         try:

@@ -29,7 +29,7 @@ def one_process(directory: Path, threads: int) -> Iterator[tuple[Receiver, threa
     go_on = threading.Event()
 
     def slow() -> str:
-        go_on.wait(60)
+        go_on.wait(600)
         return "250 2.1.5 Ok"
 
     arguments = ["--workers", "1", "--threads", str(threads)]

@@ -42,7 +42,7 @@ class AskedPeer:
         assert (sender, recipients, message) == ("", (), b"")
         self.asked += 1
         self.began.set()
-        assert self.go.wait(20)
+        assert self.go.wait(120)
         return self._answer()
 
 
@@ -72,7 +72,7 @@ def together(known: DomainCache, peer: AskedPeer) -> list[str]:
     def one(_number: int) -> str:
         waiting.release()
         try:
-            proofs.require("b.test", TARGET, time.monotonic() + 20)
+            proofs.require("b.test", TARGET, time.monotonic() + 120)
         except (UnprovenError, NoHttpsError, ForbiddenAddressError) as error:
             return f"{type(error).__name__} {error}".strip()
         return "proven"
@@ -80,9 +80,9 @@ def together(known: DomainCache, peer: AskedPeer) -> list[str]:
     with ThreadPoolExecutor(THREADS) as pool:
         heard = [pool.submit(one, number) for number in range(THREADS)]
         for _ in range(THREADS):
-            assert waiting.acquire(timeout=20)
+            assert waiting.acquire(timeout=120)
         peer.go.set()
-        return [one.result(20) for one in heard]
+        return [one.result(120) for one in heard]
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_who_waits_for_another_waits_no_longer_than_it_may(known: DomainCache) -
     peer = AskedPeer(says(400))
     proofs = Proofs(cast(HttpsPool, peer), known)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(proofs.require, "b.test", TARGET, time.monotonic() + 20)
-        assert peer.began.wait(20)
+        first = pool.submit(proofs.require, "b.test", TARGET, time.monotonic() + 120)
+        assert peer.began.wait(120)
         with pytest.raises(NoHttpsError, match=r"^timeout$"):
             proofs.require("b.test", TARGET, time.monotonic())
         peer.go.set()
-        first.result(20)
+        first.result(120)
 
 
 def test_each_domain_and_target_asks_for_its_own(known: DomainCache) -> None:
@@ -123,7 +123,7 @@ def test_each_domain_and_target_asks_for_its_own(known: DomainCache) -> None:
     peer.go.set()
     proofs = Proofs(cast(HttpsPool, peer), known)
     for domain, target in (("b.test", TARGET), ("c.test", TARGET), ("b.test", Target("b.test"))):
-        proofs.require(domain, target, time.monotonic() + 20)
+        proofs.require(domain, target, time.monotonic() + 120)
     assert peer.asked == 3
 
 

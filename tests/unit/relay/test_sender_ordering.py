@@ -15,7 +15,7 @@ ALICE, ANNA, THERE = "alice@a.test", "anna@a.test", "b.test"
 
 def test_each_waits_for_the_one_before() -> None:
     async def work() -> None:
-        turns, ended = SenderOrdering(moment=10), list[int]()
+        turns, ended = SenderOrdering(moment=1000), list[int]()
 
         async def send(number: int) -> None:
             turn = await turns.take(ALICE, THERE)
