@@ -214,10 +214,12 @@ class TestRate:
     def test_by_default_a_user_reaches_five_thousand_recipients_at_once(self) -> None:
         group = [f"u{number}@b.example" for number in range(1000)]
         with running() as milter:
-            # What wears off meanwhile is a thousand a minute.
-            answers = [milter.submit(GOOD, ALICE, *group) for _ in range(9)]
-            assert answers[:5] == [PASSES] * 5
-            assert MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient") in answers
+            # What wears off meanwhile is a thousand a minute, so that a busy machine sends more.
+            passed = 0
+            while (answer := milter.submit(GOOD, ALICE, *group)) == PASSES:
+                passed += 1
+            assert passed >= 5
+            assert answer == MilterAnswer(f"450 4.7.1: Too much mail from <{ALICE}>", at="recipient")
 
     def test_peers_have_none(self) -> None:
         with running(per_minute=1, burst=1) as milter:
