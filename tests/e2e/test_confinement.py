@@ -36,6 +36,7 @@ CERTIFICATE = {"chatmail-certificate": 15}
 METRICS = {"chatmail-metrics": 20}
 BOUNDS = {unit: bound for unit, (bound, _) in UNITS.items()} | dict.fromkeys(PACKET_FILTERS, 20)
 BOUNDS |= ADMIN | METRICS | CALLS | WEBIMAP | CERTIFICATE
+SHOWQ_OF_METRICS = ("chatmail-metrics.service", "postfix/showq")
 NUMBERS = {
     "chown": 0, "dac_override": 1, "dac_read_search": 2, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7,
     "net_bind_service": 10, "sys_chroot": 18,
@@ -77,8 +78,12 @@ def test_system_and_others_data_are_out_of_reach(a: LabHost, unit: str) -> None:
 
 def test_nothing_was_refused_to_them(a: LabHost) -> None:
     """What they may not do they need not do: nothing in their logs since this boot complains."""
-    lines = a.run(
-        "journalctl --boot --no-pager --quiet --output=cat " + " ".join(f"--unit='{unit}'" for unit in BOUNDS)
-    ).stdout.splitlines()
+    said = [
+        f"{one.get('SYSLOG_IDENTIFIER')}: {one['MESSAGE']}"
+        for one in a.journal("--boot", *(f"--unit={unit}" for unit in BOUNDS))
+        # While Postfix restarts, postqueue starts showq itself. The metrics then do without the queue.
+        if (one.get("_SYSTEMD_UNIT"), one.get("SYSLOG_IDENTIFIER")) != SHOWQ_OF_METRICS
+    ]
+    assert said
     complaints = ("Permission denied", "Operation not permitted", "Read-only file system")
-    assert [line for line in lines if any(word in line for word in complaints)] == []
+    assert [line for line in said if any(word in line for word in complaints)] == []

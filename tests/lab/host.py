@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.chat.deadline import PATIENCE
 from tests.lab import container, faults
 from tests.lab.errors import LabError
 from tests.lab.plan import Host, Paths
@@ -35,9 +36,13 @@ class LabHost:
         *,
         check: bool = True,
         input: str | None = None,
-        timeout: float | None = 120,
+        timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as root there; CalledProcessError when `check` and it fails."""
+        """Run a command as root there; CalledProcessError when `check` and it fails.
+
+        `timeout`: seconds where little else runs, as in tests/chat/deadline.py. A command that is given up
+        still runs there, and holds its locks.
+        """
         return subprocess.run(
             self.words(command),
             stdin=subprocess.DEVNULL if input is None else None,
@@ -46,7 +51,7 @@ class LabHost:
             text=True,
             errors="replace",
             check=check,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
         )
 
     def shell(self, command: Sequence[str]) -> int:
