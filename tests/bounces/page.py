@@ -13,32 +13,33 @@ _BEGIN = """\
 
 This page is generated: `python -m tests.bounces` (as root, see CONTRIBUTING.md) produces each cause in the
 lab. Two users of `_a.lab`, with different settings, each write to one recipient. Delta Chat core {version}.
-The texts are exactly what the app shows as the message's error; addresses are new in each run.
+The texts below are those that the app shows as the message's error. Addresses are new in each run.
 
 A relay can reject a message in two ways. A **refusal** is the reply to the app while it submits the
 message, and every app shows it. A **bounce** is a mail that comes later, and a server can't encrypt it.
-With the app's setting `force_encryption`, which new profiles have on, the app ignores every mail that is
-not encrypted. The user then still sees the message as sent. No other form of delivery report would be
-shown: the only unencrypted mail that such an app reads is a request to become a contact, and a bounce is no
-such request.
+With the app's setting `force_encryption`, which is on in new profiles, the app ignores every mail that is
+not encrypted. The user then sees the message as sent. Another form of delivery report would not help:
+the only unencrypted mail that such an app reads is a request to become a contact.
 
 So the relay refuses a message during submission if it has one recipient and the relay knows, without asking
 another server, that it can't be delivered: unknown user or full mailbox on this relay; a domain that does
 not exist, has a null MX, leads back to this relay, or is excluded by the operator; a private address; a
-malformed address. A message with several recipients is accepted, because the app would show one refused
-recipient as a failure for all. In that case, and if only the other server knows, the sender gets a bounce.
-It has real status codes and only the header of the message, and is signed with DKIM. (For a malformed
-recipient it also says `expanded from <"…"@malformed.invalid>`, the form in which Postfix accepted it.)
+malformed address. The relay accepts a message with several recipients, because the app would show one
+refused recipient as a failure for all. In that case, and if only the other server knows, the sender gets a
+bounce. The bounce has the status codes of the failure and only the header of the message, and is signed with
+DKIM. (For a malformed recipient it also says `expanded from <"…"@malformed.invalid>`, the form in which
+Postfix accepted it.) In a refusal, Postfix writes some status codes with another last number, such as 5.1.0
+for 5.1.10.
 
 If another server refuses a recipient permanently (5.1.1, 5.1.3, 5.1.4, 5.1.6, 5.1.10, 5.2.1, 5.2.2), the
-relay remembers that for a day. The next message to that recipient alone, from any sender, is refused during
-submission with the same text; the table below is about the first message. The relay forgets it as soon as
-the server accepts mail for the recipient, for example in a message to a group, or mail from the recipient
-arrives.
+relay stores the refusal for a day. It refuses the next message to that recipient alone, from any sender,
+during submission with the same text. The table below is about the first message. The relay deletes the
+refusal as soon as the server accepts mail for the recipient, for example in a message to a group, or mail
+from the recipient arrives.
 
-A user who turns `force_encryption` off also sees bounces, but not those of a message to a group: it stays
-marked as delivered, as it was to the others. If a message waits until its lifetime ends, that takes three
-seconds in the lab, and two days otherwise.
+A user who turns `force_encryption` off also sees bounces, but not those of a message to a group: the app
+shows that message as delivered, because the other members got it. A message that can't be delivered waits
+until its lifetime ends: three seconds in the lab, two days on a real relay.
 
 | cause | status | how | `force_encryption` off | on |
 |---|---|---|---|---|
