@@ -82,9 +82,9 @@ class AllowedField:
 # By name in lower case. docs/header.md repeats names and reasons (a test compares).
 ALLOWED: Mapping[bytes, AllowedField] = MappingProxyType(
     {
-        b"from": AllowedField("the author, whom peers check by DKIM (RFC 5322, 3.6.2)"),
+        b"from": AllowedField("the author; peers check it by DKIM (RFC 5322, 3.6.2)"),
         b"to": AllowedField("recipients; Delta Chat lists none here (RFC 5322, 3.6.3)"),
-        b"cc": AllowedField("recipients, whom a reply to all goes to (RFC 5322, 3.6.3)"),
+        b"cc": AllowedField("recipients; a reply to all goes to them (RFC 5322, 3.6.3)"),
         b"reply-to": AllowedField("where replies of mail programs go (RFC 5322, 3.6.2)"),
         b"date": AllowedField("required (RFC 5322, 3.6.1)", _DATE.fullmatch),
         b"message-id": AllowedField(
@@ -115,7 +115,7 @@ ALLOWED: Mapping[bytes, AllowedField] = MappingProxyType(
             "marks a chat message before it is decrypted", _WORD.fullmatch, first=True
         ),
         b"chat-is-post-message": AllowedField(
-            "a large message that an earlier one announced, so apps download it later",
+            "marks a large message that an earlier one announced; apps download it later",
             _WORD.fullmatch,
             first=True,
         ),
@@ -129,7 +129,7 @@ ALLOWED: Mapping[bytes, AllowedField] = MappingProxyType(
             "the step of SecureJoin; cleartext in the first message", _WORD.fullmatch, first=True
         ),
         b"secure-join-invitenumber": AllowedField(
-            "the invitation that is answered; cleartext in the first message", _WORD.fullmatch, first=True
+            "the invitation that it answers; cleartext in the first message", _WORD.fullmatch, first=True
         ),
     }
 )
