@@ -28,9 +28,11 @@ _FIELDS = "SYSLOG_IDENTIFIER,MESSAGE,_SOURCE_REALTIME_TIMESTAMP"
 
 
 def read(host: LabHost, since: float) -> list[LoggedEntry]:
-    """The host's journal from `since` on, oldest first."""
+    """What was logged on the host from `since` until now, oldest first."""
+    host.sync_journal()
     command = f"journalctl --quiet --no-pager -o json --output-fields={_FIELDS} --since=@{since:.6f}"
-    return parse(host.run(command).stdout.splitlines())
+    # journalctl goes by when journald took an entry, which may be late for what was said before.
+    return [entry for entry in parse(host.run(command).stdout.splitlines()) if entry.at >= since]
 
 
 def parse(lines: Iterable[str]) -> list[LoggedEntry]:

@@ -112,6 +112,7 @@ def test_the_store_and_the_log_name_nobody(a: LabHost, b: LabHost, sender: Login
     files = "/var/lib/chatmail/store.sqlite*"
     assert a.run(f"grep -c 'User unknown' {files}", check=False).stdout != ""
     assert a.run(f"grep -l {name} {files}", check=False).stdout == ""
+    a.sync_journal()
     said = a.run("journalctl -u mxdeliv-relay -u chatmail-milter --no-pager").stdout
     assert name not in said
     assert "no-store-key" not in said

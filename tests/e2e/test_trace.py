@@ -16,20 +16,23 @@ CAROL = "carol@mta.lab"
 
 def ways(host: LabHost, named: str) -> list[dict[str, Any]]:
     """What `trace` finds; nothing yet is no error."""
+    host.sync_journal()
     _, found = relay.asked(host, "trace", named)
     return list(found["messages"])
 
 
 def settled(host: LabHost, named: str) -> dict[str, Any]:
-    """The way of one message, once Postfix has done with it."""
+    """The way of one message, once Postfix has done with it, under each queue ID that it had."""
 
-    def over() -> bool:
+    def over() -> dict[str, Any] | None:
         found = ways(host, named)
-        return len(found) == 1 and "left" in {step["kind"] for step in found[0]["steps"]}
+        return (
+            found[0]
+            if len(found) == 1 and kinds(found[0]).count("left") == len(found[0]["queue_ids"])
+            else None
+        )
 
-    until("it has left the queue", over, 60)
-    (way,) = ways(host, named)
-    return way
+    return until("it has left the queue", over, 60)
 
 
 def sent(host: LabHost, login: Login, *recipients: str) -> str:

@@ -62,13 +62,19 @@ class LabHost:
             return subprocess.call(self.words(command or [os.environ.get("SHELL", "sh")]))
         return subprocess.call(["ssh", "-F", str(self.paths.ssh_config), self.name, *command])
 
+    def sync_journal(self) -> None:
+        """Return when journald has taken all that was logged until now: on a busy machine it may be late."""
+        self.run(["journalctl", "--sync"])
+
     def cursor(self) -> str:
-        """The journal's position now, for `journal(since=…)`."""
+        """The journal's position now, for `journal(since=…)`: after all that was logged until now."""
+        self.sync_journal()
         said = self.run(["journalctl", "--lines=0", "--show-cursor", "--quiet"]).stdout
         return said.partition("-- cursor: ")[2].strip()
 
     def journal(self, *arguments: str, since: str | None = None) -> Iterator[dict[str, Any]]:
         """Journal entries as journalctl's JSON has them; `arguments` are matches or options for it."""
+        self.sync_journal()
         after = [f"--after-cursor={since}"] if since else []
         said = self.run(["journalctl", "--output=json", "--quiet", "--no-pager", *after, *arguments]).stdout
         return (json.loads(line) for line in said.splitlines())
