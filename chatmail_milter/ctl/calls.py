@@ -11,7 +11,8 @@ import click
 
 from chatmail_milter.accounts.credentials import host_name
 from chatmail_milter.calls import turn
-from chatmail_milter.config import Config, values
+from chatmail_milter.config import Config
+from chatmail_milter.ctl.context import duration
 from chatmail_milter.ctl.output import confirm
 
 # Gives coturn the secrets, as its user.
@@ -21,13 +22,6 @@ PUBLISHER = "chatmail-turn-secrets.service"
 def is_turn_server(config: Config) -> bool:
     """Whether METADATA names a TURN server on this host."""
     return config.metadata.turn is not None and config.metadata.turn.pair[0] == host_name(config.mail.host)
-
-
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        return values.duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.group()
@@ -40,7 +34,7 @@ def calls() -> None:
     "--overlap",
     default="5d",
     show_default=True,
-    callback=_duration,
+    callback=duration,
     help="How long credentials made with the former secret stay valid. `0s`: they are invalid at once.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before credentials become invalid early.")

@@ -37,12 +37,18 @@ def mail_directory() -> Path:
     return Path(load_or_exit().store.mail)
 
 
-def since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Click callback: the time that was a duration ago (`2h`, `7d`)."""
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Click callback: the seconds of a duration (`2h`, `7d`)."""
     try:
-        return None if value is None else datetime.now(UTC) - timedelta(seconds=values.duration(value))
+        return None if value is None else values.duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def since(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Click callback: the time that was a duration ago."""
+    seconds = duration(context, parameter, value)
+    return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 def canonical_domain(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

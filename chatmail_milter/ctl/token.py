@@ -11,8 +11,7 @@ import click
 
 from chatmail_milter import config
 from chatmail_milter.accounts import credentials
-from chatmail_milter.config import values
-from chatmail_milter.ctl.context import store
+from chatmail_milter.ctl.context import duration, store
 from chatmail_milter.ctl.output import (
     ago,
     earlier_name,
@@ -33,18 +32,11 @@ def token() -> None:
     """
 
 
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else values.duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @token.command()
 @click.option(
     "--uses", type=click.IntRange(min=1), help="Number of accounts that may be created. Default: any number."
 )
-@click.option("--expires", callback=_duration, help="Validity: `12h`, `30d`. Default: forever.")
+@click.option("--expires", callback=duration, help="Validity: `12h`, `30d`. Default: forever.")
 @qr_option
 @json_option
 def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> None:

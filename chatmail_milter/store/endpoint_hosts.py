@@ -141,12 +141,13 @@ def forget_old(connection: Connection, now: datetime, most: int) -> int:
 def _state(row: Row[Any]) -> HostState:
     return HostState(
         row.host,
-        _time(row.proven_until),
-        _time(row.disproven_until),
+        time_of(row.proven_until),
+        time_of(row.disproven_until),
         row.size_limit,
-        _time(row.limited_until),
+        time_of(row.limited_until),
     )
 
 
-def _time(posix: float | None) -> datetime | None:
+def time_of(posix: float | None) -> datetime | None:
+    """A POSIX time of a column that may be empty."""
     return None if posix is None else datetime.fromtimestamp(posix, UTC)

@@ -7,7 +7,7 @@ until the mark expires: after one minute at first, doubling up to thirty minutes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Row, delete, func, select, update
@@ -119,9 +119,5 @@ def is_news(host: str, now: datetime, known: Endpoint | None) -> bool:
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:
-    until = _time(row.no_https_until)
-    return Endpoint(row.domain, row.host, _time(row.worked), row.failures, until, row.reason)
-
-
-def _time(posix: float | None) -> datetime | None:
-    return None if posix is None else datetime.fromtimestamp(posix, UTC)
+    until = endpoint_hosts.time_of(row.no_https_until)
+    return Endpoint(row.domain, row.host, endpoint_hosts.time_of(row.worked), row.failures, until, row.reason)
