@@ -1,11 +1,19 @@
-"""Samples of real programs: the gate's verdict is what the program made, and other parsers agree."""
+"""Samples of real programs: the gate's verdict is what the program made, and other parsers agree.
+
+Mutated samples that still pass the gate are encrypted for every other parser, too.
+"""
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chatmail_milter.gate.gate import Direction, Envelope, Kind, check
-from tests.corpus import Sample, committed, rule, samples
+from tests.corpus import ENCRYPTED, NONE, SECURE_JOIN, Sample, committed, rule, samples
+from tests.corpus.mutations import mutate
 from tests.corpus.trees import Reader
 
 REASON = {Kind.ENCRYPTED.value, Kind.SECURE_JOIN.value, Kind.REPORT.value, Kind.SETUP.value}
@@ -42,3 +50,19 @@ def test_every_program_and_every_promise_has_samples() -> None:
         kinds = {sample.incoming for sample in everything if sample.name.startswith(room)}
         assert kinds == {"encrypted", "none"}
     assert {sample.incoming for sample in everything} == {"encrypted", "securejoin", "none"}
+
+
+PASSING = [sample for sample in committed() if sample.incoming != NONE and len(sample.octets) < 8000]
+
+
+@pytest.mark.slow
+@given(st.sampled_from(Direction), st.sampled_from(PASSING), st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=600)
+def test_what_passes_is_encrypted_to_all_readers(
+    direction: Direction, sample: Sample, chance: int, times: int
+) -> None:
+    octets = mutate(Random(chance), sample.octets, times)  # noqa: S311 (no secret)
+    found = check(direction, Envelope(sample.sender, sample.recipients), octets).reason
+    if found in (ENCRYPTED, SECURE_JOIN):
+        for reader in rule.READERS:
+            assert rule.kind(direction.value, octets, reader) == found
