@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from chatmail_milter.ctl.main import main
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, given: str | bytes | None = None) -> Result:
     """What it says and how it ends."""
-    return CliRunner().invoke(main, arguments)
+    return CliRunner().invoke(main, arguments, input=given)
 
 
 def rows(*arguments: str) -> Any:

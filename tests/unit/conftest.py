@@ -1,4 +1,4 @@
-"""What tests share: a key, and for `chatmailctl` a configuration with a store, and a queue in a file."""
+"""What tests share: a key, a store, and for `chatmailctl` a configuration, and a queue in a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from chatmail_milter.store.engine import open_store
 from tests import stores
 
 _KEY = "6e" * 32
@@ -30,6 +32,17 @@ def names_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(_KEY)
     monkeypatch.setenv("CHATMAIL_NAMES_KEY", str(file))
     return file
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Of a store that is there already."""
+    return stores.made(tmp_path / "store.sqlite")
+
+
+@pytest.fixture
+def engine(url: str) -> Engine:
+    return open_store(url)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from chatmail_milter.ctl.main import main
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Blocks, Policies
+from tests.unit.chatmailctl import run
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +20,6 @@ def _our_domain(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = tmp_path / "chatmail.toml"
     file.write_text(file.read_text().replace('"a.test"', '"chat.a.test"'))
     monkeypatch.setenv("CHATMAIL_DOVEADM", str(tmp_path / "doveadm"))  # there is none
-
-
-def run(*arguments: str, given: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(main, arguments, input=given)
 
 
 def listed() -> Any:

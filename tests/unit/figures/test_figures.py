@@ -18,21 +18,14 @@ from chatmail_milter.figures.peers import peers, restrictions
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.contacts import Contact, Road
 from chatmail_milter.store.endpoints import Endpoints
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
 from chatmail_milter.store.peer_trouble import Breakers
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.policies import Blocks, Federations, Suspensions
 from chatmail_milter.store.routes import Route, Routes
-from tests import stores
 
 NOW = datetime(2030, 1, 10, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 def sent(domain: str, at: datetime = NOW, latency: float = 0.5, road: Road = "https") -> Contact:

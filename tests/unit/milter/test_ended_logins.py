@@ -15,23 +15,16 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.milter.admission import AdmissionControl
 from chatmail_milter.processes.ratelimit import Limiter, Rate
 from chatmail_milter.store.accounts import Accounts
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.fault import StoreError
 from chatmail_milter.store.policies import Blocks, Policies
 from chatmail_milter.store.revision import forget_ended_sessions, wait_for_caches_to_expire
 from chatmail_milter.store.tables import ended_logins
 from chatmail_milter.verdict import Verdict
-from tests import stores
 from tests.unit.clock import Clock
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 TODAY = date(2026, 3, 2)
 OUT, IN = Direction.OUT, Direction.IN
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

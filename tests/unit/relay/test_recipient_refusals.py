@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from chatmail_milter.config.values import HostPort
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.refusals import RECIPIENT, Refusals
 from chatmail_milter.verdict import Reply
 from mxdeliv_app.mxdeliv.wire import RecipientReply
 from mxdeliv_app.relay.recipient_refusals import RecipientRefusals, words_about
-from tests import stores
 
 CAROL = "carol123@b.test"
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

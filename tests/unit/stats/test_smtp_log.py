@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from chatmail_milter.config.values import HostPort
 from chatmail_milter.store.contacts import Contact, Road
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.tables import metadata
 from mxdeliv_app.stats.smtp_log import SmtpLog, SmtpWords
-from tests import stores
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HTTPS_ONLY = HostPort("127.0.0.1:10027")
@@ -227,11 +224,6 @@ def test_other_lines_count_nothing(text: str) -> None:
 
 
 NO_TLS = "TLS is required, but was not offered by host mail.b.test[192.0.2.1]"
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.db"))
 
 
 def failed(domain: str, words: str, ago: timedelta, road: Road = "smtp") -> Contact:

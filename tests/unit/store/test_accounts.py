@@ -15,15 +15,9 @@ from chatmail_milter.accounts import credentials
 from chatmail_milter.store.accounts import Account, Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.existence import StoreAwayError, existence
-from tests import stores
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return stores.made(tmp_path / "store.sqlite")
 
 
 @pytest.fixture

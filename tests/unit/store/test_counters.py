@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
 from sqlalchemy import Engine
 
 from chatmail_milter.store import counters, traffic
 from chatmail_milter.store.contacts import Contact, CountedEvent
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
-from tests import stores
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 def sent(latency: float) -> Contact:

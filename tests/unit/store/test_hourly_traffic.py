@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
 from sqlalchemy import Engine, func, select
 
 from chatmail_milter.store import traffic
 from chatmail_milter.store.contacts import Contact, Road
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import UNPROVEN, Peers
 from chatmail_milter.store.tables import traffic_peers
-from tests import stores
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LATE = NOON + timedelta(minutes=59, seconds=59)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 def sent(domain: str, at: datetime, latency: float = 0.5, road: Road = "https") -> Contact:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine, select
 
 from chatmail_milter.store import missing_keys
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.missing_keys import MissingKeys
 from chatmail_milter.store.tables import missing_keys as table
-from tests import stores
 
 HOUR = 3600.0
 NOW = 1_800_000_000.0
 NAME = "s1._domainkey.b.example."
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store"))
 
 
 def test_the_first_time_counts(engine: Engine) -> None:

@@ -22,11 +22,6 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
-
-
-@pytest.fixture
 def peers(engine: Engine) -> Peers:
     return Peers(engine)
 

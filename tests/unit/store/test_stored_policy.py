@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -20,22 +19,11 @@ from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.policies import Block, Blocks, Federations, Policies, Suspensions
 from chatmail_milter.store.tables import metadata
 from chatmail_milter.verdict import Action
-from tests import stores
 from tests.unit.clock import Clock
 
 ALICE, BOB = "alice123@a.example", "bob12345@a.example"
 MONDAY = date(2026, 3, 2)
 LEASE = 0.05
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return stores.made(tmp_path / "store.sqlite")
-
-
-@pytest.fixture
-def engine(url: str) -> Engine:
-    return open_store(url)
 
 
 @contextmanager

@@ -9,11 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from chatmail_milter.store import pseudonyms
-from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.pseudonyms import load_key, pseudonym
 from chatmail_milter.store.refusals import RECIPIENT, Refusal, Refusals, forget_old
 from mxdeliv_app.stats.recorder import StatsRecorder
-from tests import stores
 from tests.unit.clock import Clock
 
 CAROL, DAVE = "carol123@b.test", "dave1234@b.test"
@@ -32,11 +30,6 @@ class Times:
     def go(self, seconds: float) -> None:
         self.now += seconds
         self.clock.now += seconds
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_store(stores.made(tmp_path / "store.sqlite"))
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ import pytest
 from chatmail_milter.store.accounts import Accounts
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tokens import Tokens
-from tests import stores
 from tests.unit.clock import Clock
 
 MONDAY = date(2026, 3, 2)
 HASH = "{X}hash"
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return stores.made(tmp_path / "store.sqlite")
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ from mxdeliv_app.web.new import NewAccountResource
 from tests import stores
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return stores.made(tmp_path / "store.sqlite")
-
-
 def away() -> Tokens:
     raise OperationalError("SELECT", {}, Exception("no file"))
 
