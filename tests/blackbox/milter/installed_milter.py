@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -52,6 +53,10 @@ class InstalledMilter:
         mail: str = "",
         **environment: str,
     ) -> None:
+        """`store`: where in the directory.
+
+        `inbound`, `submission` and `mail` are more of the configuration's sections of these names.
+        """
         self.path = str(directory / "s")
         self.store = directory / store
         self._log = directory / "log"
@@ -123,26 +128,12 @@ class InstalledMilter:
 
 
 @contextmanager
-def running(
-    per_minute: int = 0,
-    burst: int = 10,
-    store: str = "store",
-    processes: int = 2,
-    inbound: str = "",
-    submission: str = "",
-    mail: str = "",
-    **environment: str,
-) -> Iterator[InstalledMilter]:
-    """A milter that must still be there at the end; `store` is where in its directory.
-
-    `inbound`, `submission` and `mail` are more of the configuration's sections of these names.
-    """
+def running(**options: Any) -> Iterator[InstalledMilter]:
+    """A milter with these options of `InstalledMilter`, which must still be there at the end."""
     # Not tmp_path: a socket's path has at most 107 octets. An engine of the test itself may make a
     # checkpoint, and with it a file, while the directory is removed.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        milter = InstalledMilter(
-            Path(directory), per_minute, burst, store, processes, inbound, submission, mail, **environment
-        )
+        milter = InstalledMilter(Path(directory), **options)
         try:
             wait_for(milter.path)
             yield milter

@@ -25,12 +25,6 @@ UNKNOWN = "5.1.1", "Recipient address rejected: User unknown"
 REPEATED = f"550 5.1.1 <{NOBODY}>: Recipient address rejected: User unknown"
 
 
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
-
-
 @pytest.fixture(params=["smtp", "mxdeliv", "submission"])
 def client(milter: InstalledMilter, request: pytest.FixtureRequest) -> Iterator[MilterClient]:
     with MilterClient(milter.path) as client:

@@ -8,7 +8,6 @@ import random
 import re
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,12 +75,6 @@ HOSTILE = {
     "quit, then more": BEGUN + packet(b"Q") + MAIL,
     "many connections on one": HELLO + (ROAD + CONNECT + packet(b"K")) * 100,
 }
-
-
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
 
 
 def say(milter: InstalledMilter, octets: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,17 +13,10 @@ from tests.blackbox.milter.installed_milter import (
     OUR_FAULT,
     InstalledMilter,
     code,
-    running,
     signed,
 )
 from tests.messages import ALICE, BOB
 from tests.milter_client import ALL_STEPS, MilterAnswer, MilterClient
-
-
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
 
 
 class TestRoads:

@@ -26,12 +26,6 @@ STORE_AWAY = "451 4.3.0 Policy can't be read, try again later"
 PASSES = MilterAnswer("continue")
 
 
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
-
-
 @pytest.fixture
 def blocks(milter: InstalledMilter) -> Iterator[Blocks]:
     """The blocklist, empty before and after."""

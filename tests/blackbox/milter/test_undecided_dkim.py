@@ -32,12 +32,6 @@ NO_DNS = "451 4.7.5 DKIM key lookup failed, try again later"
 NO_ORIGIN = "451 4.7.5 Sender's domain lookup failed, try again later"
 
 
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
-
-
 @pytest.fixture
 def dns(milter: InstalledMilter) -> Iterator[StubResolver]:
     """The resolver that the milter asks, with a key for b.example."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +12,12 @@ from tests.blackbox.milter.installed_milter import (
     GOOD,
     InstalledMilter,
     code,
-    running,
     signed,
     told,
 )
 from tests.messages import ALICE, BOB
 from tests.milter_client import MilterClient
 from tests.rows import AUTHOR, ROWS, VerdictRow
-
-
-@pytest.fixture(scope="module")
-def milter() -> Iterator[InstalledMilter]:
-    with running() as milter:
-        yield milter
-
 
 rows = pytest.mark.parametrize("row", ROWS, ids=str)
 
