@@ -49,24 +49,27 @@ def in_place_of(client: LabHost, address: str, host: LabHost, ports: Sequence[in
     """While the block runs, `host` answers what `client` connects to at an address where nobody is."""
     listed = ", ".join(map(str, ports))
     rule = f"ip daddr {address} tcp dport {{ {listed} }} dnat to {host.ip}"
-    hook = "type nat hook output priority -100;"
-    client.run(["nft", "-f", "-"], input=f"table ip in_place {{\nchain output {{\n{hook}\n{rule}\n}}\n}}\n")
-    try:
+    with _output_rule(client, "ip in_place", "nat hook output priority -100", rule):
         yield
-    finally:
-        client.run(["nft", "delete", "table", "ip", "in_place"])
 
 
 @contextmanager
 def blocked_outbound(host: LabHost, port: int) -> Iterator[None]:
     """The host's provider blocks connections from it to this TCP port while the block runs."""
     rule = f'oifname != "lo" tcp dport {port} reject with tcp reset'
-    hook = "type filter hook output priority 0;"
-    host.run(["nft", "-f", "-"], input=f"table inet blocked {{\nchain output {{\n{hook}\n{rule}\n}}\n}}\n")
+    with _output_rule(host, "inet blocked", "filter hook output priority 0", rule):
+        yield
+
+
+@contextmanager
+def _output_rule(host: LabHost, table: str, chain: str, rule: str) -> Iterator[None]:
+    """A rule for what the host sends, in a table of its own. `table`: its family and name (nft(8))."""
+    text = f"table {table} {{\nchain output {{\ntype {chain};\n{rule}\n}}\n}}\n"
+    host.run(["nft", "-f", "-"], input=text)
     try:
         yield
     finally:
-        host.run(["nft", "delete", "table", "inet", "blocked"])
+        host.run(["nft", "delete", "table", *table.split()])
 
 
 @contextmanager
