@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from tests.chat import pgp, signature
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
 from tests.lab import Lab
@@ -45,10 +45,7 @@ class People:
     def __init__(self, lab: Lab, host: LabHost) -> None:
         self.lab, self.host = lab, host
         self.reader = (fresh_address(host.domain, "rd"), fresh_password())
-        self.users = [(fresh_address(host.domain, "us"), fresh_password()) for _ in range(USERS)]
-        for login in self.users:
-            with ImapMailbox(host.ip, *login):
-                pass
+        self.users = [new_account(host, "us") for _ in range(USERS)]
         self.mailbox = ImapMailbox(host.ip, *self.reader)
         # One ciphertext for all: making one is slow.
         self._message = pgp.encrypted(_SENDER, self.reader[0], _PLACEHOLDER)

@@ -13,7 +13,7 @@ from tests.attacks import strangers
 from tests.attacks.trial import Attack, AttackScene
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import new_account
 from tests.chat.person import fresh_address, fresh_password
 
 _SENDER = "someone12345@peer.lab"
@@ -28,9 +28,7 @@ _TIMEOUT = 60.0
 @contextmanager
 def names_on_25(scene: AttackScene) -> Iterator[str]:
     """8 sessions of one address try a name after the other, and now and then one that exists."""
-    account = fresh_address(scene.host.domain), fresh_password()
-    with ImapMailbox(scene.host.ip, *account):
-        pass
+    account = new_account(scene.host)
     [source] = scene.ipv4(1)
     said: Counter[int] = Counter()
     about_the_account: list[int] = []

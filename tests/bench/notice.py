@@ -19,8 +19,7 @@ from tests.bench.gate import SMALL, sealed
 from tests.bench.rounds import interleaved
 from tests.bench.table import BenchTable, Column, Measured, TableRow
 from tests.chat import relay, smtp
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.lab import LabError
 from tests.lab.host import LabHost
 
@@ -114,22 +113,15 @@ def pairs(a: LabHost, hosts: Mapping[str, LabHost]) -> Iterator[dict[str, list[W
     with ExitStack() as closing:
         there: dict[str, list[WriterAndReader]] = {name: [] for name in hosts}
         for _ in range(PAIRS):
-            login = account(a)
+            login = new_account(a)
             session = closing.enter_context(smtp.logged_in(a.ip, login))
             for name, host in hosts.items():
-                reader = account(host)
+                reader = new_account(host)
                 mailbox = closing.enter_context(ImapMailbox(host.ip, *reader))
                 pair = WriterAndReader(session, login[0], reader[0], mailbox, [])
                 pair.idle()
                 there[name].append(pair)
         yield there
-
-
-def account(host: LabHost) -> tuple[str, str]:
-    """A new account's login."""
-    login = fresh_address(host.domain), fresh_password()
-    with ImapMailbox(host.ip, *login):
-        return login
 
 
 def rows(seen: Mapping[str, Sequence[Sequence[float]]]) -> list[TableRow]:

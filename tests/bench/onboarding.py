@@ -134,7 +134,7 @@ def said(sender: Person, chat: int, reader: Person) -> float:
     """Milliseconds of one message."""
     text, mark = secrets.token_hex(8), reader.events.mark()
     sent = sender.send(chat, text)
-    found = reader.received(f"{text} at {reader.address}", lambda one: one["text"] == text, mark, SECONDS)
+    found = reader.received_text(text, mark, SECONDS)
     return (found.at - sent.at) * 1e3
 
 

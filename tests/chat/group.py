@@ -50,10 +50,5 @@ def _say(sender: Person, chat: int, others: Sequence[Person], text: str, seconds
     with deadline(f"{text!r} from {sender.address}", seconds):
         marks = {one: one.events.mark() for one in others}
         sent = sender.send(chat, text)
-        received = {
-            one: one.received(
-                f"{text!r} at {one.address}", lambda shown: shown["text"] == text, mark, seconds
-            )
-            for one, mark in marks.items()
-        }
+        received = {one: one.received_text(text, mark, seconds) for one, mark in marks.items()}
     return GroupMessage(sent, received)

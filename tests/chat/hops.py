@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from tests.chat import journal
 from tests.chat.journal import LoggedEntry
 from tests.chat.queue_log import LoggedDelivery, QueueFile, of_message, queue_files
+from tests.lab.host import LabHost
 
 HOPS = ("submit", "queue", "wire", "queue there", "Maildir", "IDLE")
 
@@ -58,8 +60,8 @@ def trace(
         return None
     handed = _accepted(came)
     local = _accepted(arrived)
-    saved = _saved(receiver_side, message_id)
-    if handed is None or local is None or not saved:
+    there = saved_at(receiver_side, message_id)
+    if handed is None or local is None or not there:
         return None
     return Trace(
         road,
@@ -67,8 +69,8 @@ def trace(
         queue=handed.started - came.queued,
         wire=arrived.queued - handed.started,
         queue_there=local.started - arrived.queued,
-        maildir=saved - local.started,
-        idle=shown - saved,
+        maildir=there - local.started,
+        idle=shown - there,
     )
 
 
@@ -76,12 +78,17 @@ def _accepted(file: QueueFile) -> LoggedDelivery | None:
     return next((one for one in file.deliveries if one.status == "sent"), None)
 
 
-def _saved(entries: Sequence[LoggedEntry], message_id: str) -> float:
-    """When Dovecot's LMTP said that the message lies in the Maildir (`msgid=<…>: saved mail to INBOX`)."""
+def saved_at(entries: Sequence[LoggedEntry], message_id: str) -> float:
+    """When Dovecot's LMTP said that the message lies in the Maildir (`msgid=<…>: saved mail to INBOX`), or 0."""
     for entry in entries:
         if entry.who == "dovecot" and message_id in entry.text and "saved mail to" in entry.text:
             return entry.at
     return 0.0
+
+
+def saved(host: LabHost, message_id: str, since: float) -> float:
+    """The same, of a host's journal."""
+    return saved_at(journal.read(host, since - 0.5), message_id)
 
 
 def inbound_roads(entries: Sequence[LoggedEntry], people: Container[str] | None = None) -> list[str]:

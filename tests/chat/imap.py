@@ -8,9 +8,18 @@ import time
 from types import TracebackType
 from typing import Self
 
+from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
+from tests.lab.host import LabHost
 
 _TIMEOUT = 120.0
+
+
+def new_account(host: LabHost, begin: str = "") -> tuple[str, str]:
+    """Address and password of an account, made by its first login."""
+    login = fresh_address(host.domain, begin), fresh_password()
+    with ImapMailbox(host.ip, *login):
+        return login
 
 
 def capabilities(ip: str) -> tuple[str, ...]:

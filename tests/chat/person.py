@@ -37,6 +37,11 @@ def fresh_password() -> str:
     return secrets.token_urlsafe(15)
 
 
+def words() -> str:
+    """A text that nobody has sent before."""
+    return f"hello {secrets.token_hex(4)}"
+
+
 @dataclass(frozen=True)
 class SentMessage:
     """A message on its way."""
@@ -205,6 +210,12 @@ class Person:
 
         event = self.events.wait(what, complete, seconds, since)
         return ReceivedMessage(event.at, dict(seen))
+
+    def received_text(self, text: str, since: int, seconds: float) -> ReceivedMessage:
+        """Wait for an incoming message with this text."""
+        return self.received(
+            f"{text!r} at {self.address}", lambda shown: bool(shown["text"] == text), since, seconds
+        )
 
     def texts(self, chat: int) -> list[str]:
         """The texts of a chat from top to bottom, as the user sees them, without the core's own remarks."""

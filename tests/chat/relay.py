@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -65,6 +67,11 @@ def queued(host: LabHost, recipient: str) -> list[dict[str, Any]]:
     return [row for row in ctl(host, "queue") if recipient in row["recipients"]]
 
 
+def is_deferred(host: LabHost, recipient: str) -> bool:
+    """Whether a message to a recipient waits for another try."""
+    return any(row["queue"] == "deferred" for row in queued(host, recipient))
+
+
 def is_done_with(host: LabHost, recipient: str) -> bool:
     """Whether no message waits for a recipient. What is deferred is tried at once, in place of minutes later.
 
@@ -79,6 +86,28 @@ def is_done_with(host: LabHost, recipient: str) -> bool:
 def forget_endpoints(host: LabHost) -> None:
     """Make the relay forget whose HTTPS did not work, as it would by itself after some minutes."""
     operate(host, "endpoints", "forget", "--all")
+
+
+@contextmanager
+def stopped(host: LabHost, units: str) -> Iterator[None]:
+    """These units of systemd are stopped while the block runs."""
+    host.run(f"systemctl stop {units}")
+    try:
+        yield
+    finally:
+        host.run(f"systemctl start {units}")
+
+
+@contextmanager
+def without_store(host: LabHost, service: str) -> Iterator[None]:
+    """The service starts where it can't open the store's files; those who have them open keep them."""
+    host.run("chmod 0 /var/lib/chatmail/store.sqlite*")
+    try:
+        host.run(f"systemctl restart {service}")
+        yield
+    finally:
+        # It is not told that they are back.
+        host.run("chmod 660 /var/lib/chatmail/store.sqlite*")
 
 
 def failed_units(host: LabHost) -> str:

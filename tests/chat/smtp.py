@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from tests.chat import pgp
+
 _TIMEOUT = 120.0
 
 
@@ -39,6 +41,14 @@ def submit(
         return smtplib.SMTP_SSL(ip, 465, timeout=_TIMEOUT, context=any_certificate())
 
     return _session(connect, login, login[0] if sender is None else sender, recipients, message)
+
+
+def send(ip: str, login: tuple[str, str], *recipients: str) -> str:
+    """Submit an encrypted message, which must be taken; its Message-ID."""
+    mid = pgp.message_id()
+    reply = submit(ip, login, recipients, pgp.encrypted(login[0], recipients[0], mid))
+    assert reply.code == 250, reply
+    return mid
 
 
 def submit_starttls(ip: str, login: tuple[str, str], recipients: Sequence[str], message: bytes) -> SmtpReply:

@@ -75,7 +75,7 @@ class Stage:
         with deadline(f"text from {sender.address}", seconds):
             mark = receiver.events.mark()
             sent = sender.send(sender.chat_with(receiver), words)
-            received = receiver.received(f"text at {receiver.address}", _says(words), mark, seconds)
+            received = receiver.received_text(words, mark, seconds)
         return sent, received
 
     def file(self, sender: Person, receiver: Person, size: int, seconds: float = FILE_SECONDS) -> Passage:
@@ -103,10 +103,6 @@ class Stage:
             )
 
         return Passage(sent, received, until("both journals tell of the message", told, JOURNAL_SECONDS))
-
-
-def _says(words: str) -> Any:
-    return lambda message: message["text"] == words
 
 
 def _holds(name: str) -> Any:

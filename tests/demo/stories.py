@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import time
 
 from tests.chat import firewall, hops, journal, pgp, relay, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.hops import Trace
 from tests.chat.person import Person
@@ -19,7 +20,6 @@ from tests.demo.outcome import SeenByStory
 from tests.lab.host import LabHost
 
 BOUNCE_SECONDS = 45.0
-CAROL = "carol@mta.lab"
 
 
 class UntrueError(AssertionError):

@@ -16,8 +16,8 @@ import pytest
 from tests.chat import firewall, journal, relay
 from tests.chat.core import Core
 from tests.chat.deadline import deadline
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import Person, fresh_address, fresh_password
+from tests.chat.imap import new_account
+from tests.chat.person import Person
 from tests.chat.stage import Stage
 from tests.e2e import doors
 from tests.e2e.doors import Door
@@ -159,13 +159,13 @@ def bob(stage: Stage, alice: Person, b: LabHost) -> Person:
 @pytest.fixture(scope="module")
 def writer(a: LabHost) -> Login:
     """An account on _a.lab that no core uses: for raw submissions."""
-    return _logged_in(a)
+    return new_account(a)
 
 
 @pytest.fixture(scope="module")
 def reader(b: LabHost) -> Login:
     """An account on _b.lab that no core uses: its mail stays as it was delivered."""
-    return _logged_in(b)
+    return new_account(b)
 
 
 @pytest.fixture(params=doors.DOORS, ids=lambda door: door.__name__)
@@ -180,9 +180,3 @@ def _https_afresh(a: LabHost) -> Iterator[None]:
     relay.forget_endpoints(a)
     yield
     relay.forget_endpoints(a)
-
-
-def _logged_in(host: LabHost) -> Login:
-    login = fresh_address(host.domain), fresh_password()
-    with ImapMailbox(host.ip, *login):
-        return login

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.chat import firewall, login, pgp, relay, smtp
+from tests.chat import carol, firewall, login, pgp, relay, smtp
+from tests.chat.carol import CAROL
 from tests.chat.core import Core
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
@@ -55,12 +55,6 @@ def seen(ip: str, account: Login) -> list[bytes]:
     return lines
 
 
-def arrived(mta: LabHost, mid: str) -> bool:
-    return bool(
-        mta.run(f"grep --recursive --files-with-matches '{mid}' /home/carol/Maildir", check=False).stdout
-    )
-
-
 def is_waiting(host: LabHost, domain: str) -> bool:
     """Whether mail for a domain is deferred."""
     return any(domain in row["domains"] and row["queue"] == "deferred" for row in relay.ctl(host, "queue"))
@@ -68,10 +62,6 @@ def is_waiting(host: LabHost, domain: str) -> bool:
 
 def has_sent_all(host: LabHost, command: str) -> bool:
     return host.run(command).stdout == "The queue is empty.\n"
-
-
-def says(words: str, shown: dict[str, Any]) -> bool:
-    return bool(shown["text"] == words)
 
 
 @dataclass(frozen=True)
@@ -167,8 +157,8 @@ def test_apps_do_not_notice_that_the_relay_moves(moved: BackedUpRelay, b: LabHos
     fill(old.ip, moved.account)
     with firewall.closed(mta, 25, "refuse"):
         mid = pgp.message_id()
-        text = pgp.encrypted(moved.account[0], "carol@mta.lab", mid)
-        assert smtp.submit(old.ip, moved.account, ["carol@mta.lab"], text).code == 250
+        text = pgp.encrypted(moved.account[0], CAROL, mid)
+        assert smtp.submit(old.ip, moved.account, [CAROL], text).code == 250
         until("a message waits", lambda: is_waiting(old, "mta.lab"), 20)
     before, own = seen(old.ip, moved.account), old.run(OWN).stdout
     chats = {
@@ -201,7 +191,7 @@ def test_apps_do_not_notice_that_the_relay_moves(moved: BackedUpRelay, b: LabHos
     relay.forget_endpoints(b)
     b.run("postqueue -f")
     for one, words in ((ann, "to a relay that is away"), (ben, "from a phone without a relay")):
-        one.received(words, partial(says, words), marks[one], SECONDS)
+        one.received_text(words, marks[one], SECONDS)
     stage.say(ann, ben)
     stage.say(ben, ann)
     for one, (chat, texts) in chats.items():
@@ -211,7 +201,7 @@ def test_apps_do_not_notice_that_the_relay_moves(moved: BackedUpRelay, b: LabHos
     assert seen(new.ip, moved.account) == before
     assert new.run(OWN).stdout == own
     assert "AUTHENTICATIONFAILED" in login.by_imap(new.ip, moved.account[0], fresh_password())
-    until("Carol has what waited", lambda: arrived(mta, mid), SECONDS)
+    until("Carol has what waited", partial(carol.find, mta, mid), SECONDS)
 
 
 def test_what_comes_after_a_loss_reaches_apps_that_saw_more(moved: BackedUpRelay) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import email
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.bounces.causes import CAUSES, BounceCause
 from tests.bounces.observe import look
-from tests.chat import journal, pgp, relay, signature, smtp
+from tests.chat import carol, journal, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person
@@ -108,12 +110,9 @@ def test_special_purpose_address_is_never_connected_to(
     sent = alice.send(alice.chat_with_stranger(stranger), "knock knock")
     alice.sent(sent, BOUNCE_SECONDS)
 
-    def waits() -> bool:
-        # DNS may be put right.
-        return any(row["queue"] == "deferred" for row in relay.queued(a, stranger))
-
     try:
-        until("it is deferred", waits, BOUNCE_SECONDS, every=0.3)
+        # DNS may be put right.
+        until("it is deferred", lambda: relay.is_deferred(a, stranger), BOUNCE_SECONDS, every=0.3)
     finally:
         for row in relay.queued(a, stranger):
             a.run(["postsuper", "-d", row["queue_id"]])
@@ -127,12 +126,10 @@ def test_special_purpose_address_is_never_connected_to(
 
 
 def test_mail_to_an_ordinary_server_arrives_by_smtp(alice: Person, a: LabHost, mta: LabHost) -> None:
-    sent = alice.send(alice.chat_with_stranger(f"carol@{mta.domain}"), "hello, plain world")
+    sent = alice.send(alice.chat_with_stranger(CAROL), "hello, plain world")
     alice.sent(sent, BOUNCE_SECONDS)
 
-    def arrived() -> bool:
-        return sent.message_id in mta.run("cat /home/carol/Maildir/new/*", check=False).stdout
-
+    arrived = partial(carol.find, mta, sent.message_id)
     until("the mail lies in Carol's mailbox", arrived, BOUNCE_SECONDS, every=0.3)
 
     def by_smtp() -> bool:

@@ -14,7 +14,7 @@ from threading import Event
 
 import pytest
 
-from tests.chat import capture, journal, pgp, relay, smtp
+from tests.chat import capture, journal, relay, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
@@ -45,13 +45,6 @@ def _set_at_the_end(go: Event) -> Iterator[None]:
         go.set()
 
 
-def _submit(a: LabHost, writer: Login, *recipients: str) -> str:
-    mid = pgp.message_id()
-    reply = smtp.submit(a.ip, writer, recipients, pgp.encrypted(writer[0], recipients[0], mid))
-    assert reply.code == 250, reply
-    return mid
-
-
 @pytest.mark.usefixtures("_https_afresh")
 def test_the_mail_waits_in_the_queue_and_no_other_domain_waits_for_it(
     lab: Lab, a: LabHost, b: LabHost, writer: Login, reader: Login
@@ -71,10 +64,10 @@ def test_the_mail_waits_in_the_queue_and_no_other_domain_waits_for_it(
         capture.https_peer(lab.host("client").host, *certificate, hold=go) as peer,
         ImapMailbox(b.ip, *reader) as mailbox,
     ):
-        sent = [_submit(a, writer, one) for one in daves[:4]]
+        sent = [smtp.send(a.ip, writer, one) for one in daves[:4]]
         until("two of four are put off", lambda: len(put_off()) == 2, SECONDS, every=0.3)
         # A group on both relays, and a message to the other alone.
-        sent += [_submit(a, writer, daves[4], reader[0]), _submit(a, writer, reader[0])]
+        sent += [smtp.send(a.ip, writer, daves[4], reader[0]), smtp.send(a.ip, writer, reader[0])]
         for mid in sent[4:]:
             until("the other domain has its mail", partial(mailbox.find, mid), SECONDS)
         until("three are put off", lambda: len(put_off()) == 3, SECONDS, every=0.3)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import email
 import email.policy
 import time
+from functools import partial
 
 import pytest
 
-from tests.chat import journal, pgp, smtp
+from tests.chat import hops, smtp
 from tests.chat.deadline import deadline, until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -20,17 +21,10 @@ TELLTALES = ("Received", "X-Originating-IP", "User-Agent", "X-Mailer", "X-Letter
 DONE_WITH = ("DKIM-Signature", "Authentication-Results")
 
 
-def _send(a: LabHost, writer: Login, reader: Login) -> str:
-    mid = pgp.message_id()
-    reply = smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid))
-    assert reply.code == 250, reply
-    return mid
-
-
 def test_header_fields_that_tell_too_much_are_gone(
     a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
-    mid = _send(a, writer, reader)
+    mid = smtp.send(a.ip, writer, reader[0])
     with ImapMailbox(b.ip, *reader) as mailbox:
         raw = until("the message arrives", lambda: mailbox.find(mid), 20)
     message = email.message_from_bytes(raw, policy=email.policy.default)
@@ -50,16 +44,12 @@ def test_idling_client_is_told_however_long_it_has_idled(
         mailbox.begin_idle()
         assert mailbox.stays_quiet(after)
         began = time.time()
-        mid = _send(a, writer, reader)
+        mid = smtp.send(a.ip, writer, reader[0])
         # Who is not told now is told in half an hour.
         with deadline("the client is told", 30):
             told = mailbox.wait_exists()
         mailbox.end_idle()
         assert mailbox.find(mid)
 
-    def saved() -> float:
-        entries = journal.read(b, began - 0.5)
-        return next((one.at for one in entries if mid in one.text and "saved mail" in one.text), 0.0)
-
-    at = until("Dovecot logs the delivery", saved, 10)
+    at = until("Dovecot logs the delivery", partial(hops.saved, b, mid, began), 10)
     print(f"IDLE for {after:g} s: told {(told - at) * 1000:.1f} ms after the message was saved")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import partial
 
 import dkim
 import pytest
 
-from tests.chat import pgp, signature, smtp
+from tests.chat import carol, pgp, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
@@ -17,7 +19,7 @@ from tests.lab.host import LabHost
 from tests.lab.zone import BROKEN
 
 PEER, OTHER = "peer.lab", "other.lab"
-AUTHOR, CAROL = f"someone12345@{PEER}", "carol@mta.lab"
+AUTHOR = f"someone12345@{PEER}"
 NO_VALID_SIGNATURE = "554 5.7.1 No valid DKIM signature found"
 NO_KEY_YET = "451 4.7.5 DKIM key not found, try again later"
 
@@ -112,12 +114,8 @@ def test_signature_of_a_domain_whose_dns_fails_is_no_harm(
 
 
 def test_nothing_can_be_added_to_our_own_mail(a: LabHost, mta: LabHost, writer: Login) -> None:
-    mid = pgp.message_id()
-    assert smtp.submit(a.ip, writer, [CAROL], pgp.encrypted(writer[0], CAROL, mid)).code == 250
-    find = f"grep --files-with-matches --recursive '{mid}' /home/carol/Maildir/new"
-    file = until("the message arrives", lambda: mta.run(find, check=False).stdout.strip(), 30)
-    lies_there = mta.run(f"cat {file}").stdout
-    message = "\r\n".join([*lies_there.splitlines(), ""]).encode()
+    mid = smtp.send(a.ip, writer, CAROL)
+    message = until("the message arrives", partial(carol.find, mta, mid), 30)
     (ours,) = [one for one in signature.signatures(message) if one["d"] == a.domain]
     covered = ours["h"].lower().split(":")
     header = message.partition(b"\r\n\r\n")[0].decode("latin-1").lower()

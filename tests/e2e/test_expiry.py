@@ -10,8 +10,9 @@ from threading import Event
 import pytest
 
 from tests.chat import pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.relay import ctl
@@ -21,7 +22,6 @@ from tests.lab import Lab
 from tests.lab.host import LabHost
 from tests.lab.plan import PROGRAMS
 
-CAROL = "carol@mta.lab"
 _ROWS = """
 import sys
 from chatmail_milter.store.engine import open_store
@@ -43,10 +43,7 @@ LARGE = 250_000  # more than 200 kB
 @pytest.fixture
 def login(b: LabHost) -> Login:
     """A new account on _b.lab."""
-    login = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *login):
-        pass
-    return login
+    return new_account(b)
 
 
 def home(host: LabHost, address: str) -> str:

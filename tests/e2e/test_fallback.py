@@ -26,9 +26,6 @@ def test_stuck_mail_leaves_by_https_without_a_trace_of_its_way(lab: Lab, a: LabH
     began, mid, recipient = time.time(), pgp.message_id(), fresh_address(PEER)
     relay.forget_endpoints(a)
 
-    def waits() -> bool:
-        return any(row["queue"] == "deferred" for row in relay.queued(a, recipient))
-
     def by_smtp() -> list[LoggedDelivery]:
         files = [file for file in queue_files(journal.read(a, began - 0.5)) if file.message_id == mid]
         return [one for file in files for one in file.deliveries if one.agent == "smtp-mx/smtp"]
@@ -37,7 +34,7 @@ def test_stuck_mail_leaves_by_https_without_a_trace_of_its_way(lab: Lab, a: LabH
         message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], recipient, mid)
         # Nobody listens there, on either port.
         assert smtp.submit(a.ip, writer, [recipient], message).code == 250
-        until("both roads are closed", waits, SECONDS, every=0.3)
+        until("both roads are closed", lambda: relay.is_deferred(a, recipient), SECONDS, every=0.3)
         with capture.https_peer(lab.host("client").host, *ca.issue(lab.paths.ca, [PEER])) as peer:
             a.run("postqueue -f")
             crossed = peer.next(SECONDS, mid)
@@ -61,9 +58,6 @@ def test_one_of_a_group_is_refused_while_only_https_is_left(
     mid, ghost = pgp.message_id(), fresh_address(b.domain)
     relay.forget_endpoints(a)
 
-    def waits() -> bool:
-        return any(row["queue"] == "deferred" for row in relay.queued(a, ghost))
-
     def settled() -> bool:
         a.run("postqueue -f")
         return not relay.queued(a, ghost) and not relay.queued(a, reader[0])
@@ -72,7 +66,7 @@ def test_one_of_a_group_is_refused_while_only_https_is_left(
         with firewall.closed(b, 443, "refuse"):
             message = AUTOCRYPT + DISGUISED + pgp.encrypted(writer[0], reader[0], mid)
             assert smtp.submit(a.ip, writer, [reader[0], ghost], message).code == 250
-            until("both roads are closed", waits, SECONDS, every=0.3)
+            until("both roads are closed", lambda: relay.is_deferred(a, ghost), SECONDS, every=0.3)
         until("Postfix is done with both", settled, SECONDS, every=1.0)
     relay.forget_endpoints(a)
     with ImapMailbox(b.ip, *reader) as mailbox:

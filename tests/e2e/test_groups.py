@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-
 import pytest
 
 from tests.chat import journal
 from tests.chat.deadline import until
 from tests.chat.group import ChatGroup, GroupMessage, found
-from tests.chat.person import OUT_READ
+from tests.chat.person import OUT_READ, words
 from tests.chat.queue_log import QueueFile, queue_files
 from tests.chat.stage import Stage
 from tests.lab.host import LabHost
@@ -27,10 +25,6 @@ def ten(stage: Stage, a: LabHost, b: LabHost) -> ChatGroup:
 def welcomed(ten: ChatGroup) -> GroupMessage:
     """A message of the founder's that all have got."""
     return ten.say(ten.people[0], words(), SECONDS)
-
-
-def words() -> str:
-    return f"hello {secrets.token_hex(4)}"
 
 
 def done_with(host: LabHost, message_id: str, since: float) -> list[QueueFile]:

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
 
 from tests.chat import pgp, relay, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 
 HOOKS = "chatmail-hooks.socket chatmail-hooks.service"
-CAROL = "carol@mta.lab"
 
 
-@contextmanager
-def _stopped(host: LabHost) -> Iterator[None]:
-    host.run(f"systemctl stop {HOOKS}")
-    try:
-        yield
-    finally:
-        host.run(f"systemctl start {HOOKS}")
-
-
-@contextmanager
-def _without_store(host: LabHost) -> Iterator[None]:
-    host.run("chmod 0 /var/lib/chatmail/store.sqlite* && systemctl restart chatmail-hooks.service")
-    try:
-        yield
-    finally:
-        # They are not told that it is back.
-        host.run("chmod 660 /var/lib/chatmail/store.sqlite*")
-
-
-@pytest.mark.parametrize("without", [_stopped, _without_store], ids=["hooks", "store"])
+@pytest.mark.parametrize(
+    "without",
+    [partial(relay.stopped, units=HOOKS), partial(relay.without_store, service="chatmail-hooks.service")],
+    ids=["hooks", "store"],
+)
 def test_logins_fail_for_now_and_mail_waits(
     a: LabHost,
     b: LabHost,
@@ -50,19 +36,17 @@ def test_logins_fail_for_now_and_mail_waits(
 ) -> None:
     stranger = fresh_address(b.domain), fresh_password()
     # For one who got mail a moment ago, Dovecot need not ask.
-    reader = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *reader):
-        pass
-    ours, theirs = pgp.message_id(), pgp.message_id(mta.domain)
+    reader = new_account(b)
+    theirs = pgp.message_id(mta.domain)
     with without(b):
         tries = [(login, who) for login in (by_imap, by_submission) for who in (reader, stranger)]
         with ThreadPoolExecutor(4) as pool:
             said = list(pool.map(lambda one: one[0](b.ip, *one[1]), tries))
         assert ["UNAVAILABLE" in one for one in said[:2]] == [True, True], said
         assert [one[:1] for one in said[2:]] == ["4", "4"], said
-        assert smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], ours)).code == 250
+        ours = smtp.send(a.ip, writer, reader[0])
         assert smtp.deliver(mta.ip, CAROL, [reader[0]], pgp.encrypted(CAROL, reader[0], theirs)).code == 250
-        until("it waits", lambda: _states(a, reader[0]) == {"deferred"}, 45, every=0.5)
+        until("it waits", lambda: relay.is_deferred(a, reader[0]), 45, every=0.5)
         assert stranger[0] not in {row["address"] for row in relay.ctl(b, "account", "list")}
 
     def arrived() -> bool:
@@ -76,18 +60,14 @@ def test_logins_fail_for_now_and_mail_waits(
 
 
 def test_who_got_mail_a_moment_ago_gets_it_all_the_same(b: LabHost, reader: Login) -> None:
-    first, second = pgp.message_id(), pgp.message_id()
+    second = pgp.message_id()
     with ImapMailbox(b.ip, *reader) as mailbox:
-        assert smtp.submit(b.ip, reader, [reader[0]], pgp.encrypted(reader[0], reader[0], first)).code == 250
+        first = smtp.send(b.ip, reader, reader[0])
         until("the first arrives", lambda: mailbox.find(first), 20)
-        with smtp.logged_in(b.ip, reader) as session, _stopped(b):
+        with smtp.logged_in(b.ip, reader) as session, relay.stopped(b, HOOKS):
             message = pgp.encrypted(reader[0], reader[0], second)
             session.sendmail(reader[0], [reader[0]], message)
             until("the second arrives", lambda: mailbox.find(second), 20)
-
-
-def _states(host: LabHost, recipient: str) -> set[str]:
-    return {row["queue"] for row in relay.queued(host, recipient)}
 
 
 def test_hooks_answer_only_with_the_secret(b: LabHost, reader: Login) -> None:

@@ -15,10 +15,8 @@ import pytest
 from tests.attacks import strangers
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import new_account
 from tests.chat.waits import at_once
-from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
 
@@ -104,17 +102,11 @@ def test_nobody_connects_to_the_others_processes_directly(port: int, b: LabHost)
 
 def test_phones_behind_one_address_are_served_beside_silent_ones(b: LabHost) -> None:
     """What the first few do and what the others do is the same."""
-    login = _account(b)
+    login = new_account(b)
     with seen_as(SHARED, b.ip), strangers.kept([SHARED], 3 * FIRST, b, 465) as tally:
         until("they are there", lambda: tally.open == 3 * FIRST, 20)
         reply = smtp.submit(b.ip, login, [login[0]], pgp.encrypted(login[0], login[0], pgp.message_id()))
     assert reply.code == 250, reply
-
-
-def _account(b: LabHost) -> Login:
-    login = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *login):
-        return login
 
 
 def _connected(ip: str, port: int, source: str) -> socket.socket:

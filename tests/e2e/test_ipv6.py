@@ -28,10 +28,7 @@ NAMES = {BY_MX: "_mx._six.lab", BY_NAME: BY_NAME}
 
 def _head(peer: CapturingPeer, a: LabHost, writer: Login, recipient: str) -> str:
     """Send a message; with what head it comes to the peer."""
-    mid = pgp.message_id()
-    reply = smtp.submit(a.ip, writer, [recipient], pgp.encrypted(writer[0], recipient, mid))
-    assert reply.code == 250, reply
-    return peer.next(SECONDS, mid).head.decode().lower()
+    return peer.next(SECONDS, smtp.send(a.ip, writer, recipient)).head.decode().lower()
 
 
 def _recipients(lab: Lab) -> dict[str, str]:

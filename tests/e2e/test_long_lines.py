@@ -15,8 +15,7 @@ import pytest
 from tests import packets
 from tests.chat import capture, firewall, pgp, relay, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.e2e.conftest import Login
 from tests.e2e.doors import Door
 from tests.lab import Lab
@@ -61,9 +60,7 @@ def crossed(message: bytes, expected: bytes) -> bool:
 @pytest.fixture
 def login(a: LabHost) -> Login:
     """A sender of its own, so that no limit by time is met."""
-    login = fresh_address(a.domain), fresh_password()
-    with ImapMailbox(a.ip, *login):
-        return login
+    return new_account(a)
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ What the gate and DKIM refuse is in `test_rows` and `test_origin`.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
 from tests.bounces.causes import full_mailbox
-from tests.chat import capture, journal, mxdeliv, pgp, signature, smtp
+from tests.chat import capture, carol, journal, mxdeliv, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import Person, fresh_address
@@ -21,18 +23,14 @@ from tests.lab import Lab
 from tests.lab.host import LabHost
 from tests.lab.plan import BY_NAME
 
-SENDER, CAROL = "someone12345@peer.lab", "carol@mta.lab"
+SENDER = "someone12345@peer.lab"
 
 
 @pytest.fixture(scope="module")
 def signed(a: LabHost, mta: LabHost, writer: Login) -> tuple[str, bytes]:
     """A message that _a.lab signed and sent to mta.lab: its Message-ID, and its octets as they lie there."""
-    mid = pgp.message_id()
-    assert smtp.submit(a.ip, writer, [CAROL], pgp.encrypted(writer[0], CAROL, mid)).code == 250
-    find = f"grep --files-with-matches --recursive '{mid}' /home/carol/Maildir/new"
-    file = until("it arrives at mta.lab", lambda: mta.run(find, check=False).stdout.strip(), 30)
-    lines = mta.run(f"cat {file}").stdout.splitlines()
-    return mid, "\r\n".join([*lines, ""]).encode()
+    mid = smtp.send(a.ip, writer, CAROL)
+    return mid, until("it arrives at mta.lab", partial(carol.find, mta, mid), 30)
 
 
 def test_signature_verifies(mta: LabHost, signed: tuple[str, bytes]) -> None:
@@ -124,14 +122,11 @@ def test_whatever_is_away_behind_it_means_later(
 ) -> None:
     mid = pgp.message_id()
     message = signature.sign(pgp.encrypted(SENDER, reader[0], mid), "peer.lab", lab.paths)
-    b.run(f"systemctl stop {units}")
-    b.run(besides, check=False)
-    try:
+    with relay.stopped(b, units):
+        b.run(besides, check=False)
         answer = mxdeliv.post(b, SENDER, [reader[0]], message)
         assert (answer.status, answer.line[:1]) == (503, "4")
         assert int(answer.headers["Retry-After"]) > 0
-    finally:
-        b.run(f"systemctl start {units}")
     # And not taken all the same: once is once.
     until("it is taken", lambda: mxdeliv.post(b, SENDER, [reader[0]], message).status == 200, 30)
     with ImapMailbox(b.ip, *reader) as mailbox:

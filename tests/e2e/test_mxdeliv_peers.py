@@ -15,8 +15,8 @@ from tests.blackbox.web.senders import DONE, SENDERS, PeerProgram
 from tests.blackbox.web.smtp_line import SmtpLine
 from tests.chat import capture, pgp, signature
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
+from tests.chat.person import fresh_address
 from tests.e2e.conftest import Login
 from tests.e2e.test_mxdeliv_http import connect
 from tests.lab import Lab
@@ -36,11 +36,7 @@ each_peer = pytest.mark.parametrize("peer", SENDERS, ids=lambda peer: peer.name)
 @pytest.fixture
 def two(b: LabHost) -> list[Login]:
     """Two accounts that nobody else writes to."""
-    logins = [(fresh_address(b.domain), fresh_password()) for _ in range(2)]
-    for login in logins:
-        with ImapMailbox(b.ip, *login):
-            pass
-    return logins
+    return [new_account(b) for _ in range(2)]
 
 
 def told(b: LabHost, peer: PeerProgram, sender: str, recipients: list[str], message: bytes) -> list[int]:

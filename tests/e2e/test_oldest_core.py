@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chat.deadline import deadline
 from tests.chat.oldest_core import OldestCore, OldestPerson
-from tests.chat.person import Person, ReceivedMessage, fresh_address, fresh_password
+from tests.chat.person import Person, ReceivedMessage, fresh_address, fresh_password, words
 from tests.chat.stage import LOGIN_SECONDS, SECUREJOIN_SECONDS, TEXT_SECONDS, Stage
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -35,10 +34,10 @@ def olga(core: OldestCore, a: LabHost) -> Person:
 
 def say(sender: Person, chat: int, receiver: Person) -> ReceivedMessage:
     """A text, as the receiver's core shows it. Who was not told in IDLE would ask for mail minutes later."""
-    words = f"hello {secrets.token_hex(4)}"
+    text = words()
     mark = receiver.events.mark()
-    sender.send(chat, words)
-    return receiver.received("the text", lambda message: message["text"] == words, mark, TEXT_SECONDS)
+    sender.send(chat, text)
+    return receiver.received_text(text, mark, TEXT_SECONDS)
 
 
 def test_it_is_the_version_that_is_pinned(core: OldestCore) -> None:

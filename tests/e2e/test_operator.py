@@ -6,10 +6,12 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from tests.chat import firewall, journal, pgp, relay, signature, smtp
+from tests.chat import carol, firewall, journal, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import LateError, until
 from tests.chat.imap import ImapMailbox
 from tests.chat.queue_log import of_message, queue_files
@@ -18,8 +20,6 @@ from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
 from tests.lab.plan import PROGRAMS
-
-CAROL = "carol@mta.lab"
 
 
 def counted(host: LabHost, domain: str, road: str) -> tuple[int, int]:
@@ -30,23 +30,10 @@ def counted(host: LabHost, domain: str, road: str) -> tuple[int, int]:
     return 0, 0
 
 
-def submit(host: LabHost, login: Login, recipient: str) -> str:
-    """Submit a message; its Message-ID."""
-    mid = pgp.message_id()
-    assert smtp.submit(host.ip, login, [recipient], pgp.encrypted(login[0], recipient, mid)).code == 250
-    return mid
-
-
 def deferred(host: LabHost, domain: str) -> list[str]:
     """Queue IDs of what is deferred for a domain."""
     rows = relay.ctl(host, "queue")
     return [row["queue_id"] for row in rows if domain in row["domains"] and row["queue"] == "deferred"]
-
-
-def arrived(mta: LabHost, mid: str) -> bool:
-    return bool(
-        mta.run(f"grep --recursive --files-with-matches '{mid}' /home/carol/Maildir", check=False).stdout
-    )
 
 
 class TestInbound:
@@ -108,7 +95,7 @@ class TestQueue:
         relay.count_all(a)
         _, failures = counted(a, "mta.lab", "smtp")
         with firewall.closed(mta, 25, "refuse"):
-            mid = submit(a, writer, CAROL)
+            mid = smtp.send(a.ip, writer, CAROL)
             until("it is deferred", lambda: deferred(a, "mta.lab"), 20)
             until("SMTP has failed", lambda: counted(a, "mta.lab", "smtp")[1] > failures, 10)
             peer = relay.ctl(a, "peers", "show", "mta.lab")
@@ -118,10 +105,10 @@ class TestQueue:
             "connect",
             f"connect to mta.lab[{mta.ip}]:25: Connection refused",
         )
-        assert not arrived(mta, mid)
+        assert carol.find(mta, mid) is None
         # By itself it would be tried a minute after.
         assert re.match(r"Retrying [1-9]\d* message", self.flush(a, "mta.lab"))
-        until("it arrives", lambda: arrived(mta, mid), 15)
+        until("it arrives", partial(carol.find, mta, mid), 15)
         until("nothing waits", lambda: not deferred(a, "mta.lab"), 10)
         assert self.flush(a, "mta.lab") == "Nothing is deferred for mta.lab.\n"
 
@@ -132,7 +119,7 @@ class TestQueue:
 
         with firewall.closed(mta, 25, "refuse"):
             before = waits_in()
-            mid = submit(a, writer, CAROL)
+            mid = smtp.send(a.ip, writer, CAROL)
             message = until("it is deferred", lambda: {*deferred(a, "mta.lab")} - before.keys(), 20).pop()
             assert relay.ctl(a, "queue", "show", message)["recipients"] == [CAROL]
             assert relay.operate(a, "queue", "hold", message) == "Held 1 message.\n"
@@ -141,7 +128,7 @@ class TestQueue:
             until("it waits as before", lambda: waits_in().get(message) == "deferred", 20)
             assert relay.operate(a, "queue", "delete", "--yes", message) == "Deleted 1 message.\n"
             assert message not in waits_in()
-        assert not arrived(mta, mid)
+        assert carol.find(mta, mid) is None
 
     @pytest.mark.parametrize("https", ["prefer", "only"])
     def test_a_peer_that_was_off(
@@ -149,7 +136,7 @@ class TestQueue:
     ) -> None:
         a.run([f"{PROGRAMS}/chatmailctl", "route", "set", b.domain, "--https", https])
         with firewall.closed(b, 443, "refuse"), firewall.closed(b, 25, "refuse"):
-            mid = submit(a, writer, reader[0])
+            mid = smtp.send(a.ip, writer, reader[0])
             until("it is deferred", lambda: deferred(a, b.domain), 20)
         self.flush(a, b.domain)
         with ImapMailbox(b.ip, *reader) as mailbox:
@@ -161,7 +148,7 @@ class TestQueue:
         def routed(https: str, door: str) -> None:
             began = time.time()
             a.run([f"{PROGRAMS}/chatmailctl", "route", "set", b.domain, "--https", https])
-            mid = submit(a, writer, reader[0])
+            mid = smtp.send(a.ip, writer, reader[0])
 
             def came() -> bool:
                 files = queue_files(journal.read(b, began - 0.5))

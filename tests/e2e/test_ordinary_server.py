@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
-from tests.chat import journal, pgp, signature, smtp
+from tests.chat import carol, journal, pgp, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.queue_log import queue_files
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
 
-CAROL = "carol@mta.lab"
 SECONDS = 30.0
 
 
@@ -24,12 +25,10 @@ def test_signed_message_of_an_ordinary_server_arrives(a: LabHost, mta: LabHost, 
 
 
 def test_answer_to_it_goes_back_by_smtp(a: LabHost, mta: LabHost, writer: Login) -> None:
-    began, mid = time.time(), pgp.message_id()
-    assert smtp.submit(a.ip, writer, [CAROL], pgp.encrypted(writer[0], CAROL, mid)).code == 250
-    find = f"grep --files-with-matches --recursive '{mid}' /home/carol/Maildir/new"
-    file = until("the answer arrives", lambda: mta.run(find, check=False).stdout.strip(), SECONDS)
-    lies_there = mta.run(f"cat {file}").stdout
-    assert signature.verified("\r\n".join([*lies_there.splitlines(), ""]).encode()) == [a.domain]
+    began = time.time()
+    mid = smtp.send(a.ip, writer, CAROL)
+    answer = until("the answer arrives", partial(carol.find, mta, mid), SECONDS)
+    assert signature.verified(answer) == [a.domain]
 
     def sent() -> list[str]:
         files = [one for one in queue_files(journal.read(a, began - 0.5)) if one.message_id == mid]

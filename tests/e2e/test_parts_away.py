@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from tests.chat import firewall, pgp, relay, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
@@ -19,7 +17,6 @@ from tests.lab.plan import PROGRAMS
 # Peers are made to look dead here; what the relay learns from that must not colour the next test.
 pytestmark = pytest.mark.usefixtures("_https_afresh")
 
-CAROL = "carol@mta.lab"
 MILTER = "chatmail-milter.socket chatmail-milter.service"
 SOCKETS = " ".join(
     f"mxdeliv-relay{one}.socket" for one in ("", "-https-only", "-recipient-policy", "-dns-filter")
@@ -27,27 +24,8 @@ SOCKETS = " ".join(
 RELAY = f"{SOCKETS} mxdeliv-relay.service"
 
 
-@contextmanager
-def _stopped(host: LabHost, units: str) -> Iterator[None]:
-    host.run(f"systemctl stop {units}")
-    try:
-        yield
-    finally:
-        host.run(f"systemctl start {units}")
-
-
-def _send(a: LabHost, writer: Login, reader: Login) -> str:
-    mid = pgp.message_id()
-    reply = smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid))
-    assert reply.code == 250, reply
-    return mid
-
-
 def _deferred(a: LabHost, address: str) -> None:
-    def waiting() -> bool:
-        return any(row["queue"] == "deferred" for row in relay.queued(a, address))
-
-    until("chatmailctl queue shows the mail deferred", waiting, 45, every=0.5)
+    until("chatmailctl queue shows the mail deferred", lambda: relay.is_deferred(a, address), 45, every=0.5)
 
 
 def _copies(b: LabHost, reader: Login, mid: str) -> int:
@@ -73,48 +51,36 @@ def test_without_the_milter_nothing_passes_and_nothing_is_lost(
 ) -> None:
     clear = pgp.plain(writer[0], reader[0], pgp.message_id())
     sound = pgp.encrypted(writer[0], reader[0], pgp.message_id())
-    with _stopped(a, MILTER):
+    with relay.stopped(a, MILTER):
         for message in (clear, sound):
             assert smtp.submit(a.ip, writer, [reader[0]], message).code // 100 == 4
         assert smtp.deliver(a.ip, "x@mta.lab", [writer[0]], clear).code // 100 == 4
     assert smtp.submit(a.ip, writer, [reader[0]], clear).code == 523
-    assert _arrives(a, b, reader, _send(a, writer, reader)) == 1
+    assert _arrives(a, b, reader, smtp.send(a.ip, writer, reader[0])) == 1
 
 
 def test_without_the_store_nothing_is_let_in_and_nothing_is_lost(
     a: LabHost, b: LabHost, mta: LabHost, writer: Login, reader: Login
 ) -> None:
     mid, away = pgp.message_id(mta.domain), "451 4.3.0 Policy can't be read, try again later"
-    with _without_store(b):
+    with relay.without_store(b, "chatmail-milter.service"):
         sound = pgp.encrypted(writer[0], reader[0], pgp.message_id())
         for said in (door(b, writer[0], [reader[0]], sound) for door in DOORS):
             assert said == away
         with smtp.logged_in(b.ip, reader) as session:
             assert smtp.begin(session, reader[0], [reader[0], writer[0]]) == [away] * 2
         assert smtp.deliver(mta.ip, CAROL, [reader[0]], pgp.encrypted(CAROL, reader[0], mid)).code == 250
-        ours = _send(a, writer, reader)
+        ours = smtp.send(a.ip, writer, reader[0])
         _deferred(a, reader[0])
     assert _arrives(a, b, reader, ours) == 1
     until("mta.lab comes again", lambda: _copies(b, reader, mid) == 1, 45, every=1)
 
 
-@contextmanager
-def _without_store(host: LabHost) -> Iterator[None]:
-    """The milter starts where it can't open the store's files; those who have them open keep them."""
-    host.run("chmod 0 /var/lib/chatmail/store.sqlite*")
-    try:
-        host.run("systemctl restart chatmail-milter.service")
-        yield
-    finally:
-        # It is not told that they are back.
-        host.run("chmod 660 /var/lib/chatmail/store.sqlite*")
-
-
 def test_peer_without_its_milter_gets_the_mail_later(
     a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
-    with _stopped(b, MILTER):
-        mid = _send(a, writer, reader)
+    with relay.stopped(b, MILTER):
+        mid = smtp.send(a.ip, writer, reader[0])
         _deferred(a, reader[0])
     assert _arrives(a, b, reader, mid) == 1
 
@@ -122,8 +88,8 @@ def test_peer_without_its_milter_gets_the_mail_later(
 def test_without_the_relay_daemon_mail_waits_in_the_queue(
     a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
-    with _stopped(a, RELAY):
-        mid = _send(a, writer, reader)
+    with relay.stopped(a, RELAY):
+        mid = smtp.send(a.ip, writer, reader[0])
         _deferred(a, reader[0])
     assert _arrives(a, b, reader, mid) == 1
 
@@ -133,7 +99,7 @@ def test_relay_daemon_killed_in_the_middle_of_a_delivery(
 ) -> None:
     with firewall.closed(b, 443, "hang"), firewall.closed(b, 25, "hang"):
         before = _daemon(a)
-        mid = _send(a, writer, reader)
+        mid = smtp.send(a.ip, writer, reader[0])
         until("the delivery is under way", lambda: _is_sending(a, b), 10, every=0.05)
         a.run(f"kill -9 {before}")
         until("systemd starts it again", lambda: _daemon(a) not in (0, before), 20)
@@ -146,7 +112,7 @@ def test_peer_closed_on_both_roads_gets_the_mail_later(
     lab: Lab, a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
     with firewall.closed(b, 443, "refuse"), firewall.closed(b, 25, "refuse"):
-        mid = _send(a, writer, reader)
+        mid = smtp.send(a.ip, writer, reader[0])
         _deferred(a, reader[0])
     assert _arrives(a, b, reader, mid) == 1
 

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from tests.chat import pgp, relay, smtp
+from tests.chat import relay, smtp
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
@@ -82,10 +82,7 @@ class TestEarlierLayout:
 
         def send() -> None:
             while not done.wait(2):
-                mid = pgp.message_id()
-                said = smtp.submit(a.ip, writer, [reader[0]], pgp.encrypted(writer[0], reader[0], mid))
-                assert said.code == 250
-                sent.append(mid)
+                sent.append(smtp.send(a.ip, writer, reader[0]))
 
         with ThreadPoolExecutor(1) as pool:
             sender = pool.submit(send)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.chat import journal, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -19,7 +20,7 @@ from tests.lab import Lab
 from tests.lab.host import LabHost
 from tests.lab.plan import CONTROL_ADDRESS, NETWORK
 
-PEER, NEWS, CAROL = "peer.lab", "news.peer.lab", "carol@mta.lab"
+PEER, NEWS = "peer.lab", "news.peer.lab"
 AUTHOR, REPORTER = f"someone12345@{PEER}", f"reporter@{NEWS}"
 
 BLOCKED_USER = "550 5.7.1 Your address or network is blocked, ask the operator"

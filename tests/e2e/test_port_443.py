@@ -17,9 +17,9 @@ from tests.attacks import strangers
 from tests.chat import firewall, imap, journal, pgp, signature
 from tests.chat.core import Core
 from tests.chat.deadline import deadline, until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import new_account
 from tests.chat.login import by_imap_on_443, by_submission_on_443
-from tests.chat.person import Person, fresh_address, fresh_password
+from tests.chat.person import Person
 from tests.chat.smtp import any_certificate
 from tests.chat.stage import Stage
 from tests.chat.waits import at_once
@@ -51,9 +51,7 @@ def stage_443(lab: Lab) -> Iterator[Stage]:
 @pytest.fixture
 def account(b: LabHost) -> Login:
     """A new account on _b.lab."""
-    login = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *login):
-        return login
+    return new_account(b)
 
 
 def get(host: LabHost, alpn: list[str]) -> bytes:

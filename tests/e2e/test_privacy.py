@@ -55,12 +55,11 @@ def visit(a: LabHost, b: LabHost, writer: Login, reader: Login) -> Visit:
         _send_and_read(b, login, reader, writer)
         _talk_nonsense(b)
         _ask_the_web(b)
-        b.run("systemctl stop chatmail-hooks.socket chatmail-hooks.service")
-        try:
-            with ThreadPoolExecutor(2) as pool:
-                said = list(pool.map(lambda way: way(b.ip, *login), (by_imap, by_submission)))
-        finally:
-            b.run("systemctl start chatmail-hooks.socket chatmail-hooks.service")
+        with (
+            relay.stopped(b, "chatmail-hooks.socket chatmail-hooks.service"),
+            ThreadPoolExecutor(2) as pool,
+        ):
+            said = list(pool.map(lambda way: way(b.ip, *login), (by_imap, by_submission)))
         assert "UNAVAILABLE" in said[0]
         assert said[1].startswith("4")
     return Visit(login, began, cursor)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chat import relay
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.e2e.conftest import Login
@@ -53,7 +54,7 @@ def test_a_user_gets_one_message_by_each_road(a: LabHost, b: LabHost, reader: Lo
 
 
 def test_an_ordinary_mail_server_has_one_road(a: LabHost) -> None:
-    status, found = probe(a, "carol@mta.lab")
+    status, found = probe(a, CAROL)
     assert status == 1
     assert (found["https"]["code"], found["https"]["expected"]) == (None, False)
     assert found["https"]["error"]

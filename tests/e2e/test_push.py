@@ -7,11 +7,10 @@ from functools import partial
 
 import pytest
 
-from tests.chat import imap, pgp, smtp
+from tests.chat import imap, smtp
 from tests.chat.deadline import until
 from tests.chat.gateway import Gateway, answer, says
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.e2e.conftest import Login
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
@@ -48,9 +47,7 @@ def gateway(_gateway: Gateway) -> Gateway:
 @pytest.fixture
 def dora(b: LabHost) -> Login:
     """A new account on _b.lab."""
-    login = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *login):
-        return login
+    return new_account(b)
 
 
 def give(b: LabHost, login: Login, token: str) -> None:
@@ -64,14 +61,6 @@ def give(b: LabHost, login: Login, token: str) -> None:
 def gone(b: LabHost, login: Login) -> None:
     """Wait until Dovecot has noticed that nobody is connected any more."""
     until("the client is gone", lambda: login[0] not in b.run(["doveadm", "who"]).stdout, SECONDS)
-
-
-def send(b: LabHost, writer: Login, reader: Login) -> str:
-    """Mail, which has arrived when this returns. (To see it, a client connects, which has left again.)"""
-    message_id = pgp.message_id()
-    message = pgp.encrypted(writer[0], reader[0], message_id)
-    assert smtp.submit(b.ip, writer, [reader[0]], message).code == 250
-    return message_id
 
 
 def told(gateway: Gateway, *tokens: str) -> None:
@@ -103,7 +92,7 @@ def test_every_device_is_told_while_nobody_is_connected(
 ) -> None:
     for token in ("token-phone", "token-tablet"):
         give(b, dora, token)
-    send(b, reader, dora)
+    smtp.send(b.ip, reader, dora[0])
     told(gateway, "token-phone", "token-tablet")
 
 
@@ -115,13 +104,13 @@ def test_nobody_is_told_while_a_client_idles_awake_or_asleep(
         for _ in range(2):
             before = b.cursor()
             mailbox.begin_idle()
-            send(b, reader, dora)
+            smtp.send(b.ip, reader, dora[0])
             mailbox.wait_exists()
             mailbox.end_idle()
             until("it is seen that a client is connected", partial(decided, b, before), SECONDS)
     gone(b, dora)
     # Had they been told of the others, they would have been before this.
-    send(b, reader, dora)
+    smtp.send(b.ip, reader, dora[0])
     told(gateway, "token-idle")
 
 
@@ -131,12 +120,12 @@ def decided(host: LabHost, since: str) -> bool:
 
 def test_nobody_is_told_of_mail_to_oneself(b: LabHost, dora: Login, reader: Login, gateway: Gateway) -> None:
     give(b, dora, "token-self")
-    send(b, dora, dora)
+    smtp.send(b.ip, dora, dora[0])
     with ImapMailbox(b.ip, *dora) as mailbox:
         until("it is there", mailbox.messages, SECONDS)
     gone(b, dora)
     assert gateway.told == []
-    send(b, reader, dora)
+    smtp.send(b.ip, reader, dora[0])
     told(gateway, "token-self")
 
 
@@ -145,7 +134,7 @@ def test_a_notice_outlives_an_ill_gateway_and_a_restart(
 ) -> None:
     give(b, dora, "token-ill")
     gateway.script = says(b"no HTTP")
-    send(b, reader, dora)
+    smtp.send(b.ip, reader, dora[0])
     until("it is tried", lambda: len(gateway.told) >= 2, SECONDS)
     b.run(["systemctl", "kill", "--signal=KILL", "chatmail-push"])
     gateway.script = answer(200)
@@ -159,7 +148,7 @@ def test_a_token_that_no_device_has_is_forgotten(
 ) -> None:
     give(b, dora, "token-gone")
     gateway.script = answer(410)
-    send(b, reader, dora)
+    smtp.send(b.ip, reader, dora[0])
     told(gateway, "token-gone")
 
     def forgotten() -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chat import mxdeliv, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -16,7 +17,6 @@ from tests.e2e.doors import Door
 from tests.lab import Lab
 from tests.lab.host import LabHost
 
-CAROL = "carol@mta.lab"
 FULL = "552 5.2.2"
 # doveadm tells in KiB how full a mailbox is: this is exactly a thousand.
 QUOTA = 1_024_000

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.person import Person, fresh_address, fresh_password
 from tests.chat.smtp import SmtpReply
 from tests.chat.stage import Stage
@@ -19,9 +19,7 @@ SECONDS = 60.0
 @pytest.fixture
 def sender(a: LabHost) -> Login:
     """A new account on _a.lab: it may send a few messages at once."""
-    login = fresh_address(a.domain), fresh_password()
-    with ImapMailbox(a.ip, *login):
-        return login
+    return new_account(a)
 
 
 def submit(a: LabHost, sender: Login, *recipients: str) -> SmtpReply:

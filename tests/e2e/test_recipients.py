@@ -11,8 +11,7 @@ import pytest
 
 from tests.chat import mxdeliv, pgp, signature, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.e2e.conftest import Login
 from tests.e2e.recipients import DELIVERED, DELIVERED_OVER_HTTPS, REFUSED, Refused
 from tests.lab import Lab
@@ -27,17 +26,13 @@ each_refused = pytest.mark.parametrize("refused", REFUSED, ids=str)
 @pytest.fixture
 def account(a: LabHost) -> Login:
     """An account on _a.lab whose rate of sending nothing has worn."""
-    login = fresh_address(a.domain), fresh_password()
-    with ImapMailbox(a.ip, *login):
-        return login
+    return new_account(a)
 
 
 @pytest.fixture(scope="module")
 def owner(a: LabHost) -> Login:
     """The account whose local part the table's texts hold."""
-    login = fresh_address(a.domain), fresh_password()
-    with ImapMailbox(a.ip, *login):
-        return login
+    return new_account(a)
 
 
 def _filled(text: str, a: LabHost, owner: Login) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from tests.chat import journal, pgp, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.person import Person
 from tests.chat.queue_log import LoggedDelivery, queue_files
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
-
-CAROL = "carol@mta.lab"
 
 
 @pytest.mark.parametrize("submit", [smtp.submit, smtp.submit_starttls])

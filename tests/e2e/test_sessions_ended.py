@@ -14,7 +14,7 @@ import pytest
 
 from tests.chat import pgp, relay, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.login import by_imap, by_submission
 from tests.chat.person import fresh_address, fresh_password
 from tests.chat.stage import Stage
@@ -83,9 +83,7 @@ CHANGES = [Change.new_password, Change.deletion, Change.new_owner]
 @pytest.fixture
 def login(b: LabHost) -> Login:
     """A new account on _b.lab."""
-    login = fresh_address(b.domain), fresh_password()
-    with ImapMailbox(b.ip, *login):
-        return login
+    return new_account(b)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__)

@@ -7,15 +7,14 @@ of three recipients is never reached, or refused, while the message arrives by t
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
-from tests.chat import dead_relay, firewall, journal, relay, settings
+from tests.chat import dead_relay, firewall, hops, journal, relay, settings
 from tests.chat.deadline import until
-from tests.chat.person import OUT_DELIVERED, Person, ReceivedMessage, SentMessage, fresh_address
+from tests.chat.person import OUT_DELIVERED, Person, ReceivedMessage, SentMessage, fresh_address, words
 from tests.chat.queue_log import queue_files
 from tests.chat.stage import Stage
 from tests.lab import Lab
@@ -36,7 +35,7 @@ class Talk:
         text, reader = words(), self.people[1 - who]
         mark = reader.events.mark()
         sent = self.people[who].send(self.chats[who], text)
-        return text, sent, arrives(reader, text, mark)
+        return text, sent, reader.received_text(text, mark, SECONDS)
 
     def shown(self, who: int) -> list[str]:
         """The texts of the chat."""
@@ -51,24 +50,10 @@ ANNA, BOB = 0, 1
 NOTICE = re.compile(r"(\w+): sender non-delivery notification: (\w+)")
 
 
-def words() -> str:
-    return f"hello {secrets.token_hex(4)}"
-
-
-def arrives(at: Person, text: str, since: int) -> ReceivedMessage:
-    return at.received(f"{text!r} at {at.address}", lambda shown: shown["text"] == text, since, SECONDS)
-
-
 def acquainted(joiner: Person, inviter: Person) -> Talk:
     """The joiner has the inviter's key, with all addresses."""
     chat = joiner.join(inviter, SECONDS)
     return Talk((joiner, inviter), (chat, inviter.chat_with(joiner)))
-
-
-def lies_there(host: LabHost, sent: SentMessage) -> bool:
-    """Whether Dovecot has laid the message into a mailbox of this host."""
-    told = journal.read(host, sent.at - 0.5)
-    return any(sent.message_id in one.text and "saved mail to" in one.text for one in told)
 
 
 def is_bounced(host: LabHost, sent: SentMessage, sender: Person) -> bool:
@@ -116,7 +101,9 @@ class TestOneIsDead:
             text, sent, _ = talk.says(ANNA)
             texts.append(text)
             for host in (a, b):
-                until(f"it lies on {host.domain}", partial(lies_there, host, sent), SECONDS)
+                until(
+                    f"it lies on {host.domain}", partial(hops.saved, host, sent.message_id, sent.at), SECONDS
+                )
             assert talk.state(ANNA, sent) == OUT_DELIVERED
         # For the dead one they wait, and hold up nothing.
         assert len(relay.queued(b, dead)) >= len(texts)
@@ -196,7 +183,7 @@ class TestOneOfOursStops:
         # What waited for _a.lab comes now, and is the same to Bob.
         bob = talk.people[BOB]
         until("nothing waits", partial(relay.is_done_with, b, bob.address), SECONDS, every=1)
-        assert [lies_there(a, sent) for _, sent, _ in came] == [True] * len(came)
+        assert all(hops.saved(a, sent.message_id, sent.at) for _, sent, _ in came)
         came.append(talk.says(ANNA))
         texts = [text for text, *_ in came]
         assert [one for one in talk.shown(BOB) if one in texts] == texts

@@ -42,12 +42,6 @@ def _playing(lab: Lab, certificate: Certificate | None) -> Iterator[CapturingPee
         yield peer
 
 
-def _submit(a: LabHost, writer: Login, recipient: str) -> str:
-    mid = pgp.message_id()
-    assert smtp.submit(a.ip, writer, [recipient], pgp.encrypted(writer[0], recipient, mid)).code == 250
-    return mid
-
-
 def _why_it_waits(a: LabHost, recipient: str, words: str) -> None:
     """Wait until the queue says `words` of a message to `recipient`, which is then taken out of it.
 
@@ -79,7 +73,7 @@ def _established(a: LabHost, since: float, host: str) -> set[str]:
 def test_peer_that_proves_its_name_gets_the_mail(lab: Lab, a: LabHost, writer: Login) -> None:
     began = time.time()
     with _playing(lab, ca.issue(lab.paths.ca, [PEER])) as peer:
-        peer.next(SECONDS, _submit(a, writer, f"dave12345@{PEER}"))
+        peer.next(SECONDS, smtp.send(a.ip, writer, f"dave12345@{PEER}"))
     trusted = until("the journal tells how", lambda: _established(a, began, PEER), SECONDS)
     assert trusted == {"Verified"}
 
@@ -99,7 +93,7 @@ def test_mail_for_a_peer_that_does_not_waits_and_the_queue_says_why(
     recipient = f"{pgp.message_id()[1:9]}@{PEER}"
     assert callable(certificate)
     with _playing(lab, certificate(lab)) as peer:
-        _submit(a, writer, recipient)
+        smtp.send(a.ip, writer, recipient)
         _why_it_waits(a, recipient, reason)
         assert peer.nothing(recipient)
 
@@ -110,7 +104,7 @@ def test_peer_that_the_operator_excepts_needs_no_proof(
 ) -> None:
     certificate = ca.self_signed(lab.paths.ca, EXCEPTED) if with_tls else None
     with _playing(lab, certificate) as peer:
-        peer.next(SECONDS, _submit(a, writer, f"dave12345@{EXCEPTED}"))
+        peer.next(SECONDS, smtp.send(a.ip, writer, f"dave12345@{EXCEPTED}"))
 
 
 def test_underscore_domain_needs_tls_but_no_proof(
@@ -119,7 +113,7 @@ def test_underscore_domain_needs_tls_but_no_proof(
     began = time.time()
     relay.operate(a, "route", "set", b.domain, "--https", "never")
     try:
-        _submit(a, writer, reader[0])
+        smtp.send(a.ip, writer, reader[0])
         until("it went by SMTP", lambda: _established(a, began, b.domain), SECONDS, every=0.3)
     finally:
         relay.operate(a, "route", "remove", b.domain)
@@ -128,7 +122,7 @@ def test_underscore_domain_needs_tls_but_no_proof(
 
 def test_literal_needs_tls_but_has_no_name_to_prove(a: LabHost, mta: LabHost, writer: Login) -> None:
     began = time.time()
-    _submit(a, writer, f"carol@[{mta.ip}]")
+    smtp.send(a.ip, writer, f"carol@[{mta.ip}]")
     until("it went by SMTP", lambda: _established(a, began, mta.ip), SECONDS, every=0.3)
     # By an authority that is trusted, for another name.
     assert _established(a, began, mta.ip) == {"Trusted"}

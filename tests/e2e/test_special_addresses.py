@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.chat import capture, journal, pgp, smtp
+from tests.chat import capture, journal, smtp
 from tests.chat.deadline import until
 from tests.chat.person import fresh_address
 from tests.chat.queue_log import queue_files
@@ -24,17 +24,11 @@ SECONDS = 40.0
 pytestmark = pytest.mark.usefixtures("_https_afresh")
 
 
-def send(a: LabHost, writer: Login) -> str:
-    mid, recipient = pgp.message_id(), fresh_address(PEER)
-    assert smtp.submit(a.ip, writer, [recipient], pgp.encrypted(writer[0], recipient, mid)).code == 250
-    return mid
-
-
 def test_by_smtp_only_the_public_one_is_connected_to(lab: Lab, a: LabHost, writer: Login) -> None:
     client, began = lab.host("client").host, time.time()
     with capture.smtp_peer(client, *ca.issue(lab.paths.ca, [PEER])) as peer:
         # smtp(8) takes a domain's addresses in random order.
-        mids = [send(a, writer) for _ in range(6)]
+        mids = [smtp.send(a.ip, writer, fresh_address(PEER)) for _ in range(6)]
         for mid in mids:
             peer.next(SECONDS, mid)
 
@@ -48,4 +42,4 @@ def test_by_smtp_only_the_public_one_is_connected_to(lab: Lab, a: LabHost, write
 
 def test_by_https_too(lab: Lab, a: LabHost, writer: Login) -> None:
     with capture.https_peer(lab.host("client").host, *ca.issue(lab.paths.ca, [PEER])) as peer:
-        peer.next(SECONDS, send(a, writer))
+        peer.next(SECONDS, smtp.send(a.ip, writer, fresh_address(PEER)))

@@ -10,8 +10,6 @@ import pytest
 
 from tests.chat import relay
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
 from tests.lab.host import LabHost
 
 STORE = "/var/lib/chatmail/store.sqlite"
@@ -43,9 +41,7 @@ def programs(host: LabHost) -> str:
 
 def newcomer(host: LabHost) -> str:
     """An account that its first login has just made."""
-    address, password = fresh_address(host.domain), fresh_password()
-    with ImapMailbox(host.ip, address, password):
-        return address
+    return new_account(host)[0]
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import re
 from typing import Any
 
 from tests.chat import firewall, pgp, relay, signature, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.e2e.conftest import Login
 from tests.lab import Lab
 from tests.lab.host import LabHost
-
-CAROL = "carol@mta.lab"
 
 
 def ways(host: LabHost, named: str) -> list[dict[str, Any]]:
@@ -35,13 +34,6 @@ def settled(host: LabHost, named: str) -> dict[str, Any]:
     return until("it has left the queue", over, 60)
 
 
-def sent(host: LabHost, login: Login, *recipients: str) -> str:
-    mid = pgp.message_id()
-    message = pgp.encrypted(login[0], recipients[0], mid)
-    assert smtp.submit(host.ip, login, list(recipients), message).code == 250
-    return mid
-
-
 def kinds(way: dict[str, Any]) -> list[str]:
     return [step["kind"] for step in way["steps"]]
 
@@ -50,7 +42,7 @@ def test_by_https_both_relays_tell_the_whole_way_and_the_peers_queue_id(
     a: LabHost, b: LabHost, writer: Login, reader: Login
 ) -> None:
     relay.forget_endpoints(a)
-    mid = sent(a, writer, reader[0])
+    mid = smtp.send(a.ip, writer, reader[0])
     way = settled(a, mid)
     assert {"door", "verdict", "queue", "road", "delivery", "left"} <= set(kinds(way))
     (recipient,) = way["recipients"]
@@ -67,7 +59,7 @@ def test_by_https_both_relays_tell_the_whole_way_and_the_peers_queue_id(
 
 
 def test_by_smtp_it_is_one_way_with_both_queue_ids(a: LabHost, mta: LabHost, writer: Login) -> None:
-    mid = sent(a, writer, CAROL)
+    mid = smtp.send(a.ip, writer, CAROL)
     until("it is delivered", lambda: not relay.queued(a, CAROL), 60)
     way = settled(a, mid)
     assert len(way["queue_ids"]) == 2
@@ -79,7 +71,7 @@ def test_by_smtp_it_is_one_way_with_both_queue_ids(a: LabHost, mta: LabHost, wri
 
 def test_what_waits_says_why_and_what_to_do(a: LabHost, mta: LabHost, writer: Login) -> None:
     with firewall.closed(mta, 25, "refuse"):
-        mid = sent(a, writer, CAROL)
+        mid = smtp.send(a.ip, writer, CAROL)
         until(
             "SMTP was tried",
             lambda: any(

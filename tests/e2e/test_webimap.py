@@ -14,8 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.chat.smtp import any_certificate
 from tests.chat.webimap import Socket, ask, logged_in
 from tests.e2e.conftest import Login
@@ -28,12 +27,6 @@ VISITOR, OTHERS = "10.77.0.98", ("10.77.0.101", "10.77.0.102")
 OF_ONE_ACCOUNT, OF_ONE_ADDRESS = 20, 150
 FRAME = 1 << 20
 BEFORE_LOGIN = 32 << 10
-
-
-def new_account(host: LabHost) -> Login:
-    login = fresh_address(host.domain), fresh_password()
-    with ImapMailbox(host.ip, *login):
-        return login
 
 
 @pytest.fixture

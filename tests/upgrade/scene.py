@@ -9,8 +9,7 @@ from typing import Any
 
 from tests.chat import pgp, smtp
 from tests.chat.deadline import until
-from tests.chat.imap import ImapMailbox
-from tests.chat.person import fresh_address, fresh_password
+from tests.chat.imap import ImapMailbox, new_account
 from tests.faults import census
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
@@ -97,8 +96,8 @@ def prepare(lab: Lab) -> Scene:
     """Make all of it. The earlier version has just been deployed."""
     a, b = lab.host("a"), lab.host("b")
     _announce_peer(lab)
-    writer_a, keeper, reader_a, suspended = (_login(a) for _ in range(4))
-    writer_b, reader_b = _login(b), _login(b)
+    writer_a, keeper, reader_a, suspended = (new_account(a) for _ in range(4))
+    writer_b, reader_b = new_account(b), new_account(b)
     _keep_mail(a, writer_a, keeper)
     for host, own in ((a, keeper), (b, reader_b)):
         operate(host, "account", "quota", own[0], OWN_QUOTA)
@@ -122,13 +121,6 @@ def _announce_peer(lab: Lab) -> None:
     records = lab.paths.signers_records.with_name("away.zone")
     records.write_text(f"{PEER}.  A  {PEER_IP}\n{PEER}.  MX  10 {PEER}.\n", encoding="ascii")
     lab.publish()
-
-
-def _login(host: LabHost) -> Login:
-    """An account, made by its first login."""
-    login = fresh_address(host.domain), fresh_password()
-    with ImapMailbox(host.ip, *login):
-        return login
 
 
 def _keep_mail(host: LabHost, writer: Login, keeper: Login) -> None:
