@@ -79,7 +79,10 @@ def _accepted(file: QueueFile) -> LoggedDelivery | None:
 
 
 def saved_at(entries: Sequence[LoggedEntry], message_id: str) -> float:
-    """When Dovecot's LMTP said that the message lies in the Maildir (`msgid=<…>: saved mail to INBOX`), or 0."""
+    """When Dovecot's LMTP said that the message lies in the Maildir (`msgid=<…>: saved mail to INBOX`).
+
+    0 if it did not.
+    """
     for entry in entries:
         if entry.who == "dovecot" and message_id in entry.text and "saved mail to" in entry.text:
             return entry.at

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chat import relay
 from tests.chat.deadline import until
+from tests.chat.imap import new_account
 from tests.lab.host import LabHost
 
 STORE = "/var/lib/chatmail/store.sqlite"
