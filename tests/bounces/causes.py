@@ -5,7 +5,7 @@ The sender lives on _a.lab, whose users' mail it is all about.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -44,31 +44,32 @@ def _nobody(domain: str) -> Circumstances:
 @contextmanager
 def _blocked_there(lab: Lab) -> Iterator[str]:
     here, there = lab.host("a"), lab.host("b")
-    relay.operate(there, "block", "add", here.domain)
-    try:
+    with _in_force(there, ("block", "add", here.domain), ("block", "remove", here.domain)):
         yield _somebody(there)
-    finally:
-        relay.operate(there, "block", "remove", here.domain)
 
 
 @contextmanager
 def _blocked_here(lab: Lab) -> Iterator[str]:
     here, there = lab.host("a"), lab.host("b")
-    relay.operate(here, "block", "add", there.domain)
-    try:
+    with _in_force(here, ("block", "add", there.domain), ("block", "remove", there.domain)):
         yield _somebody(there)
-    finally:
-        relay.operate(here, "block", "remove", there.domain)
 
 
 @contextmanager
 def _federation_closed(lab: Lab) -> Iterator[str]:
     here, there = lab.host("a"), lab.host("b")
-    relay.operate(here, "federation", "closed")
-    try:
+    with _in_force(here, ("federation", "closed"), ("federation", "open")):
         yield _somebody(there)
+
+
+@contextmanager
+def _in_force(host: LabHost, order: Sequence[str], reverse: Sequence[str]) -> Iterator[None]:
+    """What `chatmailctl` is ordered on this host, while the block runs."""
+    relay.operate(host, *order)
+    try:
+        yield
     finally:
-        relay.operate(here, "federation", "open")
+        relay.operate(host, *reverse)
 
 
 def full_mailbox(name: str) -> Circumstances:

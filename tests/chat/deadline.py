@@ -27,13 +27,21 @@ class LateError(AssertionError):
 
 def until(what: str, ready: Callable[[], T | None], seconds: float, every: float = 0.1) -> T:
     """The first truthy value of `ready()`, asked every `every` seconds; `LateError` when it is late."""
+    value = polled(ready, seconds, every)
+    if value is None:
+        raise LateError(f"{what}: not within {seconds * PATIENCE:g} s")
+    return value
+
+
+def polled(ready: Callable[[], T | None], seconds: float, every: float) -> T | None:
+    """The same; None when it is late."""
     end = time.monotonic() + seconds * PATIENCE
     while True:
         value = ready()
         if value:
             return value
         if time.monotonic() > end:
-            raise LateError(f"{what}: not within {seconds * PATIENCE:g} s")
+            return None
         time.sleep(every)
 
 

@@ -60,8 +60,8 @@ def trace(
         return None
     handed = _accepted(came)
     local = _accepted(arrived)
-    there = saved_at(receiver_side, message_id)
-    if handed is None or local is None or not there:
+    laid = saved_at(receiver_side, message_id)
+    if handed is None or local is None or not laid:
         return None
     return Trace(
         road,
@@ -69,8 +69,8 @@ def trace(
         queue=handed.started - came.queued,
         wire=arrived.queued - handed.started,
         queue_there=local.started - arrived.queued,
-        maildir=there - local.started,
-        idle=shown - there,
+        maildir=laid - local.started,
+        idle=shown - laid,
     )
 
 

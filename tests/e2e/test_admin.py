@@ -17,7 +17,8 @@ import pytest
 from mxdeliv_app.admin.sessions import COOKIE
 from tests.attacks import strangers
 from tests.blackbox.admin.chromium import Browser, log_in
-from tests.chat import firewall, relay
+from tests.chat import firewall, relay, smtp
+from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
@@ -25,7 +26,7 @@ from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
 from tests.e2e.playbook import playbook
 from tests.e2e.test_expiry import is_there
-from tests.e2e.test_operator import CAROL, deferred, submit
+from tests.e2e.test_operator import deferred
 from tests.e2e.test_unreadable import READ as CAN_READ
 from tests.lab import Lab
 from tests.lab.host import LabHost
@@ -211,7 +212,7 @@ def test_traffic_is_counted_by_the_hour(
         return attempts(way) == before[way] + 1
 
     before = {way: attempts(way) for way in ("submission", "out-https")}
-    submit(a, writer, reader[0])
+    smtp.send(a.ip, writer, reader[0])
     for way in before:
         until(f"{way} has one more", partial(has_one_more, way), 40, every=0.5)
     (row,) = [one for one in pages.get(f"/peers?domain={b.domain}")["peers"] if one["road"] == "https"]
@@ -248,7 +249,7 @@ def test_a_message_of_the_queue_is_held_released_and_deleted(
 
     with firewall.closed(mta, 25, "refuse"):
         before = {*deferred(a, "mta.lab")}
-        submit(a, writer, CAROL)
+        smtp.send(a.ip, writer, CAROL)
         message = until("it is deferred", lambda: {*deferred(a, "mta.lab")} - before, 20).pop()
         assert pages.order("queue-hold", id=message)[0] == 200
         assert waits_in(message) == "hold"
@@ -278,7 +279,7 @@ def test_a_message_of_the_queue_is_held_released_and_deleted(
 
 def test_a_peer_s_mail_is_tried_at_once(a: LabHost, mta: LabHost, pages: AdminPages, writer: Login) -> None:
     with firewall.closed(mta, 25, "refuse"):
-        submit(a, writer, CAROL)
+        smtp.send(a.ip, writer, CAROL)
         until("it is deferred", lambda: deferred(a, "mta.lab"), 20)
         assert relay.ctl(a, "queue")
         until("it is shown", lambda: pages.get()["queue"]["messages"] == len(relay.ctl(a, "queue")), 30)

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.admin.chromium import Browser, log_in
-from tests.chat import capture, relay
+from tests.chat import capture, relay, smtp
 from tests.chat.deadline import until
 from tests.chat.person import fresh_address
 from tests.e2e.conftest import Login
 from tests.e2e.test_admin import ACT, AdminPages, logged_in
-from tests.e2e.test_operator import submit
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
 from tests.unit.admin.site import HOSTILE
@@ -31,7 +30,7 @@ def pages(lab: Lab, a: LabHost, writer: Login) -> AdminPages:
     certificate = ca.issue(lab.paths.ca, [PEER])
     refusal = f"554 5.7.1 {HOSTILE}\r\n".encode()
     with capture.https_peer(lab.host("client").host, *certificate, refusal=refusal) as peer:
-        mid = submit(a, writer, fresh_address(PEER))
+        mid = smtp.send(a.ip, writer, fresh_address(PEER))
         peer.next(SECONDS, mid)
     return pages
 

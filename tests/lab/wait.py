@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tests.chat.deadline import PATIENCE
+from tests.chat.deadline import polled
 from tests.lab.errors import LabError
 
 PAUSE = 0.05  # seconds between two looks
@@ -19,14 +18,10 @@ def until(look: Callable[[], T | None], deadline: float, otherwise: str) -> T:
 
     `deadline` are seconds where little else runs; on a busy machine it may be `PATIENCE` times as long.
     """
-    end = time.monotonic() + deadline * PATIENCE
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise LabError(otherwise)
-        time.sleep(PAUSE)
+    found = polled(look, deadline, PAUSE)
+    if found is None:
+        raise LabError(otherwise)
+    return found
 
 
 def greeting(address: str, port: int) -> bytes | None:

@@ -58,8 +58,8 @@ proxymap    unix  -  -  n  -     -  proxymap
 anvil       unix  -  -  n  -     1  anvil
 error       unix  -  -  n  -     -  error
 retry       unix  -  -  n  -     -  error
-discard     unix  -  -  n  -     -  discard
 """
+_DISCARD = "discard     unix  -  -  n  -     -  discard\n"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def running(
     host.run(f"mkdir -p {QUEUE}; install -d -o postfix {DATA}")
     overrides = {"queue_directory": QUEUE, "data_directory": DATA, **OVERRIDES, **settings}
     host.run(["postconf", "-c", CONFIG, "-e", *(f"{name}={value}" for name, value in overrides.items())])
-    lines = [SERVICES, agents, *(each.lines for each in services)]
+    lines = [SERVICES + _DISCARD, agents, *(each.lines for each in services)]
     (config / "master.cf").write_text("".join(lines), encoding="ascii")
     group = stand.group("postfix")
     group.start(group.inside(["postfix", "-c", CONFIG, "start"]), stand.log)

@@ -16,6 +16,7 @@ from functools import partial
 
 from chatmail_milter.accounts.credentials import hash_password
 from tests.bench.mail.group import ControlGroup
+from tests.bench.mail.instance import SERVICES
 from tests.lab.host import LabHost
 from tests.lab.wait import until
 
@@ -67,18 +68,7 @@ _MASTER_CF = f"""\
   -o tls_config_file=/etc/postfix/tls_465.cnf
   -o tls_ssl_options=NO_TICKET
   -o smtpd_sasl_auth_enable=yes
-cleanup     unix  n  -  n  -     0  cleanup
-qmgr        unix  n  -  n  300   1  qmgr
-tlsmgr      unix  -  -  n  1000? 1  tlsmgr
-rewrite     unix  -  -  n  -     -  trivial-rewrite
-bounce      unix  -  -  n  -     0  bounce
-defer       unix  -  -  n  -     0  bounce
-trace       unix  -  -  n  -     0  bounce
-proxymap    unix  -  -  n  -     -  proxymap
-anvil       unix  -  -  n  -     1  anvil
-error       unix  -  -  n  -     -  error
-retry       unix  -  -  n  -     -  error
-lmtp        unix  -  -  n  -     -  lmtp
+{SERVICES}lmtp        unix  -  -  n  -     -  lmtp
 """
 
 _DOVECOT_CONF = f"""\
