@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+Key = TypeVar("Key")
 T = TypeVar("T")
 
 PATIENCE = 5
@@ -43,6 +45,17 @@ def polled(ready: Callable[[], T | None], seconds: float, every: float) -> T | N
         if time.monotonic() > end:
             return None
         time.sleep(every)
+
+
+@contextmanager
+def at_once(wait: Callable[[Key], T], keys: Iterable[Key]) -> Iterator[Mapping[Key, Future[T]]]:
+    """Calls `wait` with each key, in threads. Yields the futures; the block ends when all have ended.
+
+    So the waits of several tests all begin when the first wants its result: one by one they take minutes.
+    """
+    every = list(keys)
+    with ThreadPoolExecutor(len(every)) as pool:
+        yield {key: pool.submit(wait, key) for key in every}
 
 
 @contextmanager

@@ -17,9 +17,8 @@ import pytest
 
 from tests.attacks import strangers
 from tests.chat import early_answer, journal
-from tests.chat.deadline import until
+from tests.chat.deadline import at_once, until
 from tests.chat.smtp import any_certificate
-from tests.chat.waits import at_once
 from tests.lab.host import LabHost
 
 # Requests of one network (an IPv4 address, an IPv6 /64) at once; with a body of 1,000,000 octets or more, or

@@ -14,9 +14,8 @@ import pytest
 
 from tests.attacks import strangers
 from tests.chat import pgp, smtp
-from tests.chat.deadline import until
+from tests.chat.deadline import at_once, until
 from tests.chat.imap import new_account
-from tests.chat.waits import at_once
 from tests.lab.host import LabHost
 from tests.lab.visitor import seen_as
 

@@ -16,13 +16,12 @@ import pytest
 from tests.attacks import strangers
 from tests.chat import firewall, imap, journal, pgp, signature
 from tests.chat.core import Core
-from tests.chat.deadline import deadline, until
+from tests.chat.deadline import at_once, deadline, until
 from tests.chat.imap import new_account
 from tests.chat.login import by_imap_on_443, by_submission_on_443
 from tests.chat.person import Person
 from tests.chat.smtp import any_certificate
 from tests.chat.stage import Stage
-from tests.chat.waits import at_once
 from tests.e2e.conftest import Login
 from tests.lab import Lab
 from tests.lab.host import LabHost
