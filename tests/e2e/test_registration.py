@@ -236,9 +236,13 @@ def test_a_password_of_the_operator_counts_from_then_on(b: LabHost) -> None:
     assert by_imap(b.ip, address, new) == "OK"
 
 
-# The relay's own nginx.conf, but where it listens: nobody else shall be refused.
+# The relay's own nginx.conf, but where it listens: nobody else shall be refused. And a tenth of its limit:
+# a busy machine would not get there.
 SERVE = r"""
-sed -e 's/listen 443;/listen 127.0.0.1:8443;/' -e 's/listen \[::\]:443;/listen [::1]:8443;/' \
+grep -q 'zone=new_accounts:10m rate=600r/m;' /etc/nginx/nginx.conf
+grep -q 'zone=new_accounts burst=600 nodelay;' /etc/nginx/nginx.conf
+sed -e '/zone=new_accounts/s/=600/=60/' \
+    -e 's/listen 443;/listen 127.0.0.1:8443;/' -e 's/listen \[::\]:443;/listen [::1]:8443;/' \
     -e 's/:1144\([34]\)/:2144\1/' \
     -e 's/listen 80 /listen 127.0.0.1:8080 /' -e '/listen \[::\]/d' \
     -e 's/^pid .*/pid \/run\/flooded.pid;/' /etc/nginx/nginx.conf > /run/flooded.conf
@@ -261,7 +265,7 @@ def post(connection, accept):
 def ask(connection):
     return post(connection, "*/*")
 
-# A place is free again ten times a second: one that shares the count with the flood is refused soon.
+# A place is free again each second: one that shares the count with the flood is refused soon.
 def refused_soon(connection, accept):
     return next((said for _ in range(100) if (said := post(connection, accept))[0] != 200), None)
 
@@ -271,12 +275,12 @@ def look(connection):
     answer.read()
     return answer.status
 
-# Who looks at the page has as many accounts left as before: more looks than the lab's limit.
+# Who looks at the page has as many accounts left as before: more looks than the limit.
 viewer = connect("127.0.0.6", "127.0.0.1")
-looks = [look(viewer) for _ in range(700)]
+looks = [look(viewer) for _ in range(70)]
 
 flood = [connect(f"2001:db8:1:2::{i:x}", "::1") for i in (1, 2)]
-for asked in range(5000):
+for asked in range(500):
     refused = ask(flood[asked % 2])
     if refused[0] != 200:
         break
@@ -299,14 +303,14 @@ def test_one_network_gets_so_many_accounts_a_minute_and_others_theirs(b: LabHost
     for one in sources:
         b.run(f"ip -6 address replace {one}/128 dev lo nodad")
     try:
-        b.run(SERVE)
+        b.run(["sh", "-ec", SERVE])
         said = json.loads(b.run(["python3", "-c", FLOOD]).stdout)
     finally:
         b.run("kill $(cat /run/flooded.pid); rm -f /run/flooded.*", check=False)
         for one in sources:
             b.run(f"ip -6 address delete {one}/128 dev lo")
-    # The lab's 600 a minute, and those that came in while they were asked for.
-    assert 600 <= said["granted"] < 3000
+    # 60 a minute, and those that came in while they were asked for.
+    assert 60 <= said["granted"] < 300
     for whom in ("refused", "neighbour"):
         status, kind, body, fields = said[whom]
         assert (status, kind, list(json.loads(body))) == (429, "application/json", ["reason"])
