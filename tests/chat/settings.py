@@ -31,9 +31,22 @@ def changed(host: LabHost, key: str, value: str, readers: str = _WEB) -> Iterato
 @contextmanager
 def impatient(host: LabHost, lifetime: str) -> Iterator[None]:
     """Postfix gives up after so long, in place of days."""
+    with _postfix(host, f"maximal_queue_lifetime={lifetime}"):
+        yield
+
+
+@contextmanager
+def patient(host: LabHost) -> Iterator[None]:
+    """What waits from now on Postfix tries again when it is told to, and by itself after an hour."""
+    with _postfix(host, "minimal_backoff_time=1h maximal_backoff_time=1h"):
+        yield
+
+
+@contextmanager
+def _postfix(host: LabHost, parameters: str) -> Iterator[None]:
     # Put back as a file: postconf writes in a way of its own.
     host.run("cd /etc/postfix && cp -p main.cf main.cf.before")
-    host.run(f"postconf -e maximal_queue_lifetime={lifetime} && postfix reload")
+    host.run(f"postconf -e {parameters} && postfix reload")
     try:
         yield
     finally:
