@@ -143,7 +143,7 @@ GUNICORN = "gunicorn --config python:mxdeliv_app.serving.gunicorn_conf --bind 12
 def test_unknown_key_in_the_config_stops_every_program(a: LabHost, program: str) -> None:
     bad = "/run/chatmail-bad.toml"
     a.run(f'printf \'[mail]\\ndomain = "_a.lab"\\nmax_mesage_size = "1MiB"\\n\' > {bad}')
-    ran = a.run(f"CHATMAIL_CONFIG={bad} timeout 20 {PROGRAMS}/{program} 2>&1; echo exit $?")
+    ran = a.run(f"CHATMAIL_CONFIG={bad} timeout 100 {PROGRAMS}/{program} 2>&1; echo exit $?")
     told, status = ran.stdout.splitlines()
     assert status == "exit 78"
     assert "mail.max_mesage_size" in told

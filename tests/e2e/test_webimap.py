@@ -286,7 +286,8 @@ class TestAccess:
 
     def test_dovecot_and_postfix_know_the_client_s_address(self, a: LabHost, login: Login) -> None:
         with seen_as(VISITOR, a.ip), logged_in(a, login):
-            assert f"({VISITOR})" in a.run(["doveadm", "who", login[0]]).stdout
+            who = ["doveadm", "who", login[0]]
+            until("Dovecot has it", lambda: f"({VISITOR})" in a.run(who).stdout, 20)
 
     def test_its_log_names_nobody(self, a: LabHost, login: Login) -> None:
         cursor = a.cursor()
