@@ -169,6 +169,7 @@ def knocking(host: LabHost) -> Iterator[list[str]]:
         yield open_ports
     finally:
         host.run("systemctl stop knocking")
+        host.sync_journal()
         said = host.run("journalctl _SYSTEMD_UNIT=knocking.service -o cat").stdout
         open_ports += [line for line in said.splitlines() if line.isdecimal()]
 
@@ -186,6 +187,9 @@ def other_mail_meanwhile(host: LabHost) -> Iterator[None]:
         sender = pool.submit(send)
         try:
             yield
+            # One that began after it: that which was under way may have met the last change.
+            enough = len(replies) + 2
+            until(lambda: len(replies) >= enough or sender.done(), SECONDS, "mail does not flow any more")
         finally:
             done.set()
         sender.result()

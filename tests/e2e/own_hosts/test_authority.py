@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def named(hosts: Lab, zone: DynamicZone, tmp_path_factory: pytest.TempPathFactor
 
 class TestAuthority:
     def test_all_servers_have_its_certificate(self, named: LabHost) -> None:
-        until(lambda: self.issuers(named) == {acme.ISSUER}, SECONDS, "others have another certificate")
+        self.await_issuer(named, acme.ISSUER)
         (one, *others) = certificates(named)
         assert others == [one] * 3
         names = one.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -65,7 +66,7 @@ class TestAuthority:
         before = certificates(named)[0]
         named.run("certbot renew --force-renewal --no-random-sleep-on-renew")
         self.await_another(named, before)
-        assert self.issuers(named) == {acme.ISSUER}
+        self.await_issuer(named, acme.ISSUER)
 
     def test_by_dns_the_authority_asks_no_web_server(
         self, hosts: Lab, named: LabHost, zone: DynamicZone, tmp_path: Path
@@ -84,7 +85,7 @@ class TestAuthority:
             named.restore_port(80)
         assert done.returncode == 0, done.stdout
         self.await_another(named, before)
-        assert self.issuers(named) == {acme.ISSUER}
+        self.await_issuer(named, acme.ISSUER)
         # One for each name.
         assert zone.updates >= 2
         users = ("root", "chatmail-milter", "nobody")
@@ -105,9 +106,10 @@ class TestAuthority:
     def test_a_given_one_is_served(self, hosts: Lab, named: LabHost, tmp_path: Path) -> None:
         done = deploy(hosts, named, **BY_NAME, **self.files(*self.given(hosts, tmp_path / "given")))
         assert done.returncode == 0, done.stdout
+        # Servers that are told to read it again serve what they had for a moment more.
+        self.await_issuer(named, "Chatmail lab CA")
         (one, *others) = certificates(named)
         assert others == [one] * 3
-        assert self.issuers(named) == {"Chatmail lab CA"}
 
     def test_of_a_program_on_the_host_each_one_is_served(
         self, hosts: Lab, named: LabHost, tmp_path: Path
@@ -117,9 +119,9 @@ class TestAuthority:
         self.put(named, places, self.given(hosts, tmp_path / "first"))
         done = deploy(hosts, named, **BY_NAME, **places, chatmail_tls_mode="given")
         assert done.returncode == 0, done.stdout
+        self.await_another(named, before)
         (one, *others) = certificates(named)
         assert others == [one] * 3
-        assert one != before
         self.put(named, places, self.given(hosts, tmp_path / "next"))
         self.await_another(named, one)
 
@@ -151,4 +153,18 @@ class TestAuthority:
 
     @staticmethod
     def await_another(host: LabHost, before: x509.Certificate) -> None:
-        until(lambda: before not in certificates(host), SECONDS, "some server has the certificate of before")
+        def replaced() -> bool:
+            with suppress(OSError):  # of a server that begins anew just now
+                return before not in certificates(host)
+            return False
+
+        until(replaced, SECONDS, "some server has the certificate of before")
+
+    @classmethod
+    def await_issuer(cls, host: LabHost, name: str) -> None:
+        def is_it() -> bool:
+            with suppress(OSError):
+                return cls.issuers(host) == {name}
+            return False
+
+        until(is_it, SECONDS, f"some server has a certificate that is not of {name}")
