@@ -45,6 +45,18 @@ def numbers(page: str) -> set[str]:
     return {found[0] for heading in HEADING.finditer(page) if (found := SECTION.match(heading["text"]))}
 
 
+def test_each_block_of_code_begins_and_ends_on_lines_of_its_own() -> None:
+    """Else it is text: neither readers nor the tests that run a page's commands find them."""
+    blocks = 0
+    for name, text in pages().items():
+        fences = [line.strip() for line in text.splitlines() if "```" in line]
+        assert all(re.fullmatch(r"```[^`]*", fence) for fence in fences[::2]), name
+        assert {*fences[1::2]} <= {"```"}, name
+        assert len(fences) % 2 == 0, name
+        blocks += len(fences) // 2
+    assert blocks > 50
+
+
 def test_each_page_and_section_that_is_cited_is_there() -> None:
     known, cited = pages(), 0
     for path, text in texts():
