@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,9 +40,12 @@ _NOT_FOUND = 68
 # The fields in a message's index entry, then those for which doveadm may have to read the message.
 _MESSAGE_FIELDS = "user mailbox-guid uid flags size.virtual date.received.unixtime"
 _HEAD = 4  # number of fields from the index
+_WHOLE = 7  # number of fields with the sender
 _GUID, _UID, _NUMBER = (re.compile(one) for one in ("[0-9a-f]{32}", "[0-9]{1,10}", "[0-9]{1,19}"))
 # doveadm's exit status for a temporary failure, also if it could not read one message; sysexits(3)
 _SOME_FAILED = 75
+# With JSON, doveadm 2.4.1 prints the same then, but aborts at the end instead of closing the JSON.
+_ABORTED = -signal.SIGABRT
 
 
 class DoveadmError(Exception):
@@ -70,6 +74,14 @@ class StoredMessage:
     received: int
     seen: bool = False
     sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxContents:
+    """A user's messages whose size and time are known. `unreadable`: how many messages doveadm can't open."""
+
+    messages: Sequence[StoredMessage]
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +123,10 @@ class Doveadm:
             # doveadm adds a column with the user before each line; the query's own user field is used
             # instead.
             values = (value for line in lines for value in line.rstrip("\n").split("\t")[1:])
-            yield from _messages(values)
+            yield from _messages(_records(values))
 
-    def everything(self, user: str) -> Sequence[StoredMessage]:
-        """All messages of `user`, in all folders, with senders. Skips those without readable size or time."""
+    def everything(self, user: str) -> MailboxContents:
+        """All messages of `user`, in all folders, with senders."""
         wanted = f"{_MESSAGE_FIELDS} hdr.from"
         failed: DoveadmError | None = None
         printed = ""
@@ -124,18 +136,19 @@ class Doveadm:
                 printed += line
         except DoveadmError as error:
             failed = error
-        # If a value is missing, the last row is incomplete and doveadm does not close the JSON.
-        if printed.endswith('"]'):
-            printed = f"{printed[:-1]}}}]"
+        # If a value is missing, the last row is incomplete, and doveadm closes neither it nor (2.4) the JSON.
+        if printed.endswith(('"', '"]')):
+            printed = f"{printed.removesuffix(']')}}}]"
         try:
             # Not strict: Dovecot does not escape control characters in header fields.
             rows = json.loads(printed or "[]", strict=False)
         except ValueError:
             raise failed or DoveadmError("doveadm fetch: its JSON is malformed") from None
-        found = list(_messages(value for row in rows for value in row.values()))
-        if failed is not None and (failed.status not in (_SOME_FAILED, _NOT_FOUND) or not found):
+        records = list(_records(value for row in rows for value in row.values()))
+        found = list(_messages(records))
+        if failed is not None and (failed.status not in (_SOME_FAILED, _NOT_FOUND, _ABORTED) or not found):
             raise failed
-        return found
+        return MailboxContents(found, sum(len(one) < _WHOLE for one in records))
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         """Quota usage of those `users` that have a limit."""
@@ -290,14 +303,9 @@ def parse_connections(text: str) -> Iterator[tuple[str, Peer]]:
             yield row["username"], ipaddress.ip_address(row["ip"]) if row["ip"] else None
 
 
-def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
-    """Parses messages from doveadm's values, skipping those without size or time.
-
-    doveadm prints nothing for a field that it can't read, if the message is corrupt or was just removed, and
-    all following values are then in the wrong columns. So a message's beginning is found by its user, mailbox
-    GUID and UID in a row. A sender can't forge that, because no number follows the From field.
-    """
-    for user, mailbox, uid, flags, *rest in _records(values):
+def _messages(records: Iterable[list[str]]) -> Iterator[StoredMessage]:
+    """Parses messages, skipping those without size or time."""
+    for user, mailbox, uid, flags, *rest in records:
         numbers, senders = rest[:2], rest[2:]
         if len(numbers) == 2 and all(_NUMBER.fullmatch(one) for one in numbers):
             octets, received = map(int, numbers)
@@ -308,7 +316,12 @@ def _messages(values: Iterable[str]) -> Iterator[StoredMessage]:
 
 
 def _records(values: Iterable[str]) -> Iterator[list[str]]:
-    """Splits values into one list per message. On `DoveadmError`, yields the last list, then raises it."""
+    """Splits doveadm's values into one list per message. On `DoveadmError`, yields the last, then raises it.
+
+    doveadm prints nothing for a field that it can't read, if the message is corrupt or was just removed, and
+    all following values are then in the wrong columns. So a message's beginning is found by its user, mailbox
+    GUID and UID in a row. A sender can't forge that, because no number follows the From field.
+    """
     record: list[str] = []
     failed: DoveadmError | None = None
     try:

@@ -63,6 +63,7 @@ class ExpiryPass:
             "full-mailboxes": {"messages": 0, "octets": 0},
             "empty-folders": {"folders": 0},
         }
+        self._unreadable = 0
         self.failures = 0
 
     def doubt_clock(self, ahead: float) -> None:
@@ -126,6 +127,8 @@ class ExpiryPass:
         """Prints the totals."""
         for what, numbers in self._done.items():
             self._say(f"what={what} " + " ".join(f"{name}={number}" for name, number in numbers.items()))
+        if self._unreadable:
+            self._say(f"what=unreadable messages={self._unreadable}")
 
     def _failed(self, error: str) -> None:
         self.failures += 1
@@ -148,11 +151,12 @@ class ExpiryPass:
 
     def _empty(self, user: str) -> None:
         try:
-            go = trim(self._doveadm, user, self._now)
+            found = trim(self._doveadm, user, self._now)
         except DoveadmError as error:
             self._failed(str(error))
         else:
-            self._remove("full-mailboxes", go)
+            self._unreadable += found.unreadable
+            self._remove("full-mailboxes", found.messages)
 
     def _delete_folders(self, users: Sequence[str]) -> None:
         if not self._rules.empty_folders:

@@ -14,7 +14,7 @@ import time
 
 import click
 
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, StoredMessage
+from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, MailboxContents
 from chatmail_milter.rules import full_mailbox
 
 # Mail that arrives meanwhile may pass the last quota_warning threshold, so the check is repeated until there
@@ -22,12 +22,14 @@ from chatmail_milter.rules import full_mailbox
 _MOST_TURNS = 20
 
 
-def trim(doveadm: Doveadm, user: str, now: float) -> list[StoredMessage]:
+def trim(doveadm: Doveadm, user: str, now: float) -> MailboxContents:
     """The messages to remove (`full_mailbox.leaving`); none without a quota, or with enough free space."""
     for usage in doveadm.usage([user]):
         if full_mailbox.is_filling_up(usage.used, usage.limit):
-            return full_mailbox.leaving(doveadm.everything(user), usage.limit, now)
-    return []
+            found = doveadm.everything(user)
+            leaving = full_mailbox.leaving(found.messages, usage.limit, now)
+            return MailboxContents(leaving, found.unreadable)
+    return MailboxContents(())
 
 
 @click.command()
@@ -39,9 +41,12 @@ def main(user: str) -> None:
     doveadm = Doveadm()
     try:
         for _ in range(_MOST_TURNS):
-            go = trim(doveadm, user, time.time())
+            found = trim(doveadm, user, time.time())
+            go = found.messages
             doveadm.expunge(go)
-            syslog.syslog(f"event=trimmed messages={len(go)} octets={sum(one.octets for one in go)}")
+            unreadable = f" unreadable={found.unreadable}" if found.unreadable else ""
+            octets = sum(one.octets for one in go)
+            syslog.syslog(f"event=trimmed messages={len(go)} octets={octets}{unreadable}")
             if not go:
                 break
     except (DoveadmError, OSError) as error:

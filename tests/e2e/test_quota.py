@@ -127,7 +127,8 @@ class TestFillingUp:
         before = b.cursor()
         assert smtp.deliver(b.ip, CAROL, [small.login[0]], signed(lab, small.login[0], 60_000)).code == 250
         until("it is trimmed", lambda: said_by(b, before, "chatmail-trim"), 15)
-        assert said_by(b, before, "chatmail-trim")[0] == "event=trimmed messages=1 octets=102400"
+        line = said_by(b, before, "chatmail-trim")[0]
+        assert line == "event=trimmed messages=1 octets=102400 unreadable=2"
         left = b.run(f"find {maildir}/cur {maildir}/new -type f -perm 0", check=False).stdout.split()
         assert len(left) == 1
         b.run(["chmod", "600", *left])

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from chatmail_milter.mailboxes import doveadm as module
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
+from chatmail_milter.mailboxes.doveadm import (
+    Doveadm,
+    DoveadmError,
+    Folder,
+    MailboxContents,
+    StoredMessage,
+    Usage,
+)
 
 ALICE, BOB = "alice123@a.test", "bob12345@a.test"
 
@@ -17,7 +25,12 @@ echo "$@" >> "$0.asked"
 for word in "$@"; do case $word in *.users) cat "$word" >> "$0.users";; esac; done
 cat "$0.says"
 cat "$0.complains" >&2
-case "$*" in *"$(cat "$0.fails")"*) exit $(cat "$0.status");; esac
+case "$*" in *"$(cat "$0.fails")"*)
+    status=$(cat "$0.status")
+    # Of a signal.
+    [ "$status" -ge 0 ] || kill "$status" $$
+    exit "$status" ;;
+esac
 """
 
 
@@ -91,7 +104,9 @@ def test_everything_of_one_user_with_who_wrote_it(doveadm: ScriptedDoveadm) -> N
         ],
         ensure_ascii=False,
     )  # fmt: skip
-    found = doveadm.will(said).everything(ALICE)
+    contents = doveadm.will(said).everything(ALICE)
+    found = contents.messages
+    assert contents.unreadable == 0
     assert found[0] == StoredMessage(ALICE, INBOX, 1, 2074, 1792805428, seen=True, sender="x@evil.test")
     assert [(one.uid, one.seen, one.sender) for one in found[1:]] == [
         (2, False, "bob@b.test"),
@@ -99,7 +114,7 @@ def test_everything_of_one_user_with_who_wrote_it(doveadm: ScriptedDoveadm) -> N
         (4, False, ""),
         (5, False, ""),
     ]
-    assert doveadm.will("").everything(ALICE) == []
+    assert doveadm.will("").everything(ALICE) == MailboxContents([])
     with pytest.raises(DoveadmError):
         doveadm.will("[{").everything(ALICE)
 
@@ -107,12 +122,19 @@ def test_everything_of_one_user_with_who_wrote_it(doveadm: ScriptedDoveadm) -> N
 FIELDS = ("user", "mailbox-guid", "uid", "flags", "size.virtual", "date.received.unixtime", "hdr.from")
 
 
-def printed(messages: list[list[str]]) -> str:
-    """JSON as doveadm 2.3 prints it: a value that it can't read is left out, and all after it move up."""
+# What doveadm does last where it could not read a message: 2.3 has an exit status, 2.4.1 aborts.
+ENDS = {"2.3": 75, "2.3, not found": 68, "2.4": -signal.SIGABRT}
+
+
+def printed(messages: list[list[str]], *, closed: bool = True) -> str:
+    """JSON as doveadm prints it: a value that it can't read is left out, and all after it move up.
+
+    `closed`: whether the array is, as 2.3 closes it where the last row lacks values.
+    """
     values = [value for message in messages for value in message]
     rows = [values[start : start + len(FIELDS)] for start in range(0, len(values), len(FIELDS))]
     text = json.dumps([dict(zip(FIELDS, row, strict=False)) for row in rows])
-    return text if len(rows[-1]) == len(FIELDS) else text.removesuffix("}]") + "]"
+    return text if len(rows[-1]) == len(FIELDS) else text.removesuffix("}]") + "]" * closed
 
 
 UNREADABLE = {
@@ -123,11 +145,11 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("status", [75, 68])
-@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("where", [0, 1, 2, 3])
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_a_message_that_cannot_be_read_moves_no_other(
-    doveadm: ScriptedDoveadm, what: str, where: int, status: int
+    doveadm: ScriptedDoveadm, what: str, where: int, end: str
 ) -> None:
     # What a sender or the user may write there, so that it looks like the beginning of another message.
     whole = [
@@ -135,8 +157,11 @@ def test_a_message_that_cannot_be_read_moves_no_other(
         for uid, flags, sender in ((1, "", INBOX), (2, INBOX, "x@b.test"), (3, "\\Seen", ALICE))
     ]
     messages = [*whole[:where], [ALICE, SENT, "7", "", *UNREADABLE[what]], *whole[where:]]
-    said = doveadm.will(printed(messages), complain="Error: fetch(from) failed\n", status=status)
-    found = said.everything(ALICE)
+    text = printed(messages, closed=end != "2.4")
+    said = doveadm.will(text, complain="Error: fetch(from) failed\n", status=ENDS[end])
+    contents = said.everything(ALICE)
+    found = contents.messages
+    assert contents.unreadable == 1
     assert [one for one in found if one.mailbox == INBOX] == [
         StoredMessage(ALICE, INBOX, 1, 9, 1792805428, seen=False, sender=""),
         StoredMessage(ALICE, INBOX, 2, 9, 1792805428, seen=False, sender="x@b.test"),
@@ -158,7 +183,16 @@ def test_a_message_that_cannot_be_read_moves_no_other_users(doveadm: ScriptedDov
 
 
 @pytest.mark.parametrize(
-    ("text", "status"), [("", 75), ("[]", 75), (printed([[ALICE, INBOX, "1", "", "9", "9"]]), 1)]
+    ("text", "status"),
+    [
+        ("", 75),
+        ("[]", 75),
+        ("[", -signal.SIGABRT),
+        (printed([[ALICE, INBOX, "1", "", "9", "9"]]), 1),
+        # Killed amid a value.
+        (printed([[ALICE, INBOX, "1", "", "9", "9"]], closed=False), -signal.SIGKILL),
+        (printed([[ALICE, INBOX, "1", "", "9", "9"]], closed=False)[:-2], -signal.SIGABRT),
+    ],
 )
 def test_a_mailbox_that_cannot_be_read_at_all_is_an_error(
     doveadm: ScriptedDoveadm, text: str, status: int

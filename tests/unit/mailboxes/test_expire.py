@@ -14,7 +14,14 @@ import pytest
 from chatmail_milter import config
 from chatmail_milter.config import values
 from chatmail_milter.mailboxes import expire
-from chatmail_milter.mailboxes.doveadm import Doveadm, DoveadmError, Folder, StoredMessage, Usage
+from chatmail_milter.mailboxes.doveadm import (
+    Doveadm,
+    DoveadmError,
+    Folder,
+    MailboxContents,
+    StoredMessage,
+    Usage,
+)
 from chatmail_milter.mailboxes.expire import ExpiryPass, expired, is_left_over
 from chatmail_milter.mailboxes.home import MailRemoval
 from chatmail_milter.mailboxes.passes import Progress, UnderWayError
@@ -38,6 +45,7 @@ class Mailboxes:
         self.kept = list(messages)
         self.made = list(folders)
         self.full: list[Usage] = []
+        self.unreadable = 0
         self.fails: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
         # How many accounts there were whenever Dovecot forgot them.
@@ -49,9 +57,9 @@ class Mailboxes:
         yield from [one for one in self.kept if one.user in users]
         self._fail("messages")
 
-    def everything(self, user: str) -> Sequence[StoredMessage]:
+    def everything(self, user: str) -> MailboxContents:
         self._fail("everything")
-        return [one for one in self.kept if one.user == user]
+        return MailboxContents([one for one in self.kept if one.user == user], self.unreadable)
 
     def usage(self, users: Sequence[str]) -> Iterator[Usage]:
         yield from [one for one in self.full if one.user in users]
@@ -149,6 +157,18 @@ def test_a_full_mailbox_loses_its_oldest_and_no_other_does() -> None:
     assert [one.uid for one in mailboxes.kept if one.user == ALICE] == [2, 3, 4, 5, 6, 7, 8]
     assert len([one for one in mailboxes.kept if one.user == BOB]) == 8
     assert "what=full-mailboxes messages=1 octets=10" in said
+    assert not [line for line in said if "unreadable" in line]
+
+
+def test_the_messages_that_can_not_be_read_in_full_mailboxes_are_counted_and_no_failure() -> None:
+    mailboxes = Mailboxes([message(user, day, 10 - day, 10) for user in (ALICE, BOB) for day in range(1, 9)])
+    mailboxes.full = [Usage(ALICE, 80, 100), Usage(BOB, 80, 100)]
+    mailboxes.unreadable = 2
+    work, said = a_pass(mailboxes)
+    work.look_at([ALICE, BOB])
+    work.summarise()
+    assert "what=unreadable messages=4" in said
+    assert work.failures == 0
 
 
 @pytest.mark.parametrize(
