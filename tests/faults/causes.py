@@ -13,6 +13,7 @@ from tests.faults import clock, disk
 from tests.faults.trial import FaultCause, FaultScene
 from tests.lab import container
 from tests.lab.host import LabHost
+from tests.lab.plan import BY_NAME
 
 # Shares of the messages that are submitted when something is killed: amid its work, again and again.
 BLOWS = (0.15, 0.35, 0.55)
@@ -29,7 +30,7 @@ OURS = (
     "chatmail-resolver",
     "chatmail-wake",
 )
-POSTFIX = "postfix@-"
+POSTFIX = BY_NAME["b"].postfix
 OTHERS = {
     "Postfix": POSTFIX,
     "Dovecot": "dovecot",

@@ -20,8 +20,6 @@ _DISK = "/srv/small-disk"
 _ROOM = 256
 _MOVED = ("/var/spool/postfix", "/var/vmail", "/var/lib/chatmail")
 SERVICES = "chatmail.target opendkim dovecot postfix"
-# What they are the names of, or it would stop by and by.
-_ALL = f"{SERVICES} 'postfix@-' 'chatmail-*' 'mxdeliv-*'"
 _UMOUNT_SECONDS = 60.0
 
 
@@ -29,7 +27,7 @@ _UMOUNT_SECONDS = 60.0
 def small(arrangement: Arrangement) -> Iterator[None]:
     """_b.lab is on a small disk while the block runs."""
     _, host = arrangement.hosts
-    host.run(f"systemctl stop {_ALL}")
+    _stop(host)
     there = int(host.run(f"du -cms {' '.join(_MOVED)} | tail -n 1 | cut -f 1").stdout)
     host.run(f"mkdir -p {_DISK} && mount -t tmpfs -o size={there + _ROOM}m tmpfs {_DISK}")
     try:
@@ -43,8 +41,13 @@ def small(arrangement: Arrangement) -> Iterator[None]:
         _move_back(host)
 
 
+def _stop(host: LabHost) -> None:
+    # With what they are the names of, or it would stop by and by.
+    host.run(f"systemctl stop {SERVICES} '{host.postfix}' 'chatmail-*' 'mxdeliv-*'")
+
+
 def _move_back(host: LabHost) -> None:
-    host.run(f"systemctl stop {_ALL}")
+    _stop(host)
     for place in _MOVED:
         if not _is_moved(host, place):
             continue

@@ -17,7 +17,7 @@ from tests.lab.host import LabHost
 
 APP, RELAY, MILTER, HOOKS = "mxdeliv-app", "mxdeliv-relay", "chatmail-milter", "chatmail-hooks"
 RECIPIENTS, PUSH, WAKE = "chatmail-recipients", "chatmail-push", "chatmail-wake"
-POSTFIX, NGINX, DOVECOT, OPENDKIM = "postfix@-", "nginx", "dovecot", "opendkim"
+POSTFIX, NGINX, DOVECOT, OPENDKIM = "postfix", "nginx", "dovecot", "opendkim"
 JOURNAL, UNBOUND = "systemd-journald", "unbound"
 
 
@@ -30,10 +30,11 @@ class Memory:
 
 
 class Units:
-    """Services of one host, by name without `.service`."""
+    """Services of one host, by name without `.service`; `POSTFIX` is whichever unit Postfix runs in there."""
 
     def __init__(self, host: LabHost, names: Iterable[str]) -> None:
-        self._groups = {name: _group(host, f"{name}.service") for name in names}
+        units = {name: host.postfix if name == POSTFIX else name for name in names}
+        self._groups = {name: _group(host, f"{unit}.service") for name, unit in units.items()}
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds of each, since it was started."""
