@@ -123,10 +123,13 @@ def kept(
             else:
                 tally.opened += 1
                 tally.open += 1
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
-                    await talk(reader, writer)
-                tally.open -= 1
-                writer.transport.abort()
+                try:
+                    with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
+                        await talk(reader, writer)
+                finally:
+                    # At the end too: what stays open counts towards the limits that come next.
+                    tally.open -= 1
+                    writer.transport.abort()
             await asyncio.sleep(PAUSE)
 
     async def all_of_them() -> None:

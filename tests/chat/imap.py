@@ -47,6 +47,7 @@ class ImapMailbox:
     """INBOX of one account. Raises `imaplib.IMAP4.error` when the login is refused."""
 
     def __init__(self, ip: str, address: str, password: str) -> None:
+        self.address = address
         self._session = imaplib.IMAP4_SSL(ip, 993, ssl_context=any_certificate(), timeout=_TIMEOUT)
         try:
             self._session.login(address, password)

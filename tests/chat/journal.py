@@ -52,4 +52,4 @@ def tail(host: LabHost, since: float, lines: int = 60) -> str:
     """The end of what the mail services said, as one reads it, for reports of failures."""
     units = " ".join(f"-u '{unit}'" for unit in _UNITS)
     command = f"journalctl --quiet --no-pager -o short-precise --since=@{since:.6f} {units} | tail -n {lines}"
-    return host.run(command, check=False).stdout
+    return host.run(f"journalctl --sync; {command}", check=False).stdout

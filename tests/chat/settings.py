@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.chat.deadline import until
 from tests.lab.host import LabHost
 
 FILE = "/etc/chatmail/chatmail.toml"
@@ -46,11 +47,28 @@ def patient(host: LabHost) -> Iterator[None]:
 def _postfix(host: LabHost, parameters: str) -> Iterator[None]:
     # Put back as a file: postconf writes in a way of its own.
     host.run("cd /etc/postfix && cp -p main.cf main.cf.before")
-    host.run(f"postconf -e {parameters} && postfix reload")
+    host.run(f"postconf -e {parameters}")
+    reload_postfix(host)
     try:
         yield
     finally:
-        host.run("cd /etc/postfix && mv main.cf.before main.cf && postfix reload")
+        host.run("cd /etc/postfix && mv main.cf.before main.cf")
+        reload_postfix(host)
+
+
+def reload_postfix(host: LabHost) -> None:
+    """Have Postfix read its files, and wait until it has: `postfix reload` only sends a signal.
+
+    The master starts another queue manager once it has read them.
+    """
+    before = _queue_managers(host)
+    assert before, "Postfix runs"
+    host.run("postfix reload")
+    until("Postfix has read its files", lambda: _queue_managers(host) - before, 20)
+
+
+def _queue_managers(host: LabHost) -> set[str]:
+    return set(host.run(["pgrep", "-x", "qmgr"], check=False).stdout.split())
 
 
 def _write(host: LabHost, text: str, readers: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bounces.causes import CAUSES, BounceCause
 from tests.bounces.observe import look
-from tests.chat import carol, journal, pgp, relay, signature, smtp
+from tests.chat import carol, journal, pgp, relay, settings, signature, smtp
 from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
@@ -38,9 +38,10 @@ def _signatures_kept(a: LabHost) -> Iterator[None]:
     """Deliveries to mailboxes leave the header as it is, so that a mailbox shows what would go to a peer."""
     # Put back as a file: postconf writes in a way of its own.
     a.run("cd /etc/postfix && cp -p master.cf master.cf.before && postconf -P lmtp/unix/lmtp_header_checks=")
-    a.run("postfix reload")
+    settings.reload_postfix(a)
     yield
-    a.run("cd /etc/postfix && mv master.cf.before master.cf && postfix reload")
+    a.run("cd /etc/postfix && mv master.cf.before master.cf")
+    settings.reload_postfix(a)
 
 
 def _name(cause: BounceCause) -> str:

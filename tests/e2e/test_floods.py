@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +28,12 @@ Flood = Callable[[LabHost, int], Said]
 
 def test_from_one_address(b: LabHost) -> None:
     """Refused by nginx after the lab's 600 and as many a minute."""
+    began = time.monotonic()
     with seen_as(VISITOR, b.ip):
         said, grown = flooded(b, through_nginx, REQUESTS)
-    assert set(said) == {200, 429}
-    assert 600 <= said[200] < 3000
+    minutes = (time.monotonic() - began) / 60
+    assert set(said) <= {200, 429}
+    assert 600 <= said[200] <= 600 * (1 + minutes) + 1
     assert max(grown.values()) < GROWN_MOST, grown
 
 

@@ -35,10 +35,10 @@ def pages(lab: Lab, a: LabHost, writer: Login) -> AdminPages:
     return pages
 
 
-def test_a_peer_s_words(a: LabHost, pages: AdminPages, tmp_path: Path) -> None:
+def test_a_peer_s_words(lab: Lab, a: LabHost, pages: AdminPages, tmp_path: Path) -> None:
     path = f"/peers/{PEER}"
     until("its words are on its page", lambda: "alert(2)" in str(pages.ask("GET", path)), SECONDS)
-    browser = Browser(tmp_path / "profile")
+    browser = Browser(tmp_path / "profile", namespace=lab.netns("client"))
     try:
         home = f"https://{a.ip}/admin"
         log_in(browser, home, ACT)

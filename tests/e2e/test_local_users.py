@@ -96,7 +96,8 @@ def listening(host: LabHost, kind: str) -> set[int]:
 
 
 def test_every_tcp_and_udp_listener_is_in_the_table(a: LabHost) -> None:
-    assert listening(a, "tcp") == set(TCP)
+    # A service that restarts is back soon.
+    until("all of them listen, and no other", lambda: listening(a, "tcp") == set(TCP), SECONDS)
     # The resolver waits for an answer on a UDP port of its own, which ss does not tell from a listener's.
     until("no other listens", lambda: listening(a, "udp") == UDP, SECONDS)
 
@@ -163,9 +164,15 @@ def test_flushed_limits_come_back_and_those_that_are_there_keep_their_counts(a: 
     assert "handle" in before
     a.run(keep)
     assert a.run(which).stdout == before
+
+    def are_back() -> bool:
+        # A look of the timer's that has begun may be from before.
+        a.run(keep)
+        return "ct count over" in a.run("nft --terse list table inet chatmail_limits", check=False).stdout
+
     for flush in ("nft delete table inet chatmail_limits", "nft flush table inet chatmail_limits"):
-        a.run(f"{flush} && {keep}")
-        assert "ct count over" in a.run("nft --terse list table inet chatmail_limits").stdout
+        a.run(flush)
+        until("the limits are back", are_back, SECONDS, every=5.0)
     assert a.run("systemctl is-active chatmail-limits-kept.timer").stdout.strip() == "active"
 
 

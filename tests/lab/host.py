@@ -75,9 +75,11 @@ class LabHost:
     def journal(self, *arguments: str, since: str | None = None) -> Iterator[dict[str, Any]]:
         """Journal entries as journalctl's JSON has them; `arguments` are matches or options for it."""
         self.sync_journal()
-        after = [f"--after-cursor={since}"] if since else []
-        said = self.run(["journalctl", "--output=json", "--quiet", "--no-pager", *after, *arguments]).stdout
-        return (json.loads(line) for line in said.splitlines())
+        # Not --after-cursor: journalctl then leaves out the first entry that matches.
+        begin = [f"--cursor={since}"] if since else []
+        said = self.run(["journalctl", "--output=json", "--quiet", "--no-pager", *begin, *arguments]).stdout
+        entries = (json.loads(line) for line in said.splitlines())
+        return (one for one in entries if one["__CURSOR"] != since)
 
     def drop_port(self, port: int) -> None:
         """Let packets to a TCP port of this host vanish: who connects hangs."""

@@ -74,7 +74,8 @@ def stop(paths: Paths) -> None:
 def write_zone(paths: Paths) -> int:
     files = sorted(paths.signers_records.parent.glob("*.zone"))
     published = {str(file): file.read_text(encoding="utf-8") for file in files}
-    serial = int(time.time())
+    # Another than is served now, also within a second of it.
+    serial = max(int(time.time()), (served_serial() or 0) + 1)
     write_whole(paths.root(DNS) / "etc/nsd/lab.zone", lab_zone(serial, published))
     return serial
 

@@ -27,10 +27,11 @@ NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 class Browser:
     """One page. Certificates may be anybody's: the lab's authority is no browser's.
 
-    `switches`: more of the program's.
+    `switches`: more of the program's. `namespace`: a network namespace whose interfaces stay as they are, so
+    that no host of the lab which another process boots or ends makes the browser give up a page or an order.
     """
 
-    def __init__(self, profile: Path, *switches: str) -> None:
+    def __init__(self, profile: Path, *switches: str, namespace: str | None = None) -> None:
         program = shutil.which("chromium")
         assert program is not None, "apt-get install chromium"
         theirs, self._to = os.pipe()
@@ -43,6 +44,7 @@ class Browser:
             os.dup2(second, 4)
 
         words = [
+            *(["ip", "netns", "exec", namespace] if namespace else []),
             program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--disable-background-networking", "--disable-component-update", "--no-first-run",
             "--ignore-certificate-errors", "--remote-debugging-pipe", f"--user-data-dir={profile}", *switches,
@@ -107,14 +109,17 @@ class Browser:
     def open(self, url: str) -> None:
         """Go there, and wait until it is there."""
 
-        def gone() -> bool:
+        def is_there() -> bool:
             self.evaluate("document.documentElement.dataset.old = 'yes'")
             error = self.call("Page.navigate", url=url).get("errorText", "")
             assert error in ("", NETWORK_CHANGED), f"{url}: {error}"
-            return not error
+            if error:
+                return False
+            self.arrived()
+            # The browser's own page about an earlier try may come after that try.
+            return bool(self.evaluate("location.protocol != 'chrome-error:'"))
 
-        until("the browser goes there", gone, SECONDS)
-        self.arrived()
+        until("the browser goes there", is_there, SECONDS)
 
     def arrived(self) -> None:
         """Wait until another page is loaded."""
