@@ -3,9 +3,9 @@
 An attack is a context manager that is given a `trial.Scene`: it comes to its height before it yields, stays
 there until it is left, and then ends by itself. Meanwhile the trial makes every probe (`probes.PROBES`) round
 after round, from an address that the attack doesn't use: login, submission, delivery, a peer's message by
-HTTPS and on port 25, and a fresh account. A probe that was refused, failed or wasn't answered within
-`probes.DEADLINE` makes the row red, and so does a relay that is not as before within `trial.NORMAL_SECONDS`
-after the attack.
+HTTPS and on port 25, a fresh account, and a login by WebIMAP. A probe that was refused, failed or wasn't
+answered within `probes.DEADLINE` makes the row red, and so does a relay that is not as before within
+`trial.NORMAL_SECONDS` after the attack.
 
 To add a row, add a file with `ATTACKS` and name it in `table.py`:
 

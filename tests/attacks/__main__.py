@@ -26,8 +26,8 @@ from tests.chat import firewall, journal
 from tests.lab import Lab, LabError
 from tests.lab.progress import Interrupted, console_for, finish_undisturbed, interrupt_on_sigterm, progress
 
-# Of the two relays, the one that is attacked.
-ATTACKED = "b"
+# Of the two relays, the one that is attacked: it has WebIMAP.
+ATTACKED = "a"
 
 
 def main() -> int:

@@ -126,11 +126,20 @@ def fresh(people: People) -> None:
     json.loads(_post(people, "/new", b"", {}))["password"]
 
 
+def web_login(people: People) -> None:
+    _, (address, password) = people.user()
+    _ask(people, "GET", "/webimap/mailboxes", b"", {"X-Email": address, "X-Password": password})
+
+
 def _post(people: People, path: str, body: bytes, headers: dict[str, str]) -> str:
+    return _ask(people, "POST", path, body, headers)
+
+
+def _ask(people: People, method: str, path: str, body: bytes, headers: dict[str, str]) -> str:
     with contextlib.closing(
         http.client.HTTPSConnection(people.host.ip, context=any_certificate(), timeout=DEADLINE)
     ) as session:
-        session.request("POST", path, body, {"Host": people.host.domain, **headers})
+        session.request(method, path, body, {"Host": people.host.domain, **headers})
         answer = session.getresponse()
         text = answer.read().decode(errors="replace")
     if answer.status != 200:
@@ -146,6 +155,7 @@ PROBES: Mapping[str, Callable[[People], object]] = MappingProxyType(
         "peer 443": peer_https,
         "peer 25": peer_smtp,
         "/new": fresh,
+        "WebIMAP": web_login,
     }
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.attacks import accounts, logins, mailbox, recipients, silent, web
+from tests.attacks import accounts, logins, mailbox, recipients, silent, web, webimap
 from tests.attacks.trial import Attack, AttackScene
 
 
@@ -21,6 +21,7 @@ ATTACKS: tuple[Attack, ...] = (
     *silent.ATTACKS,
     *logins.ATTACKS,
     *web.ATTACKS,
+    *webimap.ATTACKS,
     *accounts.ATTACKS,
     *recipients.ATTACKS,
 )
