@@ -1,4 +1,7 @@
-"""The Debian package on a plain Debian 12 host: installed, upgraded while in use, purged."""
+"""The Debian package on a plain Debian 12 host: installed, upgraded while in use, purged.
+
+The upgrade is done by the commands of docs/debian-package.md, from the installation to the removal.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.lab.wait import until
 
 VERSION = version("chatmail-milter")
 PACKAGE = REPOSITORY / f"dist/chatmail-milter_{VERSION}_amd64.deb"
+PAGE = (REPOSITORY / "docs/debian-package.md").read_text("utf-8")
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends"
 OURS = "'chatmail*' 'mxdeliv*'"
 SECONDS = 120.0
@@ -121,6 +125,20 @@ def newer(directory: Path, *, port: str = "10028") -> Path:
     return package
 
 
+def commands(section: str) -> list[str]:
+    """The commands of the first block in a section of the page, as they are with nobody at a terminal."""
+    text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    block = text.partition("\n```\n")[2].partition("```")[0]
+    found = [line.partition(" #")[0].strip() for line in block.splitlines()]
+    assert found
+    return [
+        line.replace("apt install", INSTALL)
+        .replace("apt remove", "apt-get remove -q -y")
+        .replace("editor ", "sed -i 's/^domain = .*/domain = \"deb.lab\"/' ")
+        for line in found
+    ]
+
+
 def active(host: LabHost, kind: str) -> list[str]:
     said = host.run(
         f"systemctl list-units --plain --no-legend --state=active,activating,failed {OURS}"
@@ -155,9 +173,10 @@ def test_nothing_is_started_before_it_is_configured_and_a_purge_leaves_nothing(
 def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
     host: LabHost, clean: list[str], tmp_path: Path
 ) -> None:
-    host.run(f"{INSTALL} {bring(host, PACKAGE)}")
-    host.run("printf '[mail]\ndomain = \"deb.lab\"\n' >/etc/chatmail/chatmail.toml")
-    host.run("systemctl enable --now chatmail.target")
+    bring(host, PACKAGE)
+    for command in commands("Install") + commands("Configure and start"):
+        host.run(f"cd /root && {command}")
+    assert host.run("chatmailctl config show | grep '^domain'").stdout == 'domain = "deb.lab"\n'
     until(lambda: len(main_pids(host)) == 8, SECONDS, "eight services are to run")
     files = "chatmail.toml hooks.secret names.key push.url store.key turn.secrets wake.url"
     settings = f"cd /etc/chatmail && sha256sum {files}"
@@ -169,7 +188,8 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
         SECONDS,
         "the visitor is to be answered",
     )
-    host.run(f"{INSTALL} {bring(host, newer(tmp_path))}")
+    (upgrade,) = commands("Upgrade")
+    host.run(re.sub(r"\./chatmail-milter_\S+\.deb", bring(host, newer(tmp_path)), upgrade))
     seen = int(host.run("cat /run/visitor").stdout)
     until(
         lambda: int(host.run("cat /run/visitor").stdout or 0) > seen + 2 or None, SECONDS, "answers after it"
@@ -193,7 +213,11 @@ def test_an_upgrade_keeps_the_configuration_and_refuses_nobody(
 
     # Mail and accounts stay, and it says so, with the command that removes them.
     host.run("install -d -o vmail -g vmail /var/vmail/deb.lab && touch /var/vmail/deb.lab/mail")
-    purged = host.run("dpkg --purge chatmail-milter").stdout
+    remove, purge = commands("Remove")
+    host.run(remove)
+    assert active(host, "") == []
+    assert host.run(settings).stdout == configured
+    purged = host.run(purge).stdout
     assert "mail and accounts are kept: /var/vmail (mail)" in purged
     assert active(host, "") == []
     assert host.run("ls /var/vmail/deb.lab /var/lib/chatmail").returncode == 0
