@@ -111,6 +111,19 @@ def test_ports_that_are_blocked_on_the_way_out_are_found(
     assert b.domain in wrong["TCP 25"]["found"]
 
 
+def test_another_host_sees_a_relay_as_clients_and_peers_do(a: LabHost, b: LabHost) -> None:
+    ask = f"CHATMAIL_CONFIG=/absent chatmailctl doctor --of {a.domain} --json"
+    sound = {one["what"]: one for one in json.loads(b.run(ask, check=False).stdout)}
+    assert {one["subject"] for one in sound.values()} == {"ports", "certificates", "dns", "mxdeliv"}
+    # The lab publishes no reverse names.
+    assert all(what.endswith(" PTR") for what, one in sound.items() if one["state"] != "good"), sound
+    with firewall.closed(a, 993, "refuse"):
+        seen = json.loads(b.run(ask, check=False).stdout)
+    bad = {one["what"] for one in seen if one["subject"] == "ports" and one["state"] == "bad"}
+    assert bad
+    assert all(what.endswith(" 993") for what in bad), bad
+
+
 def test_an_optional_record_that_does_not_fit_is_found(a: LabHost) -> None:
     """The lab publishes none; asked is as on the relay, with an answer of another certificate."""
     code = (
