@@ -34,7 +34,11 @@ def envelope(octets: bytes) -> Envelope:
 
 
 def _addresses(value: str) -> tuple[Address, ...]:
-    found = [(name, *address.rpartition("@")) for name, address in getaddresses([value]) if address]
+    try:
+        people = getaddresses([value])
+    except RecursionError:  # thousands of comments or groups, each in the one before
+        return ()
+    found = [(name, *address.rpartition("@")) for name, address in people if address]
     return tuple(
         Address(_octets(name), None, _octets(mailbox or host), _octets(host if mailbox else ""))
         for name, mailbox, _, host in found

@@ -41,7 +41,11 @@ def test_an_address_that_is_cut_off_is_nobody_s(end: int) -> None:
 @pytest.mark.parametrize(
     "octets",
     [b"", b"\r\n\r\n", b"To", b"Date: x\r\n", b"Date: Mon, 1 Jan 99999 00:00:00 +0000\r\n",
-     b"Subject: \xff\xfe\r\n", b"From: <<@,\x00;:\r\n\r\n", b"To: " + b"(" * 60_000, b"\xff: \xff\r\n"],
+     b"Subject: \xff\xfe\r\n", b"From: <<@,\x00;:\r\n\r\n", b"To: " + b"(" * 60_000, b"\xff: \xff\r\n",
+     # The end is there, so that the field is read and not cut off.
+     *(b"To: " + 65_000 // len(one) * one + b"\r\n\r\n"
+       for one in (b"(", b'"', b"<", b"[", b"@", b"a:", b"a:;", b"(a)", b"<@a,", b"\\", b"a.", b"\xff"))],
+    ids=range(21),
 )  # fmt: skip
 def test_what_is_no_header_is_an_envelope_all_the_same(octets: bytes) -> None:
     found = long_header.envelope(octets)
