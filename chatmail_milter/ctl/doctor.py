@@ -171,6 +171,8 @@ def doctor(
     Run it as root, on the relay; with `--of`, on any other host. It changes nothing. Exit status: 0 nothing
     to do, 1 something to do, 3 something could not be checked.
     """
+    if of is not None and others:
+        raise click.UsageError("--outbound: only on the relay itself, so not with --of.")
     checks = _checks(of, others)
     if not {*only} <= checks.keys():
         where = "on the relay" if of is None else "with --of"

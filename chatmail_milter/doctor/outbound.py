@@ -1,7 +1,7 @@
 """Checks that this host can connect to other servers on the ports of HTTPS and SMTP.
 
 Many providers block outbound port 25. The hosts are those of peers that took mail, or of domains that the
-operator names: nobody else learns that this relay exists. Each connection is closed at once. One that
+operator names: nobody else learns that this relay exists. It closes each connection at once. One that
 succeeds is enough: other hosts may be down.
 """
 

@@ -396,6 +396,4 @@ def test_its_log_names_nobody(a: LabHost, pages: AdminPages, writer: Login) -> N
     units = ("--unit=chatmail-admin", "--unit=chatmail-orders@*")
     lines = [one["MESSAGE"] for one in a.journal(*units, since=cursor)]
     assert any("event=order name=account-suspend" in one for one in lines)
-    for line in lines:
-        assert writer[0] not in line
-        assert a.ip not in line
+    assert not any(name in line for line in lines for name in (writer[0], a.ip))

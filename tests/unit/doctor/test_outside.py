@@ -203,3 +203,5 @@ def test_the_command_needs_no_configuration(monkeypatch: pytest.MonkeyPatch, tmp
     refused = CliRunner().invoke(main, ["doctor", "--of", "a.test", "--only", "queue"])
     assert refused.exit_code == 2
     assert "with --of" in refused.output
+    refused = CliRunner().invoke(main, ["doctor", "--of", "a.test", "--outbound", "b.test"])
+    assert (refused.exit_code, "not with --of" in refused.output) == (2, True)
