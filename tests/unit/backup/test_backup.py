@@ -352,10 +352,9 @@ def test_restore_waits_for_each_unit_of_ours_to_stop(monkeypatch: pytest.MonkeyP
         return "chatmail-hooks.service mxdeliv-relay.socket\n" if words[0] == "show" else ""
 
     monkeypatch.setattr("chatmail_milter.ctl.backup._systemctl", systemctl)
-    with stopped():
-        stop = orders[-1]
     units = {"postfix.service", "chatmail.target", "chatmail-hooks.service", "mxdeliv-relay.socket"}
-    assert {"stop", *units} < {*stop}
+    with stopped():
+        assert {"stop", *units} < {*orders[-1]}
 
 
 @root
