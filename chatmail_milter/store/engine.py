@@ -8,12 +8,18 @@ empty PostgreSQL database.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from chatmail_milter.store import checkpoint, fault, schema
+
+# How long a connection waits for another's lock: much longer than any of our transactions.
+_LOCK_TIMEOUT = 5.0  # seconds
+_LOCK_AGAIN = 0.02  # seconds
 
 
 def load(url: str) -> None:
@@ -68,10 +74,27 @@ def scrub(engine: Engine) -> bool:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # WAL: readers never wait for the writer. The timeout is much longer than any of our transactions.
-    connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA busy_timeout = {_LOCK_TIMEOUT * 1000:.0f}")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     # Overwrites deleted data in the file. The default in Debian's build, not in all.
     connection.execute("PRAGMA secure_delete = ON")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Sets the journal mode in which readers never wait for the writer.
+
+    A new file has another mode. SQLite changes it in a read transaction that becomes a write transaction, and
+    such a one doesn't wait for locks, whatever `busy_timeout` says: two programs that open the file at once
+    could otherwise wait for each other. https://www.sqlite.org/c3ref/busy_handler.html
+    """
+    give_up = time.monotonic() + _LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(_LOCK_AGAIN)

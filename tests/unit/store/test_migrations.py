@@ -10,6 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
 
 from chatmail_milter.store import migrations, schema
 from chatmail_milter.store.engine import open_store
@@ -89,3 +90,31 @@ def test_of_several_at_once_one_makes_the_tables(schema: int, tmp_path: Path) ->
     assert stores.rows(path)["alembic_version"] == [("3",)]
     if schema:
         assert stores.rows(path) == stores.carried(before)
+
+
+def test_a_new_store_that_another_program_writes_to_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store"
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    waits = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        other.commit()
+
+    # SQLite itself refuses here without waiting.
+    monkeypatch.setattr("chatmail_milter.store.engine.time.sleep", pause)
+    with open_store(f"sqlite:///{path}").connect() as connection:
+        assert schema.number(connection) == schema.SCHEMA
+    assert len(waits) == 1
+
+
+def test_a_new_store_that_stays_locked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store"
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr("chatmail_milter.store.engine._LOCK_TIMEOUT", 0.1)
+    with pytest.raises(OperationalError, match="locked"):
+        open_store(f"sqlite:///{path}")
