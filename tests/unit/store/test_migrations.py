@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -12,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
-from chatmail_milter.store import migrations, schema
+from chatmail_milter.store import engine, migrations, schema
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.tables import metadata
 from tests import stores
@@ -54,8 +56,8 @@ def test_a_migrated_store_has_the_schema_of_a_new_one(old: Path, tmp_path: Path)
     migrated = open_store(f"sqlite:///{old}")
     new = open_store(f"sqlite:///{tmp_path}/new.sqlite")
     assert stores.shape(migrated) == stores.shape(new)
-    for engine in (migrated, new):
-        with engine.connect() as connection:
+    for store in (migrated, new):
+        with store.connect() as connection:
             context = MigrationContext.configure(connection, opts={"compare_server_default": True})
             assert compare_metadata(context, metadata) == []
 
@@ -104,8 +106,8 @@ def test_a_new_store_that_another_program_writes_to_is_waited_for(
         waits.append(seconds)
         other.commit()
 
-    # SQLite itself refuses here without waiting.
-    monkeypatch.setattr("chatmail_milter.store.engine.time.sleep", pause)
+    # SQLite itself refuses here without waiting. (Other modules sleep, too, in threads of earlier tests.)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     with open_store(f"sqlite:///{path}").connect() as connection:
         assert schema.number(connection) == schema.SCHEMA
     assert len(waits) == 1
@@ -115,6 +117,6 @@ def test_a_new_store_that_stays_locked_is_an_error(tmp_path: Path, monkeypatch: 
     path = tmp_path / "store"
     other = sqlite3.connect(path)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("chatmail_milter.store.engine._LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(engine, "_LOCK_TIMEOUT", 0.1)
     with pytest.raises(OperationalError, match="locked"):
         open_store(f"sqlite:///{path}")
