@@ -187,6 +187,8 @@ def complaints(b: LabHost, since: str, mailbox: ImapMailbox) -> list[str]:
         for one in b.journal("--priority=warning", since=since)
         if str(one.get("SYSLOG_IDENTIFIER", "")).startswith(ours)
     ]
+    # A master that gets no processor for 0.1 s says that time moved.
+    said = [line for line in said if not line.startswith("master: Warning: Time moved forward")]
     return [line for line in said if f"@{b.domain}" not in line or mailbox.address in line]
 
 
