@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from mxdeliv_app.admin.sessions import COOKIE
 from tests.attacks import strangers
 from tests.blackbox.admin.chromium import Browser, log_in
 from tests.chat import firewall, relay, smtp
+from tests.chat.admin_pages import AdminPages, logged_in, shown
 from tests.chat.carol import CAROL
 from tests.chat.deadline import until
 from tests.chat.imap import ImapMailbox
 from tests.chat.person import fresh_address, fresh_password
-from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
 from tests.e2e.playbook import nginx_reads_its_files, playbook
 from tests.e2e.test_expiry import is_there
@@ -36,7 +32,6 @@ from tests.lab.plan import REPOSITORY
 from tests.lab.visitor import seen_as
 
 ACT, READ = (ADMIN[role][0] for role in ("privileged", "read_only"))
-SECONDS = 60.0
 PAGES = (
     "", "/peers", "/queue", "/accounts", "/blocklist", "/federation", "/routes", "/endpoints",
     "/tokens", "/settings",
@@ -44,70 +39,13 @@ PAGES = (
 UNITS = ("chatmail-admin.service", "chatmail-admin.socket", "chatmail-orders.socket")
 PICTURES = REPOSITORY / "dist/admin"
 HASHES = "/etc/chatmail/admin.passwords"
-FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 # Nobody else's: who guesses is refused for a minute. And one outside of `chatmail_admin_networks`.
 GUESSER, ELSEWHERE = "10.77.0.96", "10.77.0.200"
-
-
-class AdminPages:
-    """A program that asks for JSON, with the cookie that it was given."""
-
-    def __init__(self, host: LabHost, **headers: str) -> None:
-        self._host = host
-        self._headers = headers
-        self.cookie = ""
-
-    def ask(self, method: str, path: str, form: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Status and JSON of an answer."""
-        client = http.client.HTTPSConnection(self._host.ip, timeout=SECONDS, context=any_certificate())
-        headers = {"Host": self._host.domain, "Accept": JSON, "Cookie": f"{COOKIE}={self.cookie}"}
-        if form is not None:
-            headers["Content-Type"] = FORM
-        body = urllib.parse.urlencode(form or {}) or None
-        client.request(method, f"/admin{path}", body, headers | self._headers)
-        answer = client.getresponse()
-        text = answer.read()
-        given = answer.getheader("Set-Cookie") or ""
-        if given.startswith(f"{COOKIE}="):
-            self.cookie = given.partition("=")[2].partition(";")[0]
-        client.close()
-        return answer.status, json.loads(text)
-
-    def get(self, path: str = "") -> Any:
-        """The JSON of a page that is there."""
-        status, found = self.ask("GET", path)
-        assert status == 200, found
-        return found
-
-    def order(self, name: str, **values: str) -> tuple[int, Any]:
-        """Give an order, with the session's token."""
-        token = self.get("/session")["csrf"]
-        return self.ask("POST", f"/orders/{name}", {"csrf": token, **values})
-
-    def log_in(self, password: str) -> int:
-        """The status of the answer."""
-        return self.ask("POST", "/login", {"password": password})[0]
-
-
-def logged_in(host: LabHost, password: str) -> AdminPages:
-    pages = AdminPages(host)
-    assert pages.log_in(password) == 200
-    return pages
 
 
 @pytest.fixture
 def pages(a: LabHost) -> AdminPages:
     return logged_in(a, ACT)
-
-
-def shown(host: LabHost, path: str) -> tuple[int, bytes]:
-    """Status and body, as a browser gets them."""
-    client = http.client.HTTPSConnection(host.ip, timeout=SECONDS, context=any_certificate())
-    client.request("GET", path, headers={"Host": host.domain, "Accept": "text/html"})
-    answer = client.getresponse()
-    body = answer.read()
-    client.close()
-    return answer.status, body
 
 
 def is_off(host: LabHost) -> bool:

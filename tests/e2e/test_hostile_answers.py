@@ -8,10 +8,11 @@ import pytest
 
 from tests.blackbox.admin.chromium import Browser, log_in
 from tests.chat import capture, relay, smtp
+from tests.chat.admin_pages import AdminPages, logged_in
 from tests.chat.deadline import until
 from tests.chat.person import fresh_address
 from tests.e2e.conftest import Login
-from tests.e2e.test_admin import ACT, AdminPages, logged_in
+from tests.e2e.test_admin import ACT
 from tests.lab import Lab, ca
 from tests.lab.host import LabHost
 from tests.unit.admin.site import HOSTILE
