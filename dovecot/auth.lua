@@ -195,7 +195,7 @@ function auth_userdb_lookup(request)
   return dovecot.auth.USERDB_RESULT_INTERNAL_FAILURE, "hooks away"
 end
 
--- By what 2.4 finds an answer in its cache, if the process has one (2.3: by the name, too).
+-- The key of an answer in Dovecot 2.4's cache, if the process has one: the name. (2.3 also uses the name.)
 function auth_userdb_get_cache_key()
   return "%{user}"
 end
