@@ -137,6 +137,10 @@ lint: $(VENV)/ready ## ruff, mypy --strict, ansible-lint (production profile)
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline ansible
 
+.PHONY: lab-base
+lab-base: $(VENV)/ready ## the Debian that the lab's hosts stand on, made the first time (root)
+	$(BIN)/python -m tests.lab base
+
 .PHONY: format
 format: $(VENV)/ready ## lay out the Python files
 	$(BIN)/ruff check --fix

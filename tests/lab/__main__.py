@@ -1,4 +1,4 @@
-"""python -m tests.lab up|down|deploy|status|shell: the lab by hand."""
+"""python -m tests.lab base|up|down|deploy|status|shell: the lab by hand."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def progress() -> Callable[[str], None]:
 @click.group(help="Real Debian hosts on this machine, each in a network namespace of its own.")
 def main() -> None:
     """The group has nothing to do itself."""
+
+
+@main.command(help="Make the Debian that the lab's hosts stand on, which takes minutes, if it isn't there.")
+def base() -> None:
+    Lab().bases(progress())
 
 
 @main.command(help="Bring the lab up; the first time makes the base, which takes minutes.")

@@ -75,20 +75,25 @@ class Lab:
 
     def up(self, progress: Progress = silent) -> None:
         """Bring up what isn't; a lab that is up stays as it is."""
-        debian.require_root()
-        debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
+        roots = self.bases(progress)
         with self.locked(progress), readable():
-            debian.install_tools(progress, self.paths.log / "tools")
-            releases = sorted({host.release for host in HOSTS})
-            roots = {
-                release: base.ensure(self.paths, progress, self.packages, release) for release in releases
-            }
             if self.stands_on_others(roots):
                 progress("a base has changed: taking down what stands on the old one")
                 self.take_down(progress)
                 for root in roots.values():
                     base.forget_others(self.paths, root)
             self.raise_hosts(roots, progress)
+
+    def bases(self, progress: Progress = silent) -> dict[str, Path]:
+        """The bases of the hosts, by release. Makes those that aren't there, which takes minutes."""
+        debian.require_root()
+        debian.require_debian(Path("/etc/os-release").read_text(encoding="utf-8"))
+        with self.locked(progress), readable():
+            debian.install_tools(progress, self.paths.log / "tools")
+            releases = sorted({host.release for host in HOSTS})
+            return {
+                release: base.ensure(self.paths, progress, self.packages, release) for release in releases
+            }
 
     def stands_on_others(self, roots: Mapping[str, Path]) -> bool:
         stamp = self.paths.state / "base"
