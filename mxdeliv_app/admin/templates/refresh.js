@@ -1,5 +1,5 @@
 "use strict";
-// The page as it is now, in place of the one that is shown; not while somebody works with it.
+// Replaces the page's content by a new copy at intervals, except while the user works with it.
 (() => {
   const seconds = Number(document.getElementById("main").dataset.refresh);
   if (!seconds) return;
@@ -12,7 +12,7 @@
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
       if (fresh && !main.contains(document.activeElement)) main.replaceChildren(...fresh.childNodes);
     } catch {
-      // Away for the moment: the page says of when it is.
+      // The server does not answer now. The page shows the time of its data.
     }
   }, seconds * 1000);
 })();

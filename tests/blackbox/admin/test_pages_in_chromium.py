@@ -119,7 +119,7 @@ def test_the_way_of_a_message_on_a_phone(tmp_path: Path) -> None:
 
             def is_complete() -> bool:
                 browser.open(f"{home}/queue/{sample.QUEUE_IDS[0]}")
-                return "Its way" in browser.text()
+                return "Its path" in browser.text()
 
             until("the queue was listed", is_complete, 60, every=1)
             for words in ("came by submission", "passed: encrypted", "Ask the operator", "Try it now"):

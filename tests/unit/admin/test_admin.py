@@ -264,7 +264,7 @@ class TestOneMessage:
         self, admin: AdminSite
     ) -> None:
         admin.trace = Done(0, '{"messages": [], "queue": []}', "")
-        assert "The journal has nothing of it" in SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).words
+        assert "The journal has no line about it" in SeenPage(admin.get(f"/queue/{QUEUE_ID}").text).words
         admin.trace = Done(1, "", "Error: run this as root: journalctl says: no\n")
         found = admin.json(f"/queue/{QUEUE_ID}")
         assert (found["way"], found["missing"]["way"]) == (None, "run this as root: journalctl says: no")
