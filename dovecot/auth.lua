@@ -129,7 +129,7 @@ local function mailbox(user, body, prefix)
   local fields = { user = user, [prefix .. "uid"] = "vmail", [prefix .. "gid"] = "vmail" }
   -- XCHATMAIL: this is a chatmail relay, so Delta Chat need not move or delete for privacy's sake. XDELTAPUSH: it
   -- may give the token of its device. As a field of the user they are in the answer to a login (RFC 3501, 6.2.3);
-  -- dovecot.conf would show them in the greeting, too, to whoever scans ports.
+  -- dovecot.conf would show them in the greeting, too, to programs that scan ports.
   dialect.capabilities(fields, prefix, "{{ dovecot_user_capabilities }}")
   local octets = body:match('"quota"%s*:%s*(%d+)')
   if octets then

@@ -102,6 +102,7 @@ class Pages:
             pages=settings.pages,
             rows=lifetimes(settings),
             gateway=urlsplit(settings.push.gateway).hostname,
+            offline=settings.push.when == "offline",
             unused=settings.expiry.accounts,
         )
 

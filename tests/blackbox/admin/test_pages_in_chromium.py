@@ -69,7 +69,7 @@ def test_the_pictures_of_the_readme(tmp_path: Path) -> None:
             home = f"https://localhost:{port}/admin"
             log_in(browser, home, READ)
             for name, path, size, words in (
-                ("overview", "", (1100, 1300), ("58 things", "_dmarc", "312", "out-https")),
+                ("overview", "", (1100, 1300), ("58 checks", "_dmarc", "312", "out-https")),
                 (
                     "peers",
                     "/peers",

@@ -226,6 +226,14 @@ def test_the_privacy_page_has_the_lifetimes_in_force() -> None:
 
 
 @pytest.mark.parametrize(
+    ("when", "condition"), [("offline", " and no app of yours is connected"), ("always", "")]
+)
+def test_the_privacy_page_says_when_a_phone_is_notified(when: str, condition: str) -> None:
+    text = client(more=f'[push]\nwhen = "{when}"\n').simulate_get("/privacy").text
+    assert f"When a message arrives{condition}, the notification service\n(notifications.delta.chat)" in text
+
+
+@pytest.mark.parametrize(
     ("contact", "link"),
     [
         ("op@example.net", "mailto:op@example.net"),

@@ -1,9 +1,9 @@
-"""Checks that a host answers connections that it redirects: `redirected.py HOST COUNT PORT…`, elsewhere.
+"""Checks, from another host, that a host answers connections that it redirects: `redirected.py HOST COUNT PORT…`.
 
-Holds COUNT connections to each port at once. Ends with an error where the first one was answered and a later
-one is not: a packet filter of the host's admin lets the port in, and not the port that the relay redirects it
-to. A port at which not even the first is answered says nothing: the control host's own network may close it,
-as it often does with port 25.
+Makes COUNT concurrent connections to each port. Fails if the host answers the first one and not all: then a
+packet filter of the host accepts the port, but not the port to which the relay redirects. A port where not even
+the first connection is answered is ignored, because the control host's own network may block it, as many do
+with port 25.
 """
 
 from __future__ import annotations

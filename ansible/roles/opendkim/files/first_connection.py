@@ -21,7 +21,7 @@ PEER = b"localhost\0" + b"4" + struct.pack(">H", 0) + b"127.0.0.1\0"
 
 
 def reached(path: str, until: float) -> socket.socket:
-    """A connection to the socket, as soon as somebody listens there."""
+    """A connection to the socket, as soon as OpenDKIM listens there."""
     while True:
         connection = socket.socket(socket.AF_UNIX)
         try:
