@@ -1,9 +1,9 @@
-"""Checks, from another host, that a host answers connections that it redirects: `redirected.py HOST COUNT PORT…`.
+"""Checks from outside that a host answers connections that it redirects: `redirected.py HOST COUNT PORT…`.
 
 Makes COUNT concurrent connections to each port. Fails if the host answers the first one and not all: then a
-packet filter of the host accepts the port, but not the port to which the relay redirects. A port where not even
-the first connection is answered is ignored, because the control host's own network may block it, as many do
-with port 25.
+packet filter of the host accepts the port, but not the port to which the relay redirects. A port where not
+even the first connection is answered is ignored, because the control host's own network may block it, as
+many do with port 25.
 """
 
 from __future__ import annotations
