@@ -3,7 +3,7 @@
 
 A file has no author if it has only comments, if it is the one of Debian's package (dpkg's and ucf's
 checksums), or if it is the main.cf that Postfix's package generates. It is the playbook's if it has Ansible's
-mark, on a host that the playbook has deployed. Every other file is somebody else's, even another playbook's.
+mark, on a host that the playbook has deployed. Every other file has another author, such as another playbook.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: foreign_files
-short_description: Find files that somebody else wrote, and keep copies of them
-description: Looks only, unless O(backup) is set. A copy is never overwritten, and made once for a content.
+short_description: Find files that the playbook did not write, and keep copies of them
+description: Changes nothing unless O(backup) is set. Makes one copy of each content, and overwrites none.
 author: The chatmail-milter authors
 options:
   written:
@@ -30,12 +30,12 @@ options:
     elements: path
     required: true
   unmarked:
-    description: Those of them in which the playbook leaves no mark.
+    description: Those of them that the playbook writes without its mark.
     type: list
     elements: path
     default: []
   unread:
-    description: Files and directories that the playbook leaves alone, but that nothing reads afterwards.
+    description: Files and directories that the playbook does not change, but that no program reads afterwards.
     type: list
     elements: path
     default: []
@@ -63,12 +63,12 @@ EXAMPLES = r"""
 - name: Look
   foreign_files:
     written: [/etc/postfix/main.cf]
-    traces: [/etc/sysusers.d/chatmail.conf]
+    traces: [/etc/tmpfiles.d/chatmail.conf]
 """
 
 RETURN = r"""
 foreign:
-  description: Paths of what somebody else wrote.
+  description: Paths of files that the playbook did not write.
   type: list
   returned: always
 ours:
@@ -143,7 +143,7 @@ def main() -> None:
         return not (ours and (MARK in read(path) or path in wanted["unmarked"])) and not nobodys(path, stock)
 
     found = [path for path in wanted["written"] if path not in wanted["copied"] and foreign(path)]
-    # On a host that is ours they have been unread since the first run.
+    # On a host that the playbook has deployed, no program has read them since the first run.
     found += [path for path in files(wanted["unread"]) if not ours and not nobodys(path, stock)]
     copied = [path for path in wanted["copied"] if not (ours and MARK in read(path)) and read(path)]
     wanted_copies = copied + (found if wanted["foreign_too"] else [])
