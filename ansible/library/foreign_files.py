@@ -35,7 +35,7 @@ options:
     elements: path
     default: []
   unread:
-    description: Files and directories that the playbook does not change, but that no program reads afterwards.
+    description: Files and directories that the playbook leaves in place, and no program reads afterwards.
     type: list
     elements: path
     default: []
