@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ from chatmail_milter.store.peers import Peers
 from chatmail_milter.store.sanitize import printable
 
 POSTFIX = Path("/var/spool/postfix")
+# Seconds for all checks. `network` limits each look, but DNS may name any number of hosts to look at.
+WHOLE = 300.0
 _WORST_FIRST = (FindingState.BAD, FindingState.SOON, FindingState.UNKNOWN, FindingState.GOOD)
 
 
@@ -122,6 +125,9 @@ OUTSIDE: dict[str, Callable[[str, list[str]], Iterator[Finding]]] = {
 }
 
 
+_clock: Callable[[], float] = time.monotonic
+
+
 def _checks(of: str | None, others: Sequence[str]) -> dict[str, Callable[[], Iterator[Finding]]]:
     if of is not None:
         exchanges = outside.exchanges(of)
@@ -129,6 +135,18 @@ def _checks(of: str | None, others: Sequence[str]) -> dict[str, Callable[[], Ite
     config = load_or_exit()
     checks = CHECKS | ({outbound.SUBJECT: lambda _: outbound.check(others)} if others else {})
     return {name: partial(check, config) for name, check in checks.items()}
+
+
+def _findings(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
+    """What the checks find within `WHOLE`."""
+    end, late = _clock() + WHOLE, False
+    for name, check in checks.items():
+        for one in check():
+            if late:
+                yield unknown(name, "all", f"not checked after {WHOLE:g} s: try --only {name}")
+                return
+            yield one
+            late = _clock() > end
 
 
 def _domain(value: str) -> str:
@@ -177,7 +195,7 @@ def doctor(
     if not {*only} <= checks.keys():
         where = "on the relay" if of is None else "with --of"
         raise click.UsageError(f"--only: subjects {where} are {', '.join(checks)}.")
-    found = [one for name, check in checks.items() if not only or name in only for one in check()]
+    found = list(_findings({name: check for name, check in checks.items() if not only or name in only}))
     found.sort(key=lambda one: _WORST_FIRST.index(one.state))
     if as_json:
         print_json([{**asdict(one), "state": one.state.value} for one in found])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import smtplib
-import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from cryptography import x509
 
 from chatmail_milter.address import trusts_any_certificate
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
+from chatmail_milter.doctor.network import SMTP, SUBMISSION, secured
 
 SUBJECT = "certificates"
-SMTP, SUBMISSION = 25, 587
 PORTS = (443, 465, SUBMISSION, 993)
 # certbot renews with 30 days left: with fewer than this it has failed for two weeks.
 SOON_DAYS = 14
-_TIMEOUT = 5.0  # seconds
 _HERE = "127.0.0.1"
 
 
@@ -59,21 +56,8 @@ def trusting() -> ssl.SSLContext:
 
 
 def _handshake(name: str, port: int, host: str, context: ssl.SSLContext) -> bytes:
-    with _connected(host, port) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+    with secured(host, port, name, context) as tls:
         return tls.getpeercert(binary_form=True) or b""
-
-
-def _connected(host: str, port: int) -> socket.socket:
-    """A connection on which TLS comes next, with ports 25 and 587 after STARTTLS."""
-    if port not in (SMTP, SUBMISSION):
-        return socket.create_connection((host, port), _TIMEOUT)
-    # Its own `starttls` sends the address as SNI.
-    client = smtplib.SMTP(host, port, timeout=_TIMEOUT)
-    client.ehlo()
-    client.docmd("STARTTLS")
-    if client.sock is None:
-        raise smtplib.SMTPServerDisconnected("the server hung up")
-    return client.sock
 
 
 def check(

@@ -18,19 +18,19 @@ from dns.rdatatype import SRV, TLSA, TXT
 from dns.rrset import RRset
 
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
-from chatmail_milter.doctor.certificates import SMTP, shown
+from chatmail_milter.doctor.certificates import shown
+from chatmail_milter.doctor.network import SMTP, fetch
 from chatmail_milter.doctor.records import SUBJECT, Lookup, authoritative
 
 SERVICES = {"_imaps": 993, "_imap": 143, "_submissions": 465, "_submission": 587}
 # TLSA usages that name the server's own certificate or key (RFC 6698, 2.1.1; RFC 7671, 5.1). The others name
 # an authority's, which is not compared here.
 _OWN = {"1", "3"}
-_TIMEOUT = 5.0  # seconds
 _LONGEST = 1 << 16  # octets of a policy (RFC 8461, 3.2)
 
 # The certificate that port 25 shows for a name, in DER. Raises `OSError`.
 Certificate = Callable[[str], bytes]
-# The MTA-STS policy of a domain. Raises `OSError`, of which requests' errors are.
+# The MTA-STS policy of a domain. Raises `OSError`.
 Policy = Callable[[str], str]
 
 
@@ -40,21 +40,14 @@ def certificate(name: str) -> bytes:
 
 
 def policy(domain: str) -> str:
-    """Fetches it as senders do (RFC 8461, 3.3): HTTPS with a verified certificate, no redirects."""
-    import requests
-
-    url = f"https://mta-sts.{domain}/.well-known/mta-sts.txt"
-    with requests.Session() as session:
-        session.trust_env = False
-        with session.get(url, timeout=_TIMEOUT, allow_redirects=False, stream=True) as answer:
-            if answer.status_code != 200:
-                raise OSError(f"{url} answers {answer.status_code}")
-            found = b""
-            for piece in answer.iter_content(4096):
-                found += piece
-                if len(found) > _LONGEST:
-                    raise OSError(f"{url} is longer than {_LONGEST} octets")
-            return found.decode("utf-8", "replace")
+    """Fetches it as senders do (RFC 8461, 3.3): HTTPS with a verified certificate. Raises `OSError`."""
+    host, path = f"mta-sts.{domain}", "/.well-known/mta-sts.txt"
+    status, octets = fetch(host, path, _LONGEST + 1)
+    if status != 200:
+        raise OSError(f"https://{host}{path} answers {status}")
+    if len(octets) > _LONGEST:
+        raise OSError(f"https://{host}{path} is longer than {_LONGEST} octets")
+    return octets.decode("utf-8", "replace")
 
 
 def check(

@@ -7,22 +7,19 @@ succeeds is enough: other hosts may be down.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from dns.exception import DNSException
-from dns.resolver import NXDOMAIN, NoAnswer, Resolver
+from dns.rdatatype import MX
 
 from chatmail_milter import address
 from chatmail_milter.doctor import Finding, FindingState, good
+from chatmail_milter.doctor.network import SMTP, DnsFailedError, NoAddressError, Queries, connected
 
 SUBJECT = "outbound"
 MOST = 4  # peers that are tried
-TIMEOUT = 5.0  # seconds, for a connection
-_DNS_SECONDS = 5.0
-HTTPS, SMTP = 443, 25
+HTTPS = 443
 _WHY = {
     HTTPS: "mail to other relays goes by SMTP, or waits",
     SMTP: "mail to servers without /mxdeliv waits, and bounces after two days",
@@ -40,17 +37,20 @@ def host_of(domain: str, port: int) -> str | None:
     if literal is not None or port == HTTPS:
         return str(literal or domain)
     try:
-        found = Resolver().resolve(domain, "MX", search=False, lifetime=_DNS_SECONDS)
-    except (NXDOMAIN, NoAnswer):
-        return domain
-    except (DNSException, OSError):
+        found = Queries().ask(domain, MX)
+    except DnsFailedError:
         return None
-    return str(min(found, key=lambda one: one.preference).exchange).rstrip(".")
+    if not found:
+        return domain
+    best = min(found, key=lambda one: one.preference)
+    # A null MX (RFC 7505) names no host.
+    return str(best.exchange).rstrip(".") or None
 
 
 def connect(host: str, port: int) -> None:
-    """Connects, and closes the connection. Raises `OSError`, of which `gaierror`: no such host."""
-    socket.create_connection((host, port), TIMEOUT).close()
+    """Connects, and closes the connection. Raises `OSError`, of which `NoAddressError`."""
+    with connected(host, port):
+        pass
 
 
 def check(domains: Sequence[str], host_of: HostOf = host_of, connect: Connect = connect) -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _try(port: int, host_of: HostOf, connect: Connect, domain: str) -> tuple[str
         return None
     try:
         connect(host, port)
-    except (socket.gaierror, UnicodeError):
+    except NoAddressError:
         return None
     except OSError as error:
         return host, error.strerror or str(error)

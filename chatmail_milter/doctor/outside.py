@@ -7,14 +7,12 @@ relay knows its selector and key. Nothing is delivered: the one POST has no reci
 from __future__ import annotations
 
 import errno
-import socket
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException, HTTPSConnection
+from socket import socket
 
 from dns.name import from_text
 from dns.rdataclass import IN
@@ -28,6 +26,7 @@ from chatmail_milter.doctor import (
     FindingState,
     certificates,
     good,
+    network,
     optional_records,
     ports,
     records,
@@ -37,7 +36,6 @@ from chatmail_milter.doctor.certificates import Look, ServedCertificate
 from chatmail_milter.doctor.records import Lookup
 
 MXDELIV = "mxdeliv"
-_TIMEOUT = 5.0  # seconds, for a connection and for silence
 _LONGEST = 512  # octets of a first line (RFC 5321, 4.5.3.1.5)
 _AT_ONCE = 16  # connections
 # What a host without IPv6 says of an address of it.
@@ -76,37 +74,37 @@ SERVICES = (
 
 # The addresses of a host. Raises `OSError`.
 Addresses = Callable[[str], Sequence[str]]
-# The first line of a service at an address, with a name for SNI. Raises `OSError`.
+# The first line of a service at an address, with a name for SNI. Raises `OSError`, `ValueError`.
 Greet = Callable[[Service, str, str], bytes]
-# Status and body of the answer of a host to a POST without recipients. Raises `OSError`, `HTTPException`.
+# Status and body of the answer of a host to a POST without recipients. Raises `OSError`, `ValueError`.
 Post = Callable[[str], tuple[int, bytes]]
 
 
 def addresses(host: str) -> list[str]:
     """As apps resolve it. Raises `OSError`."""
-    found = socket.getaddrinfo(_bare(host), None, type=socket.SOCK_STREAM)
-    return [*dict.fromkeys(str(one[4][0]) for one in found)]
+    return network.addresses(_bare(host))
 
 
 def exchanges(domain: str, look: Lookup = records.authoritative) -> list[str]:
     """The hosts of the MX records, without them the domain itself (RFC 5321, 5.1)."""
     texts = None if ip_literal(domain) else look(_rrset(domain, MX))
-    return sorted(text.split()[-1].rstrip(".") for text in texts or ()) or [domain]
+    # A null MX (RFC 7505) names no host.
+    return sorted(filter(None, (text.split()[-1].rstrip(".") for text in texts or ()))) or [domain]
 
 
 def greet(service: Service, address: str, name: str) -> bytes:
-    """Connects. Certificates are checked by themselves. Raises `OSError`."""
-    with socket.create_connection((address, service.port), _TIMEOUT) as plain:
-        if not service.tls:
+    """Connects. Certificates are checked by themselves. Raises `OSError`, `ValueError`."""
+    if not service.tls:
+        with network.connected(address, service.port) as plain:
             return _first_line(plain, service.asked)
-        context = certificates.trusting()
-        if service.alpn:
-            context.set_alpn_protocols([service.alpn])
-        with context.wrap_socket(plain, server_hostname=_bare(name)) as tls:
-            return _first_line(tls, service.asked)
+    context = certificates.trusting()
+    if service.alpn:
+        context.set_alpn_protocols([service.alpn])
+    with network.secured(address, service.port, _bare(name), context) as tls:
+        return _first_line(tls, service.asked)
 
 
-def _first_line(connection: socket.socket, asked: bytes) -> bytes:
+def _first_line(connection: socket, asked: bytes) -> bytes:
     connection.sendall(asked)
     found = b""
     while b"\n" not in found and len(found) < _LONGEST and (octets := connection.recv(_LONGEST)):
@@ -115,15 +113,9 @@ def _first_line(connection: socket.socket, asked: bytes) -> bytes:
 
 
 def post(host: str) -> tuple[int, bytes]:
-    """Verifies the certificate as peers do. Raises `OSError`, `HTTPException`."""
-    context = certificates.trusting() if trusts_any_certificate(host) else ssl.create_default_context()
-    connection = HTTPSConnection(_bare(host), timeout=_TIMEOUT, context=context)
-    try:
-        connection.request("POST", "/mxdeliv", b"")
-        answer = connection.getresponse()
-        return answer.status, answer.read(_LONGEST)
-    finally:
-        connection.close()
+    """Verifies the certificate as peers do. Raises `OSError`, `ValueError`."""
+    context = certificates.trusting() if trusts_any_certificate(host) else None
+    return network.fetch(_bare(host), "/mxdeliv", _LONGEST, post=b"", context=context)
 
 
 def check_ports(
@@ -134,7 +126,7 @@ def check_ports(
     for name, services in [(domain, SERVICES), *((exchange, (SMTP,)) for exchange in exchanges)]:
         try:
             found = addresses(name)
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             yield Finding(
                 ports.SUBJECT, name, FindingState.BAD, f"has no address: {error}", "nobody finds the relay",
                 _PUBLISH,
@@ -150,10 +142,11 @@ def _port(greet: Greet, one: tuple[Service, str, str]) -> Finding:
     what = f"{address} {service.name}"
     try:
         line = greet(service, address, name)
-    except OSError as error:
-        if error.errno in _NO_WAY:
-            return unknown(ports.SUBJECT, what, f"this host has no way to it: {error.strerror}")
-        found = f"does not answer: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        number, words = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+        if number in _NO_WAY:
+            return unknown(ports.SUBJECT, what, f"this host has no way to it: {words}")
+        found = f"does not answer: {words}"
     else:
         if line.startswith(service.begins):
             return good(ports.SUBJECT, what, "answers")
@@ -203,7 +196,7 @@ def check_records(
             yield Finding(records.SUBJECT, what, FindingState.BAD, "is missing", why, _PUBLISH)
     for exchange in exchanges:
         yield from optional_records.check(
-            domain, exchange, look, lambda name: certificates.shown(name, certificates.SMTP, name)
+            domain, exchange, look, lambda name: certificates.shown(name, network.SMTP, name)
         )
         with suppress(OSError):  # `check_ports` says that it has no address
             yield from records.check_reverse(exchange, addresses(exchange), records.reverse)
@@ -214,7 +207,7 @@ def check_mxdeliv(hosts: Sequence[str], post: Post = post) -> Iterator[Finding]:
     for host in dict.fromkeys(hosts):
         try:
             status, body = post(host)
-        except (OSError, HTTPException) as error:
+        except (OSError, ValueError) as error:
             found = f"does not answer: {error}"
         else:
             line = body.decode("ascii", "replace").partition("\n")[0]

@@ -13,17 +13,16 @@ from pathlib import Path
 from dns.exception import DNSException
 from dns.name import Name
 from dns.rdata import Rdata
-from dns.rdatatype import TXT
-from dns.resolver import NXDOMAIN, NoAnswer, Resolver, zone_for_name
+from dns.rdatatype import NS, PTR, TXT, A
 from dns.reversename import from_address
 from dns.rrset import RRset
 from dns.zonefile import read_rrsets
 
 from chatmail_milter.doctor import Finding, FindingState, good, unknown
+from chatmail_milter.doctor.network import DnsFailedError, Queries
 
 SUBJECT = "dns"
 WANTED = Path("/etc/chatmail/records.zone")
-_SECONDS = 10.0  # for one question: the resolver may have to ask its way down from the root
 
 # The texts at a name, as `_text` writes them; None where that can't be learnt.
 Lookup = Callable[[RRset], "set[str] | None"]
@@ -70,15 +69,12 @@ def compare(wanted: RRset, look: Lookup) -> Record:
     )
 
 
-def look_up(wanted: RRset, resolver: Resolver | None = None) -> set[str] | None:
-    """The answer of `resolver`, by default the host's; `None` if it has none."""
+def look_up(wanted: RRset, servers: list[str] | None = None) -> set[str] | None:
+    """The answer of name servers, by default of the host's resolver; `None` if there is none."""
     try:
-        answer = (resolver or Resolver()).resolve(wanted.name, wanted.rdtype, search=False, lifetime=_SECONDS)
-    except (NXDOMAIN, NoAnswer):
-        return set()
-    except (DNSException, OSError):
+        return {_text(record) for record in Queries(servers).ask(wanted.name, wanted.rdtype)}
+    except DnsFailedError:
         return None
-    return {_text(record) for record in answer}
 
 
 def _text(record: Rdata) -> str:
@@ -90,26 +86,19 @@ def _text(record: Rdata) -> str:
 
 def authoritative(wanted: RRset) -> set[str] | None:
     """The answer of the zone's own name servers, which is never stale; else that of `look_up`."""
-    resolver = _of_zone(wanted.name)
-    found = None if resolver is None else look_up(wanted, resolver)
+    servers = _of_zone(wanted.name)
+    found = look_up(wanted, servers) if servers else None
     return look_up(wanted) if found is None else found
 
 
-def _of_zone(name: Name) -> Resolver | None:
-    here = Resolver()
+def _of_zone(name: Name) -> list[str]:
+    """The addresses of some of the zone's name servers; none if they are not found."""
+    queries = Queries()
     try:
-        zone = zone_for_name(name, resolver=here)
-        servers = [str(one.target) for one in here.resolve(zone, "NS", search=False)]
-        addresses = [
-            str(one.address) for server in servers[:4] for one in here.resolve(server, "A", search=False)
-        ]
-    except (DNSException, OSError):
-        return None
-    if not addresses:
-        return None
-    found = Resolver(configure=False)
-    found.nameservers = list(addresses)
-    return found
+        servers = [str(one.target) for one in queries.ask(queries.zone(name), NS)]
+        return [str(one.address) for server in servers[:4] for one in queries.ask(server, A)]
+    except DnsFailedError:
+        return []
 
 
 def check(path: Path = WANTED, look: Lookup = authoritative) -> Iterator[Finding]:
@@ -152,11 +141,10 @@ def check_reverse(
 def reverse(address: str) -> str | None:
     """The reverse name of an address; empty if it has none, None if DNS does not answer."""
     try:
-        return str(Resolver().resolve(from_address(address), "PTR", search=False, lifetime=_SECONDS)[0])
-    except (NXDOMAIN, NoAnswer):
-        return ""
-    except (DNSException, OSError):
+        names = Queries().ask(from_address(address), PTR)
+    except DnsFailedError:
         return None
+    return str(names[0]) if names else ""
 
 
 def _why(record: Record) -> str:

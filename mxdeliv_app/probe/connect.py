@@ -18,10 +18,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from chatmail_milter.address import ip_literal
+from chatmail_milter.time_limit import TimeLimit
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses, ForbiddenAddressError, IPAddress
 from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, Resolver
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 
 TLS_FAILURES = (OSError, ssl.SSLError)
 

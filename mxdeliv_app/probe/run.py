@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from chatmail_milter import address
 from chatmail_milter.config import Config
 from chatmail_milter.store.routes import Route
+from chatmail_milter.time_limit import TimeLimit
 from chatmail_milter.verdict import Verdict
 from mxdeliv_app.https.allowed_addresses import AllowedAddresses
 from mxdeliv_app.https.dial import OwnHost
 from mxdeliv_app.https.resolver import NameTroubleError, NoSuchDomainError, NullMxError, Resolver
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import ProbeAttempt, TimeLimit
+from mxdeliv_app.probe.steps import WHOLE, ProbeAttempt
 from mxdeliv_app.relay.routing import Router
 
 # RFC 3463: no such mailbox, which is the right answer for a name that nobody has.
@@ -36,7 +37,7 @@ def attempts(
     domain = address.domain_of(recipient)
     names, guard = Resolver(config.relay.nameservers), AllowedAddresses(config.relay.allow_networks)
     own_host = OwnHost(config.mail.host, names)
-    limit = TimeLimit(config.relay.attempt_timeout)
+    limit = TimeLimit(config.relay.attempt_timeout, WHOLE, what="the probe")
 
     def network() -> Network:
         # Its own memory of DNS, which is empty: the lookup is timed.

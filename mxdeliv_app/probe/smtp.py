@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from chatmail_milter.time_limit import TimeLimit
 from mxdeliv_app.mxdeliv import wire
 from mxdeliv_app.probe import identity
 from mxdeliv_app.probe.connect import Network, tls_context, tls_facts
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step, TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, Step
 
 PORT = 25
 # Octets of one reply, all its lines. RFC 5321, 4.5.3.1.5, has 512 for a line; replies to EHLO have some 500.

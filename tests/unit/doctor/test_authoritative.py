@@ -11,10 +11,11 @@ from dns.exception import Timeout
 from dns.name import Name
 from dns.rdata import from_text as record
 from dns.rdataclass import IN
+from dns.rdatatype import NS as NS_RECORD
 from dns.rdatatype import A
 from dns.rrset import from_text as rrset
 
-from chatmail_milter.doctor import records
+from chatmail_milter.doctor import network, records
 
 WANTED = rrset("chat.a.test.", 60, "IN", "A", "192.0.2.1")
 NS, OLD, NEW = "192.0.2.53", "192.0.2.9", "192.0.2.1"
@@ -34,21 +35,22 @@ class CachedAnswers:
             if CachedAnswers.silent:
                 raise Timeout
             return [record(IN, A, NEW)]
-        if kind == "NS":
+        if kind == NS_RECORD:
             assert str(name) == "a.test."
             return [SimpleNamespace(target="ns.a.test.")]
         return [SimpleNamespace(address=NS) if name == "ns.a.test." else record(IN, A, OLD)]
 
 
-def zone_for(name: Name, resolver: CachedAnswers) -> Name:
+def zone_for(name: Name, resolver: CachedAnswers, lifetime: float) -> Name:
+    assert 0 < lifetime <= 10
     assert resolver.configure
     return name.parent()
 
 
 @pytest.fixture(autouse=True)
 def _dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "Resolver", CachedAnswers)
-    monkeypatch.setattr(records, "zone_for_name", zone_for)
+    monkeypatch.setattr(network, "Resolver", CachedAnswers)
+    monkeypatch.setattr(network, "zone_for_name", zone_for)
     monkeypatch.setattr(CachedAnswers, "silent", False)
 
 
@@ -63,8 +65,8 @@ def test_if_they_do_not_answer_it_is_the_resolvers(monkeypatch: pytest.MonkeyPat
 
 
 def test_of_a_zone_that_is_not_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(_name: Name, resolver: CachedAnswers) -> Name:
+    def none(_name: Name, **_options: object) -> Name:
         raise Timeout
 
-    monkeypatch.setattr(records, "zone_for_name", none)
+    monkeypatch.setattr(network, "zone_for_name", none)
     assert records.authoritative(WANTED) == {OLD}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.ctl import doctor as command
 from chatmail_milter.ctl.main import main
 from chatmail_milter.doctor import Finding, FindingState, outbound
+from chatmail_milter.doctor.network import NoAddressError
 from chatmail_milter.store.contacts import Contact
 from chatmail_milter.store.engine import open_store
 from chatmail_milter.store.peers import Peers
@@ -35,7 +35,7 @@ class Internet:
     def connect(self, host: str, port: int) -> None:
         self.tried.add((host, port))
         if host in self.unnamed:
-            raise socket.gaierror("no such name")
+            raise NoAddressError("no such name")
         if (host, port) not in self.reached:
             raise TimeoutError("timed out")
 

@@ -12,10 +12,11 @@ from typing import ClassVar, cast
 
 import pytest
 
+from chatmail_milter.time_limit import TimeLimit
 from mxdeliv_app.https.connection import Target
 from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from tests.lab import ca
 
 NEVER = 600.0  # seconds, which no test comes near
@@ -163,7 +164,7 @@ def test_a_peer_that_drips_is_left_at_the_end_of_the_steps_time(talk: Talk, step
 
 
 def test_a_peer_that_takes_each_steps_time_is_left_when_the_probe_has_taken_all_of_its() -> None:
-    limit = TimeLimit(NEVER, whole=0.2)
+    limit = TimeLimit(NEVER, whole=0.2, what="the probe")
     found = HostilePeer(silent, limit).attempt()
     assert found.steps[-1].error == "the probe took longer than 0.2 s"
     assert not limit.left
@@ -304,7 +305,7 @@ def test_a_web_server_that_closes_between_the_two_is_said_so(tls: ssl.SSLContext
 
 def test_what_is_shown_of_a_peer_is_bounded() -> None:
     attempt = ProbeAttempt("smtp", "mx")
-    with attempt.step("EHLO", (OSError,), TimeLimit(NEVER)) as step:
+    with attempt.step("EHLO", (OSError,), TimeLimit(NEVER, NEVER)) as step:
         step.found = "X" * 16000
     assert len(attempt.steps[0].found) == 500
 

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from chatmail_milter.ctl.gate import gate
 from chatmail_milter.ctl.main import main
+from chatmail_milter.time_limit import TimeLimit
 from mxdeliv_app.probe import identity, message
 from mxdeliv_app.probe.run import is_expected
-from mxdeliv_app.probe.steps import FailedError, ProbeAttempt, TimeLimit
+from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 
 SENDER, RECIPIENT = "probe-1@here.example", "bob@there.example"
 
@@ -113,7 +114,7 @@ def test_no_such_user_is_right_only_for_a_made_up_name(
 
 def test_a_failed_step_has_the_reason_and_ends_the_attempt() -> None:
     attempt = ProbeAttempt("https", "mx")
-    with pytest.raises(FailedError), attempt.step("connect", (OSError,), TimeLimit(60)):
+    with pytest.raises(FailedError), attempt.step("connect", (OSError,), TimeLimit(60, 60)):
         raise ConnectionRefusedError("refused")
     assert [(step.name, step.error) for step in attempt.steps] == [("connect", "refused")]
     assert attempt.error == "refused"
@@ -121,7 +122,7 @@ def test_a_failed_step_has_the_reason_and_ends_the_attempt() -> None:
 
 def test_an_error_of_ours_is_not_taken_for_the_peers() -> None:
     attempt = ProbeAttempt("https", "mx")
-    with pytest.raises(KeyError), attempt.step("connect", (OSError,), TimeLimit(60)):
+    with pytest.raises(KeyError), attempt.step("connect", (OSError,), TimeLimit(60, 60)):
         raise KeyError("ours")
 
 
