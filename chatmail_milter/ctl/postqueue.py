@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ _WHERE_DEBIAN_KEEPS_THEM = "/usr/sbin"  # not in every user's PATH
 _SECONDS = 120
 # Options of postsuper(1), which reads queue IDs from standard input for `-`.
 _ORDERS: Mapping[str, str] = MappingProxyType({"hold": "-h", "release": "-H", "delete": "-d"})
+# Its last line, `postsuper: Placed on hold: 2 messages`. It counts what it found of the IDs.
+_COUNTED = re.compile(r": (\d+) messages?\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +64,30 @@ class Postqueue:
         return sorted(parse(self._run("-j")), key=lambda one: one.arrived)
 
     def hurry(self, queue_id: str) -> None:
-        """Makes Postfix retry a deferred message now, even if it considers the destination dead."""
+        """Makes Postfix retry a deferred message now, even if it considers the destination dead.
+
+        One that left the queue since it was listed is no error to Postfix, here and in `order`.
+        """
         self._run("-i", queue_id)
 
-    def order(self, what: str, queue_ids: Sequence[str]) -> None:
-        """`hold`, `release` or `delete` messages. Only root may."""
+    def order(self, what: str, queue_ids: Sequence[str]) -> int:
+        """`hold`, `release` or `delete` messages; returns how many were still there. Only root may."""
         program = _program("postsuper")
         if program is None:
             raise click.ClickException("run this on the relay itself: there is no postsuper here")
-        _done([program, _ORDERS[what], "-"], "run this as root", "".join(f"{one}\n" for one in queue_ids))
+        given = "".join(f"{one}\n" for one in queue_ids)
+        counted = _COUNTED.search(_done([program, _ORDERS[what], "-"], "run this as root", given).stderr)
+        return len(queue_ids) if counted is None else int(counted[1])
 
     def _run(self, *arguments: str) -> str:
-        return _done([self._program, *arguments], "check that Postfix is running")
+        return _done([self._program, *arguments], "check that Postfix is running").stdout
 
 
 def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(f"{_WHERE_DEBIAN_KEEPS_THEM}/{name}")
 
 
-def _done(words: list[str], advice: str, given: str = "") -> str:
+def _done(words: list[str], advice: str, given: str = "") -> subprocess.CompletedProcess[str]:
     name = words[0].rpartition("/")[2]
     try:
         done = subprocess.run(  # noqa: S603  (queue IDs are Postfix's own)
@@ -95,7 +103,7 @@ def _done(words: list[str], advice: str, given: str = "") -> str:
         raise click.ClickException(f"{advice}: {name} has not answered for {_SECONDS} s") from None
     if done.returncode:
         raise click.ClickException(f"{advice}: {name} says: {done.stderr.strip()}")
-    return done.stdout
+    return done
 
 
 def parse(text: str) -> Iterator[QueueEntry]:

@@ -69,7 +69,7 @@ def flush(domain: str | None, ids: tuple[str, ...]) -> None:
     for one in waiting:
         postqueue.hurry(one.queue_id)
     where = "" if domain is None else f" for {domain}"
-    click.echo(f"Retrying {_number(waiting)}{where}." if waiting else f"Nothing is deferred{where}.")
+    click.echo(f"Retrying {_number(len(waiting))}{where}." if waiting else f"Nothing is deferred{where}.")
 
 
 def _which(function: Callable[..., None]) -> Callable[..., None]:
@@ -138,25 +138,27 @@ def _order(
     postqueue = Postqueue.here()
     chosen = [one for one in _chosen(postqueue, ids, domain) if applies(one)]
     if chosen and ask:
-        confirm(f"Delete {_number(chosen)}, for good")
-    if chosen:
-        postqueue.order(what, [one.queue_id for one in chosen])
-    click.echo(f"{done} {_number(chosen)}." if chosen else f"There is no message to {what}.")
+        confirm(f"Delete {_number(len(chosen))}, for good")
+    number = postqueue.order(what, [one.queue_id for one in chosen]) if chosen else 0
+    click.echo(f"{done} {_number(number)}." if number else f"There is no message to {what}.")
 
 
 def _chosen(postqueue: Postqueue, ids: Sequence[str], domain: str | None) -> list[QueueEntry]:
-    """The chosen messages. An unknown ID is an error before anything is done."""
+    """The chosen messages. Says which IDs are not in the queue; if none is, that is an error."""
     there = {one.queue_id: one for one in postqueue.list()}
     if domain is not None:
         return [one for one in there.values() if domain in one.domains]
-    for one in ids:
-        if one not in there:
-            raise click.ClickException(f"see `chatmailctl queue`: no message {one} is in the queue")
-    return [there[one] for one in dict.fromkeys(ids)]
+    # Messages leave the queue at any time, so the others are chosen all the same.
+    gone = [one for one in dict.fromkeys(ids) if one not in there]
+    if gone and len(gone) == len({*ids}):
+        raise click.ClickException(f"see `chatmailctl queue`: no message {', '.join(gone)} is in the queue")
+    if gone:
+        click.echo(f"No longer in the queue: {', '.join(gone)}.")
+    return [there[one] for one in dict.fromkeys(ids) if one in there]
 
 
-def _number(messages: Sequence[QueueEntry]) -> str:
-    return f"{len(messages)} message{'' if len(messages) == 1 else 's'}"
+def _number(messages: int) -> str:
+    return f"{messages} message{'' if messages == 1 else 's'}"
 
 
 def _print(as_json: bool) -> None:
@@ -183,7 +185,7 @@ def _print(as_json: bool) -> None:
         whole=("Id",),
     )
     if messages:
-        click.echo(f"In all: {_number(messages)}, {size(sum(one.size for one in messages))}.")
+        click.echo(f"In all: {_number(len(messages))}, {size(sum(one.size for one in messages))}.")
 
 
 def _some(values: tuple[str, ...], number: int) -> str:

@@ -13,6 +13,14 @@ from chatmail_milter.store.engine import open_store
 from tests import stores
 
 _KEY = "6e" * 32
+_POSTSUPER = """#!/bin/sh
+there=${0%/*} ids=$(cat) number=0
+echo "$1" $ids >> "$there/postqueue.ordered"
+for id in $ids; do grep -qx "$id" "$there/postqueue.left" 2>/dev/null || number=$((number + 1)); done
+case $1 in -h) what='Placed on hold';; -H) what='Released from hold';; -d) what=Deleted;; esac
+[ $number = 1 ] && unit=message || unit=messages
+echo "postsuper: $what: $number $unit" >&2
+"""
 
 
 # Once for all: thousands of tests need no key, and would each pay for it.
@@ -62,7 +70,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What `postqueue -j` prints; beside it, `.hurried` gets the ID of each `postqueue -i`.
 
-    `.ordered` gets what `postsuper` is told: its option, and what it reads.
+    `.ordered` gets what `postsuper` is told: its option, and what it reads. As in Postfix 3.7, both
+    take any ID, and postsuper counts what is in the queue, without what `.left` names.
     """
     program = tmp_path / "postqueue"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -70,6 +79,6 @@ def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.chmod(0o755)
     (tmp_path / "postqueue.json").write_text("")
     super_ = tmp_path / "postsuper"
-    super_.write_text(f'#!/bin/sh\necho "$1" $(cat) >> {tmp_path}/postqueue.ordered\n')
+    super_.write_text(_POSTSUPER)
     super_.chmod(0o755)
     return tmp_path / "postqueue.json"

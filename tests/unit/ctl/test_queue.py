@@ -107,9 +107,16 @@ class TestFlush:
     def test_one_that_is_not_there_or_held(self, postqueue: Path) -> None:
         write(postqueue, message("AAAA1", "x@b.test"), message("AAAA2", "x@b.test", queue="hold"))
         assert run("queue", "flush", "--id", "AAAA2").output == "Nothing is deferred.\n"
-        missing = run("queue", "flush", "--id", "AAAA1", "--id", "BBBB1")
-        assert (missing.exit_code, "no message BBBB1" in missing.output) == (1, True)
+        missing = run("queue", "flush", "--id", "BBBB1")
+        assert (missing.exit_code, "no message BBBB1 is in the queue" in missing.output) == (1, True)
         assert hurried(postqueue) == []
+
+    def test_one_that_has_left_does_not_keep_the_others_waiting(self, postqueue: Path) -> None:
+        write(postqueue, message("AAAA1", "x@b.test"))
+        result = run("queue", "flush", "--id", "BBBB1", "--id", "AAAA1")
+        assert result.exit_code == 0
+        assert result.output == "No longer in the queue: BBBB1.\nRetrying 1 message.\n"
+        assert hurried(postqueue) == ["AAAA1"]
 
     def test_ip_literals(self, postqueue: Path) -> None:
         write(postqueue, message("A", "x@[192.0.2.1]"))
@@ -204,7 +211,7 @@ class TestOrders:
             (["hold", "AAAA1", "-x"], 2, "No such option"),
             (["delete", "ALL", "--yes"], 2, "is no queue ID"),
             (["hold", "A;rm -r"], 2, "is no queue ID"),
-            (["delete", "AAAA1", "DDDD4", "--yes"], 1, "no message DDDD4 is in the queue"),
+            (["delete", "DDDD4", "EEEE5", "--yes"], 1, "no message DDDD4, EEEE5 is in the queue"),
             (["show", "DDDD4"], 1, "no message DDDD4 is in the queue"),
         ],
     )
@@ -213,6 +220,38 @@ class TestOrders:
         assert result.exit_code == status
         assert said in result.output
         assert ordered(postqueue) == []
+
+    @pytest.mark.parametrize(
+        ("words", "told", "said"),
+        [
+            (["hold"], "-h AAAA1 BBBB2", "Held"),
+            (["delete", "--yes"], "-d AAAA1 BBBB2", "Deleted"),
+        ],
+    )
+    def test_a_message_that_has_left_is_said_and_the_others_are_done(
+        self, postqueue: Path, words: list[str], told: str, said: str
+    ) -> None:
+        result = run("queue", *words, "AAAA1", "DDDD4", "BBBB2", "DDDD4")
+        assert result.exit_code == 0
+        assert result.output == f"No longer in the queue: DDDD4.\n{said} 2 messages.\n"
+        assert ordered(postqueue) == [told]
+
+    @pytest.mark.parametrize(
+        ("words", "left", "said"),
+        [
+            (["hold", "--domain", "b.test"], "BBBB2", "Held 1 message."),
+            (["delete", "--domain", "b.test", "--yes"], "BBBB2", "Deleted 1 message."),
+            (["release", "CCCC3"], "CCCC3", "There is no message to release."),
+        ],
+    )
+    def test_one_that_leaves_after_it_was_listed_is_not_counted(
+        self, postqueue: Path, words: list[str], left: str, said: str
+    ) -> None:
+        """Postfix takes any queue ID, and says how many it found."""
+        postqueue.with_suffix(".left").write_text(f"{left}\n")
+        result = run("queue", *words)
+        assert (result.exit_code, result.output) == (0, f"{said}\n")
+        assert len(ordered(postqueue)) == 1
 
     def test_nothing_is_deleted_without_a_yes(self, postqueue: Path) -> None:
         # Without a terminal nobody is asked: a script would wait for ever.
