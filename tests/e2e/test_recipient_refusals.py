@@ -112,5 +112,6 @@ def test_the_store_and_the_log_name_nobody(a: LabHost, b: LabHost, sender: Login
     assert a.run(f"grep -l {name} {files}", check=False).stdout == ""
     a.sync_journal()
     said = a.run("journalctl -u mxdeliv-relay -u chatmail-milter --no-pager").stdout
+    assert "event=delivery" in said
     assert name not in said
     assert "no-store-key" not in said

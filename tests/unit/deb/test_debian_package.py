@@ -147,6 +147,7 @@ class TestDropIns:
 
     def test_each_is_of_a_unit_and_repeats_no_more_than_it_must(self, texts: dict[str, str]) -> None:
         found = units.variables()["chatmail_drop_ins"]
+        assert found
         for unit, template in found.items():
             assert f"lib/systemd/system/{unit}" in texts
             text = units.render(template)
