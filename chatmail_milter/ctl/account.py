@@ -100,7 +100,10 @@ def delete(address: str) -> None:
 @account.command()
 @click.argument("address", callback=canonical_address)
 def suspend(address: str) -> None:
-    """Suspend the account ADDRESS: it can't log in or send any more, but still receives mail."""
+    """Suspend the account ADDRESS: it can't log in or send until `resume`.
+
+    It still receives mail.
+    """
     engine = store()
     if accounts(engine).lookup(address) is None:
         raise click.ClickException(
@@ -170,10 +173,10 @@ def _delete_account(engine: Engine, root: Path, address: str) -> bool:
 @click.argument("size", required=False)
 @json_option
 def quota(address: str, size: str | None, as_json: bool) -> None:
-    """Show the quota of the account ADDRESS, or set it to SIZE (with a unit, e.g. 2GB) or `default`.
+    """Show the quota of the account ADDRESS, or set it to SIZE.
 
-    A change applies to the next message. No mail is removed: a mailbox above its quota stays full until old
-    mail is removed.
+    SIZE has a unit (2GB), or is `default`, for the quota in chatmail.toml. A change applies to the next
+    message. No mail is removed: a mailbox above its quota stays full until old mail is removed.
     """
     opened = accounts()
     if size is not None and opened.set_quota(address, None if size == _DEFAULT else _octets(size)):

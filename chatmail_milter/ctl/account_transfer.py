@@ -62,7 +62,7 @@ class TransferLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @click.command("export")
 def export() -> None:
-    """Print all accounts as JSON lines, with password hashes: protect the output like the store."""
+    """Print all accounts as JSON lines. They have password hashes: protect the output like the store."""
     engine = store()
     suspended = Suspensions(engine).list()
     encoder = msgspec.json.Encoder()
@@ -82,10 +82,10 @@ def export() -> None:
 @click.argument("file", type=click.File("rb"))
 @click.option("--reuse-names", is_flag=True, help="Allow reserved names, of deleted and expired accounts.")
 def import_(file: BinaryIO, reuse_names: bool) -> None:
-    """Create the accounts listed in FILE (- for standard input), as `account export` prints them.
+    """Create the accounts listed in FILE (- for standard input).
 
-    Existing accounts are not changed. The import stops at an invalid line; the accounts before it have been
-    created. Correct the line and import FILE again.
+    FILE has the lines that `account export` prints. Existing accounts are not changed. The import stops at an
+    invalid line; the accounts before it have been created. Correct the line and import FILE again.
     """
     engine = store()
     domain = load_or_exit().mail.domain

@@ -32,6 +32,7 @@ def calls() -> None:
 @calls.command()
 @click.option(
     "--overlap",
+    metavar="DURATION",
     default="5d",
     show_default=True,
     callback=duration,
@@ -75,7 +76,7 @@ def rotate(overlap: float, yes: bool) -> None:
     help="coturn's database.",
 )
 def publish(realm: str, database: Path) -> None:
-    """Write the secrets that are valid now to coturn's database, for REALM. systemd runs it hourly."""
+    """Write the valid secrets to coturn's database, for REALM. systemd runs it hourly."""
     try:
         changed = turn.publish(turn.valid(turn.read(turn.secrets_path()), time.time()), realm, database)
     except (turn.TurnSecretsError, sqlite3.Error) as error:

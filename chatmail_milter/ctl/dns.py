@@ -20,10 +20,18 @@ from chatmail_milter.doctor.records import WANTED, Record, compare, look_up, rea
 @click.command()
 @json_option
 @click.option(
-    "--records", type=click.Path(path_type=Path), default=WANTED, help="Zone file with the expected records."
+    "--records",
+    type=click.Path(path_type=Path),
+    default=WANTED,
+    show_default=True,
+    help="Zone file with the expected records.",
 )
 def dns(as_json: bool, records: Path) -> None:
-    """Show which DNS records are published. Exit status: 0 all, 1 not all, 3 some lookups failed."""
+    """Show which DNS records are published.
+
+    The host's resolver is asked, which may have old answers; `chatmailctl doctor` asks the domain's own name
+    servers. Exit status: 0 all are published, 1 not all, 3 some lookups failed.
+    """
     try:
         wanted = read(records)
     except (OSError, UnicodeDecodeError, DNSException) as error:

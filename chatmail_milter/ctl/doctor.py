@@ -186,8 +186,9 @@ def doctor(
 ) -> None:
     """Find what is wrong with this relay, and how to fix it.
 
-    Run it as root, on the relay; with `--of`, on any other host. It changes nothing. Exit status: 0 nothing
-    to do, 1 something to do, 3 something could not be checked.
+    Run it as root, on the relay; with `--of`, on any other host. It changes nothing. After five minutes it
+    ends, and names the subject that is not checked. Exit status: 0 nothing to do, 1 something to do, 3
+    something could not be checked.
     """
     if of is not None and others:
         raise click.UsageError("--outbound: only on the relay itself, so not with --of.")

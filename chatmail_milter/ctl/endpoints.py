@@ -16,7 +16,10 @@ from chatmail_milter.store.endpoints import Endpoint, Endpoints
 
 @click.group()
 def endpoints() -> None:
-    """Cached facts about HTTPS at peers."""
+    """What the relay remembers about HTTPS at peers.
+
+    For each domain: the host that took mail last, and after failures, until when mail goes by SMTP only.
+    """
 
 
 @endpoints.command("list")

@@ -61,7 +61,10 @@ def closed() -> None:
 @federation.command()
 @_domains_argument
 def add(domains: list[str]) -> None:
-    """Add each DOMAIN to the exceptions of the rule in force."""
+    """Add each DOMAIN to the exceptions of the rule in force.
+
+    With `open`, no mail is exchanged with it any more; with `closed`, mail is exchanged with it from now on.
+    """
     federations = Federations(store())
     if load_or_exit().mail.domain in domains:
         raise click.ClickException("name other domains: the rule does not apply to this relay's own domain")

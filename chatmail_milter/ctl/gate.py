@@ -62,12 +62,12 @@ def check(
     as_json: bool,
     file: BinaryIO | None,
 ) -> None:
-    """Check whether the message in FILE (default: standard input) would pass, and by which rule.
+    """Check whether the message in FILE would pass, and by which rule.
 
-    FILE has the message as a client sends it by SMTP. The command first changes it as Postfix would before
-    the milter. It prints the structure that the gate read: parts, armor, packets; never any content. Exit
-    status 0: it would pass; 1: it would be refused. Checks that depend on the peer, such as DKIM, are left
-    out.
+    Without FILE, it reads standard input. FILE has the message as a client sends it by SMTP. The command
+    first changes it as Postfix would before the milter. It prints the structure that the gate read:
+    parts, armor, packets; never any content. Exit status 0: it would pass; 1: it would be refused. Checks
+    that depend on the peer, such as DKIM, are left out.
     """
     file = _piped() if file is None else file
     seen = GateTrace()

@@ -23,7 +23,7 @@ COMMANDS = {
     "config": ("chatmail_milter.ctl.configuration", "The configuration of all programs."),
     "dns": ("chatmail_milter.ctl.dns", "Show which DNS records are published."),
     "doctor": ("chatmail_milter.ctl.doctor", "Find what is wrong with this relay, and how to fix it."),
-    "endpoints": ("chatmail_milter.ctl.endpoints", "Cached facts about HTTPS at peers."),
+    "endpoints": ("chatmail_milter.ctl.endpoints", "What the relay remembers about HTTPS at peers."),
     "expire": (
         "chatmail_milter.ctl.expire",
         "Remove expired mail, empty folders and unused accounts (section [expiry] of chatmail.toml).",
@@ -105,4 +105,7 @@ def _fault_of_the_store(error: Exception) -> tuple[str, int] | None:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatmail-milter")
 def main() -> None:
-    """Inspect and control this chatmail relay."""
+    """Inspect and control this chatmail relay.
+
+    `chatmailctl status` shows it on one screen, and `chatmailctl doctor` says what is wrong.
+    """

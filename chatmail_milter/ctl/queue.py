@@ -25,7 +25,11 @@ _QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,30}")
 @json_option
 @click.pass_context
 def queue(context: click.Context, as_json: bool) -> None:
-    """List the messages in Postfix's queue, oldest first."""
+    """List the messages in Postfix's queue, oldest first.
+
+    Commands that take several IDs say which of them are no longer in the queue, and do the rest. If none is
+    there, exit status 1.
+    """
     if context.invoked_subcommand is None:
         _print(as_json)
     elif as_json:
@@ -76,7 +80,9 @@ def _which(function: Callable[..., None]) -> Callable[..., None]:
     """Click decorator: chooses messages by queue ID, or all for a domain."""
     ids = click.argument("ids", metavar="[ID]...", nargs=-1, callback=_ids)
     return ids(
-        click.option("--domain", callback=canonical_domain, help="All messages for this domain.")(function)
+        click.option(
+            "--domain", metavar="DOMAIN", callback=canonical_domain, help="All messages for this domain."
+        )(function)
     )
 
 
@@ -105,14 +111,17 @@ def show(queue_id: str, as_json: bool) -> None:
 @queue.command()
 @_which
 def hold(ids: Sequence[str], domain: str | None) -> None:
-    """Hold messages in the queue until they are released. Their lifetime continues to run."""
+    """Hold messages in the queue, by ID or --domain, until they are released.
+
+    Their lifetime continues to run.
+    """
     _order("hold", "Held", ids, domain, lambda one: one.queue != "hold")
 
 
 @queue.command()
 @_which
 def release(ids: Sequence[str], domain: str | None) -> None:
-    """Release held messages."""
+    """Release held messages, by ID or --domain."""
     _order("release", "Released", ids, domain, lambda one: one.queue == "hold")
 
 
@@ -120,7 +129,7 @@ def release(ids: Sequence[str], domain: str | None) -> None:
 @_which
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(ids: Sequence[str], domain: str | None, yes: bool) -> None:
-    """Delete messages permanently. Postfix sends no bounce."""
+    """Delete messages permanently, by ID or --domain. Postfix sends no bounce."""
     _order("delete", "Deleted", ids, domain, lambda _: True, ask=not yes)
 
 

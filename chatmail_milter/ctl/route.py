@@ -51,8 +51,16 @@ def list_(as_json: bool) -> None:
     show_default=True,
     help="HTTPS first and then SMTP, only HTTPS, or only SMTP.",
 )
-@click.option("--verify/--no-verify", default=None, help="Whether the certificate must be valid.")
-@click.option("--one-per-recipient", is_flag=True, help="One POST for each recipient (old madmail).")
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Whether the certificate must be valid. Default: yes, except for an IP literal or a name with `_`.",
+)
+@click.option(
+    "--one-per-recipient",
+    is_flag=True,
+    help="Send one POST for each recipient, as old versions of madmail need.",
+)
 def set_(domain: str, target: str | None, https: Https, verify: bool | None, one_per_recipient: bool) -> None:
     """Set or replace the route of DOMAIN.
 

@@ -34,9 +34,14 @@ def token() -> None:
 
 @token.command()
 @click.option(
-    "--uses", type=click.IntRange(min=1), help="Number of accounts that may be created. Default: any number."
+    "--uses",
+    metavar="NUMBER",
+    type=click.IntRange(min=1),
+    help="Number of accounts that may be created. Default: any number.",
 )
-@click.option("--expires", callback=duration, help="Validity: `12h`, `30d`. Default: forever.")
+@click.option(
+    "--expires", metavar="DURATION", callback=duration, help="Validity: `12h`, `30d`. Default: forever."
+)
 @qr_option
 @json_option
 def create(uses: int | None, expires: float | None, qr: bool, as_json: bool) -> None:

@@ -205,7 +205,11 @@ def is_left_over(folder: Folder, made_before: float) -> bool:
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, without removing it.")
-@click.option("--clock-is-right", is_flag=True, help="Trust the clock, however long ago the last run was.")
+@click.option(
+    "--clock-is-right",
+    is_flag=True,
+    help="Trust the clock, although the last run was more than 7 days ago.",
+)
 def main(dry_run: bool, clock_is_right: bool) -> None:
     """Remove expired mail, empty folders and unused accounts (section [expiry] of chatmail.toml)."""
     try:

@@ -38,6 +38,7 @@ def _peer(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     "--key-table",
     type=click.Path(path_type=Path),
     default=KEY_TABLE,
+    show_default=True,
     help="OpenDKIM's KeyTable, with the relay's DKIM key.",
 )
 @json_option
