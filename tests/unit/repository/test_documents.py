@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
-
-import click
-
-from chatmail_milter.ctl.main import main as chatmailctl
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("chatmail_milter", "mxdeliv_app", "postfix", "dovecot", "ansible", "tests", "docs")
@@ -99,15 +94,6 @@ def test_each_file_that_the_pages_name_is_there() -> None:
     assert named > 40
 
 
-def test_each_command_of_chatmailctl_that_the_pages_name_is_one() -> None:
-    """With its sub-command and options, in a span or on a line of a block; arguments are the reader's."""
-    named = set()
-    for page, text in pages().items():
-        for found in re.finditer(r"(?:`|^(?:[#$] )?)chatmailctl ([^`\n|…]+)", text, re.MULTILINE):
-            named.add(_command(shlex.split(found[1], comments=True), f"{page}: {found[0]}"))
-    assert len(named) > 30
-
-
 def test_each_target_and_playbook_that_the_pages_name_is_there() -> None:
     """With the variables that a command sets."""
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -127,22 +113,3 @@ def test_each_target_and_playbook_that_the_pages_name_is_there() -> None:
     assert {one for one in made if one[1] not in targets} == set()
     assert {"deb", "test-upgrade"} <= {name for _, name in made}
     assert played == {"site.yml", "beside.yml"}
-
-
-def _command(words: list[str], where: str) -> str:
-    """The names of the command that `words` call."""
-    command: click.Command = chatmailctl
-    names: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word.startswith("--"):
-            option = next((one for one in command.params if word in (*one.opts, *one.secondary_opts)), None)
-            assert option is not None or word == "--help", where
-            if isinstance(option, click.Option) and not option.is_flag:
-                next(rest, None)
-        elif isinstance(command, click.Group) and re.fullmatch("[a-z-]+", word):
-            inner = command.get_command(click.Context(command), word)
-            assert inner is not None, where
-            names.append(word)
-            command = inner
-    return " ".join(names)
