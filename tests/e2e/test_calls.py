@@ -178,7 +178,7 @@ def test_no_log_has_addresses_of_participants(a: LabHost, b: LabHost, credential
     assert is_relayed(a, b, credentials)
     assert is_refused(a, b, (credentials[0], "forged"))
     assert "Forbidden IP" in tried(a, b, credentials, "-e", "10.99.99.99")
-    assert any(b.journal("--unit=coturn"))
+    # `no-stdout-log`: usually it has no line at all.
     lines = [str(entry.get("MESSAGE", "")) for entry in b.journal("--unit=coturn", since=since)]
     assert [line for line in lines if a.ip in line or "10.99.99.99" in line or credentials[0] in line] == []
     kept = b.run(
