@@ -1,4 +1,4 @@
-"""The rule for submitted mail: it passes the gate, and the author in From equals the envelope sender.
+"""The rule for submitted mail, besides the gate: the author in From equals the envelope sender.
 
 Postfix has checked that the envelope sender is the login.
 """
@@ -10,20 +10,10 @@ from collections.abc import Sequence
 from chatmail_milter import codes
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.gate import fields
-from chatmail_milter.gate.gate import Classification
-from chatmail_milter.verdict import Action, Verdict
+from chatmail_milter.verdict import Verdict
 
 # Octets of the sender's text that are quoted in a reply: the longest path (RFC 5321, 4.5.3.1.3).
 _QUOTED_MOST = 256
-
-
-def judge(from_values: Sequence[bytes], mail_from: str, found: Classification) -> Verdict:
-    """The verdict on a submitted message.
-
-    If both fail, it reports the author and not the gate's finding, as other chatmail relays do.
-    """
-    verdict = sender(from_values, mail_from)
-    return found.verdict if verdict.action is Action.PASS else verdict
 
 
 def sender(from_values: Sequence[bytes], mail_from: str) -> Verdict:

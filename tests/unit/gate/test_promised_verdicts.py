@@ -1,4 +1,4 @@
-"""Each row of the table of promised verdicts, in its three columns, by the pure functions."""
+"""Each row of the table of promised verdicts, in its three columns, without Postfix."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import io
 
 import pytest
 
-from chatmail_milter.gate.gate import Classification, Direction, Envelope, Gate, check
+from chatmail_milter.gate.gate import Direction, Envelope, check
 from chatmail_milter.gate.message import read
-from chatmail_milter.rules import submission
+from chatmail_milter.milter.transaction import RuleSettings, Transaction
+from chatmail_milter.rules.policy import OPEN
 from tests.messages import ALICE, BOB
 from tests.rows import AUTHOR, ROWS, VerdictRow
 
@@ -17,12 +18,13 @@ rows = pytest.mark.parametrize("row", ROWS, ids=str)
 
 def submitted(message: bytes, recipient: str) -> int:
     opened = read(io.BytesIO(message))
-    gate = Gate(Direction.OUT, Envelope(ALICE, (recipient,)), opened.fields)
+    transaction = Transaction(RuleSettings("mx.a.example", False), Direction.OUT, None, ALICE, OPEN)
+    transaction.recipient(recipient)
+    transaction.fields((name.decode("latin-1"), b" " + value) for name, value in opened.fields)
+    transaction.end_of_header()
     for chunk in opened.body:
-        gate.feed(chunk)
-    found: Classification = gate.finish()
-    from_values = [value for name, value in opened.fields if name.lower() == b"from"]
-    return submission.judge(from_values, ALICE, found).code
+        transaction.body(chunk)
+    return transaction.decide().verdict.code
 
 
 @rows

@@ -1,4 +1,4 @@
-"""The milter's transaction without Postfix: what it keeps of an endless header."""
+"""The milter's transaction without Postfix: which rule comes first, and that no endless header is kept."""
 
 from __future__ import annotations
 
@@ -41,3 +41,13 @@ def test_a_header_without_end_is_refused_and_not_kept(direction: Direction, name
         assert transaction.decide().verdict.code == 523
 
     assert peak(run) < MIB
+
+
+@pytest.mark.parametrize(("author", "code"), [("bob@b.example", 500), (ALICE, 523)])
+def test_of_a_users_message_the_author_comes_before_encryption(author: str, code: int) -> None:
+    # As on other chatmail relays.
+    transaction = Transaction(RuleSettings("mx.a.example", False), Direction.OUT, None, ALICE, OPEN)
+    transaction.fields([("From", f" <{author}>".encode()), ("Content-Type", b" text/plain")])
+    transaction.end_of_header()
+    transaction.body(b"in clear\r\n")
+    assert transaction.decide().verdict.code == code

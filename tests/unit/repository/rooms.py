@@ -32,7 +32,8 @@ ROOMS = (
     Room("chatmail_milter/gate", "the PGP-only rule: classifies the bytes of a message. Pure"),
     Room(
         "chatmail_milter/rules",
-        "decisions, most as a `Verdict`: submission, inbound, DKIM, policy, what to expire. Pure",
+        "decisions, most as a `Verdict`: submission, inbound, DKIM, policy, what to remove from a full "
+        "mailbox. Pure",
         ("gate",),
     ),
     Room(
@@ -54,7 +55,8 @@ ROOMS = (
     ),
     Room(
         "chatmail_milter/origin",
-        "where a message is from: DNS, DKIM after OpenDKIM (dkimpy)",
+        "checks the origin of a message: by DNS, and the DKIM signatures that OpenDKIM left undecided "
+        "(dkimpy)",
         ("rules", "store"),
     ),
     Room(
@@ -103,7 +105,8 @@ ROOMS = (
     ),
     Room(
         "mxdeliv_app/mxdeliv",
-        "`POST /mxdeliv`: format and answers (pure), and the receiver, into Postfix",
+        "`POST /mxdeliv`: format of requests and answers (pure), and the receiver, which gives the message "
+        "to Postfix",
     ),
     Room(
         "mxdeliv_app/serving",
@@ -132,7 +135,7 @@ ROOMS = (
     ),
     Room(
         "mxdeliv_app/dovecot",
-        "Dovecot's questions and events: `chatmail-hooks`, `chatmail-wake`; limit on guesses",
+        "Dovecot's questions and events: `chatmail-hooks`, `chatmail-wake`; limit on password guesses",
         ("rules", "config", "processes", "store", "accounts", "mailboxes", "serving"),
     ),
     Room(
