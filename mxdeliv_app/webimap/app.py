@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import falcon
@@ -19,7 +20,7 @@ from mxdeliv_app.serving import faults
 from mxdeliv_app.webimap import wire
 from mxdeliv_app.webimap.conversation import Conversation, frame_of, readable, say
 from mxdeliv_app.webimap.mailbox import INBOX
-from mxdeliv_app.webimap.sessions import WebSession, WebSessions
+from mxdeliv_app.webimap.sessions import Login, WebSession, WebSessions
 from mxdeliv_app.webimap.wire import WireError
 
 _LONGEST_WAIT = 120
@@ -69,19 +70,13 @@ class RestResource:
     """A path, with the action of each method that it has."""
 
     def __init__(self, sessions: WebSessions, **actions: str) -> None:
-        self._sessions, self._actions = sessions, actions
+        self._sessions = sessions
+        for method, action in actions.items():
+            # Falcon refuses the other methods.
+            setattr(self, f"on_{method}", partial(self._post if method == "post" else self._get, action))
 
-    async def on_get(self, request: Request, response: Response, **path: Any) -> None:
-        """GET: the query has the rest."""
-        await self._do("get", request, response, {**request.params, **path})
-
-    async def on_delete(self, request: Request, response: Response, **path: Any) -> None:
-        """DELETE: likewise."""
-        await self._do("delete", request, response, {**request.params, **path})
-
-    async def on_post(self, request: Request, response: Response) -> None:
-        """POST: a JSON object has the rest."""
-        self._check("post")
+    async def _post(self, action: str, request: Request, response: Response) -> None:
+        """A JSON object has the rest."""
         # The JSON of a message is longer than the message: `\r\n` takes four octets for two.
         limit = 2 * self._sessions.largest
         length = limit if request.content_length is None else request.content_length
@@ -91,23 +86,21 @@ class RestResource:
         session = await self._session(request)
         async with session.hold(length):
             data = await session.work(wire.decoded, await request.bounded_stream.read(limit))
-            if self._actions["post"] == "send":
+            if action == "send":
                 _answer(response, await session.send(data))
             else:
-                await self._act(session, self._actions["post"], request, response, data)
+                await self._act(session, action, request, response, data)
 
-    async def _do(self, method: str, request: Request, response: Response, data: dict[str, Any]) -> None:
-        self._check(method)
-        action, session = self._actions[method], await self._session(request)
+    async def _get(self, action: str, request: Request, response: Response, **path: Any) -> None:
+        """The path and the query have the rest."""
+        data, session = {**request.params, **path}, await self._session(request)
         if action == "list_messages":
             _answer(response, await self._messages(request, session, data))
         else:
             await self._act(session, action, request, response, data)
 
     async def _session(self, request: Request) -> WebSession:
-        until_sent = _counted(self._sessions, request)
-        session = self._sessions.session(_client(request), _login_of(request))
-        return await until_sent.enter_async_context(session)
+        return await _logged_in(self._sessions, request, partial(_login_of, request))
 
     async def _act(
         self, session: WebSession, action: str, request: Request, response: Response, data: dict[str, Any]
@@ -135,10 +128,6 @@ class RestResource:
                     yield piece.encode("ascii")
 
         response.content_type, response.stream = falcon.MEDIA_JSON, stream()
-
-    def _check(self, method: str) -> None:
-        if method not in self._actions:
-            raise falcon.HTTPMethodNotAllowed([one.upper() for one in self._actions])
 
     async def _messages(self, request: Request, session: WebSession, data: Mapping[str, Any]) -> Any:
         wait = wire.number(data, "wait", 0, _LONGEST_WAIT)
@@ -175,29 +164,29 @@ class SocketResource:
             await _end(socket, error)
 
     async def _serve(self, request: Request, socket: WebSocket) -> None:
-        _counted(self._sessions, request)
         data: dict[str, Any] = dict(request.params)
         first: dict[str, Any] = {}
-        if request.get_header("X-Email"):
-            login = _login_of(request)
-        elif "password" in data:
-            if not self._sessions.settings.query_login:
+
+        async def login() -> Login:
+            if request.get_header("X-Email"):
+                return await _login_of(request)
+            if "password" not in data:
+                first.update(await _first_frame(socket))
+                data.update(first["data"])
+            elif not self._sessions.settings.query_login:
                 raise WireError(401, "credentials in the address are switched off")
-            login = wire.credentials(data)
-        else:
-            first = await _first_frame(socket)
-            data |= first["data"]
-            login = wire.credentials(data)
-        async with self._sessions.session(_client(request), login) as session:
-            watched, since = wire.text(data, "mailbox", INBOX), wire.number(data, "since_uid", 0)
-            await session.work(session.mailbox.watch, watched, since)
-            state = request.scope["state"]
-            # The server's protocol takes larger frames from now on.
-            state["take_frame"] = session.frame
-            if first:
-                await say(socket, "result", {"status": "ok"}, first.get("req_id"))
-                state["answered"]()
-            await Conversation(socket, session, state["send"], state["answered"]).run()
+            return wire.credentials(data)
+
+        session = await _logged_in(self._sessions, request, login)
+        watched, since = wire.text(data, "mailbox", INBOX), wire.number(data, "since_uid", 0)
+        await session.work(session.mailbox.watch, watched, since)
+        state = request.scope["state"]
+        # The server's protocol takes larger frames from now on.
+        state["take_frame"] = session.frame
+        if first:
+            await say(socket, "result", {"status": "ok"}, first.get("req_id"))
+            state["answered"]()
+        await Conversation(socket, session, state["send"], state["answered"]).run()
 
 
 def create_app(sessions: WebSessions) -> Callable[[Any, Any, Any], Awaitable[None]]:
@@ -240,14 +229,14 @@ def _client(request: Request) -> str:
     return request.get_header("X-Real-IP", required=True)
 
 
-def _counted(sessions: WebSessions, request: Request) -> AsyncExitStack:
-    """Counts a connection while it has this stack. (uvicorn's `limit_concurrency` refuses no WebSocket.)"""
+async def _logged_in(
+    sessions: WebSessions, request: Request, login: Callable[[], Awaitable[Login]]
+) -> WebSession:
     until_sent: AsyncExitStack = request.scope["state"]["until_sent"]
-    until_sent.enter_context(sessions.connected(_client(request)))
-    return until_sent
+    return await until_sent.enter_async_context(sessions.session(_client(request), login))
 
 
-def _login_of(request: Request) -> tuple[str, str]:
+async def _login_of(request: Request) -> Login:
     # ASGI has the octets of a header field as Latin-1.
     return wire.credentials(
         {
@@ -259,7 +248,8 @@ def _login_of(request: Request) -> tuple[str, str]:
 
 async def _first_frame(socket: WebSocket) -> dict[str, Any]:
     try:
-        frame = await asyncio.wait_for(frame_of(socket), _LOGIN_WITHIN)
+        async with asyncio.timeout(_LOGIN_WITHIN):
+            frame = await frame_of(socket)
     except TimeoutError:
         raise WireError(401, "missing credentials") from None
     if frame.get("action") != "login" or not isinstance(frame.get("data"), dict):
@@ -276,8 +266,10 @@ async def _end(socket: WebSocket, error: WireError) -> None:
 
 
 async def _refuse(_request: Any, response: Response, error: WireError, _params: Any, **_: Any) -> None:
-    response.status = error.status
-    _answer(response, {"error": error.text})
+    # A WebSocket has none.
+    if response is not None:
+        response.status = error.status
+        _answer(response, {"error": error.text})
 
 
 async def _away(request: Any, response: Response, _error: OSError, params: Any, **_: Any) -> None:
@@ -286,8 +278,7 @@ async def _away(request: Any, response: Response, _error: OSError, params: Any, 
 
 async def _bug(request: Any, response: Response, error: Exception, params: Any, **_: Any) -> None:
     faults.log_bug(request, error)
-    if response is not None:
-        await _refuse(request, response, WireError(503, "a bug of this server"), params)
+    await _refuse(request, response, WireError(503, "a bug of this server"), params)
 
 
 def _serialize(_request: Any, response: Response, error: falcon.HTTPError) -> None:

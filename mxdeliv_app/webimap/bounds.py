@@ -53,6 +53,56 @@ class Places:
                 del self._taken[key]
 
 
+class BeforeLogin:
+    """Connections that have not logged in, at most `size`. For one more, another one ends.
+
+    It is the oldest one of the network that has most, in the site that has most. So a site's only one stays
+    until it has logged in, however many connections others make, while they are of fewer than `size` sites.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._sites: Counter[str] = Counter()
+        # Each in the order of arrival.
+        self._waiting: dict[Owner, dict[asyncio.Timeout, None]] = {}
+
+    @asynccontextmanager
+    async def take(self, owner: Owner) -> AsyncIterator[None]:
+        """Always takes. The block ends with `WireError` (503) if another connection needs the place."""
+        try:
+            async with asyncio.timeout(None) as until:
+                self._sites[owner.site] += 1
+                self._waiting.setdefault(owner, {})[until] = None
+                if self._sites.total() > self._size:
+                    self._end_one()
+                try:
+                    yield
+                finally:
+                    self._leave(owner, until)
+        except TimeoutError:
+            raise WireError(503, "too many connections before login, try again later") from None
+
+    def _end_one(self) -> None:
+        # `max` returns the first of equals, so never the one that has just come.
+        site = max(self._sites, key=self._sites.__getitem__)
+        networks = (one for one in self._waiting if one.site == site)
+        owner = max(networks, key=lambda one: len(self._waiting[one]))
+        until = next(iter(self._waiting[owner]))
+        self._leave(owner, until)
+        until.reschedule(0)
+
+    def _leave(self, owner: Owner, until: asyncio.Timeout) -> None:
+        of_network = self._waiting.get(owner, {})
+        if until in of_network:
+            del of_network[until]
+            self._sites[owner.site] -= 1
+            # Nothing in memory of those that have none.
+            if not of_network:
+                del self._waiting[owner]
+            if not self._sites[owner.site]:
+                del self._sites[owner.site]
+
+
 class Shares:
     """Units of which each site and each owner has a share."""
 

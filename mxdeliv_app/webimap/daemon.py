@@ -20,7 +20,7 @@ from chatmail_milter.config import load_or_exit
 from chatmail_milter.fair_share import BusyError
 from chatmail_milter.systemd import listening_or_exit, log_to_stderr
 from mxdeliv_app.webimap.app import create_app
-from mxdeliv_app.webimap.sessions import CONNECTIONS, WebSessions
+from mxdeliv_app.webimap.sessions import WebSessions
 
 # Octets that a socket may receive, its request included, before its login.
 _BEFORE_LOGIN = 32 << 10
@@ -32,6 +32,8 @@ _FRAGMENTS = 1000
 # Seconds in which a client must read what a frame left in our buffer, or answer a ping.
 _SLOW = 120.0
 _PING = 30.0
+# Until a client must have answered our end of its socket (RFC 6455, 5.5.1). No limit counts it meanwhile.
+_CLOSING = 1.0
 
 
 class BoundedProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
@@ -44,6 +46,7 @@ class BoundedProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.close_timeout = _CLOSING
         # Octets of the frame that is being received, and what it holds if it is large.
         self._frame = 0
         self._held: ExitStack | None = None
@@ -180,7 +183,6 @@ def main(listen: str | None) -> None:
             log_level="warning",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=5,
         )
     )

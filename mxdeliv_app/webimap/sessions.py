@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from chatmail_milter.config import Config
 from chatmail_milter.fair_share import BusyError
 from mxdeliv_app.webimap import submission, wire
-from mxdeliv_app.webimap.bounds import Owner, Places, Shares, Turns
+from mxdeliv_app.webimap.bounds import BeforeLogin, Owner, Places, Shares, Turns
 from mxdeliv_app.webimap.loopback import Server
 from mxdeliv_app.webimap.mailbox import WebMailbox
 from mxdeliv_app.webimap.wire import WireError
 
 Result = TypeVar("Result")
-# Sockets and requests. With those before their login, which only nginx limits.
-CONNECTIONS = 4000
+Login = tuple[str, str]
+# Sockets and requests that have logged in, and those that have not. The role nginx has room for both.
+CONNECTIONS, _BEFORE_LOGIN = 4000, 1000
 # Wrong passwords are answered late, so they occupy threads: others' commands have threads of their own.
 _LOGINS, _LOGINS_OF_A_NETWORK, _COMMANDS = 200, 10, 64
 # Requests in memory, by their octets. Each takes several times as much, as octets, text and JSON. The largest
@@ -41,73 +42,70 @@ class WebSessions:
         certificate = Path(config.webimap.certificate)
         self._imap = Server(*config.listen.webimap_imaps.pair, certificate)
         self._smtp = Server(*config.listen.webimap_submissions.pair, certificate)
+        self._before_login = BeforeLogin(_BEFORE_LOGIN)
         self._connections, self.frames = Shares(CONNECTIONS), Shares(_FRAMES)
         self._logins = Places(_LOGINS_OF_A_NETWORK, "too many logins at once from this address")
         self._of_account = Places(config.webimap.connections, "too many connections of this account")
         self._login_turns, self.turns = Turns(_LOGINS), Turns(_COMMANDS)
         self._login_threads = ThreadPoolExecutor(_LOGINS, "login")
-        self._threads = ThreadPoolExecutor(_COMMANDS, "command")
-        self._small, self._medium, self._large = Turns(_OCTETS), Turns(_OCTETS), Turns(1)
-
-    def connected(self, client: str) -> ExitStack:
-        """Counts a connection, until the stack is closed. Raises `WireError` (503) if there are too many."""
-        try:
-            return self._connections.take(Owner.at(client))
-        except BusyError:
-            raise WireError(503, "too many connections, try again later") from None
+        self.threads = ThreadPoolExecutor(_COMMANDS, "command")
+        self.small, self.medium, self.large = Turns(_OCTETS), Turns(_OCTETS), Turns(1)
 
     @asynccontextmanager
-    async def session(self, client: str, login: tuple[str, str]) -> AsyncIterator[WebSession]:
+    async def session(
+        self, client: str, credentials: Callable[[], Awaitable[Login]]
+    ) -> AsyncIterator[WebSession]:
         """Logs in. Raises `WireError`, and `OSError` if Dovecot is away."""
-        mailbox = await self._logged_in(client, WebMailbox, self._imap, client, login)
+        owner = Owner.at(client)
+        async with AsyncExitStack() as turn:
+            async with self._before_login.take(owner):
+                login = await credentials()
+                await turn.enter_async_context(self._login_turn(owner))
+            mailbox = await _in(self._login_threads, WebMailbox, self._imap, client, login)
         try:
             # Only now: else a wrong password would take the owner's places.
-            with self._of_account.take(login[0].lower()):
+            with self._of_account.take(login[0].lower()), self._connected(owner):
                 yield WebSession(self, mailbox, client, login)
         finally:
             mailbox.close()
 
-    async def submit(
-        self, client: str, login: tuple[str, str], recipients: list[str], message: bytes
-    ) -> None:
+    async def submit(self, client: str, login: Login, recipients: list[str], message: bytes) -> None:
         """Submits a message."""
-        await self._logged_in(client, submission.send, self._smtp, client, login, recipients, message)
+        async with self._login_turn(Owner.at(client)):
+            await _in(self._login_threads, submission.send, self._smtp, client, login, recipients, message)
 
-    async def _logged_in(self, client: str, function: Callable[..., Result], *arguments: Any) -> Result:
-        owner = Owner.at(client)
+    @asynccontextmanager
+    async def _login_turn(self, owner: Owner) -> AsyncIterator[None]:
         with self._logins.take(owner.name):
             async with self._login_turns.take(owner):
-                return await _in(self._login_threads, function, *arguments)
+                yield
 
-    async def work(self, owner: Owner, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Runs a blocking or slow function in a thread; returns its result."""
-        async with self.turns.take(owner):
-            return await _in(self._threads, function, *arguments)
-
-    def hold(self, owner: Owner, octets: int) -> AbstractAsyncContextManager[None]:
-        """Counts octets in memory. Raises `WireError` (503)."""
-        if octets > _MEDIUM:
-            return self._large.take(owner)
-        return (self._small if octets <= _SMALL else self._medium).take(owner, octets)
+    def _connected(self, owner: Owner) -> ExitStack:
+        try:
+            return self._connections.take(owner)
+        except BusyError:
+            raise WireError(503, "too many connections, try again later") from None
 
 
 class WebSession:
     """A user who is logged in."""
 
-    def __init__(
-        self, sessions: WebSessions, mailbox: WebMailbox, client: str, login: tuple[str, str]
-    ) -> None:
+    def __init__(self, sessions: WebSessions, mailbox: WebMailbox, client: str, login: Login) -> None:
         self.mailbox = mailbox
         self._sessions, self._client, self._login = sessions, client, login
         self._owner = Owner.at(client, login[0])
 
     async def work(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Runs a method of the mailbox in a thread; returns its result."""
-        return await self._sessions.work(self._owner, function, *arguments)
+        """Runs a blocking or slow function in a thread; returns its result."""
+        async with self._sessions.turns.take(self._owner):
+            return await _in(self._sessions.threads, function, *arguments)
 
     def hold(self, octets: int) -> AbstractAsyncContextManager[None]:
         """Counts octets in memory. Raises `WireError` (503)."""
-        return self._sessions.hold(self._owner, octets)
+        if octets > _MEDIUM:
+            return self._sessions.large.take(self._owner)
+        some = self._sessions.small if octets <= _SMALL else self._sessions.medium
+        return some.take(self._owner, octets)
 
     def frame(self) -> ExitStack:
         """Counts a large frame in memory, until the stack is closed. Raises `BusyError`."""

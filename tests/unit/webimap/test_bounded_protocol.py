@@ -171,6 +171,30 @@ def test_a_frame_of_endless_fragments_ends_the_socket() -> None:
     run(endless)
 
 
+def test_who_does_not_answer_the_end_has_a_connection_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds: list[float] = []
+
+    class Seen(daemon.BoundedProtocol):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if self.close_timer:
+                seconds.append(self.close_timer.when() - self.loop.time())
+
+    monkeypatch.setattr(daemon, "BoundedProtocol", Seen)
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 4401})
+
+    async def end() -> None:
+        async with connected(app) as (reader, _):
+            assert await reader.read() == b"\x88\x02\x11\x31"
+
+    run(end)
+    assert 0 < seconds[0] <= 1
+
+
 def test_a_frame_in_pieces_is_one_message() -> None:
     async def app(_scope: Any, receive: Any, send: Any) -> None:
         await receive()

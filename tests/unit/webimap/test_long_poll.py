@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -56,13 +56,10 @@ class OneSession:
         self.ended = asyncio.Event()
 
     @asynccontextmanager
-    async def session(self, _client: str, _login: tuple[str, str]) -> AsyncIterator[WebSession]:
+    async def session(self, _client: str, _login: Any) -> AsyncIterator[WebSession]:
         with closing(self.box):
             yield cast(WebSession, SimpleNamespace(mailbox=self.box, work=self.work))
         self.ended.set()
-
-    def connected(self, _client: str) -> ExitStack:
-        return ExitStack()
 
     async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
