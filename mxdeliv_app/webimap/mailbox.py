@@ -10,13 +10,12 @@ from __future__ import annotations
 import imaplib
 import io
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
-from imapclient.response_types import Envelope
 
 from mxdeliv_app.webimap import long_header, wire
 from mxdeliv_app.webimap.loopback import TIMEOUT, Server, connect
@@ -35,7 +34,6 @@ _FIELDS = f"HEADER.FIELDS ({long_header.FIELDS})"
 _LONGEST_LINE = 2 << 20
 # Octets of summaries in one answer, but for the last one.
 _MOST_OCTETS = 1_000_000
-_NO_ENVELOPE = Envelope(*[None] * 10)
 
 
 class _Proxied(imaplib.IMAP4):
@@ -141,7 +139,8 @@ class WebMailbox:
         if not isinstance(action, str) or action not in _ACTIONS:
             raise WireError(400, "unknown action")
         self._end_idle()
-        return _ACTIONS[action](self, data)
+        function, *rest = _ACTIONS[action]
+        return function(self, data, *rest)
 
     def summary(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The summary of a message. Raises `WireError` (404) if it is not there."""
@@ -194,19 +193,16 @@ class WebMailbox:
             return self._described(sorted(uids)[:MOST])
 
     def _said_of(self, uids: list[int]) -> dict[int, dict[bytes, Any]]:
-        """Fetches data of messages. The envelope is empty if the date in it is out of Python's range."""
+        """Fetches data of messages."""
         try:
             return dict(self._imap.fetch(uids, ("ENVELOPE", *_SUMMARY)))
-        except OverflowError:
-            if len(uids) > 1:
-                return {uid: said for one in uids for uid, said in self._said_of([one]).items()}
-            return {
-                uid: {**said, b"ENVELOPE": _NO_ENVELOPE}
-                for uid, said in self._imap.fetch(uids, _SUMMARY).items()
-            }
+        except OverflowError:  # A date is out of Python's range.
+            if len(uids) == 1:
+                return self._said_of_long(uids[0])
+            return {uid: said for one in uids for uid, said in self._said_of([one]).items()}
 
     def _said_of_long(self, uid: int) -> dict[int, dict[bytes, Any]]:
-        """The same of a message with a long header, as far as its first octets have it."""
+        """The same of a message with a long header, as far as its first octets have it, or a wrong date."""
         part = f"BODY.PEEK[{_FIELDS}]<0.{_AT_ONCE}>"
         return {
             uid: {**said, b"ENVELOPE": long_header.envelope(said.get(f"BODY[{_FIELDS}]<0>".encode(), b""))}
@@ -260,13 +256,8 @@ class WebMailbox:
         uid, flags, op = wire.number(data, "uid"), wire.flags(data), data.get("op")
         if op not in wire.OPS:
             raise WireError(400, "op: wants add, remove or set")
-        change = {
-            "add": self._imap.add_flags,
-            "remove": self._imap.remove_flags,
-            "set": self._imap.set_flags,
-        }[op]
         with self._in(data), _errors():
-            change([uid], flags)
+            getattr(self._imap, f"{op}_flags")([uid], flags)
         return {"status": "ok"}
 
     def _delete(self, data: Mapping[str, Any]) -> Any:
@@ -276,39 +267,30 @@ class WebMailbox:
             self._imap.uid_expunge([uid])
         return {"status": "deleted"}
 
-    def _copy(self, data: Mapping[str, Any]) -> Any:
+    def _copy(self, data: Mapping[str, Any], command: str, status: str) -> Any:
         with self._in(data), _errors():
-            self._imap.copy([wire.number(data, "uid")], wire.text(data, "dest_mailbox"))
-        return {"status": "copied"}
+            getattr(self._imap, command)([wire.number(data, "uid")], wire.text(data, "dest_mailbox"))
+        return {"status": status}
 
-    def _move(self, data: Mapping[str, Any]) -> Any:
-        with self._in(data), _errors():
-            self._imap.move([wire.number(data, "uid")], wire.text(data, "dest_mailbox"))
-        return {"status": "moved"}
-
-    def _create_mailbox(self, data: Mapping[str, Any]) -> Any:
+    def _folder(self, data: Mapping[str, Any], command: str, keys: Sequence[str], status: str) -> Any:
         with _errors():
-            self._imap.create_folder(wire.text(data, "name"))
-        return {"status": "created"}
-
-    def _rename_mailbox(self, data: Mapping[str, Any]) -> Any:
-        with _errors():
-            self._imap.rename_folder(wire.text(data, "old_name"), wire.text(data, "new_name"))
-        return {"status": "renamed"}
-
-    def _delete_mailbox(self, data: Mapping[str, Any]) -> Any:
-        with _errors():
-            self._imap.delete_folder(wire.text(data, "name"))
-        return {"status": "deleted"}
+            getattr(self._imap, command)(*(wire.text(data, key) for key in keys))
+        return {"status": status}
 
 
-_ACTIONS = {
-    name: getattr(WebMailbox, f"_{name}")
-    for name in (
-        "list_mailboxes", "list_messages", "search", "flags", "delete", "copy", "move",
-        "create_mailbox", "rename_mailbox", "delete_mailbox",
-    )
-}  # fmt: skip
+# Each with what else it is given: a command of IMAPClient, keys of names, and what is answered.
+_ACTIONS: dict[str, tuple[Any, ...]] = {
+    "list_mailboxes": (WebMailbox._list_mailboxes,),
+    "list_messages": (WebMailbox._list_messages,),
+    "search": (WebMailbox._search,),
+    "flags": (WebMailbox._flags,),
+    "delete": (WebMailbox._delete,),
+    "copy": (WebMailbox._copy, "copy", "copied"),
+    "move": (WebMailbox._copy, "move", "moved"),
+    "create_mailbox": (WebMailbox._folder, "create_folder", ["name"], "created"),
+    "rename_mailbox": (WebMailbox._folder, "rename_folder", ["old_name", "new_name"], "renamed"),
+    "delete_mailbox": (WebMailbox._folder, "delete_folder", ["name"], "deleted"),
+}
 
 
 def _batches(uids: list[int], sizes: Mapping[int, int]) -> Iterator[list[int]]:
