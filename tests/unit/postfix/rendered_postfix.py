@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # A relay with a name, which is also its host's name. The roles derive these by Ansible's own filters.
 _NAMED = {
     "ansible_managed": "",
+    "chatmail_debian": "12",
     "chatmail_domain": "a.example",
     "chatmail_domain_bare": "a.example",
     "chatmail_domain_is_ip": False,
