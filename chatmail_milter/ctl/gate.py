@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from typing import BinaryIO
 
@@ -11,7 +13,7 @@ from chatmail_milter import address
 from chatmail_milter.address import MalformedAddressError
 from chatmail_milter.ctl.gate_trace import GateTrace
 from chatmail_milter.ctl.output import json_option, print_json
-from chatmail_milter.ctl.received import Received, receive
+from chatmail_milter.ctl.received import OLDEST, Received, Version, receive
 from chatmail_milter.gate.gate import Direction
 from chatmail_milter.gate.reasons import rule
 from chatmail_milter.milter.transaction import RuleSettings, Transaction
@@ -21,6 +23,7 @@ from chatmail_milter.verdict import Action, Verdict
 
 # gate check has no peer and no DKIM result: no Authentication-Results field is trusted.
 _SETTINGS = RuleSettings(authserv_id="", any_ip_literal=True)
+_POSTCONF = ("/usr/sbin/postconf", "-dh", "mail_version")
 
 
 def _mailbox(text: str) -> str:
@@ -29,6 +32,23 @@ def _mailbox(text: str) -> str:
         return address.parse(text) if text.strip("<>") else ""
     except MalformedAddressError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _version(text: str) -> Version:
+    """Click type: the version of Postfix, such as 3.10 or 3.7.11."""
+    numbers = re.match(r"(\d{1,4})\.(\d{1,4})(?!\d)", text)
+    if numbers is None:
+        raise click.BadParameter("write it as in 3.10")
+    return int(numbers[1]), int(numbers[2])
+
+
+def _version_here() -> Version:
+    """This host's; without Postfix, the oldest that a relay runs with."""
+    try:
+        said = subprocess.run(_POSTCONF, capture_output=True, text=True, check=True, timeout=20).stdout  # noqa: S603
+        return _version(said)
+    except (OSError, subprocess.SubprocessError, click.BadParameter):
+        return OLDEST
 
 
 @click.group()
@@ -53,12 +73,19 @@ def gate() -> None:
 @click.option(
     "--recipient", "recipients", type=_mailbox, metavar="ADDRESS", multiple=True, help="Envelope recipient."
 )
+@click.option(
+    "--postfix",
+    type=_version,
+    metavar="VERSION",
+    help="Change the message as this version of Postfix does; by default as this host's.",
+)
 @json_option
 @click.argument("file", type=click.File("rb"), required=False)
 def check(
     direction: str,
     sender: str | None,
     recipients: tuple[str, ...],
+    postfix: Version | None,
     as_json: bool,
     file: BinaryIO | None,
 ) -> None:
@@ -72,7 +99,10 @@ def check(
     file = _piped() if file is None else file
     seen = GateTrace()
     try:
-        verdict = _judge(Direction(direction), sender, recipients, file, seen)
+        message = receive(file, Direction(direction), postfix or _version_here())
+        if message is None:
+            raise click.UsageError("choose another file: this one is empty")
+        verdict = _judge(Direction(direction), sender, recipients, message, seen)
     except OSError as error:
         raise click.UsageError(f"can't read the message: {error.strerror}") from None
     passes = verdict.action is Action.PASS
@@ -100,11 +130,8 @@ def _piped() -> BinaryIO:
 
 
 def _judge(
-    direction: Direction, sender: str | None, recipients: tuple[str, ...], file: BinaryIO, seen: GateTrace
+    direction: Direction, sender: str | None, recipients: tuple[str, ...], message: Received, seen: GateTrace
 ) -> Verdict:
-    message = receive(file, direction)
-    if message is None:
-        raise click.UsageError("choose another file: this one is empty")
     mail_from = _author(message) if sender is None else sender
     transaction = Transaction(_SETTINGS, direction, None, mail_from, OPEN, seen)
     for recipient in recipients:

@@ -4,8 +4,9 @@ These are the changes of smtpd(8) and cleanup(8) with our settings (postfix/main
 
 - A bare LF ends a line like CRLF (smtpd_forbid_bare_newline = normalize), and a CR anywhere else is a space
   (cleanup_replace_stray_cr_lf). NULs go (message_strip_characters).
-- Lines before the first that begin with `From `, as in an mbox, become a field `X-Mailbox-Line`. Where the
-  first line begins with white space, the header is empty.
+- Lines before the first that begin with `From `, as in an mbox, become a field `X-Mailbox-Line`; from Postfix
+  3.10 on, only the first line does. Where the first other line begins with white space, the header is empty;
+  from 3.10 on, after an mbox line it folds that.
 - The header ends at an empty line or before a line that is no field, such as one with a byte order mark.
 - A field is cut off at 60,000 octets; a folded line of it is kept whole or dropped.
 - Fields that Postfix drops, by itself or by our header checks, are missing.
@@ -22,6 +23,10 @@ from chatmail_milter.gate.gate import Direction
 from chatmail_milter.rules.outgoing import ALLOWED
 
 Field = tuple[str, bytes]
+# Major and minor number of a version of Postfix; what is said here was seen of 3.7 and 3.10.
+Version = tuple[int, int]
+OLDEST: Version = (3, 7)
+_ONE_MBOX_LINE: Version = (3, 10)
 
 # Postfix's line_length_limit: longer lines are read in pieces of that.
 _PIECE = 2048
@@ -54,9 +59,9 @@ class _Piece:
     ends: bool
 
 
-def receive(stream: BinaryIO, direction: Direction) -> Received | None:
+def receive(stream: BinaryIO, direction: Direction, postfix: Version = OLDEST) -> Received | None:
     """The message that `stream` holds, read as far as its body; None if the file is empty."""
-    pieces = _sent(_lines(stream))
+    pieces = _sent(_lines(stream), one_mbox_line=postfix >= _ONE_MBOX_LINE)
     first = next(pieces, None)
     if first is None:
         return None
@@ -123,13 +128,14 @@ def _lines(stream: BinaryIO) -> Iterator[_Piece]:
     # (A last line of just so many whole pieces has no end here. It needs none.)
 
 
-def _sent(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+def _sent(pieces: Iterator[_Piece], *, one_mbox_line: bool) -> Iterator[_Piece]:
     """The pieces as smtpd(8) and cleanup(8) have made them records of the queue file."""
     first = True
     for piece in pieces:
         text = piece.text
         if first and _MBOX_LINE.match(text):
             text = b"X-Mailbox-Line: " + text
+            first = not one_mbox_line
         elif first:
             first = False
             if text[:1] in (b" ", b"\t"):

@@ -22,6 +22,7 @@ from tests.chat import journal, settings, smtp
 from tests.chat.deadline import until
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
+from tests.lab.plan import POSTFIX_VERSIONS, PROGRAMS
 from tests.odd_files import ODD
 
 PEER = "peer.lab"
@@ -33,8 +34,22 @@ UNSIGNED = "dkim-none"
 PASS = ("encrypted", "securejoin")
 
 
-def author(octets: bytes) -> bool:
-    received = receive(io.BytesIO(octets), Direction.IN)
+def test_the_command_takes_the_version_of_its_host(a: LabHost, b: LabHost) -> None:
+    for host in (a, b):
+        said = host.run(["postconf", "-dh", "mail_version"]).stdout
+        assert said.startswith(f"{POSTFIX_VERSIONS[host.host.release]}.")
+        # The second line folds the first, or is in the way of a header.
+        text = ODD["an mbox line that goes on"].decode()
+        for version in ("", *POSTFIX_VERSIONS.values()):
+            words = [f"{PROGRAMS}/chatmailctl", "gate", "check", *(["--postfix", version] if version else [])]
+            found = host.run(words, input=text, check=False).stdout
+            told = version or POSTFIX_VERSIONS[host.host.release]
+            assert found.startswith("pass: " if told == "3.10" else "reject: "), (host.domain, version)
+
+
+def author(host: LabHost, octets: bytes) -> bool:
+    major, minor = map(int, POSTFIX_VERSIONS[host.host.release].split("."))
+    received = receive(io.BytesIO(octets), Direction.IN, (major, minor))
     assert received is not None
     return any(name.lower() == "from" for name, _ in received.fields)
 
@@ -72,9 +87,12 @@ def sent(octets: bytes) -> bytes:
     return octets.removesuffix(b"\n").removesuffix(b"\r") + b"\r\n" if octets[-1:] == b"\n" else octets
 
 
-def by_command(files: dict[str, bytes], *arguments: str) -> dict[str, tuple[str, int]]:
+def by_command(host: LabHost, files: dict[str, bytes], *arguments: str) -> dict[str, tuple[str, int]]:
+    """The same, as the command would say on this host."""
+    words = ["check", "--json", "--postfix", POSTFIX_VERSIONS[host.host.release], *arguments]
+
     def ask(octets: bytes) -> tuple[str, int]:
-        said: Any = json.loads(CliRunner().invoke(gate, ["check", "--json", *arguments], input=octets).stdout)
+        said: Any = json.loads(CliRunner().invoke(gate, words, input=octets).stdout)
         return said["reason"], said["message"]["size"]
 
     return {name: ask(octets) for name, octets in files.items()}
@@ -87,7 +105,7 @@ def test_on_submission(a: LabHost, writer: Login, reader: Login) -> None:
     }
     mark = f"sasl_username={writer[0]}"
     said = by_milter(a, mark, lambda octets: smtp.submit(a.ip, writer, [reader[0]], octets), files)
-    assert by_command(files, "--sender", writer[0], "--recipient", reader[0]) == said
+    assert by_command(a, files, "--sender", writer[0], "--recipient", reader[0]) == said
 
 
 def test_coming_in(b: LabHost, reader: Login) -> None:
@@ -96,11 +114,11 @@ def test_coming_in(b: LabHost, reader: Login) -> None:
     # All are refused, as unsigned if for nothing else.
     mark = f"from=<{sender}>"
     said = by_milter(b, mark, lambda octets: smtp.deliver(b.ip, sender, [reader[0]], octets), files)
-    asked = by_command(files, "--direction", "in", "--sender", sender)
+    asked = by_command(b, files, "--direction", "in", "--sender", sender)
     reasons = {name: UNSIGNED if reason in PASS else reason for name, (reason, _) in asked.items()}
     assert reasons == {name: reason for name, (reason, _) in said.items()}
     # What OpenDKIM adds above the message is as long for all of one author, and for all of none.
     more = {name: size - asked[name][1] for name, (_, size) in said.items()}
-    none = {name for name, octets in files.items() if not author(octets)}
+    none = {name for name, octets in files.items() if not author(b, octets)}
     assert len({size for name, size in more.items() if name in none}) == 1, more
     assert len({size for name, size in more.items() if name not in none}) == 1, more

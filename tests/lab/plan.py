@@ -20,6 +20,8 @@ CONTROL_ADDRESS = "10.77.0.1"
 ZONE = "lab."
 # The releases of Debian that a host may have, by their numbers.
 SUITES = {"12": "bookworm", "13": "trixie"}
+# And the versions of Postfix in these.
+POSTFIX_VERSIONS = {"12": "3.7", "13": "3.10"}
 RELEASE = "12"
 SUITE = SUITES[RELEASE]
 REPOSITORY = Path(__file__).resolve().parents[2]

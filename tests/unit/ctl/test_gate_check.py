@@ -238,6 +238,7 @@ def test_every_reason_has_its_rule() -> None:
         (["-", "--direction", "sideways"], "sideways"),
         (["-", "--sender", "alice"], "local-part@domain"),
         (["-", "--recipient", "a b@c"], "an address has no spaces"),
+        (["-", "--postfix", "three"], "as in 3.10"),
         (["-", "--unknown"], "--unknown"),
     ],
 )
@@ -245,6 +246,14 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(arguments: list[str], sa
     result = CliRunner().invoke(gate, ["check", *arguments])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "passes"), [("3.7", False), ("3.7.11", False), ("3.10", True), ("4.0", True)]
+)
+def test_changes_the_message_as_the_named_version_of_postfix(version: str, passes: bool) -> None:
+    result = check(b"From a Mon\r\n b\r\n" + GOOD, "--postfix", version)
+    assert (result.exit_code == 0) == passes, result.output
 
 
 def test_does_not_wait_for_somebody_to_type_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,22 @@ def test_what_the_milter_sees(octets: bytes, fields: Fields, body: bytes) -> Non
     assert received(octets) == (fields, body)
 
 
+@pytest.mark.parametrize(
+    ("octets", "fields", "body"),
+    [
+        (b"From a Mon\r\nX: a\r\n\r\nb", [("X-Mailbox-Line", b"From a Mon"), ("X", b"a")], b"b\r\n"),
+        (b"From a\nFrom b\nX: a\n", [("X-Mailbox-Line", b"From a")], b"From b\r\nX: a\r\n"),
+        (b"From a\n b\nX: a\n", [("X-Mailbox-Line", b"From a\n b"), ("X", b"a")], b""),
+        (b" X: a\r\n\r\nb", [], b" X: a\r\n\r\nb\r\n"),
+    ],
+)
+def test_what_the_milter_sees_behind_postfix_3_10(octets: bytes, fields: Fields, body: bytes) -> None:
+    found = receive(io.BytesIO(octets), Direction.IN, (3, 10))
+    assert found is not None
+    assert [(name, value.removeprefix(b" ")) for name, value in found.fields] == fields
+    assert b"".join(found.body) == body
+
+
 def test_values_are_as_they_stand_after_the_colon() -> None:
     found = receive(io.BytesIO(b"X:a\r\nY:\tb\r\nZ:  c\r\nW: d\n e\r\nV\t:  f"), Direction.IN)
     assert found is not None
