@@ -18,6 +18,7 @@ from tests.chat.person import fresh_address, fresh_password
 from tests.chat.smtp import any_certificate
 from tests.e2e.conftest import Login
 from tests.lab.host import LabHost
+from tests.lab.plan import BY_NAME
 
 MESSAGE = (
     b"From: a@example.org\r\nTo: b@example.org\r\nSubject: x\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\n"
@@ -159,6 +160,21 @@ TABLE: dict[str, Commands] = {
         (b'SETQUOTA "User quota" (STORAGE 1)', NO),
     ],
 }
+# What the Dovecot of a later release of Debian offers besides.
+SINCE: dict[str, dict[str, Commands]] = {
+    "13": {
+        # RFC 8508.
+        "REPLACE": [
+            (b"REPLACE 1 INBOX " + LITERAL, OK),
+            (b"UID REPLACE 2 Box " + LITERAL, OK),
+            (b"REPLACE 1 Nowhere " + LITERAL, b"NO [TRYCREATE]"),
+        ],
+        "SPECIAL-USE": [(b'LIST (SPECIAL-USE) "" *', OK), (b'LIST "" * RETURN (SPECIAL-USE)', OK)],
+        # Untagged answers during a long command, RFC 9585.
+        "INPROGRESS": [],
+    },
+}
+TABLE |= SINCE.get(BY_NAME["b"].release, {})
 # No command of their own.
 WORDS = {"SASL-IR", "XCHATMAIL", "XDELTAPUSH"}
 
