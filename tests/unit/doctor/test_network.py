@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import ClassVar
 
 import dns.message
 import dns.resolver
@@ -34,6 +33,7 @@ from chatmail_milter.doctor import (
 from chatmail_milter.doctor.outside import Service
 from chatmail_milter.time_limit import TimeLimit
 from tests.lab import ca
+from tests.told_timer import ToldTimer
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 60.0  # seconds, which no test comes near
@@ -41,25 +41,6 @@ LIMIT = 60.0  # seconds, which no test comes near
 RECORD = b"\x16\x03\x03\x3f\xff"
 WANTED = from_text("a.test.", 60, IN, A, "192.0.2.1")
 TALK = Callable[[socket.socket], None]
-
-
-class LookTimer(threading.Timer):
-    """The timer of a look, which runs out when the server says so: no test depends on how fast we are."""
-
-    begun: ClassVar[queue.SimpleQueue[LookTimer]]
-
-    def start(self) -> None:
-        self.begun.put(self)
-
-    def cancel(self) -> None:
-        """It never runs by itself."""
-
-    @classmethod
-    def run_out(cls) -> None:
-        last = cls.begun.get(timeout=LIMIT)
-        while not cls.begun.empty():
-            last = cls.begun.get()
-        last.function(*last.args)
 
 
 class DrippingHost:
@@ -97,7 +78,7 @@ class DrippingHost:
                 connection.sendall(octet)
                 self.sent += len(octet)
                 if self.sent == 20 * len(octet):
-                    LookTimer.run_out()
+                    ToldTimer.run_out()
 
         return talk
 
@@ -105,8 +86,8 @@ class DrippingHost:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[DrippingHost]:
     """The only host that there is, at every name and port."""
-    LookTimer.begun = queue.SimpleQueue()
-    monkeypatch.setattr(network, "_timer", LookTimer)
+    ToldTimer.forget()
+    monkeypatch.setattr(network, "_timer", ToldTimer)
     monkeypatch.setattr(network, "addresses", lambda _: ["192.0.2.1"])
     found = DrippingHost()
     address = ("127.0.0.1", found.port)
@@ -255,7 +236,7 @@ def test_a_host_of_many_addresses_that_do_not_answer_takes_no_longer(monkeypatch
         limit._end -= timeout
         raise TimeoutError("timed out")
 
-    limit = TimeLimit(10, 10, LookTimer)
+    limit = TimeLimit(10, 10, ToldTimer)
     monkeypatch.setattr(socket, "create_connection", hang)
     with pytest.raises(TimeoutError):
         network._first([f"192.0.2.{number}" for number in range(200)], 25, limit)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 import pytest
 
@@ -18,6 +17,7 @@ from mxdeliv_app.probe import https, smtp
 from mxdeliv_app.probe.connect import Network
 from mxdeliv_app.probe.steps import FailedError, ProbeAttempt
 from tests.lab import ca
+from tests.told_timer import ToldTimer
 
 NEVER = 600.0  # seconds, which no test comes near
 TARGET = Target("peer.test", verify=False)
@@ -26,33 +26,13 @@ MESSAGE = b"Subject: [...]\r\n\r\nHello\r\n"
 Talk = Callable[[socket.socket], None]
 
 
-class Alarm(threading.Timer):
-    """The timer of a step, which runs out when the peer says so: no test depends on how fast we are."""
-
-    begun: ClassVar[queue.SimpleQueue[Alarm]]
-
-    def start(self) -> None:
-        self.begun.put(self)
-
-    def cancel(self) -> None:
-        """It never runs by itself."""
-
-    @classmethod
-    def run_out(cls) -> None:
-        """End the step that began last."""
-        last = cls.begun.get(timeout=NEVER)
-        while not cls.begun.empty():
-            last = cls.begun.get()
-        last.function(*last.args)
-
-
 @pytest.fixture(autouse=True)
 def _alarms() -> None:
-    Alarm.begun = queue.SimpleQueue()
+    ToldTimer.forget()
 
 
 def never() -> TimeLimit:
-    return TimeLimit(NEVER, 2 * NEVER, Alarm)
+    return TimeLimit(NEVER, 2 * NEVER, ToldTimer)
 
 
 @dataclass
@@ -109,7 +89,7 @@ def dripping(before: bytes, octet: bytes = b"x") -> Talk:
 
     def talk(connection: socket.socket) -> None:
         connection.sendall(before + 20 * octet)
-        Alarm.run_out()
+        ToldTimer.run_out()
         while True:
             connection.sendall(octet)
 
