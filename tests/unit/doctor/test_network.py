@@ -360,7 +360,7 @@ def test_queries_that_belong_together_share_their_time(monkeypatch: pytest.Monke
 
 
 def test_a_null_mx_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be this host, whose port 25 can be reached, of course."""
+    """A null MX (RFC 7505) has an empty name, which would mean this host."""
     monkeypatch.setattr(network.Queries, "ask", lambda *_: list(from_text("a.test.", 60, IN, MX, "0 .")))
     assert outbound.host_of("a.test", 25) is None
 

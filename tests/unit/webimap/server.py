@@ -1,4 +1,4 @@
-"""chatmail-webimap as a server on a Unix socket, in front of a Dovecot that does as it is told."""
+"""chatmail-webimap as a server on a Unix socket, with a Dovecot whose answers the test chooses."""
 
 from __future__ import annotations
 
