@@ -102,6 +102,7 @@ def secured(
             yield tls
 
 
+# (smtplib would keep all lines of a reply in memory, however many come until the time is over.)
 def _start_tls(plain: socket.socket) -> None:
     host = str(plain.getsockname()[0])
     literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"

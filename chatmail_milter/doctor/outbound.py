@@ -1,8 +1,8 @@
 """Checks that this host can connect to other servers on the ports of HTTPS and SMTP.
 
-Many providers block outbound port 25. The hosts are those of peers that took mail, or of domains that the
-operator names: nobody else learns that this relay exists. It closes each connection at once. One that
-succeeds is enough: other hosts may be down.
+Many providers block outbound port 25. The checks connect only to hosts of peers that took mail, or of domains
+that the operator names, so that nobody else learns of this relay, and close each connection at once. One
+connection that succeeds is enough, because other hosts may be down.
 """
 
 from __future__ import annotations

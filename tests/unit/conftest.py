@@ -70,8 +70,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def postqueue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What `postqueue -j` prints; beside it, `.hurried` gets the ID of each `postqueue -i`.
 
-    `.ordered` gets what `postsuper` is told: its option, and what it reads. As in Postfix 3.7, both
-    take any ID, and postsuper counts what is in the queue, without what `.left` names.
+    `.ordered` gets the option and the IDs of each `postsuper`. Both programs accept any ID, as those of
+    Postfix 3.7 do. postsuper's count leaves out the IDs in `.left`.
     """
     program = tmp_path / "postqueue"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -1,4 +1,4 @@
-"""chatmail-webimap as a server on a Unix socket, with a Dovecot whose answers the test chooses."""
+"""chatmail-webimap as a server on a Unix socket, with a Dovecot that gives the answers of the test."""
 
 from __future__ import annotations
 

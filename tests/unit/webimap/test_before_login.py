@@ -79,7 +79,7 @@ def test_one_more_ends_the_oldest_of_the_network_with_the_most(steps: list[Owner
                 continue
             ended = len(lounge.ended)
             new = await lounge.arrive(step)
-            # It has a place, whoever it is.
+            # The newest connection always gets a place.
             assert new in lounge.waiting
             assert len(lounge.waiting) == min(len(before) + 1, SIZE)
             if len(before) < SIZE:
